@@ -1,0 +1,56 @@
+# GNU make, POSIX sh, git and Python 3.11 or newer (with venv) are all that is needed.
+# SDEPPL_BACKEND, if set in the environment, reaches every command unchanged.
+
+PYTHON      ?= python3
+CONSTRAINTS ?= constraints/cpu.txt
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+EXTRAS := test,tutorials,benchmarks
+# One stamp per constraints file, so that changing from CPU to GPU installs again.
+STAMP  := $(VENV)/.installed-$(basename $(notdir $(CONSTRAINTS)))
+
+# Figures go to files: no screen is needed.
+export MPLBACKEND ?= Agg
+
+CHECK_PYTHON = import sys; print("ok" if sys.version_info >= (3, 11) else "it is " + sys.version.split()[0])
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint bench clean distclean
+
+help: ## list the targets (the default)
+	@echo 'usage: make TARGET [PYTHON=python3.12] [CONSTRAINTS=constraints/gpu.txt]'
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
+		printf '  %-10s %s\n' "$$name" "$$text"; done
+
+demo: $(STAMP) ## run the first tutorial, tutorials/01_nile.py
+	$(BIN)/python tutorials/01_nile.py
+
+test: $(STAMP) ## run every test, the slow ones too
+	$(BIN)/python -m pytest
+
+lint: $(STAMP) ## ruff, formatting, mypy and the layers of the imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP) ## run benchmarks/nile.py
+	$(BIN)/python benchmarks/nile.py
+
+clean: ## remove caches and build products, keep .venv
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -name $(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## remove .venv as well
+	rm -rf $(VENV)
+
+# Runs again only when what is to be installed has changed. The check is made before any command,
+# so that a Python that is too old gives one line and leaves nothing behind.
+$(STAMP): pyproject.toml $(CONSTRAINTS)
+	$(eval found := $(shell $(PYTHON) -c '$(CHECK_PYTHON)' 2>/dev/null || echo 'it does not run'))
+	$(if $(filter ok,$(found)),,$(error sdeppl needs Python 3.11 or newer, got PYTHON=$(PYTHON): $(found). Choose another: make PYTHON=python3.12))
+	rm -f $(VENV)/.installed-*
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -c $(CONSTRAINTS) -e '.[$(EXTRAS)]'
+	touch $@

@@ -1,0 +1,26 @@
+"""Layer 0: the array library, device and dtype, random numbers, and bridges between libraries."""
+
+from .elementary import elementary
+from .errors import BackendMismatch, BackendUnavailable
+from .noise import Noise, NoiseStream
+from .resolve import Backend, backend_of, resolve
+from .torch_function import TorchFunction
+from .transfer import convert, from_torch, place, require_same, to_host, to_torch
+
+__all__ = [
+    "Backend",
+    "BackendMismatch",
+    "BackendUnavailable",
+    "Noise",
+    "NoiseStream",
+    "TorchFunction",
+    "backend_of",
+    "convert",
+    "elementary",
+    "from_torch",
+    "place",
+    "require_same",
+    "resolve",
+    "to_host",
+    "to_torch",
+]

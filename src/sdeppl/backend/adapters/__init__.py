@@ -1,0 +1,13 @@
+"""One adapter per array library. Adding a backend is adding one here and one file in `backends/`."""
+
+from .base import Adapter
+from .cupy import CupyAdapter
+from .numpy import NumpyAdapter
+from .strict import StrictAdapter
+from .torch import TorchAdapter
+
+ADAPTERS: dict[str, type[Adapter]] = {
+    adapter.name: adapter for adapter in (NumpyAdapter, TorchAdapter, CupyAdapter, StrictAdapter)
+}
+
+__all__ = ["ADAPTERS", "Adapter"]

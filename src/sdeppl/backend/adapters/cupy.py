@@ -1,0 +1,70 @@
+"""CuPy. Runs only where a CUDA device is; here it is tested as far as that allows."""
+
+from typing import Any
+
+from array_api_compat import is_cupy_array
+
+from ..errors import BackendUnavailable, require_device
+from .base import Adapter, Normal
+
+
+class CupyAdapter(Adapter):
+    """CuPy on a CUDA device."""
+
+    name = "cupy"
+    selectors = ("cupy", "cupy:<index>")
+
+    @classmethod
+    def open(cls, device: str) -> tuple[Any, Any]:
+        try:
+            import cupy
+        except ImportError as error:
+            raise BackendUnavailable(
+                f"backend 'cupy' needs CuPy: pip install 'sdeppl[cupy]' ({error})"
+            ) from error
+        try:
+            found = cupy.cuda.Device(int(device or 0))
+            found.compute_capability  # noqa: B018 - asks the driver, which fails without a device
+        except Exception as error:  # CuPy raises several kinds, each meaning no usable device
+            raise BackendUnavailable(
+                f"backend 'cupy' needs a CUDA device, and none is usable: {error}"
+            ) from error
+        import array_api_compat.cupy as xp
+
+        return xp, found
+
+    @classmethod
+    def owns(cls, array: Any) -> bool:
+        return is_cupy_array(array)
+
+    @classmethod
+    def normal(cls, seed: int, device: Any) -> Normal:
+        import cupy
+
+        with device:
+            generator = cupy.random.Generator(cupy.random.XORWOW(seed))
+
+        def draw(shape: tuple[int, ...], dtype: Any) -> Any:
+            with device:
+                return generator.standard_normal(shape, dtype=dtype)
+
+        return draw
+
+    @classmethod
+    def to_torch(cls, array: Any) -> Any:
+        import torch
+
+        return torch.from_dlpack(array)
+
+    @classmethod
+    def from_torch(cls, tensor: Any, device: Any) -> Any:
+        import cupy
+
+        require_device(str(tensor.device), f"cuda:{device.id}", "cupy")
+        return cupy.from_dlpack(tensor)
+
+    @classmethod
+    def to_host(cls, array: Any) -> Any:
+        import cupy
+
+        return cupy.asnumpy(array)

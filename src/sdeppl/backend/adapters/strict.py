@@ -1,0 +1,62 @@
+"""array-api-strict: NumPy with only the standard's functions; for tests."""
+
+from typing import Any
+
+import numpy as np
+from array_api_compat import is_array_api_strict_namespace
+
+from ..errors import BackendUnavailable, require_device
+from .base import Adapter, Normal
+
+
+class StrictAdapter(Adapter):
+    """array-api-strict on any of its simulated devices."""
+
+    name = "strict"
+    selectors = ("strict", "strict:<device>")
+
+    @classmethod
+    def open(cls, device: str) -> tuple[Any, Any]:
+        try:
+            import array_api_strict as xp
+        except ImportError as error:
+            raise BackendUnavailable(
+                f"backend 'strict' needs array-api-strict: pip install 'sdeppl[test]' ({error})"
+            ) from error
+        try:
+            return xp, xp.Device(device or "CPU_DEVICE")
+        except ValueError as error:
+            raise BackendUnavailable(f"array-api-strict has no device {device!r}: {error}") from error
+
+    @classmethod
+    def owns(cls, array: Any) -> bool:
+        namespace = getattr(array, "__array_namespace__", None)
+        return namespace is not None and is_array_api_strict_namespace(namespace())
+
+    @classmethod
+    def normal(cls, seed: int, device: Any) -> Normal:
+        import array_api_strict as xp
+
+        generator = np.random.Generator(np.random.SFC64(seed))
+        return lambda shape, dtype: xp.asarray(generator.standard_normal(shape), dtype=dtype, device=device)
+
+    @classmethod
+    def to_torch(cls, array: Any) -> Any:
+        import torch
+
+        # its devices are simulated and all hold NumPy memory, which the bridge may read; copied,
+        # so that nothing written in torch changes a strict array behind its back
+        return torch.from_numpy(cls.to_host(array).copy())
+
+    @classmethod
+    def from_torch(cls, tensor: Any, device: Any) -> Any:
+        import array_api_strict as xp
+
+        require_device(tensor.device.type, "cpu", "array-api-strict")
+        return xp.asarray(tensor.numpy(), device=device)
+
+    @classmethod
+    def to_host(cls, array: Any) -> Any:
+        import array_api_strict as xp
+
+        return np.asarray(array.to_device(xp.Device("CPU_DEVICE")))

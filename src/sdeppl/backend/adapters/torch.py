@@ -1,0 +1,61 @@
+"""PyTorch."""
+
+from typing import Any
+
+from array_api_compat import is_torch_array
+
+from ..errors import BackendUnavailable, require_device
+from .base import Adapter, Normal
+
+
+class TorchAdapter(Adapter):
+    """PyTorch on the CPU or on a CUDA device."""
+
+    name = "torch"
+    selectors = ("torch", "torch:cpu", "torch:cuda", "torch:cuda:<index>")
+
+    @classmethod
+    def open(cls, device: str) -> tuple[Any, Any]:
+        try:
+            import array_api_compat.torch as xp
+            import torch
+        except ImportError as error:
+            raise BackendUnavailable(f"backend 'torch' needs torch: pip install torch ({error})") from error
+        try:
+            found = torch.device(device or "cpu")
+        except RuntimeError as error:
+            raise BackendUnavailable(
+                f"torch has no device {device!r}; use 'torch', 'torch:cuda' or 'torch:cuda:<index>'"
+            ) from error
+        if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+            raise BackendUnavailable(
+                f"backend 'torch:{device}' needs a CUDA device and a CUDA build of torch; torch "
+                f"{torch.__version__} sees {torch.cuda.device_count()} CUDA devices; use 'torch' for the CPU"
+            )
+        if found.type == "cuda" and found.index is None:
+            found = torch.device("cuda", torch.cuda.current_device())
+        return xp, found
+
+    @classmethod
+    def owns(cls, array: Any) -> bool:
+        return is_torch_array(array)
+
+    @classmethod
+    def normal(cls, seed: int, device: Any) -> Normal:
+        import torch
+
+        generator = torch.Generator(device=device).manual_seed(seed)
+        return lambda shape, dtype: torch.randn(shape, generator=generator, dtype=dtype, device=device)
+
+    @classmethod
+    def to_torch(cls, array: Any) -> Any:
+        return array.detach()
+
+    @classmethod
+    def from_torch(cls, tensor: Any, device: Any) -> Any:
+        require_device(tensor.device, device, "torch")
+        return tensor
+
+    @classmethod
+    def to_host(cls, array: Any) -> Any:
+        return array.detach().cpu().numpy()

@@ -1,0 +1,55 @@
+"""Standard normal noise, from a seed, in two modes behind one interface."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from .adapters.base import Normal
+from .resolve import Backend
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Standard normals for a solve: a seed and where they are made.
+
+    mode 'host': NumPy's Philox, keyed by (seed, step): any step can be made again, every backend
+    gets the same numbers, and the first n rows are the same whatever the batch size.
+    mode 'native': the generator of the backend's own library, on its device; fast, the same
+    numbers only on the same library, device and batch size.
+
+    Raises: ValueError for an unknown mode or a seed outside 0 … 2⁶⁴ - 1.
+    """
+
+    seed: int = 0
+    mode: Literal["host", "native"] = "host"
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("host", "native"):
+            raise ValueError(f"noise mode {self.mode!r} is unknown; use 'host' or 'native'")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**64:
+            raise ValueError(f"seed must be an integer from 0 to 2**64 - 1; got {self.seed!r}")
+
+    def stream(self, backend: Backend) -> "NoiseStream":
+        """Open the noise on a backend; a native stream starts anew at each call."""
+        native = None
+        if self.mode == "native":
+            native = backend.adapter.normal(self.seed % 2**63, backend.device)
+        return NoiseStream(self.seed, backend, native)
+
+
+@dataclass(frozen=True)
+class NoiseStream:
+    """An opened `Noise`; `native` is the library's generator, or None in host mode."""
+
+    seed: int
+    backend: Backend
+    native: Normal | None
+
+    def normal(self, step: int, shape: tuple[int, ...]) -> Any:
+        """Standard normals of `shape` for `step` ≥ 0; in native mode the next ones of the generator."""
+        if self.native is not None:
+            return self.native(shape, self.backend.dtype)
+        generator = np.random.Generator(np.random.Philox(key=[self.seed, step]))
+        host = generator.standard_normal(shape)
+        return self.backend.xp.asarray(host, dtype=self.backend.dtype, device=self.backend.device)

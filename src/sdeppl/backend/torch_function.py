@@ -1,0 +1,47 @@
+"""A torch module as a function on arrays of any backend, with vector–Jacobian products."""
+
+from collections.abc import Callable
+from typing import Any
+
+from .resolve import backend_of
+from .transfer import from_torch, to_torch
+
+
+class TorchFunction:
+    """x ↦ module(x, *numbers) for x (batch, dim) of any backend on the module's device.
+
+    Arrays cross by DLPack and come back in the library and dtype of x; the module runs in its own
+    dtype and without dropout. Each row's output depends on that row only, as every eps-net's does.
+
+    Raises: BackendMismatch where x and the module are on different devices.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self.module = module.eval()
+        self.parameter = next(module.parameters())
+
+    def __call__(self, x: Any, *numbers: float) -> Any:
+        """module(x, *numbers), (batch, dim)."""
+        import torch
+
+        with torch.no_grad():
+            return from_torch(self.module(self._enter(x), *numbers), backend_of(x))
+
+    def with_pullback(self, x: Any, *numbers: float) -> tuple[Any, Callable[[Any], Any]]:
+        """The value at x, and v ↦ vᵀ ∂module/∂x row by row, from one evaluation."""
+        import torch
+
+        backend = backend_of(x)
+        value, vjp, *_ = torch.func.vjp(lambda inputs: self.module(inputs, *numbers), self._enter(x))
+
+        def pullback(v: Any) -> Any:
+            return from_torch(vjp(self._enter(v), retain_graph=True)[0], backend)
+
+        return from_torch(value, backend), pullback
+
+    def _enter(self, x: Any) -> Any:
+        from .errors import require_device
+
+        tensor = to_torch(x)
+        require_device(tensor.device, self.parameter.device, "an array for this module")
+        return tensor.to(self.parameter.dtype)

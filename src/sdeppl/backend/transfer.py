@@ -1,0 +1,69 @@
+"""Crossing between array libraries: DLPack, zero-copy where the libraries allow it."""
+
+from typing import Any
+
+import numpy as np
+
+from .errors import BackendMismatch
+from .resolve import Backend, backend_of
+
+
+def to_torch(array: Any) -> Any:
+    """`array` of any backend as a detached torch tensor on the same device.
+
+    Memory is shared, except for read-only, negatively strided or byte-swapped NumPy arrays and
+    for array-api-strict, which are copied. Raises: TypeError for an object that is no array.
+    """
+    return backend_of(array).adapter.to_torch(array)
+
+
+def from_torch(tensor: Any, backend: Backend) -> Any:
+    """A torch tensor, detached, as an array of `backend` in the backend's dtype.
+
+    Raises: BackendMismatch where the tensor is on another device than the backend's.
+    """
+    array = backend.adapter.from_torch(tensor.detach(), backend.device)
+    return backend.xp.astype(array, backend.dtype, copy=False)
+
+
+def to_host(array: Any) -> Any:
+    """`array` of any backend as a NumPy array; an explicit transfer, so a device may be crossed."""
+    return backend_of(array).adapter.to_host(array)
+
+
+def convert(array: Any, backend: Backend) -> Any:
+    """`array` of any library on the same device as an array of `backend`, in its dtype.
+
+    Raises: BackendMismatch where the devices differ; use `place` to copy data to a device.
+    """
+    here = backend_of(array)
+    if here.name == backend.name and here.device == backend.device:
+        return backend.xp.astype(array, backend.dtype, copy=False)
+    return from_torch(here.adapter.to_torch(array), backend)
+
+
+def place(data: Any, backend: Backend) -> Any:
+    """Data (an array of any library, a list or a number) as an array of `backend`, in its dtype.
+
+    An explicit transfer: it goes through host memory where library or device differ.
+    """
+    try:
+        here = backend_of(data)
+    except TypeError:
+        host = np.asarray(data, dtype=np.float64)
+    else:
+        if here.name == backend.name and here.device == backend.device:
+            return backend.xp.astype(data, backend.dtype, copy=False)
+        host = here.adapter.to_host(data)
+    return backend.xp.asarray(np.array(host), dtype=backend.dtype, device=backend.device)
+
+
+def require_same(backend: Backend, **arrays: Any) -> None:
+    """Check that named arrays are of one library and device. Raises: BackendMismatch, naming both."""
+    for name, array in arrays.items():
+        here = backend_of(array)
+        if (here.name, here.device) != (backend.name, backend.device):
+            raise BackendMismatch(
+                f"{name} is of {here.name} on {here.device}, expected {backend.name} on "
+                f"{backend.device}; convert it with sdeppl.backend.convert"
+            )

@@ -1,0 +1,20 @@
+"""Layer 2: E[x_0 given x_t] and Cov[x_0 given x_t], analytic, by a network, or a black box."""
+
+from .base import Denoiser, Moments
+from .covariance import Covariance, MatrixCovariance, PullbackCovariance
+from .function import CallableDenoiser
+from .gaussian import GaussianDenoiser
+from .mixture import GaussianMixtureDenoiser
+from .network import NetworkDenoiser
+
+__all__ = [
+    "CallableDenoiser",
+    "Covariance",
+    "Denoiser",
+    "GaussianDenoiser",
+    "GaussianMixtureDenoiser",
+    "MatrixCovariance",
+    "Moments",
+    "NetworkDenoiser",
+    "PullbackCovariance",
+]

@@ -1,0 +1,86 @@
+"""The exact denoiser of a Gaussian x_0."""
+
+from typing import Any
+
+from ..backend import backend_of, require_same
+from ..sde import AffineSDE
+from .base import Denoiser, Moments
+from .covariance import MatrixCovariance
+
+RELATIVE_RANK_TOLERANCE = 1e-12
+
+
+class GaussianDenoiser(Denoiser):
+    """x_0 ~ N(m, C): E[x_0 given x_t] = m + α C (α² C + σ² I)⁻¹ (x - α m), covariance
+    σ² C (α² C + σ² I)⁻¹; for any x_0 with these moments, the best denoiser linear in x.
+
+    mean (dim,), covariance (dim, dim), symmetric and positive semidefinite, in the data's units,
+    on one backend. Works in the eigenbasis C = V diag(λ) Vᵀ; directions with λ below 1e-12 of the
+    largest carry no variance and are left out. Times may be floats or arrays (batch, 1).
+
+    Raises: ValueError for shapes that do not fit, asymmetry or a negative eigenvalue.
+    """
+
+    def __init__(self, sde: AffineSDE, mean: Any, covariance: Any) -> None:
+        self.sde = sde
+        self.backend = backend_of(mean)
+        require_same(self.backend, covariance=covariance)
+        self.dim = mean.shape[-1]
+        if mean.ndim != 1 or tuple(covariance.shape) != (self.dim, self.dim):
+            raise ValueError(
+                f"expected mean (dim,) and covariance (dim, dim); got {tuple(mean.shape)} and "
+                f"{tuple(covariance.shape)}"
+            )
+        xp = self.backend.xp
+        scale = float(xp.max(xp.abs(covariance)))
+        if not float(xp.max(xp.abs(covariance - covariance.T))) <= 1e-6 * scale:
+            raise ValueError(f"the covariance is not symmetric, or not finite; got entries up to {scale:.3g}")
+        eigenvalues, basis = xp.linalg.eigh(0.5 * (covariance + covariance.T))
+        if float(xp.min(eigenvalues)) < -1e-5 * scale:
+            raise ValueError(f"the covariance has the negative eigenvalue {float(xp.min(eigenvalues)):.3g}")
+        floor = RELATIVE_RANK_TOLERANCE * float(xp.max(eigenvalues))
+        rank = max(int(xp.count_nonzero(eigenvalues > floor)), 1)
+        self.location = mean
+        self.basis = basis[:, self.dim - rank :]
+        self.eigenvalues = eigenvalues[self.dim - rank :]
+
+    @classmethod
+    def from_eigenbasis(cls, sde: AffineSDE, mean: Any, basis: Any, eigenvalues: Any) -> "GaussianDenoiser":
+        """From C = V diag(λ) Vᵀ as it stands: basis V (dim, rank), eigenvalues λ (rank,), positive.
+
+        A network that works in an eigenbasis needs the very basis it was trained in.
+        """
+        denoiser = cls.__new__(cls)
+        denoiser.sde = sde
+        denoiser.backend = backend_of(mean)
+        require_same(denoiser.backend, basis=basis, eigenvalues=eigenvalues)
+        denoiser.dim = mean.shape[-1]
+        denoiser.location, denoiser.basis, denoiser.eigenvalues = mean, basis, eigenvalues
+        return denoiser
+
+    def __call__(self, x: Any, t: float) -> Moments:
+        spread = self.posterior_scale(t)
+        matrix = (self.basis * (spread * spread)) @ self.basis.T
+        return Moments(self.mean(x, t), MatrixCovariance(matrix))
+
+    def mean(self, x: Any, t: Any) -> Any:
+        alpha, variance = self._marginal(t)
+        centred = (x - alpha * self.location) @ self.basis
+        return self.location + (alpha * self.eigenvalues / variance * centred) @ self.basis.T
+
+    def whiten(self, x: Any, t: Any) -> Any:
+        """x in the eigenbasis, scaled by its standard deviation at t: (batch, rank)."""
+        alpha, variance = self._marginal(t)
+        xp = self.backend.xp
+        return (x - alpha * self.location) @ self.basis / xp.sqrt(variance)
+
+    def posterior_scale(self, t: Any) -> Any:
+        """Standard deviations of x_0 given x_t along the eigenbasis, √(σ² λ/(α² λ + σ²)): (rank,)."""
+        _, variance = self._marginal(t)
+        xp = self.backend.xp
+        return self.sde.sigma(t) * xp.sqrt(self.eigenvalues / variance)
+
+    def _marginal(self, t: Any) -> tuple[Any, Any]:
+        """α and the variances α² λ + σ² of x_t along the eigenbasis."""
+        alpha = self.sde.alpha(t)
+        return alpha, alpha * alpha * self.eigenvalues + self.sde.sigma(t) ** 2

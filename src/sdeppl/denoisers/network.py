@@ -1,0 +1,48 @@
+"""A denoiser that adds a network to the best Gaussian one."""
+
+from typing import Any
+
+from ..backend import TorchFunction
+from .base import Denoiser, Moments
+from .covariance import PullbackCovariance
+from .gaussian import GaussianDenoiser
+
+
+class NetworkDenoiser(Denoiser):
+    """E[x_0 given x_t] = Gaussian part + V (scale · net(whitened x_t, ln(α/σ))).
+
+    The Gaussian part is the best linear denoiser for the data's mean and covariance; in its
+    eigenbasis V, with x_t scaled to unit variance and x_0's residual scaled by its conditional
+    standard deviation, the network sees and returns numbers of order one at every t, and a network
+    that returns 0 leaves the Gaussian part. In terms of the eps-net, ε̂ = (x - α mean)/σ.
+
+    gaussian: the Gaussian part; net: (batch, rank), ln(α/σ) ↦ (batch, rank), a torch module through
+    the bridge. Source: Karras et al. 2022 (EDM), section 5, for the idea of preconditioning.
+    """
+
+    def __init__(self, gaussian: GaussianDenoiser, net: TorchFunction) -> None:
+        self.sde = gaussian.sde
+        self.dim = gaussian.dim
+        self.backend = gaussian.backend
+        self.gaussian = gaussian
+        self.net = net
+
+    def mean(self, x: Any, t: float) -> Any:
+        gaussian = self.gaussian
+        output = self.net(gaussian.whiten(x, t), self.sde.log_snr(t))
+        return gaussian.mean(x, t) + (gaussian.posterior_scale(t) * output) @ gaussian.basis.T
+
+    def __call__(self, x: Any, t: float) -> Moments:
+        gaussian = self.gaussian
+        linear = gaussian(x, t)
+        alpha, sigma = self.sde.alpha(t), self.sde.sigma(t)
+        spread = gaussian.posterior_scale(t)
+        shrink = spread / self.backend.xp.sqrt(gaussian.eigenvalues) / sigma
+        output, pull_net = self.net.with_pullback(gaussian.whiten(x, t), self.sde.log_snr(t))
+
+        def pullback(v: Any) -> Any:
+            through_net = pull_net((v @ gaussian.basis) * spread) * shrink
+            return (alpha / sigma**2) * (linear.covariance @ v) + through_net @ gaussian.basis.T
+
+        mean = linear.mean + (spread * output) @ gaussian.basis.T
+        return Moments(mean, PullbackCovariance(sigma**2 / alpha, pullback, x))

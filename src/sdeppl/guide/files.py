@@ -1,0 +1,48 @@
+"""Tensors and JSON in one safetensors file: no pickle, nothing is executed on reading."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+
+class CorruptFile(ValueError):
+    """A file is not what it should be: damaged, of another kind or of another version."""
+
+
+def write(path: str | Path, kind: str, tensors: dict[str, torch.Tensor], content: dict[str, Any]) -> None:
+    """Write atomically: an interrupted write leaves the earlier file as it was."""
+    path = Path(path)
+    header = {"sdeppl": json.dumps({"kind": kind, "version": 1, **content})}
+    whole = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
+    temporary = path.with_name(path.name + ".part")
+    save_file(whole, temporary, metadata=header)
+    os.replace(temporary, path)
+
+
+def read(path: str | Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Tensors and content of a file of `kind`. Raises: FileNotFoundError, CorruptFile."""
+    if not Path(path).exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = (file.metadata() or {}).get("sdeppl")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise CorruptFile(
+            f"{path} is not a whole safetensors file ({error}); delete it or use another"
+        ) from error
+    try:
+        content = json.loads(header or "")
+    except json.JSONDecodeError as error:
+        raise CorruptFile(f"{path} was not written by sdeppl") from error
+    if (content.get("kind"), content.get("version")) != (kind, 1):
+        raise CorruptFile(
+            f"{path} holds a {content.get('kind')!r} of version {content.get('version')}; expected a "
+            f"{kind!r} of version 1"
+        )
+    return tensors, content

@@ -1,0 +1,179 @@
+"""The guide: a denoiser of the model's prior, trained once, conditioned as often as wanted."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from ..backend import Backend, TorchFunction, resolve
+from ..denoisers import Denoiser, NetworkDenoiser
+from ..nn import ResidualMLP
+from ..query import GaussianPart, SitePosterior, compile_posterior
+from ..sde import VPSDE, AffineSDE
+from ..tracing import ModelError, find_sites, prior_draws, read_gaussian_sites
+from . import saving
+from .sample_sites import sample_sites
+
+MOMENT_DRAWS = 100_000
+BATCH = 8192
+NetworkFactory = Callable[[int], torch.nn.Module]
+
+
+class ScoreGuide:
+    """A Pyro guide whose posterior is a guided reverse SDE.
+
+    model: a Pyro model; args and kwargs: what it is called with when the prior is drawn from, with
+    nothing observed. sde: the forward SDE of the standardised latents; by default that of the
+    model's Diffusion site, else VPSDE(). net: dim ↦ torch module (x, ln(α/σ)) ↦ x, or None for the
+    Gaussian part alone. latents: names of the latent sites, where the trace does not tell them.
+    seed: of everything the guide draws.
+
+    Raises: ModelError, naming the site, for a model that cannot be guided.
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        sde: AffineSDE | None = None,
+        net: NetworkFactory | None = ResidualMLP,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        latents: Sequence[str] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.model, self.args, self.kwargs = model, tuple(args), dict(kwargs or {})
+        sites = find_sites(model, self.args, self.kwargs, latents)
+        self.space, self.observable = sites.space, sites.observable
+        self.sde = sde or sites.diffusion or VPSDE()
+        self.net_factory = net
+        self.seed = seed
+        self.gaussian: GaussianPart | None = None
+        self.net: torch.nn.Module | None = None
+        self.use_net = False
+        self._cache: dict[Any, Any] = {}
+
+    def prior_batch(self, draws: int, *stream: int) -> torch.Tensor:
+        """Fresh unconstrained prior draws (draws, dim); the same `stream` gives the same draws."""
+        values = prior_draws(
+            self.model, self.space.names, draws, (self.seed, *stream), self.args, self.kwargs
+        )
+        return self.space.flatten(values)
+
+    def fit_gaussian(self, draws: int = MOMENT_DRAWS, progress: bool = True) -> "ScoreGuide":
+        """Estimate the prior's mean and covariance from `draws` draws; a network starts anew.
+
+        The standard error of each is 1/√draws of the prior's own scale.
+        """
+        if draws < 2 * self.space.dim:
+            raise ValueError(
+                f"{draws} draws are too few for the covariance of {self.space.dim} numbers; use at least "
+                f"{2 * self.space.dim}, better a thousand times that many"
+            )
+
+        def batches() -> Iterator[torch.Tensor]:
+            starts = range(0, draws, BATCH)
+            for index, first in enumerate(tqdm(starts, disable=not progress, desc="prior moments")):
+                yield self.prior_batch(min(BATCH, draws - first), 0, index)
+
+        self.gaussian = GaussianPart.estimate(batches())
+        self.net, self.use_net = None, False
+        self._cache.clear()
+        return self
+
+    def denoiser(self, backend: str | Backend | None = None) -> Denoiser:
+        """The prior's denoiser in standardised coordinates, on a backend."""
+        gaussian = self._fitted().denoiser(self.sde, resolve(backend))
+        if self.net is None or not self.use_net:
+            return gaussian
+        return NetworkDenoiser(gaussian, TorchFunction(self.net))
+
+    def condition(
+        self,
+        data: Mapping[str, Any] | None = None,
+        /,
+        *,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        model: Callable[..., Any] | None = None,
+        backend: str | Backend | None = None,
+        likelihood: str = "auto",
+        steps: int = 100,
+        **observed: Any,
+    ) -> SitePosterior:
+        """Compile p(latents given the data); nothing is trained.
+
+        Data by site name, as keywords or in a mapping; NaN means not observed. model: another model
+        with the same latents, for another operator or noise level; args, kwargs: other inputs.
+        backend: where the reverse SDE is solved; SDEPPL_BACKEND, then torch, by default.
+
+        Raises: ModelError, naming the site, for data that do not fit or a likelihood that the
+        mean likelihood cannot take; ValueError and BackendUnavailable for the backend.
+        """
+        chosen = resolve(backend)
+        gaussian = self._fitted()
+        values = {**(data or {}), **observed}
+        if not values:
+            raise ModelError(
+                f"no data: give values for some of {list(self.observable)}"
+                if self.observable
+                else "no data, and the model has no likelihood: add an observed site to it"
+            )
+        tensors = {name: _as_tensor(name, value) for name, value in values.items()}
+        model, args = model or self.model, self.args if args is None else tuple(args)
+        kwargs = self.kwargs if kwargs is None else dict(kwargs)
+        self._check_latents(model, args, kwargs, tuple(tensors))
+        probes = self.prior_batch(8, 1)
+        sites = read_gaussian_sites(model, self.space, tensors, probes, args, kwargs)
+        return compile_posterior(self.space, gaussian, self.denoiser(chosen), sites, likelihood, steps)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Sample every latent site given the observed sites among `kwargs`, as a Pyro guide does."""
+        return sample_sites(self, args, kwargs, self._cache)
+
+    def save(self, path: str | Path) -> None:
+        """Write the trained guide to one safetensors file (with JSON in its header; no pickle)."""
+        saving.save(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path, model: Callable[..., Any], **arguments: Any) -> "ScoreGuide":
+        """Read a guide saved by `save`, for the model it was trained on.
+
+        arguments: as for ScoreGuide. Raises: FileNotFoundError; CorruptFile; ModelError where the
+        model's latents are not the saved ones.
+        """
+        guide = cls(model, **arguments)
+        saving.load_into(guide, path)
+        return guide
+
+    def _fitted(self) -> GaussianPart:
+        if self.gaussian is None:
+            raise ModelError(
+                "the guide is not fitted: call ScoreMatching(guide).fit(steps), or fit_gaussian()"
+            )
+        return self.gaussian
+
+    def _check_latents(
+        self, model: Callable[..., Any], args: Any, kwargs: Any, observed: tuple[str, ...]
+    ) -> None:
+        if model is self.model and args == self.args and not kwargs:
+            return
+        sites = find_sites(model, args, kwargs, latents=self.space.names)
+        differs = sites.space.same_as(self.space)
+        if differs:
+            raise ModelError(f"the model's latents are not those the guide was trained on: {differs}")
+
+
+def _as_tensor(name: str, value: Any) -> torch.Tensor:
+    from ..backend import to_host
+
+    try:
+        host = to_host(value)
+    except TypeError:
+        host = value
+    try:
+        tensor = torch.as_tensor(host, dtype=torch.float64)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"site '{name}': the data are not numbers ({error})") from error
+    return tensor

@@ -1,0 +1,65 @@
+"""Saving and loading a guide."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..query import GaussianPart
+from ..sde import from_dict, to_dict
+from ..tracing import ModelError
+from .files import CorruptFile, read, write
+
+if TYPE_CHECKING:
+    from .guide import ScoreGuide
+
+KIND = "guide"
+
+
+def contents(guide: "ScoreGuide") -> tuple[dict[str, Any], dict[str, Any]]:
+    """Tensors and JSON that restore the guide. Raises: ModelError for a guide not fitted yet."""
+    if guide.gaussian is None:
+        raise ModelError("the guide is not fitted, so there is nothing to save")
+    tensors = {f"gaussian.{name}": getattr(guide.gaussian, name) for name in _PARTS}
+    if guide.net is not None:
+        tensors |= {f"net.{name}": value for name, value in guide.net.state_dict().items()}
+    content = {
+        "latents": {site.name: list(site.shape) for site in guide.space.sites},
+        "sde": to_dict(guide.sde),
+        "draws": guide.gaussian.draws,
+        "has_net": guide.net is not None,
+        "use_net": guide.use_net,
+    }
+    return tensors, content
+
+
+def restore(guide: "ScoreGuide", tensors: dict[str, Any], content: dict[str, Any], path: Any) -> None:
+    """Put saved contents into a guide. Raises: ModelError for other latents, CorruptFile."""
+    mine = {site.name: list(site.shape) for site in guide.space.sites}
+    if content.get("latents") != mine:
+        raise ModelError(f"{path} was trained on latents {content.get('latents')}; the model has {mine}")
+    try:
+        parts = {name: tensors[f"gaussian.{name}"] for name in _PARTS}
+        guide.sde = from_dict(content["sde"])
+        guide.gaussian = GaussianPart(**parts, draws=int(content["draws"]))
+        guide.net, guide.use_net = None, bool(content["use_net"])
+        if content["has_net"]:
+            if guide.net_factory is None:
+                raise ModelError(f"{path} holds a network, and the guide was made with net=None")
+            guide.net = guide.net_factory(guide.gaussian.eigenvalues.shape[0])
+            prefix = "net."
+            state = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+            guide.net.load_state_dict(state)
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise CorruptFile(f"{path} does not fit this guide: {error}") from error
+
+
+def save(guide: "ScoreGuide", path: str | Path) -> None:
+    """Write the guide."""
+    write(path, KIND, *contents(guide))
+
+
+def load_into(guide: "ScoreGuide", path: str | Path) -> None:
+    """Read a guide's file into it."""
+    restore(guide, *read(path, KIND), path)
+
+
+_PARTS = ("location", "scale", "basis", "eigenvalues")

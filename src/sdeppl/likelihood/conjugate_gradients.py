@@ -1,0 +1,32 @@
+"""Conjugate gradients, row by row."""
+
+from collections.abc import Callable
+from typing import Any
+
+from array_api_compat import array_namespace, device
+
+
+def conjugate_gradients(product: Callable[[Any], Any], right: Any, tolerance: float, iterations: int) -> Any:
+    """Solve S_i v_i = r_i for each row i, with S_i symmetric positive definite.
+
+    product: v ↦ S v row by row; right: (batch, n); a row stops moving once its residual is below
+    tolerance × |r_i|. Rows that have not got there after `iterations` are NaN, never a wrong number.
+    Source: Golub & Van Loan, Matrix Computations, algorithm 11.3.3.
+    """
+    xp = array_namespace(right)
+    goal = tolerance**2 * xp.sum(right * right, axis=-1, keepdims=True)
+    solution = xp.zeros_like(right)
+    residual = direction = right
+    squared = xp.sum(residual * residual, axis=-1, keepdims=True)
+    one = xp.asarray(1.0, dtype=right.dtype, device=device(right))
+    for _ in range(iterations):
+        active = squared > goal
+        image = product(direction)
+        curvature = xp.sum(direction * image, axis=-1, keepdims=True)
+        step = xp.where(active, squared / xp.where(active, curvature, one), 0 * one)
+        solution = solution + step * direction
+        residual = residual - step * image
+        next_squared = xp.sum(residual * residual, axis=-1, keepdims=True)
+        direction = residual + next_squared / xp.where(active, squared, one) * direction
+        squared = xp.where(active, next_squared, squared)
+    return xp.where(squared > goal, xp.nan * one, solution)

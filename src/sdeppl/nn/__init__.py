@@ -1,0 +1,5 @@
+"""Layer 2: torch networks."""
+
+from .mlp import ResidualMLP
+
+__all__ = ["ResidualMLP"]

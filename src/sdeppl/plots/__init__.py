@@ -1,0 +1,5 @@
+"""Layer 7: pictures."""
+
+from .paths import Band, plot_paths
+
+__all__ = ["Band", "plot_paths"]

@@ -1,0 +1,63 @@
+"""Posterior trajectories: mean, band and a few draws."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+# Okabe & Ito's colours, told apart with any colour vision
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+
+
+@dataclass(frozen=True)
+class Band:
+    """Mean and lower and upper edge of a trajectory's posterior, each (times,)."""
+
+    mean: Any
+    low: Any
+    high: Any
+
+    @classmethod
+    def of_draws(cls, draws: Any, level: float = 0.9) -> "Band":
+        """From draws (n, times): central `level` of them at each time."""
+        draws = np.asarray(draws)
+        low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        return cls(draws.mean(axis=0), low, high)
+
+    @classmethod
+    def of_normal(cls, mean: Any, sd: Any, level: float = 0.9) -> "Band":
+        """From a normal posterior's mean and standard deviation at each time."""
+        from scipy.stats import norm
+
+        reach = norm.ppf((1 + level) / 2) * np.asarray(sd)
+        return cls(np.asarray(mean), np.asarray(mean) - reach, np.asarray(mean) + reach)
+
+
+def plot_paths(
+    axes: Any,
+    times: Any,
+    bands: Mapping[str, Band],
+    observed: Any,
+    draws: Any = None,
+    gaps: Sequence[tuple[float, float]] = (),
+) -> None:
+    """Draw observations (NaN left out), gaps, each labelled band, and some draws on matplotlib axes.
+
+    The first band is filled; the others are lines, dashed and dotted, over it.
+    """
+    for left, right in gaps:
+        axes.axvspan(left, right, color="0.93", zorder=0)
+    for row in np.asarray(draws) if draws is not None else ():
+        axes.plot(times, row, color=COLOURS[0], linewidth=0.5, alpha=0.35, zorder=1)
+    styles = ("-", "--", ":", "-.")
+    for index, (label, band) in enumerate(bands.items()):
+        colour, style = COLOURS[index], styles[index]
+        if index == 0:
+            axes.fill_between(times, band.low, band.high, color=colour, alpha=0.2, linewidth=0)
+        else:
+            for edge in (band.low, band.high):
+                axes.plot(times, edge, color=colour, linestyle=style, linewidth=1.0, zorder=3)
+        axes.plot(times, band.mean, color=colour, linestyle=style, linewidth=1.6, label=label, zorder=4)
+    axes.plot(times, observed, "o", color="black", markersize=2.5, label="observed", zorder=5)
+    axes.margins(x=0.01)

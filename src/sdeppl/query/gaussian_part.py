@@ -1,0 +1,67 @@
+"""The prior's mean and covariance in standardised unconstrained coordinates."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+
+from ..backend import Backend, place
+from ..denoisers import GaussianDenoiser
+from ..sde import AffineSDE
+
+RANK_TOLERANCE = 1e-10
+
+
+@dataclass(frozen=True)
+class GaussianPart:
+    """z = location + scale · x with x standardised; Cov x = V diag(λ) Vᵀ.
+
+    location, scale (dim,); basis V (dim, rank); eigenvalues λ (rank,); float64 tensors. `draws` is
+    how many prior draws the moments were estimated from.
+    """
+
+    location: torch.Tensor
+    scale: torch.Tensor
+    basis: torch.Tensor
+    eigenvalues: torch.Tensor
+    draws: int
+
+    @classmethod
+    def estimate(cls, batches: Iterable[torch.Tensor]) -> "GaussianPart":
+        """From batches (n, dim) of unconstrained draws. Raises: ValueError for fewer than 2."""
+        count, shift = 0, torch.zeros(())
+        total = square = torch.zeros(())
+        for batch in batches:
+            if count == 0:
+                shift = batch.mean(dim=0)
+                total, square = (
+                    torch.zeros_like(shift),
+                    torch.zeros(2 * shift.shape, dtype=shift.dtype),
+                )
+            centred = batch - shift
+            total = total + centred.sum(dim=0)
+            square = square + centred.T @ centred
+            count += batch.shape[0]
+        if count < 2:
+            raise ValueError(f"moments need at least 2 draws; got {count}")
+        mean = total / count
+        covariance = (square - count * torch.outer(mean, mean)) / (count - 1)
+        scale = covariance.diagonal().clamp_min(0).sqrt()
+        # a latent that never varies stays at its value, in units of its own
+        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        eigenvalues, basis = torch.linalg.eigh(covariance / torch.outer(scale, scale))
+        kept = eigenvalues > RANK_TOLERANCE * eigenvalues[-1]
+        return cls(shift + mean, scale, basis[:, kept], eigenvalues[kept], count)
+
+    def standardise(self, z: torch.Tensor) -> torch.Tensor:
+        """(batch, dim) unconstrained to standardised."""
+        return (z - self.location) / self.scale
+
+    def denoiser(self, sde: AffineSDE, backend: Backend) -> GaussianDenoiser:
+        """The best linear denoiser, in standardised coordinates, on a backend."""
+        return GaussianDenoiser.from_eigenbasis(
+            sde,
+            place(torch.zeros_like(self.location), backend),
+            place(self.basis, backend),
+            place(self.eigenvalues, backend),
+        )

@@ -1,0 +1,59 @@
+"""Posterior draws in the sites' own supports, shapes and units."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..backend import Backend, from_torch, place, to_torch
+from ..posterior import Posterior
+from ..solvers import Solver
+from ..tracing import LatentSpace
+from .gaussian_part import GaussianPart
+
+
+@dataclass(frozen=True)
+class SitePosterior:
+    """p(latent sites given the data), compiled; `sample` solves the guided reverse SDE.
+
+    space: how the latents were flattened; gaussian: how they were standardised; arrays: the
+    posterior of the standardised vector.
+    """
+
+    space: LatentSpace
+    gaussian: GaussianPart
+    arrays: Posterior
+
+    @property
+    def backend(self) -> Backend:
+        """Where the reverse SDE is solved and whose arrays come back."""
+        return self.arrays.denoiser.backend
+
+    def sample(
+        self,
+        draws: int,
+        *,
+        seed: int = 0,
+        c: float | Callable[[float], float] = 1.0,
+        solver: Solver | None = None,
+        noise: Literal["host", "native"] = "host",
+        progress: bool = False,
+    ) -> dict[str, Any]:
+        """{site name: (draws, *shape)}, independent draws, as arrays of the backend.
+
+        Arguments as in `Posterior.sample`. Raises: NonFiniteState.
+        """
+        x = self.arrays.sample(draws, seed=seed, c=c, solver=solver, noise=noise, progress=progress)
+        location = place(self.gaussian.location, self.backend)
+        scale = place(self.gaussian.scale, self.backend)
+        return self._sites(location + scale * x)
+
+    def _sites(self, z: Any) -> dict[str, Any]:
+        xp, values = self.backend.xp, {}
+        for site in self.space.sites:
+            flat = z[:, site.start : site.stop]
+            if site.is_real:
+                values[site.name] = xp.reshape(flat, (z.shape[0], *site.shape))
+            else:
+                inner = to_torch(flat).reshape(z.shape[0], *site.unconstrained_shape)
+                values[site.name] = from_torch(site.transform(inner), self.backend)
+        return values

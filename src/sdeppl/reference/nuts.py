@@ -1,0 +1,124 @@
+"""Pyro's NUTS on the same model."""
+
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.infer import MCMC, NUTS, Predictive
+from pyro.ops.stats import effective_sample_size, split_gelman_rubin
+
+from ..tracing import ModelError, Observe, find_sites
+from ..tracing.randomness import seeded
+
+
+class ChainWarning(UserWarning):
+    """The chains do not show that they have converged."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Draws of a Markov chain Monte Carlo run and what they say of themselves.
+
+    draws: {site: (chains × draws, *shape)}, chain after chain; r_hat, ess: {site: (*shape)}, split
+    R-hat and effective sample size; divergences: in all chains; seconds: warm-up included.
+    """
+
+    draws: dict[str, torch.Tensor]
+    r_hat: dict[str, torch.Tensor]
+    ess: dict[str, torch.Tensor]
+    divergences: int
+    chains: int
+    seconds: float
+
+    @property
+    def worst_ess(self) -> float:
+        """Effective sample size of the number that mixes worst."""
+        return min(float(ess.min()) for ess in self.ess.values())
+
+    @property
+    def worst_r_hat(self) -> float:
+        """Split R-hat of the number that mixes worst."""
+        return max(float(r_hat.max()) for r_hat in self.r_hat.values())
+
+
+def nuts(
+    model: Callable[..., Any],
+    data: Mapping[str, Any],
+    *,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    draws: int = 1000,
+    warmup: int = 500,
+    chains: int = 2,
+    seed: int = 0,
+    reparam: Mapping[str, Any] | None = None,
+    progress: bool = True,
+    **kernel: Any,
+) -> Reference:
+    """Sample p(latents given data) with Pyro's NUTS, chain after chain.
+
+    data: by site name; NaN means not observed. reparam: as for `poutine.reparam`, e.g.
+    {"level": WienerReparam()}; draws are of the model's own sites all the same. kernel: further
+    arguments of `pyro.infer.NUTS` (full_mass, target_accept_prob, jit_compile, ...).
+
+    Raises: ModelError, naming the site, for a discrete latent, an unknown site or a wrong shape.
+    Warns: ChainWarning for R-hat above 1.05 or divergences.
+    """
+    latents, conditioned = _conditioned(model, data, args, kwargs, reparam)
+    start = time.perf_counter()
+    samples, divergences = [], 0
+    for chain in range(chains):
+        with seeded(seed, chain), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+            mcmc = MCMC(
+                NUTS(conditioned, **kernel),
+                num_samples=draws,
+                warmup_steps=warmup,
+                disable_progbar=not progress,
+            )
+            mcmc.run(*args, **dict(kwargs or {}))
+            found = mcmc.get_samples()
+            if reparam:
+                found = Predictive(conditioned, found, return_sites=latents)(*args, **dict(kwargs or {}))
+        samples.append({name: found[name] for name in latents})
+        divergences += sum(len(steps) for steps in mcmc.diagnostics().get("divergences", {}).values())
+    seconds = time.perf_counter() - start
+    stacked = {name: torch.stack([s[name] for s in samples]) for name in latents}
+    result = Reference(
+        draws={name: value.flatten(0, 1) for name, value in stacked.items()},
+        r_hat={name: split_gelman_rubin(v, 0, 1) for name, v in stacked.items()},
+        ess={name: effective_sample_size(v, 0, 1) for name, v in stacked.items()},
+        divergences=divergences,
+        chains=chains,
+        seconds=seconds,
+    )
+    if divergences or not result.worst_r_hat < 1.05:
+        warnings.warn(
+            f"NUTS: split R-hat up to {result.worst_r_hat:.3f}, {divergences} divergences; run longer, or "
+            "in another parametrisation, before you trust it",
+            ChainWarning,
+            stacklevel=2,
+        )
+    return result
+
+
+def _conditioned(
+    model: Callable[..., Any],
+    data: Mapping[str, Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None,
+    reparam: Mapping[str, Any] | None,
+) -> tuple[list[str], Callable[..., Any]]:
+    """The latent sites, and the model given the data."""
+    observed = Observe(data)(model)
+    with seeded(0):
+        trace = poutine.trace(model).get_trace(*args, **dict(kwargs or {}))
+    unknown = [name for name in data if name not in trace.nodes]
+    if unknown:
+        raise ModelError(f"the model has no site '{unknown[0]}'; it has {list(trace.stochastic_nodes)}")
+    latents = find_sites(observed, args, kwargs).space.names
+    return latents, poutine.reparam(observed, config=dict(reparam)) if reparam else observed

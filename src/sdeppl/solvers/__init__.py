@@ -1,0 +1,16 @@
+"""Layer 2: one file per solver family, and `solve`."""
+
+from .base import Solver
+from .euler_maruyama import EulerMaruyama
+from .exponential import ExponentialEuler, ExponentialHeun
+from .solve import NonFiniteState, Path, solve
+
+__all__ = [
+    "EulerMaruyama",
+    "ExponentialEuler",
+    "ExponentialHeun",
+    "NonFiniteState",
+    "Path",
+    "Solver",
+    "solve",
+]

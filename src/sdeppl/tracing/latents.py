@@ -1,0 +1,122 @@
+"""All continuous latents as one unconstrained vector."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.distributions import biject_to
+
+from .errors import ModelError
+
+
+@dataclass(frozen=True)
+class LatentSite:
+    """One latent site: its shape as the model has it, its dtype, and the bijection to its support.
+
+    transform: unconstrained to support; unconstrained_shape: of the former (a simplex of d numbers
+    has d - 1); `start` and `stop`: where its numbers lie in the vector.
+    """
+
+    name: str
+    shape: torch.Size
+    unconstrained_shape: torch.Size
+    dtype: torch.dtype
+    device: torch.device
+    transform: Any
+    start: int
+    stop: int
+
+    @property
+    def is_real(self) -> bool:
+        """Whether the unconstrained numbers are the site's own."""
+        support = self.transform.codomain
+        while hasattr(support, "base_constraint"):
+            support = support.base_constraint
+        return support is torch.distributions.constraints.real
+
+
+@dataclass(frozen=True)
+class LatentSpace:
+    """The latents of a model, flattened by their supports' bijections: `dim` numbers."""
+
+    sites: tuple[LatentSite, ...]
+
+    @property
+    def dim(self) -> int:
+        """Numbers in the vector."""
+        return self.sites[-1].stop
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the latent sites, in the model's order."""
+        return [site.name for site in self.sites]
+
+    @classmethod
+    def from_trace(cls, sites: Mapping[str, Any]) -> "LatentSpace":
+        """From the traced sites. Raises: ModelError for a discrete or a NaN latent."""
+        found: list[LatentSite] = []
+        start = 0
+        for name, site in sites.items():
+            value, support = site["value"], site["fn"].support
+            if support.is_discrete or not value.is_floating_point():
+                raise ModelError(
+                    f"latent site '{name}' is discrete ({type(site['fn']).__name__}); the diffusion "
+                    "needs continuous latents: marginalise it, or observe it"
+                )
+            if torch.isnan(value).any():
+                raise ModelError(f"latent site '{name}' drew NaN from the prior; check its parameters")
+            transform = biject_to(support)
+            shape = transform.inv(value).shape
+            stop = start + math.prod(shape)
+            found.append(
+                LatentSite(name, value.shape, shape, value.dtype, value.device, transform, start, stop)
+            )
+            start = stop
+        return cls(tuple(found))
+
+    def flatten(self, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Site values (batch, *shape), each in its support, to (batch, dim) in float64.
+
+        Raises: ModelError, naming the site, where a value is NaN or not inside its support.
+        """
+        columns = []
+        for site in self.sites:
+            value = values[site.name].to(torch.float64)
+            column = site.transform.inv(value).reshape(value.shape[0], -1)
+            if not torch.isfinite(column).all():
+                raise ModelError(
+                    f"latent site '{site.name}' has draws that are NaN, infinite or on the edge of its "
+                    f"support ({site.transform.codomain}); check its prior"
+                )
+            columns.append(column)
+        return torch.cat(columns, dim=-1)
+
+    def unflatten(self, vector: torch.Tensor) -> dict[str, torch.Tensor]:
+        """(..., dim) to site values (..., *shape), each in its support and its own dtype."""
+        batch = vector.shape[:-1]
+        values = {}
+        for site in self.sites:
+            flat = vector[..., site.start : site.stop].reshape(batch + site.unconstrained_shape)
+            values[site.name] = site.transform(flat).to(site.dtype)
+        return values
+
+    def same_as(self, other: "LatentSpace") -> str | None:
+        """None where names, shapes and supports agree with `other`, else what differs."""
+        if self.names != other.names:
+            return f"latent sites {self.names} against {other.names}"
+        for mine, theirs in zip(self.sites, other.sites, strict=True):
+            if mine.shape != theirs.shape:
+                return f"site '{mine.name}': shape {tuple(mine.shape)} against {tuple(theirs.shape)}"
+            if not _same_transform(mine, theirs):
+                return f"site '{mine.name}': the support {mine.transform} against {theirs.transform}"
+        return None
+
+
+def _same_transform(one: LatentSite, other: LatentSite) -> bool:
+    if one.unconstrained_shape != other.unconstrained_shape:
+        return False
+    points = torch.linspace(-1.0, 1.0, max(math.prod(one.unconstrained_shape), 1), dtype=torch.float64)
+    points = points.reshape(one.unconstrained_shape)
+    return torch.allclose(one.transform(points), other.transform(points))

@@ -1,0 +1,60 @@
+"""A model conditioned on data, for samplers that evaluate its density."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from pyro.poutine.messenger import Messenger
+
+from ..distributions import Diffusion
+from .errors import ModelError
+
+
+class Observe(Messenger):
+    """Give the sites in `data` their observed values; leave out what was not observed (NaN).
+
+    Missing entries of independent components are masked; those of a multivariate normal are
+    marginalised. Diffusion sites contribute nothing to the density.
+
+    Raises: ModelError, naming the site, for a shape that does not fit, or missing entries of a
+    distribution whose components cannot be left out.
+    """
+
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.data = {name: torch.as_tensor(value) for name, value in data.items()}
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if isinstance(msg["fn"], Diffusion):
+            msg["fn"] = msg["fn"].mask(False)
+            msg["is_observed"] = True
+            msg["value"] = torch.zeros(msg["fn"].shape())
+        elif msg["name"] in self.data:
+            msg["fn"], msg["value"] = observed_part(msg["name"], msg["fn"], self.data[msg["name"]])
+            msg["is_observed"] = True
+
+
+def observed_part(name: str, fn: Any, value: torch.Tensor) -> tuple[Any, torch.Tensor]:
+    """A distribution and a value of the same density as fn at `value` with NaN entries left out."""
+    if tuple(value.shape) != tuple(fn.shape()):
+        raise ModelError(
+            f"site '{name}': the data have shape {tuple(value.shape)}, the model {tuple(fn.shape())}"
+        )
+    missing = torch.isnan(value)
+    if not missing.any():
+        return fn, value
+    base, event_dim = fn, fn.event_dim
+    while hasattr(base, "base_dist"):
+        base = base.base_dist
+    if base.event_dim == 0:
+        filled = torch.where(missing, base.mean.detach().expand(value.shape).to(value), value)
+        return base.expand(value.shape).mask(~missing).to_event(event_dim), filled
+    if isinstance(base, torch.distributions.MultivariateNormal) and base.batch_shape == ():
+        kept = torch.nonzero(~missing)[:, 0]
+        covariance = base.covariance_matrix[kept][:, kept]
+        return dist.MultivariateNormal(base.loc[kept], covariance), value[kept]
+    raise ModelError(
+        f"site '{name}' has missing entries, but {type(base).__name__} cannot leave some out; give "
+        "complete data, or model its components as independent"
+    )

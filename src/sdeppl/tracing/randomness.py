@@ -1,0 +1,58 @@
+"""Torch's random numbers under a seed, and inside `torch.func.vmap`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch.overrides import TorchFunctionMode
+
+
+def derive_seed(*keys: int) -> int:
+    """A 63-bit seed from non-negative integers; different keys give independent streams."""
+    return int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+@contextmanager
+def seeded(*keys: int) -> Iterator[None]:
+    """Seed torch's global generator, which Pyro models draw from, and restore it afterwards."""
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(*keys))
+        yield
+
+
+class BatchedRandomness(TorchFunctionMode):
+    """Let torch.distributions draw inside `vmap`.
+
+    They fill an unbatched tensor in place, which vmap refuses; the same draws out of place are
+    allowed and differ from row to row.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name not in ("normal_", "uniform_", "exponential_", "cauchy_"):
+            return func(*args, **(kwargs or {}))
+        return _out_of_place(name, args[0], *args[1:], **(kwargs or {}))
+
+
+def _out_of_place(name: str, like: torch.Tensor, *parameters: float, **named: Any) -> torch.Tensor:
+    """The in-place draw `name` with its parameters, as a new tensor."""
+    if named.get("generator") is not None:
+        raise NotImplementedError("a model that draws from its own generator cannot be vectorised")
+    shape = like.shape
+    options: dict[str, Any] = {"dtype": like.dtype, "device": like.device}
+    if name == "normal_":
+        mean, std = (*parameters, *(0.0, 1.0)[len(parameters) :])
+        return named.get("mean", mean) + named.get("std", std) * torch.randn(shape, **options)
+    uniform = torch.rand(shape, **options)
+    if name == "uniform_":
+        low, high = (*parameters, *(0.0, 1.0)[len(parameters) :])
+        low, high = named.get("from", low), named.get("to", high)
+        return low + (high - low) * uniform
+    if name == "exponential_":
+        rate = parameters[0] if parameters else named.get("lambd", 1.0)
+        return -torch.log1p(-uniform) / rate
+    median, scale = (*parameters, *(0.0, 1.0)[len(parameters) :])
+    spread = torch.tan(torch.pi * (uniform - 0.5))
+    return named.get("median", median) + named.get("sigma", scale) * spread
