@@ -9,7 +9,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _NAMES_OF_MODULE = {
-    "backend": "Backend BackendMismatch BackendUnavailable Noise resolve",
+    "backend": "Backend BackendMismatch BackendUnavailable Noise resolve to_host",
     "sde": "AffineSDE ConstantSchedule LinearSDE LinearSchedule ReverseSDE VESDE VPSDE "
     "log_snr_grid uniform_grid",
     "solvers": "EulerMaruyama ExponentialEuler ExponentialHeun NonFiniteState Path solve",

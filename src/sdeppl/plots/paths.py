@@ -44,8 +44,12 @@ def plot_paths(
 ) -> None:
     """Draw observations (NaN left out), gaps, each labelled band, and some draws on matplotlib axes.
 
-    The first band is filled; the others are lines, dashed and dotted, over it.
+    times, observed: (times,); draws: (n, times) or None; gaps: (left, right) in units of time. The
+    first band is filled; the others are lines, dashed and dotted, over it. Raises: ValueError for
+    more bands than there are colours.
     """
+    if len(bands) > len(COLOURS):
+        raise ValueError(f"plot_paths shows at most {len(COLOURS)} bands; got {len(bands)}")
     for left, right in gaps:
         axes.axvspan(left, right, color="0.93", zorder=0)
     for row in np.asarray(draws) if draws is not None else ():

@@ -24,7 +24,7 @@ class Reference:
     """Draws of a Markov chain Monte Carlo run and what they say of themselves.
 
     draws: {site: (chains × draws, *shape)}, chain after chain; r_hat, ess: {site: (*shape)}, split
-    R-hat and effective sample size; divergences: in all chains; seconds: warm-up included.
+    R-hat and effective sample size; divergences: in all chains; seconds: warm-up included; warmup_seconds: of these, warm-up.
     """
 
     draws: dict[str, torch.Tensor]
@@ -33,6 +33,7 @@ class Reference:
     divergences: int
     chains: int
     seconds: float
+    warmup_seconds: float
 
     @property
     def worst_ess(self) -> float:
@@ -69,8 +70,7 @@ def nuts(
     Warns: ChainWarning for R-hat above 1.05 or divergences.
     """
     latents, conditioned = _conditioned(model, data, args, kwargs, reparam)
-    start = time.perf_counter()
-    samples, divergences = [], 0
+    samples, divergences, clock = [], 0, _Clock()
     for chain in range(chains):
         with seeded(seed, chain), warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
@@ -79,14 +79,16 @@ def nuts(
                 num_samples=draws,
                 warmup_steps=warmup,
                 disable_progbar=not progress,
+                hook_fn=clock.hook,
             )
+            clock.start()
             mcmc.run(*args, **dict(kwargs or {}))
+            clock.stop()
             found = mcmc.get_samples()
             if reparam:
                 found = Predictive(conditioned, found, return_sites=latents)(*args, **dict(kwargs or {}))
         samples.append({name: found[name] for name in latents})
         divergences += sum(len(steps) for steps in mcmc.diagnostics().get("divergences", {}).values())
-    seconds = time.perf_counter() - start
     stacked = {name: torch.stack([s[name] for s in samples]) for name in latents}
     result = Reference(
         draws={name: value.flatten(0, 1) for name, value in stacked.items()},
@@ -94,7 +96,8 @@ def nuts(
         ess={name: effective_sample_size(v, 0, 1) for name, v in stacked.items()},
         divergences=divergences,
         chains=chains,
-        seconds=seconds,
+        seconds=clock.seconds,
+        warmup_seconds=clock.warmup_seconds,
     )
     if divergences or not result.worst_r_hat < 1.05:
         warnings.warn(
@@ -122,3 +125,21 @@ def _conditioned(
         raise ModelError(f"the model has no site '{unknown[0]}'; it has {list(trace.stochastic_nodes)}")
     latents = find_sites(observed, args, kwargs).space.names
     return latents, poutine.reparam(observed, config=dict(reparam)) if reparam else observed
+
+
+class _Clock:
+    """Seconds of a run, and of its warm-up, over all chains."""
+
+    def __init__(self) -> None:
+        self.seconds = self.warmup_seconds = self._started = 0.0
+
+    def start(self) -> None:
+        self._started = self._warm = time.perf_counter()
+
+    def hook(self, kernel: Any, samples: Any, stage: str, index: int) -> None:
+        if stage.startswith("Warmup"):
+            self._warm = time.perf_counter()
+
+    def stop(self) -> None:
+        self.seconds += time.perf_counter() - self._started
+        self.warmup_seconds += self._warm - self._started

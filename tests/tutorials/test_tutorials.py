@@ -1,0 +1,47 @@
+"""The tutorials run as scripts, with small settings, on NumPy and torch; a bad backend ends in one line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TUTORIALS = Path(__file__).parents[2] / "tutorials"
+
+
+def run(script, backend):
+    environment = os.environ | {"SDEPPL_BACKEND": backend, "SDEPPL_TUTORIAL": "quick"}
+    return subprocess.run(
+        [sys.executable, str(TUTORIALS / script)], env=environment, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_the_nile_tutorial_ends_in_its_assertions_and_a_picture(library):
+    """The script asserts on the errors against the Kalman smoother itself."""
+    picture = TUTORIALS / "output" / "01_nile.png"
+    picture.unlink(missing_ok=True)
+    finished = run("01_nile.py", library)
+    assert finished.returncode == 0, finished.stderr
+    assert f"backend: {library} on cpu in float64" in finished.stdout
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_misspelt_backend_lists_the_valid_ones():
+    finished = run("01_nile.py", "nunpy")
+    assert finished.returncode == 1
+    line = finished.stderr.strip()
+    assert "\n" not in line
+    assert line.startswith("sdeppl: SDEPPL_BACKEND='nunpy' names no backend; valid are: numpy, torch,")
+
+
+def test_cupy_without_a_gpu_says_in_one_line_what_is_missing():
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    finished = run("01_nile.py", "cupy")
+    assert finished.returncode == 1
+    line = finished.stderr.strip()
+    assert "\n" not in line
+    assert line.startswith("sdeppl: SDEPPL_BACKEND='cupy': backend 'cupy' needs")
