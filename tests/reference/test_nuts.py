@@ -120,3 +120,27 @@ def test_wrong_use_is_named():
 
     with pytest.raises(sp.ModelError, match="latent site 'k' is discrete"):
         sp.reference.nuts(discrete, {"y": torch.tensor(1.0)}, progress=False)
+
+
+def test_a_mixture_as_the_prior_against_quadrature():
+    """Pyro alone has no bijection for a mixture's support."""
+    weights = torch.tensor([0.3, 0.7], dtype=torch.float64)
+    means, sds = torch.tensor([[-1.0, 1.5], [0.8, 1.2]], dtype=torch.float64)
+
+    def mixture(y=None):
+        components = dist.Normal(means, sds)
+        x = pyro.sample("x", dist.MixtureSameFamily(dist.Categorical(weights), components))
+        pyro.sample("y", dist.Normal(x, 0.9), obs=y)
+
+    found = sp.reference.nuts(
+        mixture, {"y": torch.tensor(0.4)}, draws=400, warmup=150, chains=2, seed=4, progress=False
+    )
+    grid = torch.linspace(-8, 8, 20_001, dtype=torch.float64)
+    log_joint = torch.logsumexp(dist.Normal(means, sds).log_prob(grid[:, None]) + weights.log(), -1)
+    density = torch.softmax(log_joint + dist.Normal(grid, 0.9).log_prob(torch.tensor(0.4)), 0)
+    mean = float((density * grid).sum())
+    sd = math.sqrt(float((density * (grid - mean) ** 2).sum()))
+    draws = found.draws["x"]
+    assert draws.shape == (800,)
+    assert abs(float(draws.mean()) - mean) < 4 * sd / math.sqrt(found.worst_ess)
+    assert abs(float(draws.std()) / sd - 1) < 4 * math.sqrt(0.5 / found.worst_ess)

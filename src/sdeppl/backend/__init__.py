@@ -1,6 +1,6 @@
 """Layer 0: the array library, device and dtype, random numbers, and bridges between libraries."""
 
-from .elementary import elementary
+from .elementary import elementary, python_floats
 from .errors import BackendMismatch, BackendUnavailable
 from .noise import Noise, NoiseStream
 from .resolve import Backend, backend_of, resolve
@@ -19,6 +19,7 @@ __all__ = [
     "elementary",
     "from_torch",
     "place",
+    "python_floats",
     "require_same",
     "resolve",
     "to_host",

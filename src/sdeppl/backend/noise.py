@@ -31,10 +31,18 @@ class Noise:
             raise ValueError(f"seed must be an integer from 0 to 2**64 - 1; got {self.seed!r}")
 
     def stream(self, backend: Backend) -> "NoiseStream":
-        """Open the noise on a backend; a native stream starts anew at each call."""
+        """Open the noise on a backend; a native stream starts anew at each call.
+
+        Raises: TypeError where the backend's dtype is not a real floating one, as that of whole
+        numbers is not: noise would be cut to integers.
+        """
+        if not backend.xp.isdtype(backend.dtype, "real floating"):
+            raise TypeError(f"expected arrays of a real floating dtype; got {backend}")
         native = None
         if self.mode == "native":
-            native = backend.adapter.normal(self.seed % 2**63, backend.device)
+            # hashed first: torch's generator on the CPU reads only the last 32 bits of a seed
+            hashed = np.random.SeedSequence(self.seed).generate_state(1, np.uint64)
+            native = backend.adapter.normal(int(hashed[0]), backend.device)
         return NoiseStream(self.seed, backend, native)
 
 
@@ -50,6 +58,8 @@ class NoiseStream:
         """Standard normals of `shape` for `step` ≥ 0; in native mode the next ones of the generator."""
         if self.native is not None:
             return self.native(shape, self.backend.dtype)
-        generator = np.random.Generator(np.random.Philox(key=[self.seed, step]))
+        # a plain list would become float64 for seeds from 2⁶³ on, and neighbours would collide
+        key = np.array([self.seed, step], dtype=np.uint64)
+        generator = np.random.Generator(np.random.Philox(key=key))
         host = generator.standard_normal(shape)
         return self.backend.xp.asarray(host, dtype=self.backend.dtype, device=self.backend.device)

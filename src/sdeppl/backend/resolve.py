@@ -57,7 +57,8 @@ def resolve(backend: "str | Backend | None" = None, dtype: str = "float64") -> B
         xp, device = ADAPTERS[name].open(device_name)
     except BackendUnavailable as error:
         raise BackendUnavailable(f"{source}{text!r}: {error}") from error
-    return Backend(name, xp, device, getattr(xp, dtype))
+    as_arrays_report_it = xp.empty(0, dtype=getattr(xp, dtype)).dtype  # not NumPy's scalar type
+    return Backend(name, xp, device, as_arrays_report_it)
 
 
 def backend_of(*arrays: Any) -> Backend:

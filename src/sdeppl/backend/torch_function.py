@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from .errors import require_device
 from .resolve import backend_of
 from .transfer import from_torch, to_torch
 
@@ -40,8 +41,6 @@ class TorchFunction:
         return from_torch(value, backend), pullback
 
     def _enter(self, x: Any) -> Any:
-        from .errors import require_device
-
         tensor = to_torch(x)
         require_device(tensor.device, self.parameter.device, "an array for this module")
         return tensor.to(self.parameter.dtype)

@@ -55,7 +55,8 @@ def place(data: Any, backend: Backend) -> Any:
         if here.name == backend.name and here.device == backend.device:
             return backend.xp.astype(data, backend.dtype, copy=False)
         host = here.adapter.to_host(data)
-    return backend.xp.asarray(np.array(host), dtype=backend.dtype, device=backend.device)
+    host = np.array(host, dtype=host.dtype.newbyteorder("="))
+    return backend.xp.asarray(host, dtype=backend.dtype, device=backend.device)
 
 
 def require_same(backend: Backend, **arrays: Any) -> None:

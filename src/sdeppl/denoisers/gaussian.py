@@ -25,12 +25,12 @@ class GaussianDenoiser(Denoiser):
         self.sde = sde
         self.backend = backend_of(mean)
         require_same(self.backend, covariance=covariance)
-        self.dim = mean.shape[-1]
-        if mean.ndim != 1 or tuple(covariance.shape) != (self.dim, self.dim):
+        if mean.ndim != 1 or tuple(covariance.shape) != 2 * tuple(mean.shape):
             raise ValueError(
                 f"expected mean (dim,) and covariance (dim, dim); got {tuple(mean.shape)} and "
                 f"{tuple(covariance.shape)}"
             )
+        self.dim = mean.shape[0]
         xp = self.backend.xp
         scale = float(xp.max(xp.abs(covariance)))
         if not float(xp.max(xp.abs(covariance - covariance.T))) <= 1e-6 * scale:
@@ -59,9 +59,11 @@ class GaussianDenoiser(Denoiser):
         return denoiser
 
     def __call__(self, x: Any, t: float) -> Moments:
-        spread = self.posterior_scale(t)
-        matrix = (self.basis * (spread * spread)) @ self.basis.T
-        return Moments(self.mean(x, t), MatrixCovariance(matrix))
+        alpha, variance = self._marginal(t)
+        # one matrix, C (α² C + σ² I)⁻¹, serves the covariance and, in one product, the mean
+        matrix = (self.basis * (self.eigenvalues / variance)) @ self.basis.T
+        mean = self.location + alpha * ((x - alpha * self.location) @ matrix)
+        return Moments(mean, MatrixCovariance(self.sde.sigma(t) ** 2 * matrix))
 
     def mean(self, x: Any, t: Any) -> Any:
         alpha, variance = self._marginal(t)

@@ -16,7 +16,8 @@ class GaussianMixtureDenoiser(Denoiser):
     (components, dim, dim), positive definite; data units, one backend.
     Mean Σ r_k μ_k, covariance Σ r_k (S_k + μ_k μ_kᵀ) - mean meanᵀ, with responsibilities r_k of x_t.
 
-    Raises: ValueError for shapes that do not fit or weights that are not positive.
+    Raises: ValueError for shapes that do not fit, weights that are not positive, and covariances
+    that are not symmetric and positive definite.
     """
 
     def __init__(self, sde: AffineSDE, weights: Any, means: Any, covariances: Any) -> None:
@@ -35,6 +36,9 @@ class GaussianMixtureDenoiser(Denoiser):
             raise ValueError("the weights of a mixture must be positive")
         self.log_weights = xp.log(weights / xp.sum(weights))
         self.means = means
+        asymmetry = xp.abs(covariances - xp.matrix_transpose(covariances))
+        if not bool(xp.all(asymmetry <= 1e-6 * xp.max(xp.abs(covariances)))):
+            raise ValueError("the covariances of a mixture must be symmetric and finite")
         self.eigenvalues, self.bases = xp.linalg.eigh(covariances)
         if not bool(xp.all(self.eigenvalues > 0)):
             raise ValueError("the covariances of a mixture must be positive definite")

@@ -1,7 +1,6 @@
 """The forward SDE from x0 to noise as a Pyro distribution."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
@@ -30,7 +29,3 @@ class Diffusion(SDEPath):
         super().__init__(sde, x0, times, t0=0.0, validate_args=validate_args)
         if self.times[-1] > sde.T:
             raise ValueError(f"Diffusion: times must be in (0, {sde.T}]; got {self.times[-1]}")
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "Diffusion":
-        x0 = self.x_init.expand(torch.Size(batch_shape) + self.event_shape[1:])
-        return Diffusion(self.sde, x0, self.times, validate_args=False)

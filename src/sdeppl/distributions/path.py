@@ -23,7 +23,6 @@ class SDEPath(TorchDistribution):
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
-    has_rsample = True
 
     def __init__(
         self,
@@ -35,7 +34,8 @@ class SDEPath(TorchDistribution):
     ) -> None:
         self.sde = sde
         self.random_start = isinstance(x_init, torch.distributions.Distribution)
-        self.x_init: Any = x_init if self.random_start else torch.as_tensor(x_init)
+        self.x_init: Any = x_init if self.random_start else _as_state(x_init)
+        self.has_rsample = not self.random_start or x_init.has_rsample
         self.times = checked_times(times, float("-inf") if self.random_start else t0, "SDEPath")
         self.t0 = t0
         if self.random_start:
@@ -62,13 +62,17 @@ class SDEPath(TorchDistribution):
     def expand(self, batch_shape: Any, _instance: Any = None) -> "SDEPath":
         batch_shape = torch.Size(batch_shape)
         state = self.event_shape[1:]
-        x_init = self.x_init.expand(batch_shape if self.random_start else batch_shape + state)
-        return SDEPath(self.sde, x_init, self.times, self.t0, validate_args=False)
+        new = type(self).__new__(type(self))
+        new.__dict__.update(self.__dict__)
+        # not by the constructor: to it, a batch of known numbers is one vector
+        new.x_init = self.x_init.expand(batch_shape if self.random_start else batch_shape + state)
+        TorchDistribution.__init__(new, batch_shape, self.event_shape, validate_args=False)
+        return new
 
     def rsample(self, sample_shape: Any = ()) -> torch.Tensor:
         start = self._start(torch.Size(sample_shape))
-        shape = start.shape[: start.dim() - self.transitions.event_dim]
-        shape = (*shape, len(self.transitions.scales), *self.event_shape[1:])
+        batch = start.shape[: start.dim() - self.transitions.event_dim]
+        shape = (*batch, len(self.transitions.scales), *self.event_shape[1:])
         return self.assemble(start, torch.randn(shape, dtype=start.dtype, device=start.device))
 
     def assemble(self, start: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
@@ -93,8 +97,10 @@ class SDEPath(TorchDistribution):
 
     def _start(self, sample_shape: torch.Size) -> torch.Tensor:
         if self.random_start:
-            draw = self.x_init.rsample if self.x_init.has_rsample else self.x_init.sample
-            start = draw(sample_shape)
-        else:
-            start = self.x_init.expand(sample_shape + self.x_init.shape)
-        return start if start.is_floating_point() else start.to(torch.get_default_dtype())
+            return self.x_init.rsample(sample_shape) if self.has_rsample else self.x_init.sample(sample_shape)
+        return self.x_init.expand(sample_shape + self.x_init.shape)
+
+
+def _as_state(x_init: Any) -> torch.Tensor:
+    state = torch.as_tensor(x_init)
+    return state if state.is_floating_point() else state.to(torch.get_default_dtype())

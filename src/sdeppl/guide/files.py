@@ -38,8 +38,10 @@ def read(path: str | Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str
         ) from error
     try:
         content = json.loads(header or "")
-    except json.JSONDecodeError as error:
-        raise CorruptFile(f"{path} was not written by sdeppl") from error
+    except json.JSONDecodeError:
+        content = None
+    if not isinstance(content, dict):
+        raise CorruptFile(f"{path} was not written by sdeppl")
     if (content.get("kind"), content.get("version")) != (kind, 1):
         raise CorruptFile(
             f"{path} holds a {content.get('kind')!r} of version {content.get('version')}; expected a "

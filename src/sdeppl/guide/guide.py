@@ -12,12 +12,13 @@ from ..denoisers import Denoiser, NetworkDenoiser
 from ..nn import ResidualMLP
 from ..query import GaussianPart, SitePosterior, compile_posterior
 from ..sde import VPSDE, AffineSDE
-from ..tracing import ModelError, find_sites, prior_draws, read_gaussian_sites
+from ..tracing import ModelError, SiteReader, find_sites, prior_draws, read_gaussian_sites
 from . import saving
 from .sample_sites import sample_sites
 
 MOMENT_DRAWS = 100_000
 BATCH = 8192
+PROBES = 256
 NetworkFactory = Callable[[int], torch.nn.Module]
 
 
@@ -28,7 +29,8 @@ class ScoreGuide:
     nothing observed. sde: the forward SDE of the standardised latents; by default that of the
     model's Diffusion site, else VPSDE(). net: dim ↦ torch module (x, ln(α/σ)) ↦ x, or None for the
     Gaussian part alone. latents: names of the latent sites, where the trace does not tell them.
-    seed: of everything the guide draws.
+    seed: of everything it draws, but for the draws it makes as a Pyro guide, inside `Predictive` or
+    called by itself: those follow pyro.set_rng_seed.
 
     Raises: ModelError, naming the site, for a model that cannot be guided.
     """
@@ -79,8 +81,12 @@ class ScoreGuide:
 
         self.gaussian = GaussianPart.estimate(batches())
         self.net, self.use_net = None, False
-        self._cache.clear()
+        self.forget()
         return self
+
+    def forget(self) -> None:
+        """Throw away draws kept for the next call as a Pyro guide: the denoiser has changed."""
+        self._cache.clear()
 
     def denoiser(self, backend: str | Backend | None = None) -> Denoiser:
         """The prior's denoiser in standardised coordinates, on a backend."""
@@ -105,7 +111,8 @@ class ScoreGuide:
         """Compile p(latents given the data); nothing is trained.
 
         Data by site name, as keywords or in a mapping; NaN means not observed. model: another model
-        with the same latents, for another operator or noise level; args, kwargs: other inputs.
+        with the same latents and prior, for another operator or noise level; args, kwargs: other
+        inputs, which may change the likelihood, not the prior.
         backend: where the reverse SDE is solved; SDEPPL_BACKEND, then torch, by default.
 
         Raises: ModelError, naming the site, for data that do not fit or a likelihood that the
@@ -123,8 +130,8 @@ class ScoreGuide:
         tensors = {name: _as_tensor(name, value) for name, value in values.items()}
         model, args = model or self.model, self.args if args is None else tuple(args)
         kwargs = self.kwargs if kwargs is None else dict(kwargs)
-        self._check_latents(model, args, kwargs, tuple(tensors))
-        probes = self.prior_batch(8, 1)
+        self._check_latents(model, args, kwargs)
+        probes = self.prior_batch(PROBES, 1)
         sites = read_gaussian_sites(model, self.space, tensors, probes, args, kwargs)
         return compile_posterior(self.space, gaussian, self.denoiser(chosen), sites, likelihood, steps)
 
@@ -154,15 +161,22 @@ class ScoreGuide:
             )
         return self.gaussian
 
-    def _check_latents(
-        self, model: Callable[..., Any], args: Any, kwargs: Any, observed: tuple[str, ...]
-    ) -> None:
-        if model is self.model and args == self.args and not kwargs:
+    def _check_latents(self, model: Callable[..., Any], args: Any, kwargs: Any) -> None:
+        if model is self.model and args is self.args and kwargs is self.kwargs:
             return
         sites = find_sites(model, args, kwargs, latents=self.space.names)
         differs = sites.space.same_as(self.space)
         if differs:
             raise ModelError(f"the model's latents are not those the guide was trained on: {differs}")
+        z = self.prior_batch(4, 1)
+        trained = SiteReader(self.model, self.space, self.args, self.kwargs).prior_log_densities(z)
+        asked = SiteReader(model, self.space, args, kwargs).prior_log_densities(z)
+        for name in trained.keys() & asked.keys():
+            if not torch.allclose(trained[name], asked[name], rtol=1e-4, atol=1e-4, equal_nan=True):
+                raise ModelError(
+                    f"latent site '{name}' has another prior here than the guide was trained on; train "
+                    "a guide for this model and these inputs"
+                )
 
 
 def _as_tensor(name: str, value: Any) -> torch.Tensor:

@@ -1,16 +1,19 @@
 """Drawing the latent sites inside Pyro, as `Predictive` and other effect handlers expect."""
 
 import inspect
+import math
 from typing import Any
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro import poutine
 from pyro.poutine.runtime import _PYRO_STACK
 from pyro.poutine.subsample_messenger import SubsampleMessenger
 
 from ..backend import to_torch
-from ..tracing import ModelError
+from ..tracing import ModelError, observed_values
 
 BLOCK = 256
 
@@ -22,57 +25,78 @@ def sample_sites(
 
     Draws are made a block at a time and handed out one by one, so that a loop over the guide costs
     one reverse solve for each block. Inside vectorised plates (Predictive with parallel=True) each
-    plate entry gets its own draw.
+    plate entry gets its own draw. The density of a draw is not known: it is NaN, so that an ELBO or
+    an importance weight with this guide is NaN too, and no wrong number.
     """
     plates = {m.dim: m.size for m in _PYRO_STACK if isinstance(m, SubsampleMessenger) and m.dim is not None}
     shape = [1] * max((-dim for dim in plates), default=0)
     for dim, size in plates.items():
         shape[dim] = size
-    count = int(torch.Size(shape).numel())
-    draws = _next_draws(guide, args, kwargs, cache, count)
+    with poutine.block(), torch.no_grad():
+        draws = _next_draws(guide, args, kwargs, cache, math.prod(shape))
     values = {}
     for site in guide.space.sites:
-        value = to_torch(draws[site.name]).to(site.dtype)
-        value = value.reshape(*shape, *site.shape)
-        values[site.name] = pyro.sample(
-            site.name, dist.Delta(value, event_dim=len(site.shape)), infer={"is_auxiliary": False}
-        )
+        value = to_torch(draws[site.name]).to(site.dtype).reshape((*shape, *site.shape))
+        density = torch.full(value.shape[: len(shape)], torch.nan, dtype=site.dtype)
+        # Pyro's validation would refuse NaN
+        fn = dist.Delta(value, log_density=density, event_dim=len(site.shape), validate_args=False)
+        values[site.name] = pyro.sample(site.name, fn)
     return values
 
 
 def _next_draws(
     guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any], cache: dict[Any, Any], count: int
 ) -> dict[str, Any]:
-    bound = dict(kwargs)
-    names = list(inspect.signature(guide.model).parameters)
-    bound.update(zip(names, args, strict=False))
-    data = {
-        name: torch.as_tensor(value)
-        for name, value in bound.items()
-        if name in guide.observable and value is not None
-    }
-    if not data:
-        raise ModelError(f"the guide was called without data: pass some of {list(guide.observable)}")
-    inputs = {name: value for name, value in bound.items() if name not in guide.observable}
-    key = tuple((name, _content(value)) for name, value in (data | inputs).items())
-    if cache.get("key") != key:
+    key = _content((args, kwargs))
+    if "key" not in cache or cache["key"] != key:
         cache.clear()
-        posterior = guide.condition(data, kwargs=inputs or None)
-        cache.update(key=key, posterior=posterior, block=0, at=0, draws=None, size=0)
-    if cache["draws"] is None or cache["at"] + count > cache["size"]:
+        cache.update(posterior=_condition(guide, args, kwargs), at=0, size=0, key=key)
+    if cache["at"] + count > cache["size"]:
+        # as Pyro's own guides do, this one follows pyro.set_rng_seed
+        seed = int(torch.randint(2**62, ()))
         cache["size"] = max(BLOCK, count)
-        cache["draws"] = cache["posterior"].sample(
-            cache["size"], seed=guide.seed + cache["block"], noise="host"
-        )
-        cache["block"] += 1
+        cache["draws"] = cache["posterior"].sample(cache["size"], seed=seed)
         cache["at"] = 0
     first = cache["at"]
     cache["at"] += count
     return {name: values[first : first + count, ...] for name, values in cache["draws"].items()}
 
 
+def _condition(guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The posterior given what the model observes in this call, and the sites named in it."""
+    parameters = inspect.signature(guide.model).parameters.values()
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    taken = kwargs.keys() if open_ended else {p.name for p in parameters}
+    data = {n: v for n, v in kwargs.items() if n in guide.observable and n not in taken}
+    inputs = {n: v for n, v in kwargs.items() if n not in data}
+    if not args and all(n in guide.observable for n in inputs):
+        args, inputs = guide.args, {**guide.kwargs, **inputs}
+    data |= observed_values(guide.model, args, inputs, guide.observable)
+    if not data:
+        raise ModelError(f"the guide was called without data: pass some of {list(guide.observable)}")
+    return guide.condition(data, args=args, kwargs=inputs)
+
+
 def _content(value: Any) -> Any:
-    """What identifies an argument: a tensor's numbers, anything else by itself."""
+    """What two calls must share to have the same posterior: the numbers of arrays, all else itself."""
     if isinstance(value, torch.Tensor):
-        return tuple(value.shape), value.detach().cpu().numpy().tobytes()
-    return repr(value)
+        value = value.detach().cpu().numpy()
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return value.shape, str(value.dtype), value.tobytes()
+    if isinstance(value, (list, tuple)):
+        return type(value), [_content(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _content(item) for name, item in value.items()}
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return type(value), value
+    return _Same(value)
+
+
+class _Same:
+    """Equal to another of the very same object, which it keeps alive."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.value is other.value

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from ..query import GaussianPart
 from ..sde import from_dict, to_dict
-from ..tracing import ModelError
+from ..tracing import ModelError, SiteReader
 from .files import CorruptFile, read, write
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ def contents(guide: "ScoreGuide") -> tuple[dict[str, Any], dict[str, Any]]:
     tensors = {f"gaussian.{name}": getattr(guide.gaussian, name) for name in _PARTS}
     if guide.net is not None:
         tensors |= {f"net.{name}": value for name, value in guide.net.state_dict().items()}
+    z = guide.prior_batch(4, 1)
+    tensors |= {"check.z": z, **_prior_at(guide, z)}
     content = {
         "latents": {site.name: list(site.shape) for site in guide.space.sites},
         "sde": to_dict(guide.sde),
@@ -32,10 +36,11 @@ def contents(guide: "ScoreGuide") -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def restore(guide: "ScoreGuide", tensors: dict[str, Any], content: dict[str, Any], path: Any) -> None:
-    """Put saved contents into a guide. Raises: ModelError for other latents, CorruptFile."""
+    """Put saved contents into a guide. Raises: ModelError for another prior, CorruptFile."""
     mine = {site.name: list(site.shape) for site in guide.space.sites}
     if content.get("latents") != mine:
         raise ModelError(f"{path} was trained on latents {content.get('latents')}; the model has {mine}")
+    _check_prior(guide, tensors, path)
     try:
         parts = {name: tensors[f"gaussian.{name}"] for name in _PARTS}
         guide.sde = from_dict(content["sde"])
@@ -50,6 +55,7 @@ def restore(guide: "ScoreGuide", tensors: dict[str, Any], content: dict[str, Any
             guide.net.load_state_dict(state)
     except (KeyError, RuntimeError, TypeError) as error:
         raise CorruptFile(f"{path} does not fit this guide: {error}") from error
+    guide.forget()
 
 
 def save(guide: "ScoreGuide", path: str | Path) -> None:
@@ -60,6 +66,24 @@ def save(guide: "ScoreGuide", path: str | Path) -> None:
 def load_into(guide: "ScoreGuide", path: str | Path) -> None:
     """Read a guide's file into it."""
     restore(guide, *read(path, KIND), path)
+
+
+def _prior_at(guide: "ScoreGuide", z: torch.Tensor) -> dict[str, torch.Tensor]:
+    reader = SiteReader(guide.model, guide.space, guide.args, guide.kwargs)
+    return {f"check.prior.{name}": value for name, value in reader.prior_log_densities(z).items()}
+
+
+def _check_prior(guide: "ScoreGuide", tensors: dict[str, Any], path: Any) -> None:
+    """The prior's density at a few points shows a support or a parameter that has changed."""
+    if "check.z" not in tensors or tensors["check.z"].shape[1:] != (guide.space.dim,):
+        raise CorruptFile(f"{path} does not fit this guide: it has no check of the prior")
+    for name, value in _prior_at(guide, tensors["check.z"]).items():
+        saved = tensors.get(name)
+        if saved is not None and not torch.allclose(value, saved, rtol=1e-4, atol=1e-4, equal_nan=True):
+            raise ModelError(
+                f"{path} was trained on another prior of latent site '{name.removeprefix('check.prior.')}'; "
+                "train a guide for this model"
+            )
 
 
 _PARTS = ("location", "scale", "basis", "eigenvalues")

@@ -27,6 +27,8 @@ def conjugate_gradients(product: Callable[[Any], Any], right: Any, tolerance: fl
         solution = solution + step * direction
         residual = residual - step * image
         next_squared = xp.sum(residual * residual, axis=-1, keepdims=True)
-        direction = residual + next_squared / xp.where(active, squared, one) * direction
+        # a row that has stopped keeps its direction, which would grow without bound otherwise
+        ratio = next_squared / xp.where(active, squared, one)
+        direction = xp.where(active, residual + ratio * direction, direction)
         squared = xp.where(active, next_squared, squared)
-    return xp.where(squared > goal, xp.nan * one, solution)
+    return xp.where(squared <= goal, solution, xp.nan * one)

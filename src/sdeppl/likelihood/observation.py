@@ -30,8 +30,8 @@ class Linearisation:
 class Observation(ABC):
     """Observed values y (observations,) with Gaussian noise of constant covariance R.
 
-    R: variances (observations,) or a covariance (observations, observations). NaN in y means not
-    observed: subclasses leave those rows out.
+    R: a variance for all (a float), variances (observations,) or a covariance (observations,
+    observations), positive definite. NaN in y means not observed: subclasses leave those rows out.
     """
 
     backend: Backend
@@ -64,6 +64,8 @@ class Observation(ABC):
     def _keep_observed(self, y: Any, R: Any) -> Any:
         """Set y and R without the rows that were not observed; returns the kept indices."""
         xp, count = self.backend.xp, y.shape[0]
+        if isinstance(R, (int, float)):
+            R = xp.full(y.shape, float(R), dtype=y.dtype, device=self.backend.device)
         require_same(self.backend, y=y, R=R)
         if tuple(R.shape) not in ((count,), (count, count)):
             raise ValueError(f"expected R of shape ({count},) or ({count}, {count}); got {tuple(R.shape)}")
@@ -74,13 +76,20 @@ class Observation(ABC):
         R = xp.take(R, observed, axis=0)
         self.R = xp.take(R, observed, axis=1) if R.ndim == 2 else R
         if self.count:
-            smallest = xp.min(xp.linalg.eigvalsh(self.R) if self.R.ndim == 2 else self.R)
-            if not float(smallest) > 0:
-                raise ValueError(
-                    "the noise covariance R must be positive definite; its smallest eigenvalue is "
-                    f"{float(smallest):.3g}"
-                )
+            self._check_noise()
         return observed
+
+    def _check_noise(self) -> None:
+        xp, R = self.backend.xp, self.R
+        if not bool(xp.all(xp.isfinite(R))):
+            raise ValueError("the noise covariance R holds NaN or infinity; mark what was not observed in y")
+        if R.ndim == 2 and bool(xp.any(xp.abs(R - R.T) > 1e-6 * xp.max(xp.abs(R)))):
+            raise ValueError("the noise covariance R must be symmetric")
+        smallest = float(xp.min(xp.linalg.eigvalsh(R) if R.ndim == 2 else R))
+        if not smallest > 0:
+            raise ValueError(
+                f"the noise covariance R must be positive definite; its smallest eigenvalue is {smallest:.3g}"
+            )
 
 
 class LinearGaussian(Observation):
@@ -101,8 +110,6 @@ class LinearGaussian(Observation):
                 f"expected H (observations, dim) and y (observations,); got {tuple(H.shape)} and "
                 f"{tuple(y.shape)}"
             )
-        if isinstance(R, (int, float)):
-            R = xp.full(y.shape, float(R), dtype=H.dtype, device=self.backend.device)
         self.dim = H.shape[1]
         self.H = xp.take(H, self._keep_observed(y, R), axis=0)
 

@@ -18,7 +18,7 @@ class Posterior:
     for the prior itself. likelihood: how l(y given x_t) is approximated: 'tweedie', or 'auto',
     which is 'tweedie' for now. steps: of the reverse SDE; noise_to_signal: σ/α at which the last
     step goes to t = 0, in the units of x_0; by default 1/20 of the smallest standard deviation of
-    x_0 that the (guided) denoiser sees at T, but from 1e-6 to 1e-3.
+    x_0 that the (guided) denoiser sees at T, and at most 1e-3.
 
     Raises: ValueError for an unknown likelihood, BackendMismatch, and what the denoiser raises.
     """
@@ -35,7 +35,7 @@ class Posterior:
             raise ValueError(f"likelihood={likelihood!r} is unknown; use 'auto' or 'tweedie'")
         self.denoiser = prior if observation is None else TweedieDenoiser(prior, observation)
         self.start = start_moments(self.denoiser)
-        level = noise_to_signal or min(max(self.start.smallest_sd / 20, 1e-6), 1e-3)
+        level = noise_to_signal or min(self.start.smallest_sd / 20, 1e-3) or 1e-6
         self.times = log_snr_grid(prior.sde, steps, level)
 
     def sample(
@@ -56,8 +56,9 @@ class Posterior:
         if draws < 1:
             raise ValueError(f"draws must be at least 1; got {draws}")
         backend = self.denoiser.backend
-        source = Noise(seed, noise)
-        z = source.stream(backend).normal(0, (draws, self.denoiser.dim))
+        # one stream for the start and the steps: opened twice, a native one would repeat itself
+        stream = Noise(seed, noise).stream(backend)
+        z = stream.normal(0, (draws, self.denoiser.dim))
         start = self.start.mean + z @ self.start.root
         reverse = ReverseSDE(self.denoiser.sde, self.denoiser, c)
         path = solve(
@@ -65,7 +66,7 @@ class Posterior:
             start,
             self.times,
             solver=solver or ExponentialHeun(),
-            noise=source,
+            noise=stream,
             keep="last",
             progress=progress,
         )

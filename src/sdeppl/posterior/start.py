@@ -54,7 +54,8 @@ def start_moments(denoiser: Denoiser) -> Start:
             SignalLeftWarning,
             stacklevel=4,
         )
-    share = xp.clip(share, 0.0, 1 - 1e-9)
+    # in float32 the difference from 1 must be a number that float32 knows
+    share = xp.clip(share, 0.0, 1 - max(1e-9, float(xp.finfo(backend.dtype).eps)))
     mean = (alpha * moments.mean[0, :] @ basis / (1 - share)) @ basis.T
     # the symmetric root: unlike eigenvectors it is unique, so every backend starts at the same draws
     root = (basis * (sigma / xp.sqrt(1 - share))) @ basis.T

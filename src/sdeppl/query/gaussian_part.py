@@ -10,6 +10,7 @@ from ..denoisers import GaussianDenoiser
 from ..sde import AffineSDE
 
 RANK_TOLERANCE = 1e-10
+CONSTANT = 1e-12
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,10 @@ class GaussianPart:
 
     @classmethod
     def estimate(cls, batches: Iterable[torch.Tensor]) -> "GaussianPart":
-        """From batches (n, dim) of unconstrained draws. Raises: ValueError for fewer than 2."""
+        """From batches (n, dim) of unconstrained draws.
+
+        Raises: ValueError for fewer than 2, or where nothing varies.
+        """
         count, shift = 0, torch.zeros(())
         total = square = torch.zeros(())
         for batch in batches:
@@ -47,8 +51,12 @@ class GaussianPart:
         mean = total / count
         covariance = (square - count * torch.outer(mean, mean)) / (count - 1)
         scale = covariance.diagonal().clamp_min(0).sqrt()
-        # a latent that never varies stays at its value, in units of its own
-        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        # a latent that never varies stays at its value: what rounding leaves of it is no covariance
+        varies = scale > CONSTANT * (shift + mean).abs()
+        if not varies.any():
+            raise ValueError("no latent varies from draw to draw; there is nothing to infer")
+        scale = torch.where(varies, scale, torch.ones_like(scale))
+        covariance = torch.where(varies & varies[:, None], covariance, 0.0)
         eigenvalues, basis = torch.linalg.eigh(covariance / torch.outer(scale, scale))
         kept = eigenvalues > RANK_TOLERANCE * eigenvalues[-1]
         return cls(shift + mean, scale, basis[:, kept], eigenvalues[kept], count)

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from pyro import poutine
 from pyro.infer import MCMC, NUTS, Predictive
+from pyro.infer.autoguide.initialization import init_to_sample
 from pyro.ops.stats import effective_sample_size, split_gelman_rubin
 
-from ..tracing import ModelError, Observe, find_sites
+from ..tracing import LatentSpace, ModelError, Observe, find_sites
 from ..tracing.randomness import seeded
 
 
@@ -64,12 +65,17 @@ def nuts(
 
     data: by site name; NaN means not observed. reparam: as for `poutine.reparam`, e.g.
     {"level": WienerReparam()}; draws are of the model's own sites all the same. kernel: further
-    arguments of `pyro.infer.NUTS` (full_mass, target_accept_prob, jit_compile, ...).
+    arguments of `pyro.infer.NUTS` (full_mass, target_accept_prob, jit_compile, ...). Chains start at
+    draws from the prior.
 
     Raises: ModelError, naming the site, for a discrete latent, an unknown site or a wrong shape.
     Warns: ChainWarning for R-hat above 1.05 or divergences.
     """
-    latents, conditioned = _conditioned(model, data, args, kwargs, reparam)
+    space, conditioned = _conditioned(model, data, args, kwargs, reparam)
+    latents = space.names
+    kernel.setdefault("init_strategy", init_to_sample)
+    if not reparam:  # tracing has bijections for some supports that Pyro has not
+        kernel.setdefault("transforms", {site.name: site.transform for site in space.sites})
     samples, divergences, clock = [], 0, _Clock()
     for chain in range(chains):
         with seeded(seed, chain), warnings.catch_warnings():
@@ -115,16 +121,16 @@ def _conditioned(
     args: Sequence[Any],
     kwargs: Mapping[str, Any] | None,
     reparam: Mapping[str, Any] | None,
-) -> tuple[list[str], Callable[..., Any]]:
-    """The latent sites, and the model given the data."""
+) -> tuple[LatentSpace, Callable[..., Any]]:
+    """The latents, and the model given the data."""
     observed = Observe(data)(model)
     with seeded(0):
         trace = poutine.trace(model).get_trace(*args, **dict(kwargs or {}))
     unknown = [name for name in data if name not in trace.nodes]
     if unknown:
         raise ModelError(f"the model has no site '{unknown[0]}'; it has {list(trace.stochastic_nodes)}")
-    latents = find_sites(observed, args, kwargs).space.names
-    return latents, poutine.reparam(observed, config=dict(reparam)) if reparam else observed
+    space = find_sites(observed, args, kwargs).space
+    return space, poutine.reparam(observed, config=dict(reparam)) if reparam else observed
 
 
 class _Clock:

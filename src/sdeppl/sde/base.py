@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ..backend import elementary
 
@@ -22,7 +22,12 @@ class StepCoefficients:
 
 
 class SDE(ABC):
-    """dx = f(x, t) dt + g(x, t) dW in Itô's sense, on states (..., dim)."""
+    """dx = f(x, t) dt + g(x, t) dW in Itô's sense, on states (..., dim).
+
+    `falling`: whether it is solved with time running down.
+    """
+
+    falling: ClassVar[bool] = False
 
     @abstractmethod
     def drift(self, x: Any, t: float) -> Any:

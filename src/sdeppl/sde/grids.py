@@ -16,17 +16,21 @@ def uniform_grid(start: float, stop: float, steps: int) -> list[float]:
 
 def time_of_log_snr(sde: AffineSDE, value: float) -> float:
     """The time t in (0, T] at which ln(α/σ) = value. Raises: ValueError where there is none."""
-    if value < sde.log_snr(sde.T):
-        raise ValueError(
-            f"ln(α/σ) = {value:.3g} lies beyond T = {sde.T}, where it is {sde.log_snr(sde.T):.3g}"
-        )
+    last = sde.log_snr(sde.T)
+    if value < last:
+        raise ValueError(f"ln(α/σ) = {value:.3g} lies beyond T = {sde.T}, where it is {last:.3g}")
+    if value - last < 1e-12:  # closer than the root below is found
+        return sde.T
     low = sde.T
     while sde.log_snr(low) < value:
         low /= 16
         if low < 1e-280:
             raise ValueError(f"ln(α/σ) does not reach {value:.3g} before t = 0 in {sde}")
     logarithm = brentq(
-        lambda u: sde.log_snr(math.exp(u)) - value, math.log(low), math.log(16 * low), xtol=1e-13
+        lambda u: sde.log_snr(math.exp(u)) - value,
+        math.log(low),
+        math.log(min(16 * low, sde.T)),
+        xtol=1e-13,
     )
     return min(math.exp(logarithm), sde.T)
 
@@ -40,6 +44,8 @@ def log_snr_grid(sde: AffineSDE, steps: int, noise_to_signal: float = 1e-3) -> l
     """
     if steps < 2:
         raise ValueError(f"steps must be at least 2; got {steps}")
+    if not noise_to_signal > 0:
+        raise ValueError(f"noise_to_signal must be positive; got {noise_to_signal}")
     levels = uniform_grid(sde.log_snr(sde.T), -math.log(noise_to_signal), steps - 1)
     if not levels[-1] > levels[0]:
         raise ValueError(

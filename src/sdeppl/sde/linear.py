@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from ..backend import elementary
+from ..backend import elementary, python_floats
 from .base import AffineSDE
 
 
@@ -22,6 +22,7 @@ class LinearSDE(AffineSDE):
     T: float = 1.0
 
     def __post_init__(self) -> None:
+        python_floats(self)
         for name, value in (("a", self.a), ("b", self.b), ("T", self.T)):
             if not isinstance(value, (int, float)) or not math.isfinite(value):
                 raise ValueError(f"LinearSDE: {name} must be a finite number; got {value!r}")

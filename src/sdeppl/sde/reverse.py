@@ -1,9 +1,10 @@
 """The reverse SDE, with free noise amplitude."""
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from .base import SDE, AffineSDE, StepCoefficients
 
@@ -31,6 +32,7 @@ class ReverseSDE(SDE):
     forward: AffineSDE
     denoiser: MeanFunction
     c: float | Callable[[float], float] = 1.0
+    falling: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not callable(self.c) and not (math.isfinite(self.c) and self.c >= 0):
@@ -38,10 +40,11 @@ class ReverseSDE(SDE):
 
     def noise_ratio(self, t: float) -> float:
         """c at t, in units of g(t)."""
-        return self.c(t) if callable(self.c) else self.c
+        # a float, lest a NumPy scalar raise float32 arrays to float64
+        return float(self.c(t) if callable(self.c) else self.c)
 
     def deterministic(self, s: float, t: float) -> bool:
-        return self.noise_ratio(0.5 * (s + t)) == 0
+        return self.noise_ratio(s) == 0 == self.noise_ratio(0.5 * (s + t))
 
     def drift(self, x: Any, t: float) -> Any:
         alpha, sigma = self.forward.alpha(t), self.forward.sigma(t)
@@ -65,10 +68,12 @@ class ReverseSDE(SDE):
         alpha_s, sigma_s = self.forward.alpha(s), self.forward.sigma(s)
         alpha_t, sigma_t = self.forward.alpha(t), self.forward.sigma(t)
         k = self.noise_ratio(0.5 * (s + t)) ** 2
-        r = (alpha_s * sigma_t) / (sigma_s * alpha_t)
-        if r == 0:
+        if sigma_t == 0:
             return StepCoefficients(0.0, alpha_t, 0.0, 0.0)
+        r = max((alpha_s * sigma_t) / (sigma_s * alpha_t), sys.float_info.min)  # α_s may underflow
         log_r = math.log(r)
+        if log_r >= 0:  # α/σ has the same value at both ends, to rounding
+            return StepCoefficients(sigma_t / sigma_s, 0.0, 0.0, 0.0)
         first = -math.expm1((1 + k) * log_r)
         return StepCoefficients(
             decay=sigma_t / sigma_s * r**k,

@@ -1,8 +1,11 @@
 """Noise schedules β(t) of the variance-preserving SDE."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
+
+from ..backend import python_floats
 
 
 class Schedule(ABC):
@@ -24,8 +27,9 @@ class ConstantSchedule(Schedule):
     value: float
 
     def __post_init__(self) -> None:
-        if not self.value > 0:
-            raise ValueError(f"ConstantSchedule: β must be positive; got {self.value!r}")
+        python_floats(self)
+        if not 0 < self.value < math.inf:
+            raise ValueError(f"ConstantSchedule: β must be positive and finite; got {self.value!r}")
 
     def beta(self, t: Any) -> Any:
         return self.value + 0.0 * t
@@ -46,8 +50,9 @@ class LinearSchedule(Schedule):
     T: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (0 < self.beta_min <= self.beta_max and self.T > 0):
-            raise ValueError(f"LinearSchedule: need 0 < beta_min <= beta_max and T > 0; got {self}")
+        python_floats(self)
+        if not (0 < self.beta_min <= self.beta_max < math.inf and self.T > 0):
+            raise ValueError(f"LinearSchedule: need 0 < beta_min <= beta_max < ∞ and T > 0; got {self}")
 
     def beta(self, t: Any) -> Any:
         return self.beta_min + (self.beta_max - self.beta_min) / self.T * t

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from ..backend import elementary
+from ..backend import elementary, python_floats
 from .base import AffineSDE
 
 
@@ -22,8 +22,9 @@ class VESDE(AffineSDE):
     T: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (0 < self.sigma_min < self.sigma_max and self.T > 0):
-            raise ValueError(f"VESDE: need 0 < sigma_min < sigma_max and T > 0; got {self}")
+        python_floats(self)
+        if not (0 < self.sigma_min < self.sigma_max < math.inf and 0 < self.T < math.inf):
+            raise ValueError(f"VESDE: need 0 < sigma_min < sigma_max < ∞ and 0 < T < ∞; got {self}")
 
     @property
     def _growth(self) -> float:

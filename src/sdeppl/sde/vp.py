@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..backend import elementary
+from ..backend import elementary, python_floats
 from .base import AffineSDE
 from .schedules import LinearSchedule, Schedule
 
@@ -13,11 +13,21 @@ from .schedules import LinearSchedule, Schedule
 class VPSDE(AffineSDE):
     """dx = -β(t)/2 x dt + √β(t) dW: α² = e^{-∫β}, σ² = 1 - α².
 
+    Raises: ValueError for a schedule that is none, or T that is not positive and finite.
     Source: Song et al. 2021 (Score-based generative modeling through SDEs), eq. 11.
     """
 
     schedule: Schedule = field(default_factory=LinearSchedule)
     T: float = 1.0
+
+    def __post_init__(self) -> None:
+        python_floats(self)
+        if not isinstance(self.schedule, Schedule):
+            raise ValueError(
+                f"VPSDE: schedule must be a Schedule, as LinearSchedule is; got {self.schedule!r}"
+            )
+        if not 0 < self.T < math.inf:
+            raise ValueError(f"VPSDE: T must be positive and finite; got {self.T!r}")
 
     def transition(self, s: Any, t: Any) -> tuple[Any, Any]:
         span = self.schedule.integral(t) - self.schedule.integral(s)

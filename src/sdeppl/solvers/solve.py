@@ -39,25 +39,28 @@ def solve(
     times: Sequence[float],
     *,
     solver: Solver | None = None,
-    noise: Noise | None = None,
+    noise: Noise | NoiseStream | None = None,
     keep: Literal["all", "last"] = "all",
     progress: bool = False,
 ) -> Path:
     """Carry x_init (..., dim) along `times`, one step per interval, on x_init's own backend.
 
-    times: at least two, strictly rising or (for a reverse SDE) strictly falling. solver:
-    Euler–Maruyama by default. noise: seed 0 in host mode by default. keep: 'all' states at `times`,
-    or only the 'last', in which case memory does not grow with the number of steps.
+    times: at least two, strictly rising or (for a reverse SDE) strictly falling; the other way only
+    where no noise enters. solver: Euler–Maruyama by default. noise: seed 0 in host mode by default;
+    step k takes the normals of number k, which leaves number 0 for the start; an opened stream goes
+    on where it is. keep: 'all' states at `times`, or only the 'last', in which case memory does not
+    grow with the number of steps.
 
-    Raises: ValueError for a grid that is not monotone; NonFiniteState with step, time and path
-    count where a state is NaN or infinite.
+    Raises: ValueError for a grid that is not monotone or runs the wrong way; NonFiniteState with
+    step, time and path count where a state is NaN or infinite.
     """
     grid = _checked_grid(times)
+    _check_direction(sde, grid)
     if keep not in ("all", "last"):
         raise ValueError(f"keep={keep!r} is unknown; use 'all' or 'last'")
     solver = solver or EulerMaruyama()
     xp = array_namespace(x_init)
-    stream = (noise or Noise()).stream(backend_of(x_init))
+    stream = noise if isinstance(noise, NoiseStream) else (noise or Noise()).stream(backend_of(x_init))
     states = [x_init]
     x = x_init
     for x in _steps(sde, x_init, grid, solver, stream, progress):
@@ -105,6 +108,16 @@ def _raise_if_bad(xp: Any, x: Any, good_steps: Any, steps: int, grid: list[float
         f"t={grid[first_bad + 1]:.6g} (by step {steps} in {count} of {total} paths); use smaller "
         "steps, another solver, or check the drift or denoiser there"
     )
+
+
+def _check_direction(sde: Any, grid: list[float]) -> None:
+    falls = grid[-1] < grid[0]
+    if falls != sde.falling and not all(sde.deterministic(s, t) for s, t in itertools.pairwise(grid)):
+        raise ValueError(
+            f"{type(sde).__name__} runs {'down' if sde.falling else 'up'} in time; got times from "
+            f"{grid[0]:.6g} {'down' if falls else 'up'} to {grid[-1]:.6g}; reverse the times, or use "
+            f"{'its forward SDE' if sde.falling else 'ReverseSDE'}"
+        )
 
 
 def _checked_grid(times: Sequence[float]) -> list[float]:

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.distributions import biject_to
+from torch.distributions import biject_to, constraints
+from torch.distributions.constraints import MixtureSameFamilyConstraint
 
 from .errors import ModelError
 
 
 @dataclass(frozen=True)
 class LatentSite:
-    """One latent site: its shape as the model has it, its dtype, and the bijection to its support.
+    """One latent site: its shape as the model has it, its dtype, its support and the bijection to it.
 
     transform: unconstrained to support; unconstrained_shape: of the former (a simplex of d numbers
     has d - 1); `start` and `stop`: where its numbers lie in the vector.
@@ -24,6 +25,7 @@ class LatentSite:
     unconstrained_shape: torch.Size
     dtype: torch.dtype
     device: torch.device
+    support: Any
     transform: Any
     start: int
     stop: int
@@ -31,10 +33,28 @@ class LatentSite:
     @property
     def is_real(self) -> bool:
         """Whether the unconstrained numbers are the site's own."""
-        support = self.transform.codomain
-        while hasattr(support, "base_constraint"):
-            support = support.base_constraint
-        return support is torch.distributions.constraints.real
+        # not the transform's codomain: torch says "real" for every bijection that ends in a shift
+        return _plain(self.support) is constraints.real
+
+    def unconstrain(self, value: torch.Tensor) -> torch.Tensor:
+        """(batch, *shape) in the support to (batch, numbers) in float64.
+
+        Values that rounding put closer to an edge than the site's dtype resolves are moved off it by
+        so much: on the edge their unconstrained number would be infinite, or as large as float64 holds.
+        """
+        support, eps = _plain(self.support), torch.finfo(self.dtype).eps
+        value = value.to(torch.float64)
+        if isinstance(support, constraints.interval):
+            low, high = (
+                torch.as_tensor(bound, dtype=torch.float64)
+                for bound in (support.lower_bound, support.upper_bound)
+            )
+            gap = torch.maximum(low.abs(), high.abs()) * eps / 4
+            value = torch.minimum(torch.maximum(value, low + gap), high - gap)
+        elif support is constraints.simplex:
+            value = value.clamp_min(8 * eps)
+            value = value / value.sum(dim=-1, keepdim=True)
+        return self.transform.inv(value).reshape(value.shape[0], -1)
 
 
 @dataclass(frozen=True)
@@ -67,11 +87,13 @@ class LatentSpace:
                 )
             if torch.isnan(value).any():
                 raise ModelError(f"latent site '{name}' drew NaN from the prior; check its parameters")
-            transform = biject_to(support)
+            transform = _bijection(name, support)
             shape = transform.inv(value).shape
             stop = start + math.prod(shape)
             found.append(
-                LatentSite(name, value.shape, shape, value.dtype, value.device, transform, start, stop)
+                LatentSite(
+                    name, value.shape, shape, value.dtype, value.device, support, transform, start, stop
+                )
             )
             start = stop
         return cls(tuple(found))
@@ -83,12 +105,11 @@ class LatentSpace:
         """
         columns = []
         for site in self.sites:
-            value = values[site.name].to(torch.float64)
-            column = site.transform.inv(value).reshape(value.shape[0], -1)
+            column = site.unconstrain(values[site.name])
             if not torch.isfinite(column).all():
                 raise ModelError(
                     f"latent site '{site.name}' has draws that are NaN, infinite or on the edge of its "
-                    f"support ({site.transform.codomain}); check its prior"
+                    f"support ({site.support}); check its prior"
                 )
             columns.append(column)
         return torch.cat(columns, dim=-1)
@@ -112,6 +133,33 @@ class LatentSpace:
             if not _same_transform(mine, theirs):
                 return f"site '{mine.name}': the support {mine.transform} against {theirs.transform}"
         return None
+
+
+def _bijection(name: str, support: Any) -> Any:
+    """From unconstrained numbers to the support. Raises: ModelError, naming the site, for none."""
+    try:
+        return biject_to(_without_mixtures(support))
+    except NotImplementedError as error:
+        raise ModelError(
+            f"latent site '{name}': no bijection is known to its support {support}; write it as a function "
+            "of latents with ordinary supports"
+        ) from error
+
+
+def _without_mixtures(support: Any) -> Any:
+    """A mixture's support is that of its components, which torch has no bijection registered for."""
+    if isinstance(support, MixtureSameFamilyConstraint):
+        return _without_mixtures(support.base_constraint)
+    if isinstance(support, constraints.independent):
+        inner = _without_mixtures(support.base_constraint)
+        return constraints.independent(inner, support.reinterpreted_batch_ndims)
+    return support
+
+
+def _plain(support: Any) -> Any:
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    return support
 
 
 def _same_transform(one: LatentSite, other: LatentSite) -> bool:

@@ -1,14 +1,18 @@
 """A model conditioned on data, for samplers that evaluate its density."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import pyro
 import pyro.distributions as dist
 import torch
+from pyro import poutine
 from pyro.poutine.messenger import Messenger
 
 from ..distributions import Diffusion
 from .errors import ModelError
+from .randomness import seeded
+from .unwrap import own_mask, unwrap
 
 
 class Observe(Messenger):
@@ -44,13 +48,13 @@ def observed_part(name: str, fn: Any, value: torch.Tensor) -> tuple[Any, torch.T
     missing = torch.isnan(value)
     if not missing.any():
         return fn, value
-    base, event_dim = fn, fn.event_dim
-    while hasattr(base, "base_dist"):
-        base = base.base_dist
+    base, mask = unwrap(fn), own_mask(fn)
     if base.event_dim == 0:
-        filled = torch.where(missing, base.mean.detach().expand(value.shape).to(value), value)
-        return base.expand(value.shape).mask(~missing).to_event(event_dim), filled
-    if isinstance(base, torch.distributions.MultivariateNormal) and base.batch_shape == ():
+        kept = ~missing if mask is None else mask & ~missing
+        # any value in the support does: it is masked, but NaN would reach the gradient
+        filler = base.sample().to(value).expand(value.shape)
+        return base.expand(value.shape).mask(kept).to_event(fn.event_dim), torch.where(missing, filler, value)
+    if isinstance(base, torch.distributions.MultivariateNormal) and base.batch_shape == () and mask is None:
         kept = torch.nonzero(~missing)[:, 0]
         covariance = base.covariance_matrix[kept][:, kept]
         return dist.MultivariateNormal(base.loc[kept], covariance), value[kept]
@@ -58,3 +62,12 @@ def observed_part(name: str, fn: Any, value: torch.Tensor) -> tuple[Any, torch.T
         f"site '{name}' has missing entries, but {type(base).__name__} cannot leave some out; give "
         "complete data, or model its components as independent"
     )
+
+
+def observed_values(
+    model: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], names: Sequence[str]
+) -> dict[str, torch.Tensor]:
+    """What the model itself observes at the sites `names`, called with these arguments."""
+    with seeded(0), torch.no_grad(), pyro.validation_enabled(False):
+        nodes: Mapping[str, Any] = poutine.trace(model).get_trace(*args, **kwargs).nodes
+    return {name: nodes[name]["value"] for name in names if name in nodes and nodes[name]["is_observed"]}

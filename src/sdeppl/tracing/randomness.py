@@ -1,17 +1,21 @@
 """Torch's random numbers under a seed, and inside `torch.func.vmap`."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
 
 def derive_seed(*keys: int) -> int:
-    """A 63-bit seed from non-negative integers; different keys give independent streams."""
-    return int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    """A 63-bit seed from integers; different keys give independent streams.
+
+    NumPy's SeedSequence would not do: to it, keys that differ by zeros at the end are the same.
+    """
+    digest = hashlib.blake2b(repr(tuple(int(key) for key in keys)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
 
 
 @contextmanager
@@ -45,7 +49,7 @@ def _out_of_place(name: str, like: torch.Tensor, *parameters: float, **named: An
     if name == "normal_":
         mean, std = (*parameters, *(0.0, 1.0)[len(parameters) :])
         return named.get("mean", mean) + named.get("std", std) * torch.randn(shape, **options)
-    uniform = torch.rand(shape, **options)
+    uniform = torch.rand(shape, **options).clamp_min(torch.finfo(like.dtype).eps / 4)  # 0 is an edge
     if name == "uniform_":
         low, high = (*parameters, *(0.0, 1.0)[len(parameters) :])
         low, high = named.get("from", low), named.get("to", high)

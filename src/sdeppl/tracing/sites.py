@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from pyro import poutine
 from pyro.infer.inspect import get_dependencies
+from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 
 from ..distributions import Diffusion
@@ -97,10 +98,18 @@ def _parents(
     model: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], sites: dict[str, Any]
 ) -> dict[str, set[str]]:
     """Names of the sites that each site's distribution depends on directly."""
-    with seeded(0):
+    with seeded(0), _TensorData():
         dependencies: Any = get_dependencies(model, tuple(args), kwargs)
     found = dependencies["prior_dependencies"]
     return {name: set(found.get(name, {})) - {name} for name in sites}
+
+
+class _TensorData(Messenger):
+    """Observed numbers as tensors, which is what Pyro's inspection of dependencies takes."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["is_observed"]:
+            msg["value"] = torch.as_tensor(msg["value"])
 
 
 def _forward(sites: dict[str, Any], diffusions: list[str], latents: list[str]) -> AffineSDE | None:

@@ -48,7 +48,8 @@ def load_checkpoint(training: "ScoreMatching", path: str | Path) -> None:
 
 def settings(training: "ScoreMatching") -> dict[str, Any]:
     """What must agree for a resumed training to be the same training."""
-    return {"lr": training.lr, "batch": training.batch, "ema": training.ema, "seed": training.seed}
+    own = {"lr": training.lr, "batch": training.batch, "ema": training.ema, "seed": training.seed}
+    return own | {"guide_seed": training.guide.seed}
 
 
 def _with_prefix(tensors: dict[str, Any], prefix: str) -> dict[str, Any]:

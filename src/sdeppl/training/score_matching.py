@@ -68,6 +68,7 @@ class ScoreMatching:
         self.gain: Gain | None = None
         self._pool: tuple[int, torch.Tensor] | None = None
         self._ready = False
+        self._between_steps = True
 
     def step(self) -> float:
         """One step on a fresh batch; returns its loss (1 is the Gaussian part alone)."""
@@ -81,10 +82,13 @@ class ScoreMatching:
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self._between_steps = False
         self.optimiser.step()
         self._average(index)
         self.losses.append(float(loss.detach()))
+        self._between_steps = True
         self.guide.use_net = True
+        self.guide.forget()
         return self.losses[-1]
 
     def fit(
@@ -99,7 +103,9 @@ class ScoreMatching:
         At the end the network is compared with the Gaussian part on fresh draws (`.gain`) and left
         out of the guide where it is no improvement. checkpoint: a file written every `every` steps
         and at an interruption; where it exists, training goes on from it, with the same result as if
-        it had never stopped. Raises: CorruptFile, ModelError for a file that does not fit.
+        it had never stopped, given the same `steps`.
+
+        Raises: CorruptFile, ModelError for a file that does not fit.
         """
         if steps < 0 or every < 1:
             raise ValueError(f"need steps >= 0 and every >= 1; got steps={steps}, every={every}")
@@ -119,9 +125,12 @@ class ScoreMatching:
                     if checkpoint is not None and (index + 1) % every == 0:
                         save_checkpoint(self, checkpoint)
         except KeyboardInterrupt:
-            if checkpoint is not None:
+            # half a step is not worth keeping: the step would be made twice
+            if checkpoint is not None and self._between_steps:
                 save_checkpoint(self, checkpoint)
             raise
+        finally:
+            self._set_rate(0, 1)
         self.validate()
         if checkpoint is not None:
             save_checkpoint(self, checkpoint)
@@ -142,6 +151,7 @@ class ScoreMatching:
         gain = torch.cat(gains)
         self.gain = Gain(float(gain.mean()), float(gain.std()) / math.sqrt(gain.shape[0]))
         self.guide.use_net = self.gain.useful
+        self.guide.forget()
         return self.gain
 
     def prepare(self, progress: bool) -> None:
@@ -161,9 +171,10 @@ class ScoreMatching:
                 torch.manual_seed(derive_seed(self.seed))
                 self.guide.net = self.guide.net_factory(gaussian.eigenvalues.shape[0])
         if self.guide.net is not None:
-            self.guide.net.requires_grad_(False)
+            self.guide.net.requires_grad_(False).eval()
             self.network = copy.deepcopy(self.guide.net).requires_grad_(True).train()
             self.optimiser = torch.optim.Adam(self.network.parameters(), lr=self.lr)
+        self._pool = None
         self._ready = True
 
     def _gaussian(self) -> GaussianPart:
@@ -188,6 +199,8 @@ class ScoreMatching:
         with torch.no_grad():
             for mean, value in zip(self.guide.net.parameters(), self.network.parameters(), strict=True):
                 mean.lerp_(value, 1 - decay)
+            for kept, buffer in zip(self.guide.net.buffers(), self.network.buffers(), strict=True):
+                kept.copy_(buffer)
 
     def _set_rate(self, index: int, steps: int) -> None:
         for group in self.optimiser.param_groups:

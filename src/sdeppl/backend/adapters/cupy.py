@@ -8,6 +8,11 @@ from ..errors import BackendUnavailable, require_device
 from .base import Adapter, Normal
 
 
+def _one_line(error: Exception) -> str:
+    """CuPy's messages are banners of many lines; this is the last, which names the cause."""
+    return (str(error).strip("= \n").splitlines() or [type(error).__name__])[-1].strip()
+
+
 class CupyAdapter(Adapter):
     """CuPy on a CUDA device."""
 
@@ -20,14 +25,14 @@ class CupyAdapter(Adapter):
             import cupy
         except ImportError as error:
             raise BackendUnavailable(
-                f"backend 'cupy' needs CuPy: pip install 'sdeppl[cupy]' ({error})"
+                f"backend 'cupy' needs CuPy: pip install 'sdeppl[cupy]' ({_one_line(error)})"
             ) from error
         try:
             found = cupy.cuda.Device(int(device or 0))
             found.compute_capability  # noqa: B018 - asks the driver, which fails without a device
         except Exception as error:  # CuPy raises several kinds, each meaning no usable device
             raise BackendUnavailable(
-                f"backend 'cupy' needs a CUDA device, and none is usable: {error}"
+                f"backend 'cupy' needs a CUDA device, and none is usable: {_one_line(error)}"
             ) from error
         import array_api_compat.cupy as xp
 

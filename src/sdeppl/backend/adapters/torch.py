@@ -27,6 +27,12 @@ class TorchAdapter(Adapter):
             raise BackendUnavailable(
                 f"torch has no device {device!r}; use 'torch', 'torch:cuda' or 'torch:cuda:<index>'"
             ) from error
+        if found.type not in ("cpu", "cuda"):
+            raise BackendUnavailable(
+                f"torch on {found.type!r} is not supported; use 'torch', 'torch:cuda' or 'torch:cuda:<index>'"
+            )
+        if found.type == "cpu":
+            found = torch.device("cpu")  # as tensors report it, whatever index was asked for
         if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
             raise BackendUnavailable(
                 f"backend 'torch:{device}' needs a CUDA device and a CUDA build of torch; torch "

@@ -1,0 +1,74 @@
+"""What tests share: the files in backends/, making arrays, and comparing them in every respect."""
+
+import itertools
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sdeppl.backend import Backend, backend_of, place, to_host
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = {path.stem: tomllib.loads(path.read_text("utf-8")) for path in sorted(ROOT.glob("backends/*.toml"))}
+
+
+def dtype_name(backend: Backend) -> str:
+    """'float64' or 'float32'."""
+    return str(backend.dtype).rsplit(".", 1)[-1]
+
+
+def tolerance_of(backend: Backend) -> float:
+    """The relative tolerance that the backend's file states for its dtype."""
+    tolerance: float = FILES[backend.name]["tolerances"][dtype_name(backend)]
+    return tolerance
+
+
+def array(numbers: Any, backend: Backend) -> Any:
+    """Numbers on a backend, in its dtype."""
+    return place(np.asarray(numbers, dtype=np.float64), backend)
+
+
+def host(values: Any) -> np.ndarray:
+    """An array of any backend as a float64 NumPy array."""
+    return np.asarray(to_host(values), dtype=np.float64)
+
+
+def assert_array(actual: Any, expected: Any, backend: Backend, tolerance: float | None = None) -> None:
+    """Namespace, device, dtype, shape and values, the last relative to the largest entry expected."""
+    found = backend_of(actual)
+    assert (found.name, found.device, found.dtype) == (backend.name, backend.device, backend.dtype)
+    expected = np.asarray(expected, dtype=np.float64)
+    assert tuple(actual.shape) == expected.shape
+    error = np.abs(host(actual) - expected)
+    limit = (tolerance_of(backend) if tolerance is None else tolerance) * np.max(np.abs(expected), initial=0.0)
+    assert np.all(error <= max(limit, 1e-300)), f"error {np.max(error):.3g} > {limit:.3g}"
+
+
+def covariance_matrix(dim: int, seed: int, smallest: float = 0.3, largest: float = 2.0) -> np.ndarray:
+    """A correlated covariance with eigenvalues from `smallest` to `largest` in a random basis."""
+    basis, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal((dim, dim)))
+    return (basis * np.geomspace(smallest, largest, dim)) @ basis.T
+
+
+def fitted_slope(sizes: Any, errors: Any) -> float:
+    """The exponent p of errors ∝ sizes^p, by least squares on logarithms."""
+    return float(np.polyfit(np.log(sizes), np.log(errors), 1)[0])
+
+
+def propagate(sde: Any, solver: Any, times: Any, mean: Any, covariance: Any, backend: Backend) -> Any:
+    """Mean and covariance after each step of a scheme that is affine in x and z, without Monte Carlo.
+
+    One step is x ↦ d + A x + B z; d, A and B are read off by stepping from zero and from the basis
+    vectors of x and of z.
+    """
+    dim = len(mean)
+    points = np.concatenate([np.zeros((1, 2 * dim)), np.eye(2 * dim)])
+    x, z = array(points[:, :dim], backend), array(points[:, dim:], backend)
+    for s, t in itertools.pairwise(times):
+        stepped = host(solver.step(sde, x, s, t, None if sde.deterministic(s, t) else z))
+        constant, maps = stepped[0], stepped[1:] - stepped[0]
+        A, B = maps[:dim].T, maps[dim:].T
+        mean = constant + A @ mean
+        covariance = A @ covariance @ A.T + B @ B.T
+    return mean, covariance

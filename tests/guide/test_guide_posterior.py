@@ -1,0 +1,279 @@
+"""Posteriors of Gaussian models against exact conditioning, and constrained ones against quadrature.
+
+With N draws and moments from M draws, a posterior mean is off by Monte Carlo error, sd/√N, and by the
+error of the estimated prior, of the order of prior sd/√M. Tests allow 5 times both together.
+"""
+
+import math
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from scipy import stats
+
+import sdeppl as sp
+
+D = torch.float64
+M, N = 200_000, 20_000
+nan = math.nan
+PRIOR_MEAN = np.array([1.0, -2.0, 30.0])
+ROOT = np.array([[2.0, 0.0, 0.0], [0.6, 0.3, 0.0], [-4.0, 5.0, 10.0]])
+PRIOR_COVARIANCE = ROOT @ ROOT.T
+H = np.array([[1.0, 0.0, 0.1], [0.0, 2.0, -0.05], [0.5, 0.5, 0.02]])
+SHIFT = np.array([0.3, -1.0, 4.0])
+NOISE = np.array([0.5, 0.2, 0.9])
+Y = np.array([3.7, -6.0, 5.2])
+
+
+def prior():
+    return pyro.sample("x", dist.MultivariateNormal(torch.tensor(PRIOR_MEAN), scale_tril=torch.tensor(ROOT)))
+
+
+def vector_model(y=None, operator=H, noise=NOISE):
+    x = prior()
+    mean = torch.as_tensor(operator) @ x + torch.tensor(SHIFT)
+    pyro.sample("y", dist.Normal(mean, torch.as_tensor(noise)).to_event(1), obs=y)
+
+
+def exact(y, operator=H, noise=NOISE, mean=PRIOR_MEAN, covariance=PRIOR_COVARIANCE, shift=SHIFT):
+    seen = ~np.isnan(y)
+    operator, noise, y = operator[seen], noise[seen], (y - shift)[seen]
+    gain = np.linalg.solve(operator @ covariance @ operator.T + np.diag(noise**2), operator @ covariance).T
+    return mean + gain @ (y - operator @ mean), covariance - gain @ operator @ covariance
+
+
+def agree(draws, mean, covariance, prior_sd):
+    """Means and covariances within 5 standard errors of draws and estimated prior together."""
+    draws = np.asarray(draws, dtype=float)
+    sd, n = np.sqrt(np.diag(covariance)), len(draws)
+    # the gain moves by at most about 1/√M relative, so the mean by that part of the prior's own scale
+    allowed = 5 * (sd / math.sqrt(n) + 3 * prior_sd / math.sqrt(M))
+    assert np.all(np.abs(draws.mean(0) - mean) < allowed), (draws.mean(0) - mean) / allowed
+    scale = np.outer(sd, sd)
+    found = np.atleast_2d(np.cov(draws.T))
+    np.testing.assert_allclose(
+        found / scale, covariance / scale, atol=5 * (1.5 / math.sqrt(n) + 3 / math.sqrt(M))
+    )
+
+
+@pytest.fixture(scope="module")
+def guide():
+    return sp.ScoreGuide(vector_model, net=None, seed=1).fit_gaussian(M, progress=False)
+
+
+PRIOR_SD = np.sqrt(np.diag(PRIOR_COVARIANCE))
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+@pytest.mark.parametrize("c", [0.0, 1.0])
+def test_correlated_prior(guide, backend, c):
+    draws = guide.condition(y=Y, backend=backend).sample(N, seed=3, c=c)["x"]
+    assert draws.shape == (N, 3)
+    assert draws.dtype == (np.float64 if backend == "numpy" else D)
+    agree(draws, *exact(Y), PRIOR_SD)
+
+
+def test_missing_entries(guide):
+    y = np.array([3.7, nan, 5.2])
+    agree(guide.condition({"y": y}).sample(N)["x"], *exact(y), PRIOR_SD)
+
+
+def test_another_operator_and_another_noise(guide):
+    operator, noise = 2 * H[::-1].copy(), 3 * NOISE
+    expected = exact(Y, operator, noise)
+
+    def other(y=None):
+        vector_model(y, operator, noise)
+
+    agree(guide.condition(y=Y, model=other).sample(N)["x"], *expected, PRIOR_SD)
+    inputs = {"operator": operator, "noise": noise}
+    one = guide.condition(y=Y, kwargs=inputs).sample(50)["x"]
+    positional = guide.condition(y=Y, args=(None, operator, noise)).sample(50)["x"]
+    torch.testing.assert_close(one, guide.condition(y=Y, model=other).sample(50)["x"], rtol=1e-9, atol=1e-9)
+    assert torch.equal(one, positional)
+
+
+def test_arguments_given_to_the_guide_are_its_defaults():
+    operator = torch.tensor(2 * H)
+    guide = sp.ScoreGuide(vector_model, net=None, args=(None, operator)).fit_gaussian(2000, progress=False)
+    default = guide.condition(y=Y).sample(20)["x"]
+    same = guide.condition(y=Y, args=(None, operator.clone())).sample(20)["x"]
+    other = guide.condition(y=Y, args=(None, operator / 2)).sample(20)["x"]
+    assert torch.equal(default, same)
+    assert float((default - other).abs().max()) > 0.1
+
+
+def test_backends_give_the_same_draws(guide):
+    one = guide.condition(y=Y, backend="numpy").sample(200, seed=5)["x"]
+    other = guide.condition(y=Y, backend="torch").sample(200, seed=5)["x"]
+    np.testing.assert_allclose(one, other.numpy(), rtol=1e-9, atol=1e-9)
+    assert not np.allclose(one, guide.condition(y=Y, backend="numpy").sample(200, seed=6)["x"])
+
+
+def two_sites(y=None, w=None):
+    mu = pyro.sample("mu", dist.Normal(torch.tensor(2.0, dtype=D), 3.0))
+    with pyro.plate("groups", 3):
+        theta = pyro.sample("theta", dist.Normal(mu, 0.8))
+        pyro.sample("y", dist.Normal(5 * theta - 1, 2.0), obs=y)
+    pyro.sample("w", dist.Normal(mu + theta[0], 0.6), obs=w)
+
+
+@pytest.fixture(scope="module")
+def hierarchy():
+    return sp.ScoreGuide(two_sites, net=None, latents=["mu", "theta"]).fit_gaussian(M, progress=False)
+
+
+@pytest.mark.parametrize("observed", ["y", "w", "both", "some of each"])
+def test_two_latents_with_a_plate_and_two_observed_sites(hierarchy, observed):
+    mean = np.full(4, 2.0)
+    covariance = np.full((4, 4), 9.0) + np.diag([0, 0.64, 0.64, 0.64])
+    operator = np.array([[0, 5.0, 0, 0], [0, 0, 5, 0], [0, 0, 0, 5], [1, 1, 0, 0]])
+    noise, shift = np.array([2.0, 2.0, 2.0, 0.6]), np.array([-1.0, -1, -1, 0])
+    values = np.array([11.0, 9.0, 17.0, 6.5])
+    if observed == "y":
+        values[3] = nan
+        data = {"y": values[:3]}
+    elif observed == "w":
+        values[:3] = nan
+        data = {"w": 6.5}
+    else:
+        if observed == "some of each":
+            values[1:3] = nan
+        data = {"w": values[3], "y": values[:3]}
+    draws = hierarchy.condition(**data).sample(N)
+    assert (draws["mu"].shape, draws["theta"].shape) == ((N,), (N, 3))
+    both = torch.cat([draws["mu"][:, None], draws["theta"]], dim=1)
+    agree(both, *exact(values, operator, noise, mean, covariance, shift), np.sqrt(np.diag(covariance)))
+
+
+# ---- constrained latents ------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::sdeppl.tracing.SlowDrawsWarning")
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_draws_come_back_in_their_supports_and_shapes(backend):
+    def model(y=None):
+        rate = pyro.sample("rate", dist.Gamma(torch.tensor([2.0, 3.0]), 1.0).to_event(1))
+        share = pyro.sample("share", dist.Dirichlet(torch.tensor([2.0, 3.0, 4.0])))
+        level = pyro.sample("level", dist.Uniform(5.0, 15.0))
+        grid = pyro.sample("grid", dist.Normal(torch.zeros(2, 2), 1.0).to_event(2))
+        mean = rate.sum() + share[0] + level + grid.sum()
+        pyro.sample("y", dist.Normal(mean, 0.5), obs=y)
+
+    with pytest.warns(sp.tracing.SlowDrawsWarning):
+        guide = sp.ScoreGuide(model, net=None).fit_gaussian(2000, progress=False)
+    with pytest.warns(sp.LinearisedWarning, match=r"\['y'\]"):
+        posterior = guide.condition(y=14.0, backend=backend)
+    draws = {k: np.asarray(v) for k, v in posterior.sample(300).items()}
+    shapes = {"rate": (300, 2), "share": (300, 3), "level": (300,), "grid": (300, 2, 2)}
+    assert {k: v.shape for k, v in draws.items()} == shapes
+    assert {v.dtype for v in draws.values()} == {np.dtype(np.float64)}
+    assert (draws["rate"] > 0).all() and (draws["share"] > 0).all()
+    np.testing.assert_allclose(draws["share"].sum(-1), 1, rtol=1e-12)
+    assert ((draws["level"] > 5) & (draws["level"] < 15)).all()
+    # y = 14 ± 0.5: the sum of all must come back; 0.3 covers the linearisation, 0.03 the draws
+    total = draws["rate"].sum(-1) + draws["share"][:, 0] + draws["level"] + draws["grid"].sum((1, 2))
+    assert abs(total.mean() - 14.0) < 0.3
+
+
+def test_a_lognormal_observed_on_its_log_scale_is_exact():
+    def model(y=None):
+        tau = pyro.sample("tau", dist.LogNormal(torch.tensor(0.4, dtype=D), 0.9))
+        pyro.sample("y", dist.Normal(tau.log() * 2, 0.5), obs=y)
+
+    guide = sp.ScoreGuide(model, net=None).fit_gaussian(M, progress=False)
+    draws = guide.condition(y=3.0).sample(N)["tau"].numpy()
+    precision = 1 / 0.81 + 4 / 0.25
+    mean, sd = (0.4 / 0.81 + 2 * 3.0 / 0.25) / precision, precision**-0.5
+    assert stats.kstest(draws, stats.lognorm(sd, scale=math.exp(mean)).cdf).statistic < 2.6 / math.sqrt(N)
+
+
+def test_a_weakly_nonlinear_mean_against_quadrature():
+    def model(y=None):
+        x = pyro.sample("x", dist.Normal(torch.tensor(1.0, dtype=D), 0.5))
+        pyro.sample("y", dist.Normal(x + 0.1 * x**2, 0.3), obs=y)
+
+    guide = sp.ScoreGuide(model, net=None).fit_gaussian(M, progress=False)
+    with pytest.warns(sp.LinearisedWarning):
+        draws = guide.condition(y=1.6).sample(N)["x"].numpy()
+    grid = np.linspace(-3, 5, 20_001)
+    weight = stats.norm(1, 0.5).pdf(grid) * stats.norm(grid + 0.1 * grid**2, 0.3).pdf(1.6)
+    weight /= weight.sum()
+    mean = float((grid * weight).sum())
+    sd = math.sqrt(float(((grid - mean) ** 2 * weight).sum()))
+    # measured: the linearisation costs less than 0.3% of an sd here; 5 Monte Carlo errors are allowed
+    assert abs(draws.mean() - mean) < 5 * sd / math.sqrt(N)
+    assert abs(draws.std() / sd - 1) < 5 / math.sqrt(2 * N)
+
+
+# ---- errors -------------------------------------------------------------------------------------
+
+
+def test_errors_name_the_site(guide):
+    with pytest.raises(sp.ModelError, match="not fitted"):
+        sp.ScoreGuide(vector_model).condition(y=Y)
+    with pytest.raises(sp.ModelError, match=r"no data: give values for some of \['y'\]"):
+        guide.condition()
+    with pytest.raises(sp.ModelError, match="'x' is a latent"):
+        guide.condition(x=np.zeros(3))
+    with pytest.raises(sp.ModelError, match="no observable site 'z'"):
+        guide.condition(z=1.0)
+    with pytest.raises(sp.ModelError, match=r"every value of \['y'\] is NaN"):
+        guide.condition(y=np.full(3, nan))
+    with pytest.raises(sp.ModelError, match=r"'y': the data have shape \(2,\)"):
+        guide.condition(y=[1.0, 2.0])
+    with pytest.raises(sp.ModelError, match="'y': the data are not numbers"):
+        guide.condition(y="three")
+    with pytest.raises(ValueError, match="likelihood='exact' is unknown"):
+        guide.condition(y=Y, likelihood="exact")
+    with pytest.raises(ValueError, match="names no backend"):
+        guide.condition(y=Y, backend="jax")
+    with pytest.raises(ValueError, match="5 draws are too few for the covariance of 3 numbers"):
+        sp.ScoreGuide(vector_model).fit_gaussian(5, progress=False)
+
+
+def test_a_model_without_likelihood():
+    def model():
+        pyro.sample("x", dist.Normal(0.0, 1.0))
+
+    guide = sp.ScoreGuide(model, net=None).fit_gaussian(100, progress=False)
+    with pytest.raises(sp.ModelError, match="the model has no likelihood"):
+        guide.condition()
+
+
+def test_another_prior_is_refused(guide):
+    def shifted(y=None):
+        x = pyro.sample(
+            "x", dist.MultivariateNormal(torch.tensor(PRIOR_MEAN + 1), scale_tril=torch.tensor(ROOT))
+        )
+        pyro.sample("y", dist.Normal(x, 1.0).to_event(1), obs=y)
+
+    def renamed(y=None):
+        x = pyro.sample("u", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+        pyro.sample("y", dist.Normal(x, 1.0).to_event(1), obs=y)
+
+    with pytest.raises(sp.ModelError, match="'x' has another prior here"):
+        guide.condition(y=Y, model=shifted)
+    with pytest.raises(sp.ModelError, match=r"'x'"):
+        guide.condition(y=Y, model=renamed)
+
+
+def test_inputs_that_move_the_prior_are_refused():
+    def model(width=1.0, y=None):
+        x = pyro.sample("x", dist.Normal(torch.tensor(0.0, dtype=D), width))
+        pyro.sample("y", dist.Normal(x, 1.0), obs=y)
+
+    guide = sp.ScoreGuide(model, net=None).fit_gaussian(1000, progress=False)
+    guide.condition(y=1.0, kwargs={"width": 1.0})
+    with pytest.raises(sp.ModelError, match="'x' has another prior"):
+        guide.condition(y=1.0, kwargs={"width": 2.0})
+
+
+def test_conditioning_leaves_the_global_random_state_alone(guide):
+    torch.manual_seed(2)
+    expected = torch.rand(3)
+    torch.manual_seed(2)
+    guide.condition(y=Y).sample(5)
+    assert torch.equal(torch.rand(3), expected)

@@ -1,0 +1,70 @@
+"""Where the reverse SDE starts: exact moments of x_T, given y or not."""
+
+import warnings
+
+import numpy as np
+import pytest
+from checks import array, assert_array, covariance_matrix
+
+import sdeppl as sp
+from sdeppl.posterior import start_moments
+
+MEAN, COVARIANCE = np.array([2.0, -1.0, 0.5]), covariance_matrix(3, seed=21, smallest=0.1, largest=2.0)
+H, Y, R = np.array([[1.0, 0.5, 0.0], [0.0, -1.0, 2.0]]), np.array([1.5, 0.0]), np.array([0.2, 0.6])
+SDES = [sp.VPSDE(), sp.VESDE(0.1, 8.0), sp.LinearSDE(a=1.5, b=2.0), sp.VPSDE(sp.ConstantSchedule(1.5))]
+
+
+def denoiser_on(backend, sde, guided):
+    prior = sp.GaussianDenoiser(sde, array(MEAN, backend), array(COVARIANCE, backend))
+    if not guided:
+        return prior, MEAN, COVARIANCE
+    seen = sp.LinearGaussian(array(H, backend), array(Y, backend), array(R, backend))
+    gain = COVARIANCE @ H.T @ np.linalg.inv(H @ COVARIANCE @ H.T + np.diag(R))
+    return sp.TweedieDenoiser(prior, seen), MEAN + gain @ (Y - H @ MEAN), COVARIANCE - gain @ H @ COVARIANCE
+
+
+@pytest.mark.parametrize("sde", SDES)
+@pytest.mark.parametrize("guided", [False, True])
+@pytest.mark.filterwarnings("ignore::sdeppl.SignalLeftWarning")
+def test_moments_of_a_gaussian_are_exact(sde, guided, backend):
+    """α m and α² C + σ² I with the moments of x_0 given y, however much signal is left at T."""
+    denoiser, mean, covariance = denoiser_on(backend, sde, guided)
+    start = start_moments(denoiser)
+    alpha, sigma = sde.alpha(sde.T), sde.sigma(sde.T)
+    exact = alpha**2 * covariance + sigma**2 * np.eye(3)
+    assert_array(start.mean, alpha * mean, backend)
+    assert_array(start.root @ start.root, exact, backend)
+    assert_array(start.root, np.asarray(start.root.T if backend.name == "numpy" else start.root.T), backend)
+    variances = np.linalg.eigvalsh(np.linalg.inv(np.linalg.inv(covariance) + (alpha / sigma) ** 2 * np.eye(3)))
+    assert start.smallest_sd == pytest.approx(np.sqrt(variances[0]), rel=1e-3)
+
+
+def test_a_direction_without_variance_has_no_smallest_deviation(precise):
+    """Rank 2 of 3: the smallest standard deviation is that of the second direction."""
+    basis, _ = np.linalg.qr(np.random.default_rng(5).standard_normal((3, 3)))
+    covariance = (basis * np.array([0.0, 0.04, 1.0])) @ basis.T
+    prior = sp.GaussianDenoiser(sp.VPSDE(), array(MEAN, precise), array(covariance, precise))
+    assert start_moments(prior).smallest_sd == pytest.approx(0.2, rel=1e-3)
+
+
+def test_signal_that_is_left_is_warned_of_with_its_share():
+    """α² λ/(α² λ + σ²) for the largest eigenvalue λ, where it exceeds one half."""
+    numpy, sde = sp.resolve("numpy"), sp.VPSDE(sp.ConstantSchedule(0.5))
+    alpha, sigma = sde.alpha(1.0), sde.sigma(1.0)
+    share = 2 * alpha**2 / (2 * alpha**2 + sigma**2)
+    with pytest.warns(sp.SignalLeftWarning, match=f"along one direction {share:.0%} of the variance of x_T is signal"):
+        start_moments(denoiser_on(numpy, sde, guided=False)[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        start_moments(denoiser_on(numpy, sp.VPSDE(), guided=False)[0])
+
+
+@pytest.mark.filterwarnings("ignore::sdeppl.SignalLeftWarning")
+def test_nearly_all_signal_does_not_divide_by_zero(backend):
+    """Standard deviation 1e5 against a noise of 1 or so: in float32 the share of noise rounds to 0."""
+    sde = sp.VPSDE(sp.ConstantSchedule(1.0))
+    prior = sp.GaussianDenoiser(sde, array([1.0, 1.0], backend), array(np.diag([1e10, 1.0]), backend))
+    start = start_moments(prior)
+    assert_array(start.root[1:, :], [[0.0, 1.0]], backend, 1e-3)
+    deviation = float(start.root[0, 0]) / (sde.alpha(1.0) * 1e5)
+    assert 0.01 < deviation < 1.5  # σ/α 1e5 at most, which float32 can tell from the signal only roughly

@@ -1,0 +1,315 @@
+"""Training: loops, resumption, bookkeeping and what comes out."""
+
+import math
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+import sdeppl as sp
+from sdeppl.training import score_matching
+
+D = torch.float64
+
+
+def gaussian_model(y=None):
+    x = pyro.sample("x", dist.Normal(torch.tensor([1.0, -2.0], dtype=D), 3.0).to_event(1))
+    pyro.sample("y", dist.Normal(x, 0.5).to_event(1), obs=y)
+
+
+def laplace_model(y=None):
+    x = pyro.sample("x", dist.Laplace(torch.tensor([1.0, -2.0]), 3.0).to_event(1))
+    pyro.sample("y", dist.Normal(x, 0.5).to_event(1), obs=y)
+
+
+def small(dim):
+    return sp.ResidualMLP(dim, width=16, depth=1)
+
+
+def make(model=laplace_model, **arguments):
+    guide = sp.ScoreGuide(model, net=small)
+    return sp.ScoreMatching(guide, **{"batch": 64, "draws": 2000, "ema": 0.9, **arguments})
+
+
+def weights(training):
+    """Averaged weights, raw weights, and Adam's state."""
+    state = training.optimiser.state_dict()["state"]
+    moments = [state[i][k] for i in sorted(state) for k in ("step", "exp_avg", "exp_avg_sq")]
+    return [*training.guide.net.state_dict().values(), *training.network.state_dict().values(), *moments]
+
+
+def same(one, other):
+    assert one.losses == other.losses
+    assert all(torch.equal(a, b) for a, b in zip(weights(one), weights(other), strict=True))
+
+
+def interrupt_at(training, monkeypatch, at):
+    step = training.step
+
+    def broken():
+        if len(training.losses) == at:
+            raise KeyboardInterrupt
+        return step()
+
+    monkeypatch.setattr(training, "step", broken)
+
+
+@pytest.mark.parametrize("at", [7, 20])
+def test_an_interrupted_training_resumed_is_the_uninterrupted_one(tmp_path, monkeypatch, at):
+    whole = make().fit(24, progress=False)
+    first = make()
+    interrupt_at(first, monkeypatch, at)
+    with pytest.raises(KeyboardInterrupt):
+        first.fit(24, progress=False, checkpoint=tmp_path / "c")
+    second = make().fit(24, progress=False, checkpoint=tmp_path / "c")
+    assert len(second.losses) == 24
+    same(whole, second)
+    assert whole.gain == second.gain
+    mine, theirs = (t.guide.condition(y=[0.0, 1.0], steps=10).sample(10)["x"] for t in (whole, second))
+    assert torch.equal(mine, theirs)
+    # a finished training is not made again
+    again = make().fit(24, progress=False, checkpoint=tmp_path / "c")
+    same(whole, again)
+
+
+def test_periodic_checkpoints_survive_a_crash(tmp_path, monkeypatch):
+    whole = make().fit(24, progress=False)
+    first = make()
+
+    def crash():
+        if len(first.losses) == 19:
+            raise RuntimeError("out of memory")
+        return type(first).step(first)
+
+    monkeypatch.setattr(first, "step", crash)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        first.fit(24, progress=False, checkpoint=tmp_path / "c", every=8)
+    second = make()
+    fresh = []
+    step = second.step
+    monkeypatch.setattr(second, "step", lambda: fresh.append(1) or step())
+    second.fit(24, progress=False, checkpoint=tmp_path / "c", every=8)
+    assert len(fresh) == 8  # from step 16 on
+    same(whole, second)
+
+
+def test_an_interruption_inside_a_step_does_not_make_it_twice(tmp_path, monkeypatch):
+    whole = make().fit(12, progress=False)
+    first = make()
+    average = first._average
+
+    def broken(index):
+        if index == 9:
+            raise KeyboardInterrupt
+        average(index)
+
+    monkeypatch.setattr(first, "_average", broken)
+    with pytest.raises(KeyboardInterrupt):
+        first.fit(12, progress=False, checkpoint=tmp_path / "c", every=4)
+    second = make().fit(12, progress=False, checkpoint=tmp_path / "c", every=4)
+    same(whole, second)
+
+
+def test_a_loop_by_hand_is_fit_at_a_constant_rate():
+    by_hand = make()
+    losses = [by_hand.step() for _ in range(6)]
+    assert losses == by_hand.losses
+    rates = []
+    training = make()
+    training._set_rate = lambda index, steps: rates.append((index, steps))
+    training.fit(6, progress=False)
+    same(by_hand, training)
+    assert rates[:6] == [(i, 6) for i in range(6)]
+
+
+def test_the_rate_falls_on_a_cosine_and_comes_back():
+    training = make(lr=0.01)
+    seen = []
+    step = training.step
+    training.step = lambda: seen.append(training.optimiser.param_groups[0]["lr"]) or step()
+    training.fit(8, progress=False)
+    expected = [0.005 * (1 + math.cos(math.pi * i / 8)) for i in range(8)]
+    np.testing.assert_allclose(seen, expected, rtol=1e-12)
+    # so that a step by hand after it is a step
+    assert training.optimiser.param_groups[0]["lr"] == pytest.approx(0.01)
+
+
+def test_averaged_weights():
+    training = make(ema=0.6)
+    training.prepare(progress=False)
+    expected = [p.clone() for p in training.network.parameters()]
+    for index in range(25):
+        training.step()
+        decay = min(0.6, (1 + index) / (10 + index))
+        raw = training.network.parameters()
+        expected = [decay * e + (1 - decay) * p.detach() for e, p in zip(expected, raw, strict=True)]
+    for found, value in zip(training.guide.net.parameters(), expected, strict=True):
+        torch.testing.assert_close(found, value, rtol=1e-5, atol=1e-7)
+    latest = torch.cat([p.detach().flatten() for p in training.network.parameters()])
+    mean = torch.cat([p.flatten() for p in training.guide.net.parameters()])
+    assert float((latest - mean).abs().max()) > 1e-5
+    assert not any(p.requires_grad for p in training.guide.net.parameters())
+
+
+def test_seeds_reproduce_and_differ():
+    one, again, other = make(seed=3), make(seed=3), make(seed=4)
+    for training in (one, again, other):
+        torch.rand(1)  # the global state has no say
+        training.fit(4, progress=False)
+    same(one, again)
+    assert not set(one.losses) & set(other.losses)
+
+
+def test_training_leaves_the_global_random_state_alone():
+    torch.manual_seed(2)
+    expected = torch.rand(3)
+    torch.manual_seed(2)
+    make().fit(3, progress=False)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_no_batch_sees_a_row_twice(monkeypatch):
+    monkeypatch.setattr(score_matching, "POOL", 100)
+    training = make(batch=30)
+    training.prepare(progress=False)
+    rows = torch.cat([training._fresh(index) for index in range(10)])
+    assert rows.shape == (300, 2)
+    assert len(torch.unique(rows, dim=0)) == 300
+    # nor validation, nor the moments
+    held_out = training._standardised(training.guide.prior_batch(100, score_matching.HELD_OUT, 0, 0))
+    moments = training._standardised(training.guide.prior_batch(100, 0, 0))
+    assert not torch.isin(rows[:, 0], held_out[:, 0]).any()
+    assert not torch.isin(rows[:, 0], moments[:, 0]).any()
+    # and the same again after a resumption
+    assert torch.equal(training._fresh(4), rows[120:150])
+
+
+def test_fit_of_no_steps_is_the_gaussian_part():
+    training = make().fit(0, progress=False)
+    reference = sp.ScoreGuide(laplace_model, net=None).fit_gaussian(2000, progress=False)
+    assert training.losses == [] and not training.guide.use_net
+    mine, theirs = (g.condition(y=[0.0, 1.0]).sample(20)["x"] for g in (training.guide, reference))
+    assert torch.equal(mine, theirs)
+
+
+def test_without_a_network():
+    guide = sp.ScoreGuide(laplace_model, net=None)
+    training = sp.ScoreMatching(guide, draws=500).fit(10, progress=False)
+    assert guide.gaussian.draws == 500 and training.losses == []
+    with pytest.raises(ValueError, match="net=None"):
+        training.step()
+    with pytest.raises(ValueError, match="no network to validate"):
+        training.validate()
+
+
+def test_a_network_that_adds_nothing_is_dropped():
+    # seed 0; over seeds a network without use is kept once in 740
+    training = make(gaussian_model, draws=100_000).fit(30, progress=False)
+    assert not training.gain.useful and not training.guide.use_net
+    assert training.gain.mean < 3 * training.gain.standard_error
+    draws = training.guide.condition(y=[3.0, 0.0]).sample(20_000)["x"].numpy()
+    precision = 1 / 9 + 4
+    mean = (np.array([1.0, -2.0]) / 9 + 4 * np.array([3.0, 0.0])) / precision
+    # 5 standard errors of 20 000 draws, and as much again for moments from 100 000
+    np.testing.assert_allclose(draws.mean(0), mean, atol=0.035)
+    np.testing.assert_allclose(draws.std(0), precision**-0.5, rtol=0.03)
+
+
+def test_gain_is_measured_against_loss_one():
+    training = make()
+    training.prepare(progress=False)
+    gain = training.validate(draws=8192)
+    # the untrained network returns 0
+    assert (gain.mean, gain.useful) == (0.0, False)
+    with torch.no_grad():
+        training.guide.net.leave.bias.fill_(0.5)
+    # E r² - E (0.5 - r)² = -0.25 + E r, and E r = 0
+    gain = training.validate(draws=8192)
+    assert gain.mean == pytest.approx(-0.25, abs=5 * gain.standard_error + 0.01)
+    assert 0.003 < gain.standard_error < 0.012
+    assert not sp.Gain(0.029, 0.01).useful and sp.Gain(0.031, 0.01).useful
+
+
+def test_training_on_throws_kept_draws_away():
+    training = make()
+    guide = training.guide
+    training.prepare(progress=False)
+    y = torch.tensor([0.0, 1.0])
+    guide(y=y)
+    kept = guide._cache["draws"]["x"]
+    training.step()
+    pyro.set_rng_seed(0)
+    after = torch.stack([guide(y=y)["x"] for _ in range(5)])
+    assert not torch.isin(after.double(), kept).any()
+    assert type(guide.condition(y=y).arrays.denoiser.prior) is sp.NetworkDenoiser
+    guide.forget()
+    pyro.set_rng_seed(0)
+    assert torch.equal(after, torch.stack([guide(y=y)["x"] for _ in range(5)]))
+
+
+# ---- files --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    make().fit(4, progress=False, checkpoint=tmp_path / "c")
+    return tmp_path / "c"
+
+
+@pytest.mark.parametrize("setting", [{"lr": 0.1}, {"batch": 32}, {"ema": 0.5}, {"seed": 1}])
+def test_other_settings_are_refused(checkpoint, setting):
+    with pytest.raises(sp.CorruptFile, match="was written with the settings") as caught:
+        make(**setting).fit(8, progress=False, checkpoint=checkpoint)
+    assert next(iter(setting)) in str(caught.value)
+
+
+def test_another_seed_of_the_guide_is_refused(checkpoint):
+    guide = sp.ScoreGuide(laplace_model, net=small, seed=5)
+    with pytest.raises(sp.CorruptFile, match="guide_seed"):
+        sp.ScoreMatching(guide, batch=64, ema=0.9).fit(8, progress=False, checkpoint=checkpoint)
+
+
+def test_another_model_is_refused(checkpoint):
+    def other(y=None):
+        x = pyro.sample("z", dist.Laplace(torch.zeros(2), 3.0).to_event(1))
+        pyro.sample("y", dist.Normal(x, 0.5).to_event(1), obs=y)
+
+    with pytest.raises(sp.ModelError, match="was trained on latents"):
+        make(other).fit(8, progress=False, checkpoint=checkpoint)
+    with pytest.raises(sp.ModelError, match="another prior of latent site 'x'"):
+        make(gaussian_model).fit(8, progress=False, checkpoint=checkpoint)
+
+
+def test_another_network_is_refused(checkpoint):
+    guide = sp.ScoreGuide(laplace_model)
+    with pytest.raises(sp.CorruptFile, match="does not fit"):
+        sp.ScoreMatching(guide, batch=64, ema=0.9).fit(8, progress=False, checkpoint=checkpoint)
+
+
+def test_damaged_checkpoints_and_guides_in_their_place(checkpoint):
+    training = make().fit(2, progress=False)
+    whole = checkpoint.read_bytes()
+    for damaged in (b"", whole[:100], whole[:-20], b"text"):
+        checkpoint.write_bytes(damaged)
+        with pytest.raises(sp.CorruptFile, match="not a whole safetensors file"):
+            make().fit(8, progress=False, checkpoint=checkpoint)
+    training.guide.save(checkpoint)
+    with pytest.raises(sp.CorruptFile, match=r"holds a 'guide' .* expected a 'score matching checkpoint'"):
+        make().fit(8, progress=False, checkpoint=checkpoint)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"lr": 0.0}, {"lr": -1.0}, {"batch": 0}, {"batch": 10_000}, {"ema": 1.0}, {"ema": -0.1}]
+)
+def test_arguments_out_of_range(arguments):
+    with pytest.raises(ValueError, match=r"need lr > 0.*got"):
+        make(**arguments)
+
+
+def test_fit_arguments_out_of_range():
+    with pytest.raises(ValueError, match="steps=-1"):
+        make().fit(-1)
+    with pytest.raises(ValueError, match="every=0"):
+        make().fit(3, every=0)
