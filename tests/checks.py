@@ -11,6 +11,12 @@ from sdeppl.backend import Backend, backend_of, place, to_host
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = {path.stem: tomllib.loads(path.read_text("utf-8")) for path in sorted(ROOT.glob("backends/*.toml"))}
+MATRIX = [
+    (device["selector"], dtype)
+    for content in FILES.values()
+    for device in content["devices"]
+    for dtype in device["matrix"]
+]
 
 
 def dtype_name(backend: Backend) -> str:
@@ -41,7 +47,9 @@ def assert_array(actual: Any, expected: Any, backend: Backend, tolerance: float 
     expected = np.asarray(expected, dtype=np.float64)
     assert tuple(actual.shape) == expected.shape
     error = np.abs(host(actual) - expected)
-    limit = (tolerance_of(backend) if tolerance is None else tolerance) * np.max(np.abs(expected), initial=0.0)
+    limit = (tolerance_of(backend) if tolerance is None else tolerance) * np.max(
+        np.abs(expected), initial=0.0
+    )
     assert np.all(error <= max(limit, 1e-300)), f"error {np.max(error):.3g} > {limit:.3g}"
 
 

@@ -84,8 +84,10 @@ guide = sp.ScoreGuide(nile)
 training = sp.ScoreMatching(guide, draws=20_000 if quick else 200_000)
 training.fit(steps=20 if quick else 300)
 gain = training.gain
-print(f"trained in {time.perf_counter() - clock:.1f} s; the network takes off {gain.mean:.1e} ± "
-      f"{gain.standard_error:.1e} of the loss: {'kept' if gain.useful else 'not needed, left out'}")
+print(
+    f"trained in {time.perf_counter() - clock:.1f} s; the network takes off {gain.mean:.1e} ± "
+    f"{gain.standard_error:.1e} of the loss: {'kept' if gain.useful else 'not needed, left out'}"
+)
 
 # %% [markdown]
 # ## Three questions to one guide
@@ -114,8 +116,10 @@ def kalman_smoother(y, noise_variance):
 
 number = 500 if quick else 2_000
 answers, exact = {}, {}
-print(f"\nagainst the Kalman smoother, rms over 100 years, {number} draws "
-      f"(their noise alone: mean {1 / math.sqrt(number):.3f} sd, sd {math.sqrt(0.5 / number):.1%})")
+print(
+    f"\nagainst the Kalman smoother, rms over 100 years, {number} draws "
+    f"(their noise alone: mean {1 / math.sqrt(number):.3f} sd, sd {math.sqrt(0.5 / number):.1%})"
+)
 print(f"{'observed':34} {'c/b':>4}  {'mean error':>11}  {'sd error':>8}  {'seconds':>7}")
 for name, (y, variance) in queries.items():
     posterior = guide.condition(y=y, kwargs={"noise_variance": variance}, backend=backend)
@@ -136,11 +140,18 @@ for name, (y, variance) in queries.items():
 # %%
 first = "two gaps of 20 years"
 nuts = sp.reference.nuts(
-    nile, {"y": with_gaps}, draws=40 if quick else 300, warmup=40 if quick else 200, chains=1,
-    jit_compile=True, ignore_jit_warnings=True,
+    nile,
+    {"y": with_gaps},
+    draws=40 if quick else 500,
+    warmup=40 if quick else 200,
+    chains=1,
+    jit_compile=True,
+    ignore_jit_warnings=True,
 )
-print(f"NUTS: {nuts.seconds:.0f} s, effective draws in the worst year: {nuts.worst_ess:.0f}, "
-      f"R-hat up to {nuts.worst_r_hat:.3f}")
+print(
+    f"NUTS: {nuts.seconds:.0f} s, effective draws in the worst year: {nuts.worst_ess:.0f}, "
+    f"R-hat up to {nuts.worst_r_hat:.3f}"
+)
 print(sp.compare(answers[first, 1.0][0], nuts))
 
 # %% [markdown]

@@ -69,7 +69,9 @@ def test_a_cpu_index_is_the_cpu():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_missing_cuda_device_of_torch_is_told_in_one_line():
-    with pytest.raises(sp.BackendUnavailable, match=r"needs a CUDA device.*use 'torch' for the CPU") as caught:
+    with pytest.raises(
+        sp.BackendUnavailable, match=r"needs a CUDA device.*use 'torch' for the CPU"
+    ) as caught:
         sp.resolve("torch:cuda")
     assert "\n" not in str(caught.value)
 
@@ -81,7 +83,9 @@ def test_a_missing_cupy_is_told_in_one_line(selector, monkeypatch):
 
     def failing(name, *rest, **more):
         if name == "cupy":
-            raise ImportError("====\nFailed to import CuPy.\n\nOriginal error:\n  libcuda.so.1 is not there\n====")
+            raise ImportError(
+                "====\nFailed to import CuPy.\n\nOriginal error:\n  libcuda.so.1 is not there\n===="
+            )
         return imported(name, *rest, **more)
 
     monkeypatch.setenv("SDEPPL_BACKEND", selector)
@@ -100,8 +104,12 @@ def test_cupy_without_a_device_is_told_in_one_line(monkeypatch):
     def no_device(index):
         raise RuntimeError("cudaErrorInsufficientDriver: the driver is insufficient")
 
-    monkeypatch.setitem(__import__("sys").modules, "cupy", SimpleNamespace(cuda=SimpleNamespace(Device=no_device)))
-    with pytest.raises(sp.BackendUnavailable, match="needs a CUDA device, and none is usable: cudaError") as caught:
+    monkeypatch.setitem(
+        __import__("sys").modules, "cupy", SimpleNamespace(cuda=SimpleNamespace(Device=no_device))
+    )
+    with pytest.raises(
+        sp.BackendUnavailable, match="needs a CUDA device, and none is usable: cudaError"
+    ) as caught:
         sp.resolve("cupy")
     assert "\n" not in str(caught.value)
 

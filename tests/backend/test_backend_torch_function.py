@@ -76,5 +76,7 @@ def test_nothing_of_a_graph_is_kept(backend):
 
 def test_another_device_is_refused():
     function = TorchFunction(Nonlinear().to("meta"))
-    with pytest.raises(sp.BackendMismatch, match="got a tensor on cpu, expected an array for this module on meta"):
+    with pytest.raises(
+        sp.BackendMismatch, match="got a tensor on cpu, expected an array for this module on meta"
+    ):
         function(X, SCALE)

@@ -121,7 +121,11 @@ def test_an_eigenbasis_makes_the_same_denoiser(backend):
 @pytest.mark.parametrize(
     ("mean", "covariance", "message"),
     [
-        (np.zeros(2), np.eye(3), r"expected mean \(dim,\) and covariance \(dim, dim\); got \(2,\) and \(3, 3\)"),
+        (
+            np.zeros(2),
+            np.eye(3),
+            r"expected mean \(dim,\) and covariance \(dim, dim\); got \(2,\) and \(3, 3\)",
+        ),
         (np.zeros((1, 2)), np.eye(2), r"got \(1, 2\) and \(2, 2\)"),
         (np.array(0.0), np.eye(1), r"got \(\) and \(1, 1\)"),
         (np.zeros(2), np.array([[1.0, 0.5], [0.4, 1.0]]), "the covariance is not symmetric, or not finite"),
@@ -137,3 +141,12 @@ def test_bad_moments_are_refused(mean, covariance, message):
 def test_moments_of_two_libraries_are_refused():
     with pytest.raises(sp.BackendMismatch, match="covariance is of torch on cpu, expected numpy on cpu"):
         sp.GaussianDenoiser(sp.VPSDE(), np.zeros(2), array(np.eye(2), sp.resolve("torch")))
+
+
+def test_whole_numbers_are_refused():
+    """Draws would be cut to integers."""
+    zeros = np.zeros(2, dtype=np.int64)
+    with pytest.raises(TypeError, match="a real floating dtype; got numpy on cpu in int64"):
+        sp.GaussianDenoiser(sp.VPSDE(), zeros, np.eye(2))
+    with pytest.raises(TypeError, match="expected arrays of a real floating dtype"):
+        sp.GaussianMixtureDenoiser(sp.VPSDE(), np.ones(1), zeros[None], np.eye(2)[None])

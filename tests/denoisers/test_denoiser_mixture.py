@@ -108,7 +108,8 @@ def test_far_from_all_components_the_nearest_answers(backend):
         V = alpha**2 * C + sigma**2 * np.eye(2)
         centred = x - alpha * m
         log_joint.append(
-            np.log(w) - 0.5 * np.einsum("bi,ij,bj->b", centred, np.linalg.inv(V), centred)
+            np.log(w)
+            - 0.5 * np.einsum("bi,ij,bj->b", centred, np.linalg.inv(V), centred)
             - 0.5 * np.linalg.slogdet(V)[1]
         )
         means.append(m + centred @ np.linalg.solve(V, alpha * C))

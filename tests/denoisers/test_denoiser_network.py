@@ -41,7 +41,11 @@ def mean_in_torch(x, denoiser, net, t):
     variance = alpha**2 * eigenvalues + sigma**2
     centred = (x - alpha * mean) @ basis
     output = net(centred / variance.sqrt(), sde.log_snr(t))
-    return mean + (alpha * eigenvalues / variance * centred + sigma * (eigenvalues / variance).sqrt() * output) @ basis.T
+    return (
+        mean
+        + (alpha * eigenvalues / variance * centred + sigma * (eigenvalues / variance).sqrt() * output)
+        @ basis.T
+    )
 
 
 @pytest.mark.parametrize("sde", SDES)
@@ -55,7 +59,10 @@ def test_mean_and_covariance_are_those_of_autograd(sde, t, covariance, precise):
     x = torch.tensor(X)
     expected = mean_in_torch(x, denoiser, net, t).detach().numpy()
     jacobian = torch.stack(
-        [torch.autograd.functional.jacobian(lambda r: mean_in_torch(r[None], denoiser, net, t)[0], row) for row in x]
+        [
+            torch.autograd.functional.jacobian(lambda r: mean_in_torch(r[None], denoiser, net, t)[0], row)
+            for row in x
+        ]
     ).numpy()
     scaled = sde.sigma(t) ** 2 / sde.alpha(t) * jacobian
     moments = denoiser(array(X, precise), t)

@@ -1,6 +1,5 @@
 """SDEPath, Diffusion and WienerReparam against dense normals built from each process's covariance."""
 
-import itertools
 import math
 
 import numpy as np
@@ -12,7 +11,6 @@ from pyro import poutine
 from scipy import stats
 
 import sdeppl as sp
-from sdeppl.sde import SDE
 
 TIMES = [0.3, 0.45, 1.1, 2.0]
 MEAN, VARIANCE = 1.7, 2.5  # of a random first state
@@ -213,129 +211,6 @@ def test_an_integer_start_is_a_number():
     assert float(path.log_prob(torch.tensor([2.5, 4.0]))) == pytest.approx(expected, rel=1e-6)
 
 
-class Nonlinear(SDE):
-    def drift(self, x, t):
-        return -(x**3)
-
-    def diffusion(self, x, t):
-        return 1.0
-
-
-@pytest.mark.parametrize(
-    ("make", "error", "message"),
-    [
-        (lambda: sp.SDEPath(sp.VPSDE(), dist.Normal(0.0, 1.0), [0.2, 0.2]), ValueError, "strictly rise"),
-        (lambda: sp.SDEPath(sp.VPSDE(), dist.Normal(0.0, 1.0), [0.3, 0.2]), ValueError, "strictly rise"),
-        (lambda: sp.SDEPath(sp.VPSDE(), dist.Normal(0.0, 1.0), []), ValueError, "at least one"),
-        (lambda: sp.SDEPath(sp.VPSDE(), dist.Normal(0.0, 1.0), [math.nan]), ValueError, "finite"),
-        (lambda: sp.SDEPath(sp.VPSDE(), 1.0, [0.5, 1.0], t0=0.5), ValueError, "leave that time out"),
-        (lambda: sp.SDEPath(sp.VPSDE(), 1.0, [0.4, 1.0], t0=0.5), ValueError, "at least 0.5"),
-        (lambda: sp.SDEPath(Nonlinear(), 1.0, [0.4, 1.0]), TypeError, "Nonlinear has no exact"),
-        (
-            lambda: sp.SDEPath(sp.VPSDE(), dist.Normal(torch.zeros(2, 3), 1.0).to_event(2), [0.1]),
-            ValueError,
-            r"shape \(\) or \(dim,\); got \(2, 3\)",
-        ),
-        (lambda: sp.Diffusion(sp.VPSDE(), 1.0, [0.0, 0.5]), ValueError, "first time must be later"),
-        (lambda: sp.Diffusion(sp.VPSDE(), 1.0, [-0.1, 0.5]), ValueError, "at least 0.0; got -0.1"),
-        (lambda: sp.Diffusion(sp.VPSDE(), 1.0, [0.5, 1.5]), ValueError, r"\(0, 1.0\]; got 1.5"),
-        (lambda: sp.Diffusion(Nonlinear(), 1.0, [0.5]), TypeError, "Nonlinear"),
-    ],
-)
-def test_errors_say_what_was_got(make, error, message):
-    with pytest.raises(error, match=message):
-        make()
-
-
-@pytest.mark.parametrize("dim", [None, 3])
-def test_diffusion_density(dim):
-    schedule = sp.LinearSchedule(0.3, 9.0)
-    sde, times = sp.VPSDE(schedule), [0.2, 0.9]
-    x0 = np.array(1.4) if dim is None else np.array([1.4, -0.6, 2.2])
-    diffusion = sp.Diffusion(sde, torch.tensor(x0), times)
-    assert diffusion.event_shape == ((2,) if dim is None else (2, 3))
-    value = np.random.default_rng(6).normal(size=(7, *diffusion.event_shape))
-    axis = -1 if dim is None else -2
-    first, second = np.take(value, 0, axis), np.take(value, 1, axis)
-    b1, b2 = (0.3 * t + 4.35 * t**2 for t in times)
-    step = b2 - b1
-    expected = stats.norm(math.exp(-b1 / 2) * x0, math.sqrt(1 - math.exp(-b1))).logpdf(first)
-    expected = expected + stats.norm(math.exp(-step / 2) * first, math.sqrt(1 - math.exp(-step))).logpdf(
-        second
-    )
-    expected = expected if dim is None else expected.sum(-1)
-    np.testing.assert_allclose(diffusion.log_prob(torch.tensor(value)), expected, rtol=1e-10)
-    wide = diffusion.expand((4,))
-    assert isinstance(wide, sp.Diffusion)
-    assert wide.sample().shape == (4, *diffusion.event_shape)
-
-
-# ---- WienerReparam ------------------------------------------------------------------------------
-
-
-def level_model(start, y=None):
-    x = pyro.sample("level", sp.SDEPath(sp.LinearSDE(0.4, 1.5), start, TIMES))
-    pyro.sample("y", dist.Normal(x, 0.6).to_event(1), obs=y)
-
-
-@pytest.mark.parametrize(
-    "start", [dist.Normal(torch.tensor(MEAN).double(), 1.4), torch.tensor(0.7).double(), 2], ids=str
-)
-def test_reparametrised_posterior_differs_by_the_constant_jacobian(start):
-    y = torch.tensor([0.3, -1.0, 2.0, 1.1], dtype=torch.float64)
-    other = poutine.reparam(level_model, config={"level": sp.WienerReparam()})
-    sde = sp.LinearSDE(0.4, 1.5)
-    differences = []
-    for seed in range(4):
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            noncentred = poutine.trace(other).get_trace(start, y)
-        path = noncentred.nodes["level"]["value"]
-        centred = poutine.trace(poutine.condition(level_model, {"level": path})).get_trace(start, y)
-        differences.append(float(centred.log_prob_sum() - noncentred.log_prob_sum()))
-    random_start = isinstance(start, torch.distributions.Distribution)
-    assert ("level_start" in noncentred.nodes) == random_start
-    grid = TIMES if random_start else [0.0, *TIMES]
-    gaps = [sde.transition(s, t)[1] for s, t in itertools.pairwise(grid)]
-    # x = φ x' + √q z: ln |dz/dx| summed over the steps
-    jacobian = -0.5 * sum(math.log(q) for q in gaps)
-    tolerance = 1e-9 if noncentred.nodes["level"]["value"].dtype == torch.float64 else 1e-4
-    np.testing.assert_allclose(differences, jacobian, atol=tolerance)
-
-
-def test_reparametrised_prior_in_a_plate_has_the_same_moments():
-    # 4 000 series of 4 states, seed 8: means within 5 standard errors (false alarm below 4 × 6e-7),
-    # variances within 5 (below 4 × 6e-7)
-    def model():
-        with pyro.plate("series", 4000):
-            start = dist.Normal(torch.tensor(MEAN).double(), math.sqrt(VARIANCE))
-            pyro.sample("level", sp.SDEPath(sp.LinearSDE(0.8, 1.3), start, TIMES))
-
-    with torch.random.fork_rng():
-        torch.manual_seed(8)
-        trace = poutine.trace(poutine.reparam(model, config={"level": sp.WienerReparam()})).get_trace()
-    draws = trace.nodes["level"]["value"].numpy()
-    mean, matrix = dense(ornstein, TIMES, TIMES[0], MEAN, VARIANCE)
-    variance = np.diag(matrix)
-    assert draws.shape == (4000, 4)
-    assert np.all(np.abs(draws.mean(0) - mean) < 5 * np.sqrt(variance / 4000))
-    assert np.all(np.abs(draws.var(0) - variance) < 5 * variance * math.sqrt(2 / 4000))
-
-
-def test_reparam_errors_name_the_site():
-    def other():
-        pyro.sample("level", dist.Normal(0.0, 1.0))
-
-    with pytest.raises(TypeError, match="'level': WienerReparam needs an SDEPath; got Normal"):
-        poutine.reparam(other, config={"level": sp.WienerReparam()})()
-
-    def observed():
-        pyro.sample("level", sp.SDEPath(sp.VPSDE(), 0.0, [0.5]), obs=torch.ones(1))
-
-    with pytest.raises(ValueError, match="'level' is observed"):
-        poutine.reparam(observed, config={"level": sp.WienerReparam()})()
-
-
 def test_a_known_number_in_a_plate_is_a_batch_of_numbers():
     start = torch.tensor(0.7, dtype=torch.float64)
 
@@ -343,8 +218,6 @@ def test_a_known_number_in_a_plate_is_a_batch_of_numbers():
         with pyro.plate("series", 5):
             pyro.sample("x", sp.SDEPath(sp.LinearSDE(0.8, 1.3), start, TIMES))
 
-    trace = poutine.trace(poutine.reparam(model, config={"x": sp.WienerReparam()})).get_trace()
-    assert trace.nodes["x"]["value"].shape == (5, 4)
     trace = poutine.trace(model).get_trace()
     trace.compute_log_prob()
     value = trace.nodes["x"]["value"]

@@ -162,7 +162,9 @@ def test_auto_is_matrix_free_where_a_dense_covariance_would_be_large(monkeypatch
 
 def test_what_has_not_converged_is_nan(backend):
     """One iteration of conjugate gradients does not solve three equations; a solve then says so."""
-    guided = sp.TweedieDenoiser(gaussian_on(backend, sp.VPSDE()), linear(backend), "matrix-free", iterations=1)
+    guided = sp.TweedieDenoiser(
+        gaussian_on(backend, sp.VPSDE()), linear(backend), "matrix-free", iterations=1
+    )
     found = host(guided.mean(array(X, backend), 0.4))
     assert np.isnan(found).all()
     with pytest.raises(sp.NonFiniteState):
@@ -221,7 +223,9 @@ def test_an_affine_function_is_the_linear_operator(prior_on, missing, precise):
         return x @ jacobian.T + array(offset, precise), everywhere
 
     prior, x = prior_on(precise, sp.VPSDE()), array(X, precise)
-    one = sp.TweedieDenoiser(prior, sp.NonlinearGaussian(affine, DIM, array(y, precise), array(R_FULL, precise)))
+    one = sp.TweedieDenoiser(
+        prior, sp.NonlinearGaussian(affine, DIM, array(y, precise), array(R_FULL, precise))
+    )
     other = sp.TweedieDenoiser(prior, linear(precise, y=y - offset, R=R_FULL))
     assert_same(one, other, x, 0.4, precise, 1e-10)
 
@@ -238,35 +242,3 @@ def test_one_variance_for_all_may_be_a_number(backend):
 
     for seen in (same, sp.NonlinearGaussian(function, DIM, array(Y, backend), 0.25)):
         assert_array(sp.TweedieDenoiser(prior, seen).mean(x, 0.4), expected, backend)
-
-
-@pytest.mark.parametrize(
-    ("rows", "y", "R", "message"),
-    [
-        (H, Y[:2], R_DIAGONAL, r"expected H \(observations, dim\) and y \(observations,\); got \(3, 5\) and \(2,\)"),
-        (H[0], Y[:1], R_DIAGONAL[:1], r"got \(5,\) and \(1,\)"),
-        (H, Y, R_DIAGONAL[:2], r"expected R of shape \(3,\) or \(3, 3\); got \(2,\)"),
-        (H, np.array([1.0, np.inf, 0.0]), R_DIAGONAL, "the data hold infinity; mark what was not observed with NaN"),
-        (H, Y, np.array([1.0, 0.0, 1.0]), "must be positive definite; its smallest eigenvalue is 0"),
-        (H, Y, R_FULL - np.eye(3), "must be positive definite; its smallest eigenvalue is -0.9"),
-        (H, Y, R_FULL + np.triu(np.ones((3, 3)), 1), "the noise covariance R must be symmetric"),
-        (H, Y, np.array([1.0, np.nan, 1.0]), "R holds NaN or infinity"),
-        (H, Y, np.array([1.0, np.inf, 1.0]), "R holds NaN or infinity"),
-    ],
-)
-def test_a_bad_observation_is_refused(rows, y, R, message, backend):
-    with pytest.raises(ValueError, match=message):
-        linear(backend, rows, y, R)
-
-
-def test_a_prior_that_does_not_fit_is_refused():
-    numpy = sp.resolve("numpy")
-    prior = gaussian_on(numpy, sp.VPSDE())
-    with pytest.raises(ValueError, match="the observation operator takes 4 values, the prior has 5"):
-        sp.TweedieDenoiser(prior, linear(numpy, rows=H[:, :4]))
-    with pytest.raises(sp.BackendMismatch, match="y is of torch on cpu, expected numpy on cpu"):
-        sp.TweedieDenoiser(prior, linear(sp.resolve("torch")))
-    with pytest.raises(sp.BackendMismatch, match="R is of torch on cpu, expected numpy on cpu"):
-        sp.LinearGaussian(H, Y, array(R_DIAGONAL, sp.resolve("torch")))
-    with pytest.raises(ValueError, match="method='exact' is unknown; use 'auto', 'dense' or 'matrix-free'"):
-        sp.TweedieDenoiser(prior, linear(numpy), "exact")

@@ -141,9 +141,7 @@ def test_the_units_of_the_data_make_no_difference(unit, precise):
 def test_small_units_keep_their_variance_under_the_default_sde(precise):
     """Data of 1e-9 under VP: the grid reaches noise far below them. False alarm 1e-5."""
     unit = 1e-9
-    prior = sp.GaussianDenoiser(
-        sp.VPSDE(), array(unit * MEAN, precise), array(unit**2 * COVARIANCE, precise)
-    )
+    prior = sp.GaussianDenoiser(sp.VPSDE(), array(unit * MEAN, precise), array(unit**2 * COVARIANCE, precise))
     draws = host(sp.Posterior(prior, None, steps=200).sample(DRAWS, seed=6))
     assert_moments(draws / unit, MEAN, COVARIANCE)
 
@@ -175,10 +173,7 @@ def test_bad_arguments_are_refused():
         sp.Posterior(prior, None).sample(0)
     with pytest.raises(ValueError, match="noise mode 'device' is unknown"):
         sp.Posterior(prior, None).sample(1, noise="device")
-    with pytest.raises(ValueError, match="noise_to_signal must be positive; got -0.1"):
+    with pytest.raises(ValueError, match=r"noise_to_signal must be positive; got -0\.1"):
         sp.Posterior(prior, None, noise_to_signal=-0.1)
     with pytest.raises(ValueError, match="the observation operator takes 2 values, the prior has 5"):
         sp.Posterior(prior, sp.LinearGaussian(np.eye(2), np.zeros(2), 1.0))
-    whole = sp.GaussianDenoiser(sp.VPSDE(), np.zeros(2, dtype=np.int64), np.eye(2))
-    with pytest.raises(TypeError, match="expected arrays of a real floating dtype; got numpy on cpu in int64"):
-        sp.Posterior(whole, None).sample(2)

@@ -35,10 +35,13 @@ def test_moments_are_those_of_all_draws_together():
     np.testing.assert_allclose(standard, (x - x.mean(0)) / sd, atol=1e-6)
 
 
+@pytest.mark.parametrize("rounding", [False, True])
 @pytest.mark.parametrize("constant", [0.0, 0.1, -1234.567])
-def test_a_constant_number_keeps_its_value_and_disturbs_nothing(constant):
+def test_a_constant_number_keeps_its_value_and_disturbs_nothing(constant, rounding):
     x = np.random.default_rng(1).normal(size=(500, 3)) * 2 + 1
     x[:, 1] = constant
+    if rounding and constant:
+        x[::2, 1] = np.nextafter(constant, 1e9)
     part = GaussianPart.estimate(batches(x))
     assert (part.basis.shape, float(part.scale[1])) == ((3, 2), 1.0)
     np.testing.assert_allclose(part.location[1], constant, rtol=1e-14)

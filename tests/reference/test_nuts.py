@@ -38,9 +38,7 @@ def exact(y):
 @pytest.mark.parametrize("y", [[2.0, -3.0, 1.0], [2.0, math.nan, 1.0]])
 def test_nuts_samples_the_exact_posterior_and_leaves_out_nan(y):
     y = np.array(y)
-    found = sp.reference.nuts(
-        model, {"y": y}, draws=250, warmup=150, chains=2, seed=4, progress=False
-    )
+    found = sp.reference.nuts(model, {"y": y}, draws=250, warmup=150, chains=2, seed=4, progress=False)
     mean, sd = exact(y)
     assert list(found.draws) == ["x"]
     assert found.draws["x"].shape == (500, 2)

@@ -158,3 +158,24 @@ def test_bad_parameters_are_refused(make, message):
     with pytest.raises(ValueError) as caught:
         make()
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("t", [0.1, 0.7, 1.9])
+def test_the_parameters_are_those_of_the_papers(t):
+    """The formulas of the sources, with their symbols: consistent equations alone leave units open."""
+    T, low, high = 2.5, 0.3, 4.0
+    ve = sp.VESDE(low, high, T)
+    assert ve.sigma(t) ** 2 == pytest.approx(low**2 * ((high / low) ** (2 * t / T) - 1))
+    assert ve.sigma(T) ** 2 == pytest.approx(high**2 - low**2)
+    schedule = sp.LinearSchedule(low, high, T)
+    assert (schedule.beta(0.0), schedule.beta(T)) == pytest.approx((low, high))
+    vp = sp.VPSDE(schedule, T)
+    assert vp.alpha(t) ** 2 == pytest.approx(math.exp(-low * t - (high - low) * t**2 / (2 * T)))
+    assert vp.alpha(t) ** 2 + vp.sigma(t) ** 2 == pytest.approx(1.0)
+    assert sp.VPSDE(sp.ConstantSchedule(low)).alpha(t) ** 2 == pytest.approx(math.exp(-low * t))
+    a, b = 0.8, 1.3
+    linear, brownian = sp.LinearSDE(a, b), sp.LinearSDE(0.0, b)
+    assert linear.alpha(t) == pytest.approx(math.exp(-a * t))
+    assert linear.sigma(t) ** 2 == pytest.approx(b**2 / (2 * a) * (1 - math.exp(-2 * a * t)))
+    assert (brownian.alpha(t), brownian.sigma(t) ** 2) == pytest.approx((1.0, b**2 * t))
+    assert (linear.amplitude(t), vp.amplitude(t) ** 2) == pytest.approx((b, schedule.beta(t)))

@@ -47,11 +47,15 @@ def test_a_solve_is_its_steps_one_after_the_other(solver, mode, backend):
     last = sp.solve(sde, array(expected[0], backend), GRID, solver=solver, noise=noise, keep="last")
     assert last.times == [0.0]
     assert_array(last.states, host(path.states)[-1:], backend, tolerance=0.0)
-    assert last.stats == path.stats == {
-        "steps": 4,
-        "evaluations": 4 * solver.evaluations,
-        "solver": type(solver).__name__,
-    }
+    assert (
+        last.stats
+        == path.stats
+        == {
+            "steps": 4,
+            "evaluations": 4 * solver.evaluations,
+            "solver": type(solver).__name__,
+        }
+    )
 
 
 def test_an_opened_stream_goes_on_where_it_is(backend):
@@ -76,7 +80,8 @@ def test_any_batch_shape_is_kept(shape, backend):
 def test_first_rows_do_not_depend_on_the_batch_size(backend):
     x = np.random.default_rng(2).standard_normal((50, 2))
     few, many = (
-        host(sp.solve(reverse_on(backend), array(x[:n], backend), GRID, keep="last").states[0, ...]) for n in (3, 50)
+        host(sp.solve(reverse_on(backend), array(x[:n], backend), GRID, keep="last").states[0, ...])
+        for n in (3, 50)
     )
     np.testing.assert_allclose(few, many[:3], rtol=1e-5 if "32" in str(backend.dtype) else 1e-12)
 
@@ -108,9 +113,13 @@ def test_a_grid_that_is_not_monotone_is_refused(times, message):
 def test_a_grid_that_runs_the_wrong_way_is_refused():
     """Euler–Maruyama would go on without a word, with the sign of the noise's drift wrong."""
     numpy = sp.resolve("numpy")
-    with pytest.raises(ValueError, match="LinearSDE runs up in time; got times from 1 down to 0; .* ReverseSDE"):
+    with pytest.raises(
+        ValueError, match=r"LinearSDE runs up in time; got times from 1 down to 0; .* ReverseSDE"
+    ):
         sp.solve(sp.LinearSDE(1.0, 1.0), np.ones((2, 1)), [1.0, 0.0])
-    with pytest.raises(ValueError, match="ReverseSDE runs down in time; got times from 0.1 up to 1; .* forward SDE"):
+    with pytest.raises(
+        ValueError, match=r"ReverseSDE runs down in time; got times from 0\.1 up to 1; .* forward SDE"
+    ):
         sp.solve(reverse_on(numpy), np.ones((2, 2)), [0.1, 1.0])
 
 
@@ -130,7 +139,7 @@ def test_an_unknown_keep_is_refused():
 
 
 def test_whole_numbers_as_a_start_are_refused():
-    with pytest.raises(TypeError, match="expected arrays of a real floating dtype; got numpy on cpu in int64"):
+    with pytest.raises(TypeError, match="a real floating dtype; got numpy on cpu in int64"):
         sp.solve(sp.LinearSDE(1.0, 1.0), np.ones((2, 1), dtype=np.int64), [0.0, 1.0])
 
 

@@ -54,7 +54,8 @@ def errors(sde, c, solver, sizes, backend):
     exact_mean, exact_covariance = marginal(sde, 0.1)
     exact = exact_mean + shift_left(sde, c, 1.0, 0.1), exact_covariance
     found = [
-        propagate(reverse, solver, sp.uniform_grid(1.0, 0.1, n), mean + SHIFT, covariance, backend) for n in sizes
+        propagate(reverse, solver, sp.uniform_grid(1.0, 0.1, n), mean + SHIFT, covariance, backend)
+        for n in sizes
     ]
     return np.array([[np.linalg.norm(a - b) for a, b in zip(pair, exact, strict=True)] for pair in found])
 
@@ -90,7 +91,9 @@ def test_every_backend_has_the_same_error(solver, precise):
 def test_exponential_steps_are_exact_for_a_known_x0(sde, c, backend):
     """E[x_0 | x_t] is constant, so that one step of any length has no error."""
     point = np.array([0.7, -1.1])
-    known = sp.CallableDenoiser(sde, lambda x, t: 0 * x + array(point, backend), lambda x, t: None, 2, backend)
+    known = sp.CallableDenoiser(
+        sde, lambda x, t: 0 * x + array(point, backend), lambda x, t: None, 2, backend
+    )
     t = 0.05
     for solver in (sp.ExponentialEuler(), sp.ExponentialHeun()):
         start = sde.alpha(1.0) * point, sde.sigma(1.0) ** 2 * np.eye(2)

@@ -1,6 +1,5 @@
 """Likelihoods read as y = A(z) + N(0, R)."""
 
-import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -143,12 +142,13 @@ CURVES = {
 }
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("curve", CURVES)
+@pytest.mark.parametrize(
+    ("curve", "dtype"),
+    [(curve, torch.float64) for curve in CURVES]
+    # 1e-3 on 1e4 is what float32 rounds away
+    + [(curve, torch.float32) for curve in CURVES if curve != "small square on a large offset"],
+)
 def test_nonlinear_means_are_recognised(curve, dtype):
-    if (curve, dtype) == ("small square on a large offset", torch.float32):
-        pytest.skip("1e-3 on 1e4 is what float32 rounds")
-
     def model():
         x = prior(dtype)
         pyro.sample("y", dist.Normal(CURVES[curve](x), 0.5).to_event(1))
@@ -181,6 +181,33 @@ def test_control_flow_that_leaves_the_mean_affine():
     check(site, A, [0.0, 0.0], [0.25, 0.25], [1.0, 2.0])
 
 
+@pytest.mark.filterwarnings("ignore::sdeppl.tracing.SlowDrawsWarning", "ignore:Converting a tensor")
+def test_control_flow_with_a_mean_that_is_not_affine():
+    def model():
+        x = prior()
+        pyro.sample("y", dist.Normal(x if float(x[0]) > 1 else 3 * x, 0.5).to_event(1))
+
+    with pytest.raises(ModelError, match=r"'y': its mean is not affine.*replace control flow"):
+        read(model, y=[1.0, 2.0, 3.0])
+
+
+@pytest.mark.filterwarnings("ignore::sdeppl.tracing.SlowDrawsWarning")
+def test_assignments_in_place_are_read_once_the_latents_are_named():
+    """Pyro's inspection loses sight of them, so the observation looks like a latent."""
+
+    def model():
+        x = prior()
+        mean = torch.zeros(3, dtype=D)
+        for i in range(3):
+            mean[i] = (i + 1) * x[i]
+        pyro.sample("y", dist.Normal(mean, 0.5).to_event(1))
+
+    with pytest.raises(ModelError, match=r"'y' is a latent of the guide.*latents="):
+        read(model, y=[1.0, 2.0, 3.0])
+    (site,) = read(model, latents=["x"], y=[1.0, 2.0, 3.0])
+    check(site, torch.diag(torch.tensor([1.0, 2.0, 3.0])), [0.0] * 3, [0.25] * 3, [1.0, 2.0, 3.0])
+
+
 def test_one_observed_site_inside_another():
     """y2 depends on y1: its mean is read at the data, not at a draw."""
 
@@ -196,100 +223,6 @@ def test_one_observed_site_inside_another():
         read(model, latents=["x"], y2=[4.0, 5.0, 6.0])
     with pytest.raises(ModelError, match="'y2': its mean or covariance is not finite"):
         read(model, latents=["x"], y1=[1.0, nan, 3.0], y2=[4.0, 5.0, 6.0])
-
-
-def with_likelihood(fn):
-    def model():
-        x = prior()
-        pyro.sample("y", fn(x))
-
-    return model
-
-
-ERRORS = {
-    "latent scale": (lambda x: dist.Normal(x, x.abs() + 0.1).to_event(1), "'y': its covariance depends"),
-    "step in scale": (
-        lambda x: dist.Normal(x, torch.where(x > 3, 2.0, 1.0)).to_event(1),
-        "'y': its covariance depends",
-    ),
-    "latent covariance": (
-        lambda x: dist.MultivariateNormal(x, torch.eye(3, dtype=D) + 0.2 * torch.outer(x, x)),
-        "'y': its covariance depends",
-    ),
-    "latent correlation": (
-        lambda x: dist.MultivariateNormal(
-            x, torch.eye(3, dtype=D) + torch.tanh(x[0]) * 0.2 * (1 - torch.eye(3, dtype=D))
-        ),
-        "'y': its covariance depends",
-    ),
-    "poisson": (lambda x: dist.Poisson(x.exp()).to_event(1), "'y' is a Poisson"),
-    "studentt": (lambda x: dist.StudentT(3.0, x, 1.0).to_event(1), "'y' is a StudentT"),
-    "lognormal": (lambda x: dist.LogNormal(x, 1.0).to_event(1), "'y' is a LogNormal"),
-    "multivariate t": (
-        lambda x: dist.MultivariateStudentT(torch.tensor(3.0, dtype=D), x, torch.eye(3, dtype=D)),
-        "'y' is a MultivariateStudentT",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", ERRORS)
-def test_what_the_mean_likelihood_cannot_take(case):
-    fn, message = ERRORS[case]
-    with pytest.raises(ModelError, match=message):
-        read(with_likelihood(fn), y=[1.0, 2.0, 3.0])
-
-
-def test_errors_in_the_data_name_the_site():
-    model = with_likelihood(lambda x: dist.Normal(x, 1.0).to_event(1))
-    with pytest.raises(ModelError, match=r"no observable site 'w'; it has \['y'\]"):
-        read(model, w=1.0)
-    with pytest.raises(ModelError, match="'x' is a latent"):
-        read(model, x=[1.0, 2.0, 3.0])
-    with pytest.raises(ModelError, match=r"'y': the data have shape \(2,\), the model \(3,\)"):
-        read(model, y=[1.0, 2.0])
-    with pytest.raises(ModelError, match="'y': the data hold infinity"):
-        read(model, y=[1.0, np.inf, nan])
-
-
-def test_what_changes_the_posterior_unseen_is_refused():
-    def subsampled():
-        x = prior()
-        with pyro.plate("data", 30, subsample_size=3):
-            pyro.sample("y", dist.Normal(x, 1.0))
-
-    def scaled_likelihood():
-        x = prior()
-        with poutine.scale(scale=0.5):
-            pyro.sample("y", dist.Normal(x, 1.0).to_event(1))
-
-    def scaled_prior():
-        with poutine.scale(scale=0.5):
-            x = prior()
-        pyro.sample("y", dist.Normal(x, 1.0).to_event(1))
-
-    def factor():
-        x = prior()
-        pyro.factor("potential", -(x.sum() ** 2))
-        pyro.sample("y", dist.Normal(x, 1.0).to_event(1))
-
-    data = [1.0, 2.0, 3.0]
-    for model, message in [
-        (subsampled, "'y' is scaled"),
-        (scaled_likelihood, "'y' is scaled"),
-        (scaled_prior, "'x' is scaled"),
-        (factor, "'potential' is a pyro.factor"),
-    ]:
-        with pytest.raises(ModelError, match=message):
-            read(model, latents=["x"], y=data)
-
-
-def test_a_likelihood_of_nothing():
-    def model():
-        prior()
-        pyro.sample("y", dist.Normal(torch.tensor(1.0, dtype=D), 1.0))
-
-    with pytest.raises(ModelError, match="'y' depends on no latent"):
-        read(model, latents=["x"], y=1.0)
 
 
 def test_a_path_is_read_through_its_own_operator():

@@ -5,7 +5,7 @@ from .errors import BackendMismatch, BackendUnavailable
 from .noise import Noise, NoiseStream
 from .resolve import Backend, backend_of, resolve
 from .torch_function import TorchFunction
-from .transfer import convert, from_torch, place, require_same, to_host, to_torch
+from .transfer import convert, from_torch, place, require_floating, require_same, to_host, to_torch
 
 __all__ = [
     "Backend",
@@ -20,6 +20,7 @@ __all__ = [
     "from_torch",
     "place",
     "python_floats",
+    "require_floating",
     "require_same",
     "resolve",
     "to_host",

@@ -7,6 +7,7 @@ import numpy as np
 
 from .adapters.base import Normal
 from .resolve import Backend
+from .transfer import require_floating
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,7 @@ class Noise:
         Raises: TypeError where the backend's dtype is not a real floating one, as that of whole
         numbers is not: noise would be cut to integers.
         """
-        if not backend.xp.isdtype(backend.dtype, "real floating"):
-            raise TypeError(f"expected arrays of a real floating dtype; got {backend}")
+        require_floating(backend)
         native = None
         if self.mode == "native":
             # hashed first: torch's generator on the CPU reads only the last 32 bits of a seed

@@ -68,3 +68,12 @@ def require_same(backend: Backend, **arrays: Any) -> None:
                 f"{name} is of {here.name} on {here.device}, expected {backend.name} on "
                 f"{backend.device}; convert it with sdeppl.backend.convert"
             )
+
+
+def require_floating(backend: Backend) -> None:
+    """Check that arrays hold real numbers; whole ones would cut noise and means to integers.
+
+    Raises: TypeError.
+    """
+    if not backend.xp.isdtype(backend.dtype, "real floating"):
+        raise TypeError(f"expected arrays of a real floating dtype; got {backend}")

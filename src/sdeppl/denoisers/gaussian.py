@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..backend import backend_of, require_same
+from ..backend import backend_of, require_floating, require_same
 from ..sde import AffineSDE
 from .base import Denoiser, Moments
 from .covariance import MatrixCovariance
@@ -24,6 +24,7 @@ class GaussianDenoiser(Denoiser):
     def __init__(self, sde: AffineSDE, mean: Any, covariance: Any) -> None:
         self.sde = sde
         self.backend = backend_of(mean)
+        require_floating(self.backend)
         require_same(self.backend, covariance=covariance)
         if mean.ndim != 1 or tuple(covariance.shape) != 2 * tuple(mean.shape):
             raise ValueError(

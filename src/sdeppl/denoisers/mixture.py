@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from ..backend import backend_of, require_same
+from ..backend import backend_of, require_floating, require_same
 from ..sde import AffineSDE
 from .base import Denoiser, Moments
 from .covariance import MatrixCovariance
@@ -23,6 +23,7 @@ class GaussianMixtureDenoiser(Denoiser):
     def __init__(self, sde: AffineSDE, weights: Any, means: Any, covariances: Any) -> None:
         self.sde = sde
         self.backend = backend_of(means)
+        require_floating(self.backend)
         require_same(self.backend, weights=weights, covariances=covariances)
         components, self.dim = means.shape
         shapes = tuple(weights.shape), tuple(covariances.shape)

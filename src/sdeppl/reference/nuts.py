@@ -25,7 +25,8 @@ class Reference:
     """Draws of a Markov chain Monte Carlo run and what they say of themselves.
 
     draws: {site: (chains × draws, *shape)}, chain after chain; r_hat, ess: {site: (*shape)}, split
-    R-hat and effective sample size; divergences: in all chains; seconds: warm-up included; warmup_seconds: of these, warm-up.
+    R-hat and effective sample size; divergences: in all chains; seconds: warm-up included;
+    warmup_seconds: of these, the warm-up's.
     """
 
     draws: dict[str, torch.Tensor]

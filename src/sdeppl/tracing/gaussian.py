@@ -81,7 +81,10 @@ def _check_prior(nodes: Mapping[str, Any], space: LatentSpace) -> None:
 def _check_site(name: str, value: torch.Tensor, nodes: Mapping[str, Any], space: LatentSpace) -> None:
     known = [n for n in nodes if nodes[n]["type"] == "sample" and n not in space.names]
     if name in space.names:
-        raise ModelError(f"site '{name}' is a latent of the guide; it cannot be observed")
+        raise ModelError(
+            f"site '{name}' is a latent of the guide, so it cannot be observed; if it is an observation, "
+            "name the latents with ScoreGuide(model, latents=[...])"
+        )
     if name not in known:
         raise ModelError(f"the model has no observable site '{name}'; it has {known}")
     if tuple(value.shape) != tuple(nodes[name]["fn"].shape()):

@@ -52,13 +52,7 @@ def find_sites(
     }
     diffusions = [name for name, site in sites.items() if isinstance(site["fn"], Diffusion)]
     parents = _parents(model, args, kwargs, sites)
-    for name, needed in parents.items():
-        used = [d for d in diffusions if d in needed]
-        if used:
-            raise ModelError(
-                f"site '{name}' depends on the Diffusion site '{used[0]}'; observe x0 instead: the "
-                "forward SDE only carries x0 to noise"
-            )
+    _check_without_children(diffusions, parents)
     plain = [name for name in sites if name not in diffusions]
     has_children = {parent for name in plain for parent in parents[name]}
     observed = [
@@ -75,6 +69,16 @@ def find_sites(
     space = LatentSpace.from_trace({name: sites[name] for name in chosen})
     _check_fixed_supports(model, args, kwargs, space)
     return ModelSites(space, tuple(observed), _forward(sites, diffusions, chosen))
+
+
+def _check_without_children(diffusions: list[str], parents: dict[str, set[str]]) -> None:
+    for name, needed in parents.items():
+        used = [d for d in diffusions if d in needed]
+        if used:
+            raise ModelError(
+                f"site '{name}' depends on the Diffusion site '{used[0]}'; observe x0 instead: the "
+                "forward SDE only carries x0 to noise"
+            )
 
 
 def _check_fixed_supports(

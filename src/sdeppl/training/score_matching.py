@@ -114,16 +114,8 @@ class ScoreMatching:
         self.prepare(progress)
         if steps == 0 or self.guide.net is None:
             return self
-        remaining = range(len(self.losses), steps)
         try:
-            with tqdm(remaining, disable=not progress, desc="score matching", unit="step") as bar:
-                for index in bar:
-                    self._set_rate(index, steps)
-                    self.step()
-                    if index % 50 == 0:
-                        bar.set_postfix(loss=f"{self._recent():.4f}")
-                    if checkpoint is not None and (index + 1) % every == 0:
-                        save_checkpoint(self, checkpoint)
+            self._steps_until(steps, progress, checkpoint, every)
         except KeyboardInterrupt:
             # half a step is not worth keeping: the step would be made twice
             if checkpoint is not None and self._between_steps:
@@ -135,6 +127,17 @@ class ScoreMatching:
         if checkpoint is not None:
             save_checkpoint(self, checkpoint)
         return self
+
+    def _steps_until(self, steps: int, progress: bool, checkpoint: str | Path | None, every: int) -> None:
+        remaining = range(len(self.losses), steps)
+        with tqdm(remaining, disable=not progress, desc="score matching", unit="step") as bar:
+            for index in bar:
+                self._set_rate(index, steps)
+                self.step()
+                if index % 50 == 0:
+                    bar.set_postfix(loss=f"{self._recent():.4f}")
+                if checkpoint is not None and (index + 1) % every == 0:
+                    save_checkpoint(self, checkpoint)
 
     def validate(self, draws: int = 4 * POOL) -> Gain:
         """Compare network and Gaussian part on fresh draws; keep the better of them in the guide."""
