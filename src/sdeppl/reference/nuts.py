@@ -88,24 +88,14 @@ def nuts(
                 disable_progbar=not progress,
                 hook_fn=clock.hook,
             )
-            clock.start()
-            mcmc.run(*args, **dict(kwargs or {}))
-            clock.stop()
+            with clock:
+                mcmc.run(*args, **dict(kwargs or {}))
             found = mcmc.get_samples()
             if reparam:
                 found = Predictive(conditioned, found, return_sites=latents)(*args, **dict(kwargs or {}))
         samples.append({name: found[name] for name in latents})
         divergences += sum(len(steps) for steps in mcmc.diagnostics().get("divergences", {}).values())
-    stacked = {name: torch.stack([s[name] for s in samples]) for name in latents}
-    result = Reference(
-        draws={name: value.flatten(0, 1) for name, value in stacked.items()},
-        r_hat={name: split_gelman_rubin(v, 0, 1) for name, v in stacked.items()},
-        ess={name: effective_sample_size(v, 0, 1) for name, v in stacked.items()},
-        divergences=divergences,
-        chains=chains,
-        seconds=clock.seconds,
-        warmup_seconds=clock.warmup_seconds,
-    )
+    result = _summary(samples, divergences, clock)
     if divergences or not result.worst_r_hat < 1.05:
         warnings.warn(
             f"NUTS: split R-hat up to {result.worst_r_hat:.3f}, {divergences} divergences; run longer, or "
@@ -114,6 +104,20 @@ def nuts(
             stacklevel=2,
         )
     return result
+
+
+def _summary(samples: list[dict[str, torch.Tensor]], divergences: int, clock: "_Clock") -> Reference:
+    """Chains of draws with their diagnostics."""
+    stacked = {name: torch.stack([chain[name] for chain in samples]) for name in samples[0]}
+    return Reference(
+        draws={name: value.flatten(0, 1) for name, value in stacked.items()},
+        r_hat={name: split_gelman_rubin(value, 0, 1) for name, value in stacked.items()},
+        ess={name: effective_sample_size(value, 0, 1) for name, value in stacked.items()},
+        divergences=divergences,
+        chains=len(samples),
+        seconds=clock.seconds,
+        warmup_seconds=clock.warmup_seconds,
+    )
 
 
 def _conditioned(
@@ -140,13 +144,13 @@ class _Clock:
     def __init__(self) -> None:
         self.seconds = self.warmup_seconds = self._started = 0.0
 
-    def start(self) -> None:
+    def __enter__(self) -> None:
         self._started = self._warm = time.perf_counter()
 
     def hook(self, kernel: Any, samples: Any, stage: str, index: int) -> None:
         if stage.startswith("Warmup"):
             self._warm = time.perf_counter()
 
-    def stop(self) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.seconds += time.perf_counter() - self._started
         self.warmup_seconds += self._warm - self._started
