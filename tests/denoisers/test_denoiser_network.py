@@ -33,7 +33,7 @@ def network_denoiser(backend, sde, covariance, dtype=torch.float64):
 
 
 def mean_in_torch(x, denoiser, net, t):
-    """m + α C V⁻¹ (x - α m) + V (scale · net(whitened, ln α/σ)), written out again in torch."""
+    """m + α C V⁻¹ (x - α m) + V (scale · ρ · net(whitened, ln α/σ)), written out again in torch."""
     gaussian, sde = denoiser.gaussian, denoiser.sde
     basis, eigenvalues = (torch.tensor(host(a)) for a in (gaussian.basis, gaussian.eigenvalues))
     mean = torch.tensor(MEAN)
@@ -41,11 +41,9 @@ def mean_in_torch(x, denoiser, net, t):
     variance = alpha**2 * eigenvalues + sigma**2
     centred = (x - alpha * mean) @ basis
     output = net(centred / variance.sqrt(), sde.log_snr(t))
-    return (
-        mean
-        + (alpha * eigenvalues / variance * centred + sigma * (eigenvalues / variance).sqrt() * output)
-        @ basis.T
-    )
+    # ρ = α √(λ/variance), times the conditional sd σ √(λ/variance)
+    reach = alpha * sigma * eigenvalues / variance
+    return mean + (alpha * eigenvalues / variance * centred + reach * output) @ basis.T
 
 
 @pytest.mark.parametrize("sde", SDES)

@@ -49,11 +49,13 @@ def test_only_the_rows_that_have_not_converged_are_nan(backend):
     assert np.isnan(found[1]).all()
 
 
-@pytest.mark.parametrize("kind", ["indefinite", "not a number"])
-def test_a_matrix_that_is_not_positive_definite_never_gives_a_wrong_number(kind, backend):
-    """What comes back either solves the equations or is NaN."""
-    systems = SYSTEMS - 1.0 * np.eye(6) if kind == "indefinite" else np.where(SYSTEMS > 2, np.nan, SYSTEMS)
-    found = host(conjugate_gradients(product_with(systems, backend), array(RIGHT, backend), 1e-4, 8))
-    residual = np.linalg.norm((systems @ found[..., None])[..., 0] - RIGHT, axis=-1)
-    solved = residual <= 1e-3 * np.linalg.norm(RIGHT, axis=-1)
-    assert np.all(solved | np.isnan(found).all(axis=-1))
+@pytest.mark.parametrize("kind", ["indefinite", "negative", "not a number"])
+def test_a_matrix_that_is_not_positive_definite_gives_nan(kind, backend):
+    """Also where the equations could be solved: a gain from such a matrix would be a wrong number."""
+    systems = {
+        "indefinite": SYSTEMS - 1.0 * np.eye(6),
+        "negative": -SYSTEMS,
+        "not a number": np.where(SYSTEMS > 2, np.nan, SYSTEMS),
+    }[kind]
+    found = host(conjugate_gradients(product_with(systems, backend), array(RIGHT, backend), 1e-4, 12))
+    assert np.isnan(found).all()

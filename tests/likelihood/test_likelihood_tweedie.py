@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from checks import array, assert_array, covariance_matrix, host
+from checks import array, assert_array, covariance_matrix, host, tolerance_of
 
 import sdeppl as sp
 
@@ -242,3 +242,30 @@ def test_one_variance_for_all_may_be_a_number(backend):
 
     for seen in (same, sp.NonlinearGaussian(function, DIM, array(Y, backend), 0.25)):
         assert_array(sp.TweedieDenoiser(prior, seen).mean(x, 0.4), expected, backend)
+
+
+@pytest.mark.parametrize("observed", [1, 3])
+def test_a_learned_covariance_counts_by_its_positive_part(observed, backend):
+    """Negative along one direction it would turn H C Hᵀ + R over, and draws would be thrown far off."""
+    sde, t = sp.VPSDE(), 0.5
+    variances = np.array([-0.9, 0.4, 1.0, 2.0, 0.3])
+    basis = np.linalg.qr(np.random.default_rng(16).standard_normal((DIM, DIM)))[0]
+
+    def denoiser(values, at_hand):
+        matrix = array((basis * values) @ basis.T, backend)
+        pulled = sp.denoisers.PullbackCovariance
+        return sp.CallableDenoiser(
+            sde,
+            lambda x, t: 0.7 * x,
+            lambda x, t: (
+                sp.denoisers.MatrixCovariance(matrix) if at_hand else pulled(1.0, lambda v: v @ matrix, x)
+            ),
+            DIM,
+            backend,
+        )
+
+    observation = linear(backend, H[:observed], Y[:observed], R_DIAGONAL[:observed])
+    x = array(X, backend)
+    found = sp.TweedieDenoiser(denoiser(variances, False), observation)
+    expected = sp.TweedieDenoiser(denoiser(np.maximum(variances, 0), True), observation)
+    assert_same(found, expected, x, t, backend, 10 * tolerance_of(backend))

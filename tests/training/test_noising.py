@@ -31,9 +31,9 @@ def test_targets_have_unit_variance_at_every_level(sde):
     part = GaussianPart.estimate([z])
     noising = Noising(part, sde)
     generator = torch.Generator().manual_seed(1)
-    inputs, level, target = noising.sample(part.standardise(z), generator)
+    inputs, level, reach, target = noising.sample(part.standardise(z), generator)
     assert (inputs.shape, level.shape, target.shape) == ((80_000, 2), (80_000, 1), (80_000, 2))
-    assert {inputs.dtype, level.dtype, target.dtype} == {torch.float32}
+    assert {inputs.dtype, level.dtype, reach.dtype, target.dtype} == {torch.float32}
     low, high = float(sde.log_snr(sde.T)), math.log(1e3)
     # levels are uniform from T to σ/α = 1e-3
     counts = np.histogram(level.numpy(), bins=8, range=(low - 1e-6, high + 1e-4))[0]
@@ -55,7 +55,7 @@ def test_the_target_completes_the_gaussian_part():
     sde = sp.VPSDE()
     x0 = part.standardise(z)
     noising = Noising(part, sde)
-    inputs, level, target = noising.sample(x0, torch.Generator().manual_seed(2))
+    inputs, level, reach, target = noising.sample(x0, torch.Generator().manual_seed(2))
     for row in (0, 7, 100):
         t = time_of_log_snr(sde, float(level[row]))
         whitened = inputs[row].double()
@@ -73,7 +73,7 @@ def test_the_target_completes_the_gaussian_part():
                 return self.value.expand(x.shape)
 
         gaussian = part.denoiser(sde, sp.resolve("torch"))
-        denoiser = sp.NetworkDenoiser(gaussian, TorchFunction(Perfect(target[row])))
+        denoiser = sp.NetworkDenoiser(gaussian, TorchFunction(Perfect(target[row] / reach[row])))
         torch.testing.assert_close(denoiser.mean(x_t[None], t)[0], x0[row], rtol=1e-3, atol=1e-3)
 
 

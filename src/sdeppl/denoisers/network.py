@@ -9,12 +9,14 @@ from .gaussian import GaussianDenoiser
 
 
 class NetworkDenoiser(Denoiser):
-    """E[x_0 given x_t] = Gaussian part + V (scale · net(whitened x_t, ln(α/σ))).
+    """E[x_0 given x_t] = Gaussian part + V (scale · ρ · net(whitened x_t, ln(α/σ))).
 
     The Gaussian part is the best linear denoiser for the data's mean and covariance; in its
     eigenbasis V, with x_t scaled to unit variance and x_0's residual scaled by its conditional
     standard deviation, the network sees and returns numbers of order one at every t, and a network
-    that returns 0 leaves the Gaussian part. In terms of the eps-net, ε̂ = (x - α mean)/σ.
+    that returns 0 leaves the Gaussian part. ρ is the correlation of x_t with x_0: where x_t says
+    little, so may the network, since Cov[x_0 given x_t] is σ²/α times the mean's Jacobian, in which
+    1/α would blow its errors up. In terms of the eps-net, ε̂ = (x - α mean)/σ.
 
     gaussian: the Gaussian part; net: (batch, rank), ln(α/σ) ↦ (batch, rank), a torch module through
     the bridge. Source: Karras et al. 2022 (EDM), section 5, for the idea of preconditioning.
@@ -30,7 +32,8 @@ class NetworkDenoiser(Denoiser):
     def mean(self, x: Any, t: float) -> Any:
         gaussian = self.gaussian
         output = self.net(gaussian.whiten(x, t), self.sde.log_snr(t))
-        return gaussian.mean(x, t) + (gaussian.posterior_scale(t) * output) @ gaussian.basis.T
+        reach = gaussian.posterior_scale(t) * gaussian.correlation(t)
+        return gaussian.mean(x, t) + (reach * output) @ gaussian.basis.T
 
     def __call__(self, x: Any, t: float) -> Moments:
         gaussian = self.gaussian
@@ -38,11 +41,12 @@ class NetworkDenoiser(Denoiser):
         alpha, sigma = self.sde.alpha(t), self.sde.sigma(t)
         spread = gaussian.posterior_scale(t)
         shrink = spread / self.backend.xp.sqrt(gaussian.eigenvalues) / sigma
+        reach = spread * gaussian.correlation(t)
         output, pull_net = self.net.with_pullback(gaussian.whiten(x, t), self.sde.log_snr(t))
 
         def pullback(v: Any) -> Any:
-            through_net = pull_net((v @ gaussian.basis) * spread) * shrink
+            through_net = pull_net((v @ gaussian.basis) * reach) * shrink
             return (alpha / sigma**2) * (linear.covariance @ v) + through_net @ gaussian.basis.T
 
-        mean = linear.mean + (spread * output) @ gaussian.basis.T
+        mean = linear.mean + (reach * output) @ gaussian.basis.T
         return Moments(mean, PullbackCovariance(sigma**2 / alpha, pullback, x))

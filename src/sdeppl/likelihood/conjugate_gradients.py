@@ -10,7 +10,8 @@ def conjugate_gradients(product: Callable[[Any], Any], right: Any, tolerance: fl
     """Solve S_i v_i = r_i for each row i, with S_i symmetric positive definite.
 
     product: v ↦ S v row by row; right: (batch, n); a row stops moving once its residual is below
-    tolerance × |r_i|. Rows that have not got there after `iterations` are NaN, never a wrong number.
+    tolerance × |r_i|. Rows that have not got there after `iterations`, or that meet a direction along
+    which S is not positive (a learned covariance may have one), are NaN, never a wrong number.
     Source: Golub & Van Loan, Matrix Computations, algorithm 11.3.3.
     """
     xp = array_namespace(right)
@@ -23,7 +24,9 @@ def conjugate_gradients(product: Callable[[Any], Any], right: Any, tolerance: fl
         active = squared > goal
         image = product(direction)
         curvature = xp.sum(direction * image, axis=-1, keepdims=True)
-        step = xp.where(active, squared / xp.where(active, curvature, one), 0 * one)
+        # NaN where the curvature is not positive; it stays NaN
+        length = xp.where(curvature > 0, squared / xp.where(curvature > 0, curvature, one), xp.nan * one)
+        step = xp.where(active, length, 0 * one)
         solution = solution + step * direction
         residual = residual - step * image
         next_squared = xp.sum(residual * residual, axis=-1, keepdims=True)

@@ -22,7 +22,7 @@ class TweedieDenoiser(Denoiser):
     directly; 'matrix-free' needs one product with C per iteration of conjugate gradients, run until
     the residual is below `tolerance` of |y - A(m)|; a row that has not converged after `iterations`
     (2 × observations by default) becomes NaN, which a solve reports. 'auto': dense where C is at
-    hand or dim ≤ 128.
+    hand or dim ≤ 128. A learned C is made positive semidefinite first where it is a matrix.
 
     Raises: ValueError for another dimension than the prior's; BackendMismatch.
     Source: Rozet et al. 2024 (MMPS), eq. 11-13; Boys et al. 2023 (TMPD).
@@ -58,7 +58,7 @@ class TweedieDenoiser(Denoiser):
         residual = self.observation.y - linear.predicted
         if not self._dense(moments):
             return moments.mean + self._matrix_free(moments, linear, residual)
-        cross, innovation = self._innovation(moments.covariance.dense(), linear)
+        cross, innovation = self._innovation(self._covariance(moments), linear)
         xp = self.backend.xp
         if innovation.ndim == 2:
             return moments.mean + residual @ xp.linalg.solve(innovation, cross.T)
@@ -68,7 +68,7 @@ class TweedieDenoiser(Denoiser):
         moments = self.prior(x, t)
         if self.observation.count == 0:
             return moments
-        xp, covariance = self.backend.xp, moments.covariance.dense()
+        xp, covariance = self.backend.xp, self._covariance(moments)
         linear = self.observation.linearise(moments.mean)
         cross, innovation = self._innovation(covariance, linear)
         gain = xp.matrix_transpose(xp.linalg.solve(innovation, xp.matrix_transpose(cross)))
@@ -81,6 +81,20 @@ class TweedieDenoiser(Denoiser):
         if self.method == "auto":
             return moments.covariance.materialised or self.dim <= DENSE_LIMIT
         return self.method == "dense"
+
+    def _covariance(self, moments: Moments) -> Any:
+        """C as a matrix; of a learned one the positive part.
+
+        Errors of a learned score can make C negative along some direction, S with it, and the gain
+        then throws draws far away, silently; a true covariance has no such part.
+        """
+        covariance = moments.covariance.dense()
+        if moments.covariance.materialised:
+            return covariance
+        xp = self.backend.xp
+        variances, basis = xp.linalg.eigh(covariance)
+        positive = xp.clip(variances, min=0.0)
+        return (basis * positive[..., None, :]) @ xp.matrix_transpose(basis)
 
     def _innovation(self, covariance: Any, linear: Linearisation) -> tuple[Any, Any]:
         """C Hᵀ (..., dim, observations) and S = H C Hᵀ + R, one for all rows where C and H are."""

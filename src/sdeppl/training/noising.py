@@ -9,10 +9,11 @@ LEVELS = 512
 
 
 class Noising:
-    """x_0 ↦ (whitened x_t, ln(α/σ), target), with t uniform in ln(α/σ) from T to σ/α = 1e-3.
+    """x_0 ↦ (whitened x_t, ln(α/σ), ρ, target), with t uniform in ln(α/σ) from T to σ/α = 1e-3.
 
     The target is V-coordinates of (x_0 - best linear E[x_0 given x_t]) over their standard
-    deviation: unit variance at every t, and what a network of zero output leaves unexplained.
+    deviation: unit variance at every t, and what a network of zero output leaves unexplained. The
+    network's output counts ρ times, the correlation of x_t with x_0, as in NetworkDenoiser.
     """
 
     def __init__(self, gaussian: GaussianPart, sde: AffineSDE) -> None:
@@ -25,8 +26,8 @@ class Noising:
 
     def sample(
         self, x0: torch.Tensor, generator: torch.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """x0 (batch, dim) in float64 to inputs (batch, rank), levels (batch, 1), targets, float32."""
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """x0 (batch, dim) in float64 to inputs (batch, rank), levels (batch, 1), ρ and targets, float32."""
         batch = x0.shape[0]
         position = torch.rand((batch, 1), generator=generator, dtype=torch.float64) * (LEVELS - 1)
         left = position.floor().long().clamp(max=LEVELS - 2)
@@ -37,4 +38,9 @@ class Noising:
         residual = (x0 - self.denoiser.mean(x, t)) @ self.denoiser.basis
         target = residual / self.denoiser.posterior_scale(t)
         inputs = self.denoiser.whiten(x, t)
-        return inputs.float(), self.sde.log_snr(t).float(), target.float()
+        return (
+            inputs.float(),
+            self.sde.log_snr(t).float(),
+            self.denoiser.correlation(t).float(),
+            target.float(),
+        )

@@ -38,8 +38,9 @@ class Gain:
 class ScoreMatching:
     """Trains a guide as `SVI` does: `.step()` in a loop of one's own, or `.fit(steps)`.
 
-    Minimises E |F(x_t, t) - r|²/dim over fresh x_0 from the model, t uniform in ln(α/σ), with r the
-    residual of the best linear denoiser in units of its standard deviation: the ε-loss
+    Minimises E |ρ F(x_t, t) - r|²/dim over fresh x_0 from the model, t uniform in ln(α/σ), with r the
+    residual of the best linear denoiser in units of its standard deviation, ρ the correlation of
+    x_t with x_0: the ε-loss
     |ε̂ - ε|² weighted so that the Gaussian part alone has loss 1 at every t.
 
     guide: fitted in place (Gaussian part first, from `draws` draws); lr: Adam's learning rate, on a
@@ -77,8 +78,8 @@ class ScoreMatching:
             raise ValueError("the guide has net=None: there is nothing to train; use fit(steps=0)")
         index = len(self.losses)
         generator = torch.Generator().manual_seed(derive_seed(self.seed, STEPS, index))
-        inputs, level, target = self.noising.sample(self._fresh(index), generator)
-        loss = (self.network(inputs, level) - target).square().mean()
+        inputs, level, reach, target = self.noising.sample(self._fresh(index), generator)
+        loss = (reach * self.network(inputs, level) - target).square().mean()
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -147,9 +148,9 @@ class ScoreMatching:
         for index in range(math.ceil(draws / POOL)):
             x0 = self._standardised(self.guide.prior_batch(POOL, HELD_OUT, self.seed, index))
             generator = torch.Generator().manual_seed(derive_seed(self.seed, HELD_OUT, index))
-            inputs, level, target = self.noising.sample(x0, generator)
+            inputs, level, reach, target = self.noising.sample(x0, generator)
             with torch.no_grad():
-                error = (self.guide.net(inputs, level) - target).square().mean(dim=-1)
+                error = (reach * self.guide.net(inputs, level) - target).square().mean(dim=-1)
             gains.append(target.square().mean(dim=-1) - error)
         gain = torch.cat(gains)
         self.gain = Gain(float(gain.mean()), float(gain.std()) / math.sqrt(gain.shape[0]))
