@@ -206,3 +206,21 @@ def test_a_weakly_nonlinear_mean_against_quadrature():
     # measured: the linearisation costs less than 0.3% of an sd here; 5 Monte Carlo errors are allowed
     assert abs(draws.mean() - mean) < 5 * sd / math.sqrt(N)
     assert abs(draws.std() / sd - 1) < 5 / math.sqrt(2 * N)
+
+
+def test_what_the_model_observes_by_itself_counts():
+    """y1 is fixed inside the model; y2 comes with the call, or does not; a given y1 replaces the fixed."""
+
+    def fixed(y2=None):
+        x = prior()
+        mean = torch.tensor(H) @ x + torch.tensor(SHIFT)
+        pyro.sample("y1", dist.Normal(mean[:2], torch.tensor(NOISE[:2])).to_event(1), obs=torch.tensor(Y[:2]))
+        pyro.sample("y2", dist.Normal(mean[2], NOISE[2]), obs=y2)
+
+    guide = sp.ScoreGuide(fixed, net=None, seed=1).fit_gaussian(M, progress=False)
+    both = guide.condition(y2=Y[2], backend="numpy").sample(N, seed=3)["x"]
+    agree(both, *exact(Y), PRIOR_SD)
+    alone = guide.condition(backend="numpy").sample(N, seed=3)["x"]
+    agree(alone, *exact(np.array([Y[0], Y[1], nan])), PRIOR_SD)
+    replaced = guide.condition(y1=Y[:2] + 1.0, y2=Y[2], backend="numpy").sample(N, seed=3)["x"]
+    agree(replaced, *exact(Y + np.array([1.0, 1.0, 0.0])), PRIOR_SD)

@@ -195,7 +195,7 @@ def test_its_density_is_unknown_so_an_elbo_is_nan():
 
 
 def test_called_without_data(guide):
-    with pytest.raises(sp.ModelError, match=r"without data: pass some of \['y'\]"):
+    with pytest.raises(sp.ModelError, match=r"no data: give values for some of \['y'\]"):
         guide()
     with pytest.raises(sp.ModelError, match="not fitted"):
         sp.ScoreGuide(model)(y=Y)

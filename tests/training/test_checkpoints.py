@@ -154,3 +154,21 @@ def test_damaged_checkpoints_and_guides_in_their_place(checkpoint):
     training.guide.save(checkpoint)
     with pytest.raises(sp.CorruptFile, match=r"holds a 'guide' .* expected a 'score matching checkpoint'"):
         make().fit(8, progress=False, checkpoint=checkpoint)
+
+
+def test_a_checkpoint_of_another_forward_sde_is_refused(tmp_path):
+    path = tmp_path / "training.safetensors"
+    make().fit(2, progress=False, checkpoint=path)
+    guide = sp.ScoreGuide(laplace_model, net=small, sde=sp.VPSDE(sp.ConstantSchedule(12.0)))
+    with pytest.raises(sp.CorruptFile, match="settings"):
+        sp.ScoreMatching(guide, batch=64, draws=2000, ema=0.9).fit(2, progress=False, checkpoint=path)
+
+
+def test_an_sde_that_cannot_be_saved_is_refused_before_training(tmp_path):
+    class OwnSDE(sp.VPSDE):
+        pass
+
+    training = sp.ScoreMatching(sp.ScoreGuide(laplace_model, net=small, sde=OwnSDE()), draws=2000)
+    with pytest.raises(TypeError, match="cannot save OwnSDE"):
+        training.fit(2, progress=False, checkpoint=tmp_path / "training.safetensors")
+    assert training.losses == []

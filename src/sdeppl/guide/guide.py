@@ -7,12 +7,19 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from ..backend import Backend, TorchFunction, resolve
+from ..backend import Backend, TorchFunction, resolve, to_host
 from ..denoisers import Denoiser, NetworkDenoiser
 from ..nn import ResidualMLP
 from ..query import GaussianPart, SitePosterior, compile_posterior
 from ..sde import VPSDE, AffineSDE
-from ..tracing import ModelError, SiteReader, find_sites, prior_draws, read_gaussian_sites
+from ..tracing import (
+    ModelError,
+    SiteReader,
+    find_sites,
+    observed_values,
+    prior_draws,
+    read_gaussian_sites,
+)
 from . import saving
 from .sample_sites import sample_sites
 
@@ -110,7 +117,8 @@ class ScoreGuide:
     ) -> SitePosterior:
         """Compile p(latents given the data); nothing is trained.
 
-        Data by site name, as keywords or in a mapping; NaN means not observed. model: another model
+        Data by site name, as keywords or in a mapping, besides what the model observes by itself with
+        these args and kwargs; NaN means not observed. model: another model
         with the same latents and prior, for another operator or noise level; args, kwargs: other
         inputs, which may change the likelihood, not the prior.
         backend: where the reverse SDE is solved; SDEPPL_BACKEND, then torch, by default.
@@ -120,17 +128,17 @@ class ScoreGuide:
         """
         chosen = resolve(backend)
         gaussian = self._fitted()
-        values = {**(data or {}), **observed}
+        model, args = model or self.model, self.args if args is None else tuple(args)
+        kwargs = self.kwargs if kwargs is None else dict(kwargs)
+        observable = self._check_latents(model, args, kwargs)
+        values = {**observed_values(model, args, kwargs, observable), **(data or {}), **observed}
         if not values:
             raise ModelError(
-                f"no data: give values for some of {list(self.observable)}"
-                if self.observable
+                f"no data: give values for some of {list(observable)}"
+                if observable
                 else "no data, and the model has no likelihood: add an observed site to it"
             )
         tensors = {name: _as_tensor(name, value) for name, value in values.items()}
-        model, args = model or self.model, self.args if args is None else tuple(args)
-        kwargs = self.kwargs if kwargs is None else dict(kwargs)
-        self._check_latents(model, args, kwargs)
         probes = self.prior_batch(PROBES, 1)
         sites = read_gaussian_sites(model, self.space, tensors, probes, args, kwargs)
         return compile_posterior(self.space, gaussian, self.denoiser(chosen), sites, likelihood, steps)
@@ -161,9 +169,10 @@ class ScoreGuide:
             )
         return self.gaussian
 
-    def _check_latents(self, model: Callable[..., Any], args: Any, kwargs: Any) -> None:
+    def _check_latents(self, model: Callable[..., Any], args: Any, kwargs: Any) -> tuple[str, ...]:
+        """Check that the prior is the one trained on; returns the names of the observable sites."""
         if model is self.model and args is self.args and kwargs is self.kwargs:
-            return
+            return self.observable
         sites = find_sites(model, args, kwargs, latents=self.space.names)
         differs = sites.space.same_as(self.space)
         if differs:
@@ -177,11 +186,10 @@ class ScoreGuide:
                     f"latent site '{name}' has another prior here than the guide was trained on; train "
                     "a guide for this model and these inputs"
                 )
+        return sites.observable
 
 
 def _as_tensor(name: str, value: Any) -> torch.Tensor:
-    from ..backend import to_host
-
     try:
         host = to_host(value)
     except TypeError:

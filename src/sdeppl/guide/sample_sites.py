@@ -13,7 +13,6 @@ from pyro.poutine.runtime import _PYRO_STACK
 from pyro.poutine.subsample_messenger import SubsampleMessenger
 
 from ..backend import to_torch
-from ..tracing import ModelError, observed_values
 
 BLOCK = 256
 
@@ -71,9 +70,6 @@ def _condition(guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     inputs = {n: v for n, v in kwargs.items() if n not in data}
     if not args and all(n in guide.observable for n in inputs):
         args, inputs = guide.args, {**guide.kwargs, **inputs}
-    data |= observed_values(guide.model, args, inputs, guide.observable)
-    if not data:
-        raise ModelError(f"the guide was called without data: pass some of {list(guide.observable)}")
     return guide.condition(data, args=args, kwargs=inputs)
 
 

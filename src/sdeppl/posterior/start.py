@@ -52,7 +52,7 @@ def start_moments(denoiser: Denoiser) -> Start:
             f"variance of x_T is signal (α={alpha:.3g}, σ={sigma:.3g}); for a prior that is not "
             "Gaussian use a larger T or more noise (a larger beta_max, sigma_max)",
             SignalLeftWarning,
-            stacklevel=4,
+            stacklevel=3,
         )
     # in float32 the difference from 1 must be a number that float32 knows
     share = xp.clip(share, 0.0, 1 - max(1e-9, float(xp.finfo(backend.dtype).eps)))

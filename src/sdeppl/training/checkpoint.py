@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..guide import CorruptFile, contents, read, restore, write
+from ..sde import to_dict
 
 if TYPE_CHECKING:
     from .score_matching import ScoreMatching
@@ -47,9 +48,9 @@ def load_checkpoint(training: "ScoreMatching", path: str | Path) -> None:
 
 
 def settings(training: "ScoreMatching") -> dict[str, Any]:
-    """What must agree for a resumed training to be the same training."""
+    """What must agree for a resumed training to be the same. Raises: TypeError for an unknown SDE."""
     own = {"lr": training.lr, "batch": training.batch, "ema": training.ema, "seed": training.seed}
-    return own | {"guide_seed": training.guide.seed}
+    return own | {"guide_seed": training.guide.seed, "sde": to_dict(training.guide.sde)}
 
 
 def _with_prefix(tensors: dict[str, Any], prefix: str) -> dict[str, Any]:

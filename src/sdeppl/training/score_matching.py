@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from ..guide import ScoreGuide
 from ..query import GaussianPart
 from ..tracing.randomness import derive_seed
-from .checkpoint import load_checkpoint, save_checkpoint
+from .checkpoint import load_checkpoint, save_checkpoint, settings
 from .noising import Noising
 
 POOL = 8192  # prior draws made at once, each used in one step only
@@ -40,8 +40,7 @@ class ScoreMatching:
 
     Minimises E |ρ F(x_t, t) - r|²/dim over fresh x_0 from the model, t uniform in ln(α/σ), with r the
     residual of the best linear denoiser in units of its standard deviation, ρ the correlation of
-    x_t with x_0: the ε-loss
-    |ε̂ - ε|² weighted so that the Gaussian part alone has loss 1 at every t.
+    x_t with x_0: the ε-loss |ε̂ - ε|² weighted so that the Gaussian part alone has loss 1 at every t.
 
     guide: fitted in place (Gaussian part first, from `draws` draws); lr: Adam's learning rate, on a
     cosine to 0 within each `fit`; batch: rows per step; ema: decay of the averaged weights, which
@@ -110,8 +109,10 @@ class ScoreMatching:
         """
         if steps < 0 or every < 1:
             raise ValueError(f"need steps >= 0 and every >= 1; got steps={steps}, every={every}")
-        if checkpoint is not None and Path(checkpoint).exists():
-            load_checkpoint(self, checkpoint)
+        if checkpoint is not None:
+            settings(self)  # an SDE that cannot be saved is refused before any work
+            if Path(checkpoint).exists():
+                load_checkpoint(self, checkpoint)
         self.prepare(progress)
         if steps == 0 or self.guide.net is None:
             return self
