@@ -19,7 +19,7 @@ _NAMES_OF_MODULE = {
     "likelihood": "LinearGaussian NonlinearGaussian TweedieDenoiser",
     "posterior": "Posterior SignalLeftWarning",
     "tracing": "ModelError",
-    "query": "LinearisedWarning SitePosterior",
+    "query": "ApproximateWarning LinearisedWarning RankWarning SitePosterior",
     "guide": "CorruptFile ScoreGuide",
     "training": "Gain ScoreMatching",
     "diagnostics": "Comparison compare",

@@ -7,6 +7,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro import poutine
 
 import sdeppl as sp
 
@@ -88,3 +89,48 @@ def test_conditioning_leaves_the_global_random_state_alone(guide):
     torch.manual_seed(2)
     guide.condition(y=Y).sample(5)
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_data_that_would_lose_something_are_refused_or_kept(guide):
+    masked = np.ma.masked_array(Y, mask=[False, True, False])
+    one, other = (
+        guide.condition(y=y, backend="numpy").sample(5)["x"] for y in (masked, np.array([3.7, nan, 5.2]))
+    )
+    np.testing.assert_array_equal(one, other)
+    assert not np.allclose(one, guide.condition(y=Y, backend="numpy").sample(5)["x"])
+    whole = np.ma.masked_array([3, -6, 5], mask=[False, True, False])
+    same = np.array([3.0, nan, 5.0])
+    np.testing.assert_array_equal(*(guide.condition(y=y).sample(5)["x"] for y in (whole, same)))
+    for y in (Y + 1j, torch.tensor(Y) + 1j, [1.0, 2j, 3.0], np.ma.masked_array(Y + 1j)):
+        with pytest.raises(sp.ModelError, match="'y': the data are complex"):
+            guide.condition(y=y)
+    for y in (None, [1.0, None, 2.0], np.array([1.0, None, 2.0])):
+        with pytest.raises(sp.ModelError, match="'y': the data hold None; use NaN for what was not observed"):
+            guide.condition(y=y)
+
+
+@pytest.mark.parametrize("data", [torch.tensor(Y), Y, [1.0, 2.0, 3.0], 1.0])
+def test_data_without_a_name_are_refused(guide, data):
+    with pytest.raises(TypeError, match=r"give them by site name: condition\(y=...\)"):
+        guide.condition(data)
+
+
+def test_a_latent_that_the_model_observes_is_refused(guide):
+    fixed = poutine.condition(vector_model, data={"x": torch.zeros(3, dtype=D)})
+    with pytest.raises(sp.ModelError, match="latent site 'x' is observed in the model"):
+        guide.condition(y=Y, model=fixed)
+    with pytest.raises(sp.ModelError, match="latent site 'x' is observed in the model"):
+        sp.ScoreGuide(fixed, latents=["x"])
+
+
+def test_wrong_arguments_are_reported_before_any_work(monkeypatch):
+    with pytest.raises(TypeError, match=r"sde=VPSDE is a class; give an instance: VPSDE\(\)"):
+        sp.ScoreGuide(vector_model, sde=sp.VPSDE)
+    with pytest.raises(TypeError, match="sde is a str; expected an AffineSDE"):
+        sp.ScoreGuide(vector_model, sde="vp")
+    for net in (sp.ResidualMLP(3), "mlp"):
+        with pytest.raises(TypeError, match="give a factory, dim ↦ module, such as ResidualMLP"):
+            sp.ScoreGuide(vector_model, net=net)
+    monkeypatch.setenv("SDEPPL_BACKEND", "jax")
+    with pytest.raises(ValueError, match="SDEPPL_BACKEND='jax' names no backend"):
+        sp.ScoreGuide(vector_model)

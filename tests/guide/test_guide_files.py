@@ -135,3 +135,8 @@ def test_a_failed_write_leaves_the_earlier_file(path, trained, monkeypatch):
 def test_a_guide_that_is_not_fitted_is_not_saved(tmp_path):
     with pytest.raises(sp.ModelError, match="nothing to save"):
         sp.ScoreGuide(model).save(tmp_path / "g")
+
+
+def test_a_folder_that_is_not_there(trained, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere to write guide to"):
+        trained.save(tmp_path / "nowhere" / "guide")

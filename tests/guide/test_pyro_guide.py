@@ -161,6 +161,31 @@ def test_draws_follow_pyros_seed_and_differ_between_data(guide):
     assert min(float(np.abs(a - b).max()) for a in z for b in z if a is not b) > 0.01
 
 
+@pytest.mark.parametrize("parallel", [False, True])
+def test_predictive_follows_pyros_seed_whatever_was_drawn_before(guide, parallel):
+    predictive = Predictive(model, guide=guide, num_samples=20, parallel=parallel, return_sites=("theta",))
+
+    def draws(seed):
+        pyro.set_rng_seed(seed)
+        return predictive(y=Y)["theta"]
+
+    first = draws(0)
+    assert torch.equal(first, draws(0))
+    assert not torch.isin(first, draws(1)).any()
+    assert not torch.isin(first, predictive(y=Y)["theta"]).any()
+
+
+def test_predictive_costs_one_solve_for_each_block(guide, monkeypatch):
+    solves = []
+    sample = sp.SitePosterior.sample
+    monkeypatch.setattr(
+        sp.SitePosterior, "sample", lambda self, n, **rest: solves.append(n) or sample(self, n, **rest)
+    )
+    # Predictive calls the guide twice more, to see its sites
+    Predictive(model, guide=guide, num_samples=2 * 256 - 2)(y=Y)
+    assert solves == [256, 256]
+
+
 def test_missing_data(guide):
     y = torch.tensor([2.0, math.nan, 5.0], dtype=torch.float64)
     draws = torch.stack([guide(y=y)["theta"] for _ in range(N)])
@@ -199,3 +224,21 @@ def test_called_without_data(guide):
         guide()
     with pytest.raises(sp.ModelError, match="not fitted"):
         sp.ScoreGuide(model)(y=Y)
+
+
+def test_a_call_with_missing_data_and_validation_on():
+    """NaN in the arguments means not observed, here too; Pyro's validation must not refuse it."""
+
+    def pair(y=None):
+        x = pyro.sample("x", dist.Normal(torch.tensor([1.0, -2.0]), 3.0).to_event(1))
+        pyro.sample("y", dist.Normal(x, 0.5).to_event(1), obs=y)
+
+    guide = sp.ScoreGuide(pair, net=None).fit_gaussian(20_000, progress=False)
+    y = torch.tensor([0.3, math.nan])
+    with pyro.validation_enabled(True):
+        draws = torch.stack([guide(y=y)["x"] for _ in range(256)])
+    gain = 9 / 9.25
+    # 256 draws: four standard errors of the means
+    assert abs(float(draws[:, 0].mean()) - (1 + gain * (0.3 - 1))) < 4 * 0.5 / 16
+    assert abs(float(draws[:, 1].mean()) + 2.0) < 4 * 3 / 16
+    assert float(draws[:, 1].std()) == pytest.approx(3.0, rel=0.2)

@@ -169,7 +169,7 @@ def test_bad_arguments_are_refused():
     prior = posterior_on(numpy, sp.VPSDE()).denoiser.prior
     with pytest.raises(ValueError, match="likelihood='dps' is unknown; use 'auto' or 'tweedie'"):
         sp.Posterior(prior, None, likelihood="dps")
-    with pytest.raises(ValueError, match="draws must be at least 1; got 0"):
+    with pytest.raises(ValueError, match="draws must be a whole number, at least 1; got 0"):
         sp.Posterior(prior, None).sample(0)
     with pytest.raises(ValueError, match="noise mode 'device' is unknown"):
         sp.Posterior(prior, None).sample(1, noise="device")
@@ -177,3 +177,40 @@ def test_bad_arguments_are_refused():
         sp.Posterior(prior, None, noise_to_signal=-0.1)
     with pytest.raises(ValueError, match="the observation operator takes 2 values, the prior has 5"):
         sp.Posterior(prior, sp.LinearGaussian(np.eye(2), np.zeros(2), 1.0))
+    seen = sp.LinearGaussian(np.eye(5), np.zeros(5), 1.0)
+    with pytest.raises(TypeError, match="takes a Denoiser and an Observation or None; got LinearGaussian"):
+        sp.Posterior(seen, prior)
+    single = sp.LinearGaussian(np.eye(5, dtype=np.float32), np.zeros(5, dtype=np.float32), 1.0)
+    with pytest.raises(ValueError, match="the observation is in float32, the prior in float64"):
+        sp.Posterior(prior, single)
+    with pytest.raises(ValueError, match="the operator H holds NaN"):
+        sp.LinearGaussian(np.full((1, 5), np.nan), np.zeros(1), 1.0)
+    with pytest.raises(ValueError, match=r"steps must be a whole number, at least 2; got 50\.5"):
+        sp.Posterior(prior, seen, steps=50.5)
+    with pytest.raises(TypeError, match="solver must be a solver such as"):
+        sp.Posterior(prior, seen).sample(2, solver=sp.ExponentialEuler)
+    with pytest.warns(UserWarning, match="5 steps are few"):
+        sp.Posterior(prior, seen, steps=5)
+
+
+@pytest.mark.parametrize("noise", [1e-4, 1e-6])
+def test_a_precise_observation_keeps_its_deviation(noise, precise):
+    """One number of two is seen with a noise far below the prior's scale: sd is the noise's, to 2%."""
+    prior = sp.GaussianDenoiser(sp.VPSDE(), array([0.0, 0.0], precise), array(np.eye(2), precise))
+    seen = sp.LinearGaussian(array([[1.0, 0.0]], precise), array([0.5], precise), noise**2)
+    draws = host(sp.Posterior(prior, seen, steps=200).sample(4_000, seed=2))
+    # 4,000 draws: the standard error of an sd is 1.1%; four of them and the solver's own percent
+    assert draws[:, 0].std() / noise == pytest.approx(1.0, abs=0.055)
+    assert abs(draws[:, 0].mean() - 0.5) < 4 * noise / np.sqrt(4_000) + 1e-2 * noise
+
+
+@pytest.mark.parametrize("c", [0.0, 1.0])
+def test_where_the_data_lie_makes_no_difference(c, precise):
+    """Two modes far from the origin, in units of their own: each keeps its weight."""
+    means = array([[950.0], [1050.0]], precise)
+    prior = sp.GaussianMixtureDenoiser(
+        sp.VPSDE(), array([0.3, 0.7], precise), means, array(np.full((2, 1, 1), 4.0), precise)
+    )
+    draws = host(sp.Posterior(prior, None).sample(5_000, seed=3, c=c))[:, 0]
+    # standard error of the weight 0.0065; four of them
+    assert (draws > 1000).mean() == pytest.approx(0.7, abs=0.026)

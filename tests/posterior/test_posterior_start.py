@@ -72,3 +72,15 @@ def test_nearly_all_signal_does_not_divide_by_zero(backend):
     assert_array(start.root[1:, :], [[0.0, 1.0]], backend, 1e-3)
     deviation = float(start.root[0, 0]) / (sde.alpha(1.0) * 1e5)
     assert 0.01 < deviation < 1.5  # σ/α 1e5 at most, which float32 can tell from the signal only roughly
+
+
+def test_signal_counts_for_less_where_the_prior_is_not_gaussian():
+    """8% of x_T's variance: nothing for a Gaussian, whose start is exact; reported for a mixture."""
+    numpy, sde = sp.resolve("numpy"), sp.VPSDE(sp.ConstantSchedule(2.5))
+    means = np.array([[-1.0], [1.0]])
+    mixture = sp.GaussianMixtureDenoiser(sde, np.array([0.5, 0.5]), means, np.full((2, 1, 1), 0.01))
+    with pytest.warns(sp.SignalLeftWarning):
+        start_moments(mixture)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        start_moments(sp.GaussianDenoiser(sde, array([0.0], numpy), array([[1.01]], numpy)))

@@ -37,7 +37,7 @@ def test_the_time_of_a_log_snr_is_its_inverse(sde):
 def test_grids_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="steps must be at least 1; got 0"):
         sp.uniform_grid(0.0, 1.0, 0)
-    with pytest.raises(ValueError, match="steps must be at least 2; got 1"):
+    with pytest.raises(ValueError, match="steps must be a whole number, at least 2; got 1"):
         sp.log_snr_grid(sp.VPSDE(), 1)
     with pytest.raises(ValueError, match=r"noise_to_signal = 1000\.0 is more than σ/α at T, 152"):
         sp.log_snr_grid(sp.VPSDE(), 10, 1e3)

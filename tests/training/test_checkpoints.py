@@ -140,3 +140,10 @@ def test_an_sde_that_cannot_be_saved_is_refused_before_training(tmp_path):
     with pytest.raises(TypeError, match="cannot save OwnSDE"):
         training.fit(2, progress=False, checkpoint=tmp_path / "training.safetensors")
     assert training.losses == []
+
+
+def test_a_folder_that_is_not_there_is_reported_before_training(tmp_path):
+    training = make()
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        training.fit(2, progress=False, checkpoint=tmp_path / "nowhere" / "c")
+    assert training.losses == [] and training.guide.gaussian is None

@@ -132,6 +132,13 @@ def test_posterior_is_that_of_the_exact_denoiser(training):
 
 
 @pytest.mark.slow
+def test_an_approximate_posterior_says_so(training):
+    """The network was kept, so the prior is not Gaussian, and the mean likelihood not exact."""
+    with pytest.warns(sp.ApproximateWarning, match="compare it with reference.nuts"):
+        training.guide.condition(y=4.0)
+
+
+@pytest.mark.slow
 def test_learned_covariance_stays_nearly_positive(training):
     """Cov[x_0 given x_t] = σ²/α ∂mean/∂x, so at T, where α = 0.007, errors of a slope count 150 times."""
     denoiser = training.guide.denoiser("torch")

@@ -1,6 +1,7 @@
 """Training: loops, resumption, bookkeeping and what comes out."""
 
 import math
+import warnings
 
 import numpy as np
 import pyro
@@ -167,3 +168,23 @@ def test_fit_arguments_out_of_range():
         make().fit(-1)
     with pytest.raises(ValueError, match="every=0"):
         make().fit(3, every=0)
+    for steps in (1.5, "3", None):
+        with pytest.raises(TypeError, match="steps and every are whole numbers; got steps="):
+            make().fit(steps)
+
+
+def test_only_a_guide_is_trained():
+    with pytest.raises(TypeError, match="expected a ScoreGuide, got a function"):
+        sp.ScoreMatching(laplace_model)
+
+
+def test_steps_that_were_made_already():
+    training = make().fit(3, progress=False)
+    losses = list(training.losses)
+    with pytest.warns(UserWarning, match="nothing to do: 3 steps were already made; steps counts in all"):
+        training.fit(3, progress=False)
+    assert training.losses == losses
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        training.fit(4, progress=False)
+    assert len(training.losses) == 4

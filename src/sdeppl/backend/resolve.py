@@ -45,6 +45,8 @@ def resolve(backend: "str | Backend | None" = None, dtype: str = "float64") -> B
     """
     if isinstance(backend, Backend):
         return backend
+    if backend is not None and not isinstance(backend, str):
+        raise TypeError(f"backend must be a name such as 'numpy', or a Backend; got {backend!r}")
     source = "backend=" if backend is not None else f"{ENVIRONMENT_VARIABLE}="
     text = backend if backend is not None else os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT
     name, _, device_name = text.partition(":")

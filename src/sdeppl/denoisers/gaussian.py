@@ -7,16 +7,15 @@ from ..sde import AffineSDE
 from .base import Denoiser, Moments
 from .covariance import MatrixCovariance
 
-RELATIVE_RANK_TOLERANCE = 1e-12
-
 
 class GaussianDenoiser(Denoiser):
     """x_0 ~ N(m, C): E[x_0 given x_t] = m + α C (α² C + σ² I)⁻¹ (x - α m), covariance
     σ² C (α² C + σ² I)⁻¹; for any x_0 with these moments, the best denoiser linear in x.
 
     mean (dim,), covariance (dim, dim), symmetric and positive semidefinite, in the data's units,
-    on one backend. Works in the eigenbasis C = V diag(λ) Vᵀ; directions with λ below 1e-12 of the
-    largest carry no variance and are left out. Times may be floats or arrays (batch, 1).
+    on one backend. Works in the eigenbasis C = V diag(λ) Vᵀ; directions with λ below
+    float64's rounding of the largest (4 dim 2⁻⁵², and at most 1e-12 of it) carry no variance and are
+    left out. Times may be floats or arrays (batch, 1).
 
     Raises: ValueError for shapes that do not fit, asymmetry or a negative eigenvalue.
     """
@@ -39,7 +38,7 @@ class GaussianDenoiser(Denoiser):
         eigenvalues, basis = xp.linalg.eigh(0.5 * (covariance + covariance.T))
         if float(xp.min(eigenvalues)) < -1e-5 * scale:
             raise ValueError(f"the covariance has the negative eigenvalue {float(xp.min(eigenvalues)):.3g}")
-        floor = RELATIVE_RANK_TOLERANCE * float(xp.max(eigenvalues))
+        floor = min(4 * self.dim * 2.0**-52, 1e-12) * float(xp.max(eigenvalues))
         rank = max(int(xp.count_nonzero(eigenvalues > floor)), 1)
         self.location = mean
         self.basis = basis[:, self.dim - rank :]

@@ -1,7 +1,7 @@
 """Layer 6: the Pyro guide, and `condition`."""
 
-from .files import CorruptFile, read, write
+from .files import CorruptFile, check_folder, read, write
 from .guide import ScoreGuide
 from .saving import contents, restore
 
-__all__ = ["CorruptFile", "ScoreGuide", "contents", "read", "restore", "write"]
+__all__ = ["CorruptFile", "ScoreGuide", "check_folder", "contents", "read", "restore", "write"]

@@ -14,8 +14,19 @@ class CorruptFile(ValueError):
     """A file is not what it should be: damaged, of another kind or of another version."""
 
 
+def check_folder(path: str | Path) -> None:
+    """Check that a file can be put there. Raises: FileNotFoundError where there is no such folder."""
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder} to write {Path(path).name} to; make it first")
+
+
 def write(path: str | Path, kind: str, tensors: dict[str, torch.Tensor], content: dict[str, Any]) -> None:
-    """Write atomically: an interrupted write leaves the earlier file as it was."""
+    """Write atomically: an interrupted write leaves the earlier file as it was.
+
+    Raises: FileNotFoundError where the folder does not exist.
+    """
+    check_folder(path)
     path = Path(path)
     header = {"sdeppl": json.dumps({"kind": kind, "version": 1, **content})}
     whole = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from ..backend import Backend, TorchFunction, resolve, to_host
+from ..backend import Backend, TorchFunction, resolve
 from ..denoisers import Denoiser, NetworkDenoiser
 from ..nn import ResidualMLP
-from ..query import GaussianPart, SitePosterior, compile_posterior
+from ..query import GaussianPart, SitePosterior, compile_posterior, posterior_probes
 from ..sde import VPSDE, AffineSDE
 from ..tracing import (
     ModelError,
@@ -20,12 +20,13 @@ from ..tracing import (
     prior_draws,
     read_gaussian_sites,
 )
+from ..tracing.observe import data_tensor
 from . import saving
 from .sample_sites import sample_sites
 
 MOMENT_DRAWS = 100_000
 BATCH = 8192
-PROBES = 256
+PROBES, NEAR = 256, 64
 NetworkFactory = Callable[[int], torch.nn.Module]
 
 
@@ -39,7 +40,8 @@ class ScoreGuide:
     seed: of everything it draws, but for the draws it makes as a Pyro guide, inside `Predictive` or
     called by itself: those follow pyro.set_rng_seed.
 
-    Raises: ModelError, naming the site, for a model that cannot be guided.
+    Raises: ModelError, naming the site, for a model that cannot be guided; TypeError for an sde or a
+    net of another kind; ValueError and BackendUnavailable for SDEPPL_BACKEND.
     """
 
     def __init__(
@@ -52,6 +54,9 @@ class ScoreGuide:
         latents: Sequence[str] | None = None,
         seed: int = 0,
     ) -> None:
+        resolve()  # a wrong SDEPPL_BACKEND is reported before a training, not after it
+        _check_sde(sde)
+        _check_net(net)
         self.model, self.args, self.kwargs = model, tuple(args), dict(kwargs or {})
         sites = find_sites(model, self.args, self.kwargs, latents)
         self.space, self.observable = sites.space, sites.observable
@@ -124,8 +129,11 @@ class ScoreGuide:
         backend: where the reverse SDE is solved; SDEPPL_BACKEND, then torch, by default.
 
         Raises: ModelError, naming the site, for data that do not fit or a likelihood that the
-        mean likelihood cannot take; ValueError and BackendUnavailable for the backend.
+        mean likelihood cannot take; TypeError for data without a name; ValueError and
+        BackendUnavailable for the backend.
         """
+        if data is not None and not isinstance(data, Mapping):
+            raise TypeError(_UNNAMED.format(type(data).__name__, next(iter(self.observable), "y")))
         chosen = resolve(backend)
         gaussian = self._fitted()
         model, args = model or self.model, self.args if args is None else tuple(args)
@@ -138,9 +146,15 @@ class ScoreGuide:
                 if observable
                 else "no data, and the model has no likelihood: add an observed site to it"
             )
-        tensors = {name: _as_tensor(name, value) for name, value in values.items()}
+        tensors = {
+            name: data_tensor(name, value, torch.float64).detach().cpu() for name, value in values.items()
+        }
         probes = self.prior_batch(PROBES, 1)
         sites = read_gaussian_sites(model, self.space, tensors, probes, args, kwargs)
+        near = posterior_probes(sites, gaussian, probes[:NEAR], self.seed)
+        if near is not None:  # a bend where the posterior is, and the prior seldom
+            probes = torch.cat([near, probes])
+            sites = read_gaussian_sites(model, self.space, tensors, probes, args, kwargs)
         return compile_posterior(self.space, gaussian, self.denoiser(chosen), sites, likelihood, steps)
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -189,13 +203,18 @@ class ScoreGuide:
         return sites.observable
 
 
-def _as_tensor(name: str, value: Any) -> torch.Tensor:
-    try:
-        host = to_host(value)
-    except TypeError:
-        host = value
-    try:
-        tensor = torch.as_tensor(host, dtype=torch.float64)
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"site '{name}': the data are not numbers ({error})") from error
-    return tensor
+def _check_sde(sde: Any) -> None:
+    if isinstance(sde, type):
+        raise TypeError(f"sde={sde.__name__} is a class; give an instance: {sde.__name__}()")
+    if sde is not None and not isinstance(sde, AffineSDE):
+        raise TypeError(f"sde is a {type(sde).__name__}; expected an AffineSDE such as VPSDE()")
+
+
+def _check_net(net: Any) -> None:
+    if net is not None and (isinstance(net, torch.nn.Module) or not callable(net)):
+        raise TypeError(
+            f"net is a {type(net).__name__}; give a factory, dim ↦ module, such as ResidualMLP, or None"
+        )
+
+
+_UNNAMED = "the data are a {0}; give them by site name: condition({1}=...) or condition({{'{1}': ...}})"

@@ -23,9 +23,11 @@ def sample_sites(
     """One `pyro.sample` for each latent, from the posterior given the observed sites in the call.
 
     Draws are made a block at a time and handed out one by one, so that a loop over the guide costs
-    one reverse solve for each block. Inside vectorised plates (Predictive with parallel=True) each
-    plate entry gets its own draw. The density of a draw is not known: it is NaN, so that an ELBO or
-    an importance weight with this guide is NaN too, and no wrong number.
+    one reverse solve for each block. A block ends where torch's random state has moved or been set in
+    between, as by pyro.set_rng_seed, so that a seed gives the same draws again. Inside vectorised
+    plates (Predictive with parallel=True) each plate entry gets its own draw. The density of a draw is
+    not known: it is NaN, so that an ELBO or an importance weight with this guide is NaN too, and no
+    wrong number.
     """
     plates = {m.dim: m.size for m in _PYRO_STACK if isinstance(m, SubsampleMessenger) and m.dim is not None}
     shape = [1] * max((-dim for dim in plates), default=0)
@@ -50,11 +52,13 @@ def _next_draws(
     if "key" not in cache or cache["key"] != key:
         cache.clear()
         cache.update(posterior=_condition(guide, args, kwargs), at=0, size=0, key=key)
-    if cache["at"] + count > cache["size"]:
+    moved = "state" in cache and not torch.equal(cache["state"], torch.get_rng_state())
+    if moved or cache["at"] + count > cache["size"]:
         # as Pyro's own guides do, this one follows pyro.set_rng_seed
         seed = int(torch.randint(2**62, ()))
         cache["size"] = max(BLOCK, count)
         cache["draws"] = cache["posterior"].sample(cache["size"], seed=seed)
+        cache["state"] = torch.get_rng_state()
         cache["at"] = 0
     first = cache["at"]
     cache["at"] += count

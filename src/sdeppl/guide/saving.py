@@ -8,7 +8,7 @@ import torch
 from ..query import GaussianPart
 from ..sde import from_dict, to_dict
 from ..tracing import ModelError, SiteReader
-from .files import CorruptFile, read, write
+from .files import CorruptFile, check_folder, read, write
 
 if TYPE_CHECKING:
     from .guide import ScoreGuide
@@ -59,7 +59,8 @@ def restore(guide: "ScoreGuide", tensors: dict[str, Any], content: dict[str, Any
 
 
 def save(guide: "ScoreGuide", path: str | Path) -> None:
-    """Write the guide."""
+    """Write the guide. Raises: FileNotFoundError where the folder does not exist."""
+    check_folder(path)
     write(path, KIND, *contents(guide))
 
 

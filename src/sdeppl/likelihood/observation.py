@@ -64,6 +64,7 @@ class Observation(ABC):
     def _keep_observed(self, y: Any, R: Any) -> Any:
         """Set y and R without the rows that were not observed; returns the kept indices."""
         xp, count = self.backend.xp, y.shape[0]
+        require_same(self.backend, y=y)
         if isinstance(R, (int, float)):
             R = xp.full(y.shape, float(R), dtype=y.dtype, device=self.backend.device)
         require_same(self.backend, y=y, R=R)
@@ -99,7 +100,8 @@ class LinearGaussian(Observation):
     out; R: a variance for all (a float), variances (observations,) or a covariance (observations,
     observations), positive definite. One backend.
 
-    Raises: ValueError for shapes that do not fit, infinite data or R that is not positive definite.
+    Raises: ValueError for shapes that do not fit, infinite data, H that is not finite or R that is not
+    positive definite; BackendMismatch.
     """
 
     def __init__(self, H: Any, y: Any, R: Any) -> None:
@@ -110,6 +112,8 @@ class LinearGaussian(Observation):
                 f"expected H (observations, dim) and y (observations,); got {tuple(H.shape)} and "
                 f"{tuple(y.shape)}"
             )
+        if not bool(xp.all(xp.isfinite(H))):
+            raise ValueError("the operator H holds NaN or infinity")
         self.dim = H.shape[1]
         self.H = xp.take(H, self._keep_observed(y, R), axis=0)
 

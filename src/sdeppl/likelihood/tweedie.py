@@ -24,7 +24,7 @@ class TweedieDenoiser(Denoiser):
     (2 × observations by default) becomes NaN, which a solve reports. 'auto': dense where C is at
     hand or dim ≤ 128. A learned C is made positive semidefinite first where it is a matrix.
 
-    Raises: ValueError for another dimension than the prior's; BackendMismatch.
+    Raises: ValueError for another dimension or dtype than the prior's; BackendMismatch.
     Source: Rozet et al. 2024 (MMPS), eq. 11-13; Boys et al. 2023 (TMPD).
     """
 
@@ -43,6 +43,11 @@ class TweedieDenoiser(Denoiser):
                 f"the observation operator takes {observation.dim} values, the prior has {prior.dim}"
             )
         require_same(prior.backend, y=observation.y)
+        if observation.y.dtype != prior.backend.dtype:
+            raise ValueError(
+                f"the observation is in {observation.y.dtype}, the prior in {prior.backend.dtype}; "
+                "make both in one dtype"
+            )
         self.sde, self.dim, self.backend = prior.sde, prior.dim, prior.backend
         self.prior = prior
         self.observation = observation

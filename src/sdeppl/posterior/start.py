@@ -5,9 +5,13 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from ..denoisers import Denoiser
+from array_api_compat import array_namespace
 
-SIGNAL_LIMIT = 0.5
+from ..denoisers import Covariance, Denoiser
+
+SIGNAL_LIMIT = 0.05  # of the variance of x_T along a direction, where p(x_T) is not known to be Gaussian
+GAUSSIAN_SIGNAL_LIMIT = 0.5
+ITERATIONS = 5
 
 
 class SignalLeftWarning(UserWarning):
@@ -18,8 +22,8 @@ class SignalLeftWarning(UserWarning):
 class Start:
     """x_T ~ N(mean, root²): mean (dim,), root (dim, dim) symmetric.
 
-    smallest_sd: the smallest standard deviation of x_0 given x_T = 0 along any direction in which
-    x_0 varies, in the units of x_0.
+    smallest_sd: the smallest standard deviation of x_0 given x_T along any direction in which the
+    prior varies, in the units of x_0; no smaller than rounding lets it be seen.
     """
 
     mean: Any
@@ -27,38 +31,57 @@ class Start:
     smallest_sd: float
 
 
-def start_moments(denoiser: Denoiser) -> Start:
-    """The Gaussian whose score has the denoiser's value and slope at x = 0 and t = T.
+def start_moments(denoiser: Denoiser, prior: Denoiser | None = None) -> Start:
+    """The Gaussian whose score has the denoiser's value and slope at its own mean, at t = T.
 
-    With m and C the moments of x_0 given x_T = 0: covariance σ² (I - α²/σ² C)⁻¹ and mean
-    (I - α²/σ² C)⁻¹ α m. Exact for a Gaussian x_0, whatever is left of it at T; for others as good
-    as x_T is close to Gaussian. A guided denoiser gives the moments of x_T given y.
+    With m and C the moments of x_0 given x_T = x: covariance Σ = σ² (I - α²/σ² C)⁻¹ and mean
+    x + Σ (α m - x)/σ², iterated from x = 0. Exact for a Gaussian x_0, whatever is left of it at T; for
+    others as good as x_T is close to Gaussian. A guided denoiser gives the moments of x_T given y;
+    `prior` is then the unguided one.
 
     Warns: SignalLeftWarning where the largest eigenvalue of α²/σ² C shows that x_T is not mostly
     noise.
     """
     xp, sde, backend = denoiser.backend.xp, denoiser.sde, denoiser.backend
     alpha, sigma = sde.alpha(sde.T), sde.sigma(sde.T)
-    origin = xp.zeros((1, denoiser.dim), dtype=backend.dtype, device=backend.device)
-    moments = denoiser(origin, sde.T)
-    covariance = moments.covariance.dense()
-    covariance = covariance if covariance.ndim == 2 else covariance[0, :, :]
-    variances, basis = xp.linalg.eigh(covariance)
-    share = (alpha / sigma) ** 2 * variances
-    largest = float(xp.max(share))
-    if largest > SIGNAL_LIMIT:
+    x = xp.zeros((1, denoiser.dim), dtype=backend.dtype, device=backend.device)
+    eps = float(xp.finfo(backend.dtype).eps)
+    for _ in range(ITERATIONS):
+        moments = denoiser(x, sde.T)
+        variances, basis = _eigenbasis(moments.covariance)
+        share = (alpha / sigma) ** 2 * variances
+        # in float32 the difference from 1 must be a number that float32 knows
+        noise = 1 - xp.clip(share, 0.0, 1 - max(1e-9, eps))
+        x = x + ((alpha * moments.mean - x) @ basis / noise) @ basis.T
+    _warn_of_signal(float(xp.max(share)), alpha, sigma, (prior or denoiser)(x, sde.T).covariance.shared)
+    # the symmetric root: unlike eigenvectors it is unique, so every backend starts at the same draws
+    root = (basis * (sigma / xp.sqrt(noise))) @ basis.T
+    return Start(x[0, :], root, _smallest_sd(variances, (prior or denoiser)(x, sde.T).covariance, eps))
+
+
+def _eigenbasis(covariance: Covariance) -> tuple[Any, Any]:
+    """Rising eigenvalues (dim,) and eigenvectors of the covariance at a single x."""
+    matrix = covariance.dense()
+    matrix = matrix if matrix.ndim == 2 else matrix[0, :, :]
+    eigenvalues, basis = array_namespace(matrix).linalg.eigh(matrix)
+    return eigenvalues, basis
+
+
+def _smallest_sd(variances: Any, prior: Covariance, eps: float) -> float:
+    """Of the guided variances, among as many of the largest as the prior has varying directions."""
+    xp, dim = array_namespace(variances), variances.shape[0]
+    prior_variances, _ = _eigenbasis(prior)
+    visible = 4 * dim * eps * float(xp.max(prior_variances))
+    rank = max(int(xp.count_nonzero(prior_variances > visible)), 1)
+    return math.sqrt(max(float(variances[dim - rank]), visible, 0.0))
+
+
+def _warn_of_signal(largest: float, alpha: float, sigma: float, is_gaussian: bool) -> None:
+    if largest > (GAUSSIAN_SIGNAL_LIMIT if is_gaussian else SIGNAL_LIMIT):
         warnings.warn(
             f"the forward SDE ends with signal left: along one direction {largest:.0%} of the "
             f"variance of x_T is signal (α={alpha:.3g}, σ={sigma:.3g}); for a prior that is not "
-            "Gaussian use a larger T or more noise (a larger beta_max, sigma_max)",
+            "Gaussian use a larger T or more noise (a larger beta_max, sigma_max), or standardise x_0",
             SignalLeftWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
-    # in float32 the difference from 1 must be a number that float32 knows
-    share = xp.clip(share, 0.0, 1 - max(1e-9, float(xp.finfo(backend.dtype).eps)))
-    mean = (alpha * moments.mean[0, :] @ basis / (1 - share)) @ basis.T
-    # the symmetric root: unlike eigenvectors it is unique, so every backend starts at the same draws
-    root = (basis * (sigma / xp.sqrt(1 - share))) @ basis.T
-    varying = variances > 1e-10 * xp.max(variances)
-    smallest = float(xp.min(xp.where(varying, variances, xp.max(variances))))
-    return Start(mean, root, math.sqrt(max(smallest, 0.0)))

@@ -1,5 +1,6 @@
 """The prior's mean and covariance in standardised unconstrained coordinates."""
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -9,8 +10,12 @@ from ..backend import Backend, place
 from ..denoisers import GaussianDenoiser
 from ..sde import AffineSDE
 
-RANK_TOLERANCE = 1e-10
+RANK_TOLERANCE = 4 * torch.finfo(torch.float64).eps  # times dim: what rounding leaves of zero
 CONSTANT = 1e-12
+
+
+class RankWarning(UserWarning):
+    """The prior looks degenerate: some direction has no variance that can be told from rounding."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class GaussianPart:
     def estimate(cls, batches: Iterable[torch.Tensor]) -> "GaussianPart":
         """From batches (n, dim) of unconstrained draws.
 
-        Raises: ValueError for fewer than 2, or where nothing varies.
+        Raises: ValueError for fewer than 2, or where nothing varies. Warns: RankWarning.
         """
         count, shift = 0, torch.zeros(())
         total = square = torch.zeros(())
@@ -58,7 +63,15 @@ class GaussianPart:
         scale = torch.where(varies, scale, torch.ones_like(scale))
         covariance = torch.where(varies & varies[:, None], covariance, 0.0)
         eigenvalues, basis = torch.linalg.eigh(covariance / torch.outer(scale, scale))
-        kept = eigenvalues > RANK_TOLERANCE * eigenvalues[-1]
+        kept = eigenvalues > RANK_TOLERANCE * len(scale) * eigenvalues[-1]
+        if int(kept.sum()) < int(varies.sum()):
+            warnings.warn(
+                f"along {int(varies.sum()) - int(kept.sum())} of {int(varies.sum())} directions the prior's "
+                "variance is zero, or too small beside the largest to be told from rounding; the posterior "
+                "takes it as zero. If it is not, narrow the widest prior",
+                RankWarning,
+                stacklevel=4,
+            )
         return cls(shift + mean, scale, basis[:, kept], eigenvalues[kept], count)
 
     def standardise(self, z: torch.Tensor) -> torch.Tensor:

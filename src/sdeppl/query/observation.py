@@ -47,6 +47,35 @@ def observation_of(sites: Sequence[GaussianSite], gaussian: GaussianPart, backen
     return NonlinearGaussian(function, gaussian.location.shape[0], place(y, backend), R)
 
 
+def posterior_probes(
+    sites: Sequence[GaussianSite], gaussian: GaussianPart, draws: torch.Tensor, seed: int
+) -> torch.Tensor | None:
+    """Draws (n, dim) near the posterior, in z: where else the model must be what it seemed to be.
+
+    Matheron's rule: prior draws x move to x + C Hᵀ S⁻¹ (y - H x - noise), as if all were Gaussian.
+    None where a site is not affine, nothing was observed, or R is not positive definite.
+    """
+    affine = [(site.H, site.offset) for site in sites if site.H is not None]
+    if len(affine) < len(sites):
+        return None
+    y = torch.cat([site.y for site in sites])
+    seen = ~torch.isnan(y)
+    H = torch.cat([h for h, _ in affine])[seen] * gaussian.scale
+    offset = torch.cat([o for _, o in affine if o is not None])[seen]
+    R = torch.block_diag(*(site.R if site.R.dim() == 2 else site.R.diag() for site in sites))[seen][:, seen]
+    root, failed = torch.linalg.cholesky_ex(R)
+    if not seen.any() or failed:
+        return None
+    x = gaussian.standardise(draws)
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn((x.shape[0], H.shape[0]), generator=generator, dtype=x.dtype)
+    residual = y[seen] - offset - H @ gaussian.location.div(gaussian.scale) - x @ H.T
+    residual = residual - noise @ root.T
+    cross = (gaussian.basis * gaussian.eigenvalues) @ (gaussian.basis.T @ H.T)
+    moved = x + torch.linalg.solve(H @ cross + R, residual.T).T @ cross.T
+    return gaussian.location + gaussian.scale * moved
+
+
 def _batched(sites: Sequence[GaussianSite], gaussian: GaussianPart, backend: Backend) -> Any:
     """x (batch, dim) ↦ means (batch, n) and Jacobians (batch, n, dim), through torch."""
 

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
+
 from ..backend import Backend, from_torch, place, to_torch
 from ..posterior import Posterior
 from ..solvers import Solver
@@ -38,7 +40,7 @@ class SitePosterior:
         noise: Literal["host", "native"] = "host",
         progress: bool = False,
     ) -> dict[str, Any]:
-        """{site name: (draws, *shape)}, independent draws, as arrays of the backend.
+        """{site name: (draws, *shape)}, independent draws, as arrays of the backend in the site's dtype.
 
         Arguments as in `Posterior.sample`. Raises: NonFiniteState.
         """
@@ -52,8 +54,10 @@ class SitePosterior:
         for site in self.space.sites:
             flat = z[:, site.start : site.stop]
             if site.is_real:
-                values[site.name] = xp.reshape(flat, (z.shape[0], *site.shape))
+                value = xp.reshape(flat, (z.shape[0], *site.shape))
             else:
                 inner = to_torch(flat).reshape(z.shape[0], *site.unconstrained_shape)
-                values[site.name] = from_torch(site.transform(inner), self.backend)
+                value = from_torch(site.transform(inner), self.backend)
+            dtype = xp.float32 if site.dtype == torch.float32 else value.dtype
+            values[site.name] = xp.astype(value, dtype, copy=False)
         return values

@@ -4,6 +4,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from pyro.ops.stats import effective_sample_size, split_gelman_rubin
 
 from ..tracing import LatentSpace, ModelError, Observe, find_sites
 from ..tracing.randomness import seeded
+from ..tracing.sites import without_unseen
 
 
 class ChainWarning(UserWarning):
@@ -59,21 +61,26 @@ def nuts(
     chains: int = 2,
     seed: int = 0,
     reparam: Mapping[str, Any] | None = None,
+    latents: Sequence[str] | None = None,
     progress: bool = True,
     **kernel: Any,
 ) -> Reference:
     """Sample p(latents given data) with Pyro's NUTS, chain after chain.
 
-    data: by site name; NaN means not observed. reparam: as for `poutine.reparam`, e.g.
+    data: by site name, besides what the model observes by itself; NaN means not observed, and an
+    observable site of no value contributes nothing. latents: names of the latent sites, where the
+    trace does not tell them, as for ScoreGuide. reparam: as for `poutine.reparam`, e.g.
     {"level": WienerReparam()}; draws are of the model's own sites all the same. kernel: further
     arguments of `pyro.infer.NUTS` (full_mass, target_accept_prob, jit_compile, ...). Chains start at
     draws from the prior.
 
-    Raises: ModelError, naming the site, for a discrete latent, an unknown site or a wrong shape.
+    Raises: ModelError, naming the site, for a discrete latent, an unknown site, a wrong shape, or no
+    data at all; TypeError and ValueError for draws (at least 4, which split R-hat takes), warmup or
+    chains out of range.
     Warns: ChainWarning for R-hat above 1.05 or divergences.
     """
-    space, conditioned = _conditioned(model, data, args, kwargs, reparam)
-    latents = space.names
+    _check_counts(draws=(draws, 4), warmup=(warmup, 0), chains=(chains, 1))
+    space, conditioned = _conditioned(model, data, args, kwargs, reparam, latents)
     kernel.setdefault("init_strategy", init_to_sample)
     if not reparam:  # tracing has bijections for some supports that Pyro has not
         kernel.setdefault("transforms", {site.name: site.transform for site in space.sites})
@@ -92,18 +99,23 @@ def nuts(
                 mcmc.run(*args, **dict(kwargs or {}))
             found = mcmc.get_samples()
             if reparam:
-                found = Predictive(conditioned, found, return_sites=latents)(*args, **dict(kwargs or {}))
-        samples.append({name: found[name] for name in latents})
+                found = Predictive(conditioned, found, return_sites=space.names)(*args, **dict(kwargs or {}))
+        samples.append({name: found[name] for name in space.names})
         divergences += sum(len(steps) for steps in mcmc.diagnostics().get("divergences", {}).values())
     result = _summary(samples, divergences, clock)
-    if divergences or not result.worst_r_hat < 1.05:
-        warnings.warn(
-            f"NUTS: split R-hat up to {result.worst_r_hat:.3f}, {divergences} divergences; run longer, or "
-            "in another parametrisation, before you trust it",
-            ChainWarning,
-            stacklevel=2,
-        )
+    _warn_of_chains(result)
     return result
+
+
+def _warn_of_chains(result: Reference) -> None:
+    """Warn the caller of `nuts` where the chains do not show that they have converged."""
+    if result.divergences or not result.worst_r_hat < 1.05:
+        warnings.warn(
+            f"NUTS: split R-hat up to {result.worst_r_hat:.3f}, {result.divergences} divergences; run "
+            "longer, or in another parametrisation, before you trust it",
+            ChainWarning,
+            stacklevel=3,
+        )
 
 
 def _summary(samples: list[dict[str, torch.Tensor]], divergences: int, clock: "_Clock") -> Reference:
@@ -126,6 +138,7 @@ def _conditioned(
     args: Sequence[Any],
     kwargs: Mapping[str, Any] | None,
     reparam: Mapping[str, Any] | None,
+    latents: Sequence[str] | None,
 ) -> tuple[LatentSpace, Callable[..., Any]]:
     """The latents, and the model given the data."""
     observed = Observe(data)(model)
@@ -134,8 +147,21 @@ def _conditioned(
     unknown = [name for name in data if name not in trace.nodes]
     if unknown:
         raise ModelError(f"the model has no site '{unknown[0]}'; it has {list(trace.stochastic_nodes)}")
-    space = find_sites(observed, args, kwargs).space
+    # what is observable shows without the data only: a site that depends on an observed one alone
+    # would count as a latent of its own
+    kept, remaining = without_unseen(model, data, args, kwargs, latents)
+    observed = Observe(data)(kept)
+    space = find_sites(observed, args, kwargs, remaining).space
     return space, poutine.reparam(observed, config=dict(reparam)) if reparam else observed
+
+
+def _check_counts(**counts: tuple[int, int]) -> None:
+    """Check (count, least) by name."""
+    for name, (count, least) in counts.items():
+        if not isinstance(count, Integral):
+            raise TypeError(f"{name} is a whole number; got {name}={count!r}")
+        if count < least:
+            raise ValueError(f"need {name} >= {least}; got {name}={count}")
 
 
 class _Clock:

@@ -42,8 +42,8 @@ def log_snr_grid(sde: AffineSDE, steps: int, noise_to_signal: float = 1e-3) -> l
     Raises: ValueError for steps < 2, or a level that is not reached between 0 and T.
     Source: Lu et al. 2022 (DPM-Solver), section 3.4.
     """
-    if steps < 2:
-        raise ValueError(f"steps must be at least 2; got {steps}")
+    if not isinstance(steps, int) or steps < 2:
+        raise ValueError(f"steps must be a whole number, at least 2; got {steps!r}")
     if not noise_to_signal > 0:
         raise ValueError(f"noise_to_signal must be positive; got {noise_to_signal}")
     levels = uniform_grid(sde.log_snr(sde.T), -math.log(noise_to_signal), steps - 1)

@@ -59,6 +59,8 @@ def solve(
     if keep not in ("all", "last"):
         raise ValueError(f"keep={keep!r} is unknown; use 'all' or 'last'")
     solver = solver or EulerMaruyama()
+    if not isinstance(solver, Solver):
+        raise TypeError(f"solver must be a solver such as EulerMaruyama(); got {solver!r}")
     xp = array_namespace(x_init)
     stream = noise if isinstance(noise, NoiseStream) else (noise or Noise()).stream(backend_of(x_init))
     states = [x_init]

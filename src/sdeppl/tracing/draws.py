@@ -31,7 +31,7 @@ def prior_draws(
 
     The model runs once for a whole batch by `torch.func.vmap`, which keeps the meaning of every
     operation in it. A model that vmap cannot run (control flow on drawn values, Dirichlet draws)
-    is run once for each draw instead, with a SlowDrawsWarning.
+    or that draws from NumPy or Python, is run once for each draw instead, with a SlowDrawsWarning.
     """
     kwargs = dict(kwargs or {})
 
@@ -41,6 +41,7 @@ def prior_draws(
 
     with seeded(*seed), torch.no_grad(), pyro.validation_enabled(False):
         try:
+            _check_torch_alone(run, seed)
             parts = []
             for first in tqdm(range(0, draws, CHUNK), disable=not progress, desc="prior draws"):
                 index = torch.arange(first, min(first + CHUNK, draws))
@@ -58,6 +59,19 @@ def prior_draws(
             singles = [run(empty) for _ in tqdm(range(draws), disable=not progress, desc="prior draws")]
             return {name: torch.stack([single[name] for single in singles]) for name in names}
     return {name: torch.cat([part[name] for part in parts]) for name in names}
+
+
+def _check_torch_alone(run: Callable[[torch.Tensor], dict[str, Any]], seed: Sequence[int]) -> None:
+    """Under one seed two runs agree, unless another library draws: vmap would draw that once for all.
+
+    Raises: RuntimeError where they do not.
+    """
+    empty, runs = torch.zeros(()), []
+    for _ in range(2):
+        with seeded(*seed):
+            runs.append(run(empty))
+    if any(not torch.equal(runs[0][name], runs[1][name]) for name in runs[0]):
+        raise RuntimeError("it draws from another generator than torch's, which no seed given here reaches")
 
 
 def _first_line(error: Exception) -> str:

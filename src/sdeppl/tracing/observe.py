@@ -3,12 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
 
+from ..backend import to_host
 from ..distributions import Diffusion
 from .errors import ModelError
 from .randomness import seeded
@@ -27,7 +29,7 @@ class Observe(Messenger):
 
     def __init__(self, data: Mapping[str, Any]) -> None:
         super().__init__()
-        self.data = {name: torch.as_tensor(value) for name, value in data.items()}
+        self.data = {name: data_tensor(name, value) for name, value in data.items()}
 
     def _pyro_sample(self, msg: Any) -> None:
         if isinstance(msg["fn"], Diffusion):
@@ -37,6 +39,45 @@ class Observe(Messenger):
         elif msg["name"] in self.data:
             msg["fn"], msg["value"] = observed_part(msg["name"], msg["fn"], self.data[msg["name"]])
             msg["is_observed"] = True
+
+
+def data_tensor(name: str, value: Any, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """Real data of any array library, lists or numbers as a tensor; masked entries become NaN.
+
+    dtype: of the tensor; the data's own by default. Raises: ModelError, naming the site, for what
+    is not real numbers, None among it.
+    """
+    if isinstance(value, torch.Tensor):
+        host: Any = value
+    elif isinstance(value, np.ma.MaskedArray) and value.dtype.kind in "biuf":
+        host = np.ma.filled(value.astype(np.result_type(value.dtype, np.float32)), np.nan)
+    else:
+        host = _on_host(value)
+    if _holds_none(host):
+        raise ModelError(f"site '{name}': the data hold None; use NaN for what was not observed")
+    try:
+        is_complex = host.is_complex() if isinstance(host, torch.Tensor) else np.iscomplexobj(host)
+        tensor = host if is_complex else torch.as_tensor(host, dtype=dtype)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(f"site '{name}': the data are not numbers ({error})") from error
+    if is_complex:
+        raise ModelError(
+            f"site '{name}': the data are complex; give real and imaginary parts as real numbers"
+        )
+    return tensor
+
+
+def _on_host(value: Any) -> Any:
+    try:
+        return to_host(value)
+    except TypeError:
+        return value
+
+
+def _holds_none(value: Any) -> bool:
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        return _holds_none(value.tolist())
+    return value is None or (isinstance(value, (list, tuple)) and any(_holds_none(item) for item in value))
 
 
 def observed_part(name: str, fn: Any, value: torch.Tensor) -> tuple[Any, torch.Tensor]:

@@ -1,9 +1,10 @@
 """Which sites of a model are latent, which can be observed, and which is the forward SDE."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyro
 import torch
 from pyro import poutine
 from pyro.infer.inspect import get_dependencies
@@ -37,10 +38,67 @@ def find_sites(
     A site is observable if it is observed already, or if it depends on others and none depends on
     it. The rest is latent, unless `latents` names them. `Diffusion` sites are neither.
 
-    Raises: ModelError for no latent, a discrete or NaN latent, a latent that is not known, a
-    Diffusion that something depends on, several Diffusion sites, or one over several latents.
+    Raises: ModelError for no latent, a discrete or NaN latent, a latent that is not known or that the
+    model observes, a Diffusion that something depends on, several Diffusion sites, or one over
+    several latents.
     """
     kwargs = dict(kwargs or {})
+    found = _sort(model, args, kwargs, latents)
+    if not found.latent:
+        raise ModelError(f"the model has no latent site; its sample sites are {list(found.sites)}")
+    space = LatentSpace.from_trace({name: found.sites[name] for name in found.latent})
+    _check_fixed_supports(model, args, kwargs, space)
+    forward = _forward(found.sites, found.diffusions, found.latent)
+    return ModelSites(space, tuple(found.observable), forward)
+
+
+def without_unseen(
+    model: Callable[..., Any],
+    data: Collection[str],
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    latents: Sequence[str] | None = None,
+) -> tuple[Callable[..., Any], list[str]]:
+    """The model without its observable sites of no value, and the names of the latents that remain.
+
+    data: names of the sites that get a value; the model's own observations stand besides.
+
+    Raises: ModelError for no value at all, or a value whose site depends on one of no value.
+    """
+    found = _sort(model, args, dict(kwargs or {}), latents)
+    seen = {*data, *(name for name, site in found.sites.items() if site["is_observed"])}
+    if not seen:
+        raise ModelError(
+            f"no data: give values for some of {found.observable}"
+            if found.observable
+            else "no data, and the model has no likelihood: add an observed site to it"
+        )
+    unseen = [name for name in found.observable if name not in seen]
+    for name in found.sites:
+        needed = [parent for parent in unseen if parent in found.parents[name]]
+        if needed and name not in unseen:
+            raise ModelError(
+                f"site '{name}' depends on site '{needed[0]}', which is neither latent nor observed; give "
+                f"it a value, or name it in latents="
+            )
+    remaining = [name for name in found.latent if name not in seen]
+    return (poutine.block(model, hide=unseen) if unseen else model), remaining
+
+
+@dataclass(frozen=True)
+class _Sorted:
+    """The sample sites by name, the names of each kind, and what each depends on directly."""
+
+    sites: dict[str, Any]
+    latent: list[str]
+    observable: list[str]
+    diffusions: list[str]
+    parents: dict[str, set[str]]
+
+
+def _sort(
+    model: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], latents: Sequence[str] | None
+) -> _Sorted:
     with seeded(0), torch.no_grad():
         trace = poutine.trace(model).get_trace(*args, **kwargs)
     sites: dict[str, Any] = {
@@ -59,16 +117,18 @@ def find_sites(
         name for name in plain if sites[name]["is_observed"] or (parents[name] and name not in has_children)
     ]
     if latents is not None:
+        fixed = [name for name in latents if name in plain and sites[name]["is_observed"]]
+        if fixed:
+            raise ModelError(
+                f"latent site '{fixed[0]}' is observed in the model, so there is nothing to infer; call it "
+                "with that site unobserved"
+            )
         unknown = [name for name in latents if name not in plain]
         if unknown:
             raise ModelError(f"latents={list(latents)}: the model has no site '{unknown[0]}', only {plain}")
         observed = [name for name in plain if name not in latents]
     chosen = [name for name in plain if name not in observed]
-    if not chosen:
-        raise ModelError(f"the model has no latent site; its sample sites are {list(sites)}")
-    space = LatentSpace.from_trace({name: sites[name] for name in chosen})
-    _check_fixed_supports(model, args, kwargs, space)
-    return ModelSites(space, tuple(observed), _forward(sites, diffusions, chosen))
+    return _Sorted(sites, chosen, observed, diffusions, parents)
 
 
 def _check_without_children(diffusions: list[str], parents: dict[str, set[str]]) -> None:
@@ -102,7 +162,8 @@ def _parents(
     model: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], sites: dict[str, Any]
 ) -> dict[str, set[str]]:
     """Names of the sites that each site's distribution depends on directly."""
-    with seeded(0), _TensorData():
+    # NaN among the data means not observed, which validation would refuse
+    with seeded(0), pyro.validation_enabled(False), _TensorData():
         dependencies: Any = get_dependencies(model, tuple(args), kwargs)
     found = dependencies["prior_dependencies"]
     return {name: set(found.get(name, {})) - {name} for name in sites}

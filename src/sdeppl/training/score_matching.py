@@ -2,13 +2,15 @@
 
 import copy
 import math
+import warnings
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 import torch
 from tqdm.auto import tqdm
 
-from ..guide import ScoreGuide
+from ..guide import ScoreGuide, check_folder
 from ..query import GaussianPart
 from ..tracing.randomness import derive_seed
 from .checkpoint import load_checkpoint, save_checkpoint, settings
@@ -46,7 +48,8 @@ class ScoreMatching:
     cosine to 0 within each `fit`; batch: rows per step; ema: decay of the averaged weights, which
     the guide uses; seed: of everything here.
 
-    Raises: ValueError for arguments out of range. Source: Vincent 2011; Song et al. 2021, eq. 7.
+    Raises: TypeError for no ScoreGuide; ValueError for arguments out of range. Source: Vincent
+    2011; Song et al. 2021, eq. 7.
     """
 
     def __init__(
@@ -58,6 +61,8 @@ class ScoreMatching:
         draws: int = 100_000,
         seed: int = 0,
     ) -> None:
+        if not isinstance(guide, ScoreGuide):
+            raise TypeError(f"expected a ScoreGuide, got a {type(guide).__name__}; try ScoreGuide(model)")
         if not (lr > 0 and 1 <= batch <= POOL and 0 <= ema < 1):
             raise ValueError(
                 f"need lr > 0, 1 <= batch <= {POOL} and 0 <= ema < 1; got lr={lr}, batch={batch}, ema={ema}"
@@ -105,11 +110,19 @@ class ScoreMatching:
         and at an interruption; where it exists, training goes on from it, with the same result as if
         it had never stopped, given the same `steps`.
 
-        Raises: CorruptFile, ModelError for a file that does not fit.
+        Raises: CorruptFile, ModelError for a file that does not fit; FileNotFoundError where it has no
+        folder. Warns: UserWarning where this training has made `steps` steps already.
         """
+        if not (isinstance(steps, Integral) and isinstance(every, Integral)):
+            raise TypeError(f"steps and every are whole numbers; got steps={steps!r}, every={every!r}")
         if steps < 0 or every < 1:
             raise ValueError(f"need steps >= 0 and every >= 1; got steps={steps}, every={every}")
+        made = len(self.losses)
+        if made and steps <= made:
+            text = f"nothing to do: {made} steps were already made; steps counts in all"
+            warnings.warn(text, stacklevel=2)
         if checkpoint is not None:
+            check_folder(checkpoint)
             settings(self)  # an SDE that cannot be saved is refused before any work
             if Path(checkpoint).exists():
                 load_checkpoint(self, checkpoint)
