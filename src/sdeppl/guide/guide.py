@@ -15,12 +15,14 @@ from ..sde import VPSDE, AffineSDE
 from ..tracing import (
     ModelError,
     SiteReader,
+    changed_prior,
+    data_tensor,
     find_sites,
+    no_data,
     observed_values,
     prior_draws,
     read_gaussian_sites,
 )
-from ..tracing.observe import data_tensor
 from . import saving
 from .sample_sites import sample_sites
 
@@ -123,10 +125,10 @@ class ScoreGuide:
         """Compile p(latents given the data); nothing is trained.
 
         Data by site name, as keywords or in a mapping, besides what the model observes by itself with
-        these args and kwargs; NaN means not observed. model: another model
-        with the same latents and prior, for another operator or noise level; args, kwargs: other
-        inputs, which may change the likelihood, not the prior.
-        backend: where the reverse SDE is solved; SDEPPL_BACKEND, then torch, by default.
+        these args and kwargs; NaN means not observed. model: another model with the same latents and
+        prior, for another operator or noise level; args, kwargs: other inputs, which may change the
+        likelihood, not the prior. backend: where the reverse SDE is solved; SDEPPL_BACKEND, then
+        torch, by default.
 
         Raises: ModelError, naming the site, for data that do not fit or a likelihood that the
         mean likelihood cannot take; TypeError for data without a name; ValueError and
@@ -141,11 +143,7 @@ class ScoreGuide:
         observable = self._check_latents(model, args, kwargs)
         values = {**observed_values(model, args, kwargs, observable), **(data or {}), **observed}
         if not values:
-            raise ModelError(
-                f"no data: give values for some of {list(observable)}"
-                if observable
-                else "no data, and the model has no likelihood: add an observed site to it"
-            )
+            raise no_data(observable)
         tensors = {
             name: data_tensor(name, value, torch.float64).detach().cpu() for name, value in values.items()
         }
@@ -194,12 +192,12 @@ class ScoreGuide:
         z = self.prior_batch(4, 1)
         trained = SiteReader(self.model, self.space, self.args, self.kwargs).prior_log_densities(z)
         asked = SiteReader(model, self.space, args, kwargs).prior_log_densities(z)
-        for name in trained.keys() & asked.keys():
-            if not torch.allclose(trained[name], asked[name], rtol=1e-4, atol=1e-4, equal_nan=True):
-                raise ModelError(
-                    f"latent site '{name}' has another prior here than the guide was trained on; train "
-                    "a guide for this model and these inputs"
-                )
+        changed = changed_prior(trained, asked)
+        if changed:
+            raise ModelError(
+                f"latent site '{changed}' has another prior here than the guide was trained on; train a "
+                "guide for this model and these inputs"
+            )
         return sites.observable
 
 

@@ -7,7 +7,7 @@ import torch
 
 from ..query import GaussianPart
 from ..sde import from_dict, to_dict
-from ..tracing import ModelError, SiteReader
+from ..tracing import ModelError, SiteReader, changed_prior
 from .files import CorruptFile, check_folder, read, write
 
 if TYPE_CHECKING:
@@ -78,13 +78,12 @@ def _check_prior(guide: "ScoreGuide", tensors: dict[str, Any], path: Any) -> Non
     """The prior's density at a few points shows a support or a parameter that has changed."""
     if "check.z" not in tensors or tensors["check.z"].shape[1:] != (guide.space.dim,):
         raise CorruptFile(f"{path} does not fit this guide: it has no check of the prior")
-    for name, value in _prior_at(guide, tensors["check.z"]).items():
-        saved = tensors.get(name)
-        if saved is not None and not torch.allclose(value, saved, rtol=1e-4, atol=1e-4, equal_nan=True):
-            raise ModelError(
-                f"{path} was trained on another prior of latent site '{name.removeprefix('check.prior.')}'; "
-                "train a guide for this model"
-            )
+    changed = changed_prior(_prior_at(guide, tensors["check.z"]), tensors)
+    if changed:
+        raise ModelError(
+            f"{path} was trained on another prior of latent site '{changed.removeprefix('check.prior.')}'; "
+            "train a guide for this model"
+        )
 
 
 _PARTS = ("location", "scale", "basis", "eigenvalues")

@@ -53,10 +53,11 @@ def start_moments(denoiser: Denoiser, prior: Denoiser | None = None) -> Start:
         # in float32 the difference from 1 must be a number that float32 knows
         noise = 1 - xp.clip(share, 0.0, 1 - max(1e-9, eps))
         x = x + ((alpha * moments.mean - x) @ basis / noise) @ basis.T
-    _warn_of_signal(float(xp.max(share)), alpha, sigma, (prior or denoiser)(x, sde.T).covariance.shared)
+    unguided = prior(x, sde.T).covariance if prior is not None else moments.covariance
+    _warn_of_signal(float(xp.max(share)), alpha, sigma, unguided.shared)
     # the symmetric root: unlike eigenvectors it is unique, so every backend starts at the same draws
     root = (basis * (sigma / xp.sqrt(noise))) @ basis.T
-    return Start(x[0, :], root, _smallest_sd(variances, (prior or denoiser)(x, sde.T).covariance, eps))
+    return Start(x[0, :], root, _smallest_sd(variances, unguided, eps))
 
 
 def _eigenbasis(covariance: Covariance) -> tuple[Any, Any]:

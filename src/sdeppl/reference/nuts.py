@@ -13,9 +13,8 @@ from pyro.infer import MCMC, NUTS, Predictive
 from pyro.infer.autoguide.initialization import init_to_sample
 from pyro.ops.stats import effective_sample_size, split_gelman_rubin
 
-from ..tracing import LatentSpace, ModelError, Observe, find_sites
+from ..tracing import LatentSpace, ModelError, Observe, find_sites, without_unseen
 from ..tracing.randomness import seeded
-from ..tracing.sites import without_unseen
 
 
 class ChainWarning(UserWarning):

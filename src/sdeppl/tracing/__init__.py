@@ -1,12 +1,12 @@
 """Layer 4: reads latents, supports, the forward SDE and the likelihood out of a Pyro model."""
 
 from .draws import SlowDrawsWarning, prior_draws
-from .errors import ModelError
+from .errors import ModelError, no_data
 from .gaussian import GaussianSite, read_gaussian_sites
 from .latents import LatentSite, LatentSpace
-from .observe import Observe, observed_values
-from .reader import SiteReader
-from .sites import ModelSites, find_sites
+from .observe import Observe, data_tensor, observed_values
+from .reader import SiteReader, changed_prior
+from .sites import ModelSites, find_sites, without_unseen
 
 __all__ = [
     "GaussianSite",
@@ -17,8 +17,12 @@ __all__ = [
     "Observe",
     "SiteReader",
     "SlowDrawsWarning",
+    "changed_prior",
+    "data_tensor",
     "find_sites",
+    "no_data",
     "observed_values",
     "prior_draws",
     "read_gaussian_sites",
+    "without_unseen",
 ]

@@ -73,3 +73,11 @@ def normal_moments(name: str, fn: Any) -> tuple[torch.Tensor, torch.Tensor]:
         f"site '{name}' is a {type(base).__name__}; the mean likelihood needs a Normal or a "
         "MultivariateNormal observation"
     )
+
+
+def changed_prior(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> str | None:
+    """The first name in both whose log densities differ, as another support or parameter makes them."""
+    for name in one.keys() & other.keys():
+        if not torch.allclose(one[name], other[name], rtol=1e-4, atol=1e-4, equal_nan=True):
+            return name
+    return None

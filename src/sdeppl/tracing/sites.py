@@ -13,7 +13,7 @@ from pyro.poutine.util import site_is_subsample
 
 from ..distributions import Diffusion
 from ..sde import AffineSDE
-from .errors import ModelError
+from .errors import ModelError, no_data
 from .latents import LatentSpace
 from .randomness import seeded
 
@@ -68,11 +68,7 @@ def without_unseen(
     found = _sort(model, args, dict(kwargs or {}), latents)
     seen = {*data, *(name for name, site in found.sites.items() if site["is_observed"])}
     if not seen:
-        raise ModelError(
-            f"no data: give values for some of {found.observable}"
-            if found.observable
-            else "no data, and the model has no likelihood: add an observed site to it"
-        )
+        raise no_data(found.observable)
     unseen = [name for name in found.observable if name not in seen]
     for name in found.sites:
         needed = [parent for parent in unseen if parent in found.parents[name]]

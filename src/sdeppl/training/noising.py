@@ -2,6 +2,7 @@
 
 import torch
 
+from ..backend import resolve
 from ..query import GaussianPart
 from ..sde import AffineSDE, log_snr_grid
 
@@ -17,8 +18,6 @@ class Noising:
     """
 
     def __init__(self, gaussian: GaussianPart, sde: AffineSDE) -> None:
-        from ..backend import resolve
-
         self.sde = sde
         self.denoiser = gaussian.denoiser(sde, resolve("torch"))
         # the grid's last step to t = 0 is left out: there is no noise to learn from at 0

@@ -17,7 +17,7 @@ from .checkpoint import load_checkpoint, save_checkpoint, settings
 from .noising import Noising
 
 POOL = 8192  # prior draws made at once, each used in one step only
-MOMENTS, POOLS, STEPS, HELD_OUT = range(4)  # independent random streams
+POOLS, STEPS, HELD_OUT = 1, 2, 3  # independent random streams; the guide's own are (0, …) and (1,)
 
 
 @dataclass(frozen=True)
