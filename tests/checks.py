@@ -74,7 +74,7 @@ def propagate(sde: Any, solver: Any, times: Any, mean: Any, covariance: Any, bac
     points = np.concatenate([np.zeros((1, 2 * dim)), np.eye(2 * dim)])
     x, z = array(points[:, :dim], backend), array(points[:, dim:], backend)
     for s, t in itertools.pairwise(times):
-        stepped = host(solver.step(sde, x, s, t, None if sde.deterministic(s, t) else z))
+        stepped = host(solver.step(sde, x, s, t, None if sde.deterministic(s, t) else z)[0])
         constant, maps = stepped[0], stepped[1:] - stepped[0]
         A, B = maps[:dim].T, maps[dim:].T
         mean = constant + A @ mean

@@ -10,8 +10,8 @@ __version__ = "0.1.0"
 
 _NAMES_OF_MODULE = {
     "backend": "Backend BackendMismatch BackendUnavailable Noise resolve to_host",
-    "sde": "AffineSDE ConstantSchedule LinearSDE LinearSchedule ReverseSDE VESDE VPSDE "
-    "log_snr_grid uniform_grid",
+    "sde": "AffineSDE ConstantSchedule IsotropicSDE ItoSDE LinearSDE LinearSchedule ReverseSDE "
+    "StratonovichSDE Transition VESDE VPSDE log_snr_grid to_ito to_stratonovich uniform_grid",
     "solvers": "EulerMaruyama ExponentialEuler ExponentialHeun NonFiniteState Path solve",
     "denoisers": "CallableDenoiser Denoiser GaussianDenoiser GaussianMixtureDenoiser Moments NetworkDenoiser",
     "nn": "ResidualMLP",

@@ -40,7 +40,7 @@ def mean_in_torch(x, denoiser, net, t):
     alpha, sigma = sde.alpha(t), sde.sigma(t)
     variance = alpha**2 * eigenvalues + sigma**2
     centred = (x - alpha * mean) @ basis
-    output = net(centred / variance.sqrt(), sde.log_snr(t))
+    output = net(centred / variance.sqrt(), sde.half_log_snr(t))
     # ρ = α √(λ/variance), times the conditional sd σ √(λ/variance)
     reach = alpha * sigma * eigenvalues / variance
     return mean + (alpha * eigenvalues / variance * centred + reach * output) @ basis.T

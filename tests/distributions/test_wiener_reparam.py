@@ -38,7 +38,7 @@ def test_reparametrised_posterior_differs_by_the_constant_jacobian(start):
     random_start = isinstance(start, torch.distributions.Distribution)
     assert ("level_start" in noncentred.nodes) == random_start
     grid = TIMES if random_start else [0.0, *TIMES]
-    gaps = [sde.transition(s, t)[1] for s, t in itertools.pairwise(grid)]
+    gaps = [sde.transition(s, t).covariance for s, t in itertools.pairwise(grid)]
     # x = φ x' + √q z: ln |dz/dx| summed over the steps
     jacobian = -0.5 * sum(math.log(q) for q in gaps)
     tolerance = 1e-9 if noncentred.nodes["level"]["value"].dtype == torch.float64 else 1e-4

@@ -98,9 +98,9 @@ def test_the_start_and_the_steps_have_different_noise(precise):
     seen = []
 
     class Spy(sp.ExponentialHeun):
-        def step(self, sde, x, s, t, z):
+        def step(self, sde, x, s, t, z, memory=None):
             seen.append((host(x), host(z)))
-            return super().step(sde, x, s, t, z)
+            return super().step(sde, x, s, t, z, memory)
 
     posterior = posterior_on(precise, SDES["vp"], steps=3)
     for mode in ("host", "native"):

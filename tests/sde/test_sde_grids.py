@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import sdeppl as sp
-from sdeppl.sde.grids import time_of_log_snr
+from sdeppl.sde.grids import time_of_half_log_snr
 
 SDES = [sp.VPSDE(), sp.VPSDE(sp.ConstantSchedule(9.0)), sp.VESDE(), sp.LinearSDE(1.0, 1.4, T=3.0)]
 
@@ -24,14 +24,14 @@ def test_the_log_snr_grid_is_uniform_in_log_snr(sde, level):
     times = sp.log_snr_grid(sde, 12, level)
     assert len(times) == 13 and times[0] == sde.T and times[-1] == 0.0
     assert all(t < s for s, t in itertools.pairwise(times))
-    levels = [sde.log_snr(t) for t in times[:-1]]
-    np.testing.assert_allclose(levels, np.linspace(sde.log_snr(sde.T), -math.log(level), 12), atol=1e-8)
+    levels = [sde.half_log_snr(t) for t in times[:-1]]
+    np.testing.assert_allclose(levels, np.linspace(sde.half_log_snr(sde.T), -math.log(level), 12), atol=1e-8)
 
 
 @pytest.mark.parametrize("sde", SDES)
 def test_the_time_of_a_log_snr_is_its_inverse(sde):
     for t in (sde.T, 0.7 * sde.T, 0.01, 1e-12, 1e-100):
-        assert time_of_log_snr(sde, sde.log_snr(t)) == pytest.approx(t, rel=1e-9)
+        assert time_of_half_log_snr(sde, sde.half_log_snr(t)) == pytest.approx(t, rel=1e-9)
 
 
 def test_grids_that_cannot_be_are_refused():
@@ -45,4 +45,4 @@ def test_grids_that_cannot_be_are_refused():
         with pytest.raises(ValueError, match="noise_to_signal must be positive; got"):
             sp.log_snr_grid(sp.VPSDE(), 10, level)
     with pytest.raises(ValueError, match=r"lies beyond T = 1.0, where it is -5"):
-        time_of_log_snr(sp.VPSDE(), -6.0)
+        time_of_half_log_snr(sp.VPSDE(), -6.0)

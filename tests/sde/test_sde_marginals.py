@@ -40,7 +40,9 @@ def moment_equations(sde, s, t):
 @pytest.mark.parametrize("interval", [(0.0, 0.05), (0.0, 1.0), (0.3, 0.31), (0.2, 0.9)])
 def test_transition_solves_the_moment_equations(sde, interval):
     s, t = (r * sde.T for r in interval)
-    assert sde.transition(s, t) == pytest.approx(moment_equations(sde, s, t), rel=1e-8)
+    phi, shift, q = sde.transition(s, t)
+    assert (phi, q) == pytest.approx(moment_equations(sde, s, t), rel=1e-8)
+    assert shift == 0.0
 
 
 @EACH_SDE
@@ -56,8 +58,9 @@ def test_alpha_and_sigma_are_the_transition_from_the_data(sde):
 def test_chapman_kolmogorov(sde):
     """Two transitions in a row are one: φ = φ₂ φ₁ and q = φ₂² q₁ + q₂."""
     for s, r, t in ((0.0, 0.4, 1.0), (0.1, 0.10001, 0.9), (0.0, 1e-7, 2e-7)):
-        (first, q1), (second, q2) = sde.transition(s, r), sde.transition(r, t)
-        assert sde.transition(s, t) == pytest.approx((second * first, second**2 * q1 + q2), rel=1e-9)
+        (first, _, q1), (second, _, q2) = sde.transition(s, r), sde.transition(r, t)
+        expected = (second * first, 0.0, second**2 * q1 + q2)
+        assert sde.transition(s, t) == pytest.approx(expected, rel=1e-9)
 
 
 @EACH_SDE
@@ -78,7 +81,7 @@ def test_noise_over_a_short_step_has_full_relative_precision(sde):
     """q ≈ g² h for h → 0, where a difference of two variances would lose its digits."""
     for h in (1e-9, 1e-13):
         t = 0.5
-        _, q = sde.transition(t, t + h)
+        q = sde.transition(t, t + h).covariance
         assert q == pytest.approx(sde.amplitude(t) ** 2 * ((t + h) - t), rel=1e-7)
         assert sde.sigma(h) == pytest.approx(sde.amplitude(0.0) * math.sqrt(h), rel=1e-6)
 
@@ -87,18 +90,21 @@ def test_noise_over_a_short_step_has_full_relative_precision(sde):
 def test_times_may_be_arrays(sde, backend):
     times = array([t * sde.T for t in TIMES], backend)
     exact = [float(t) for t in host(times)]
-    for function in (sde.alpha, sde.sigma, sde.log_snr):
+    for function in (sde.alpha, sde.sigma, sde.snr, sde.log_snr):
         assert_array(function(times), [function(t) for t in exact], backend)
-    phi, q = sde.transition(times[:1], times[1:])
-    expected = np.array([sde.transition(exact[0], t) for t in exact[1:]])
+    phi, _, q = sde.transition(times[:1], times[1:])
+    expected = np.array([sde.transition(exact[0], t)[::2] for t in exact[1:]])
     assert_array(phi * q, expected[:, 0] * expected[:, 1], backend)
 
 
 @EACH_SDE
 def test_log_snr_is_that_of_its_definition(sde):
     for t in TIMES:
-        assert sde.log_snr(t) == pytest.approx(math.log(sde.alpha(t) / sde.sigma(t)), rel=1e-12, abs=1e-12)
-    assert sde.log_snr(0.0) == math.inf
+        half = math.log(sde.alpha(t) / sde.sigma(t))
+        assert sde.half_log_snr(t) == pytest.approx(half, rel=1e-12, abs=1e-12)
+        assert sde.log_snr(t) == pytest.approx(2 * half, rel=1e-12, abs=1e-12)
+        assert sde.snr(t) == pytest.approx(math.exp(2 * half), rel=1e-12)
+    assert sde.half_log_snr(0.0) == sde.snr(0.0) == math.inf
 
 
 @EACH_SDE

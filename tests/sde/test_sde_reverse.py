@@ -59,14 +59,14 @@ def test_step_coefficients_are_the_integrals(sde, c, interval):
     s, t = interval
 
     def growth(r):  # the propagator of the linear part from r down to t
-        log_r = sde.log_snr(r) - sde.log_snr(t)
+        log_r = sde.half_log_snr(r) - sde.half_log_snr(t)
         return sde.sigma(t) / sde.sigma(r) * math.exp(c**2 * log_r)
 
     def weight(r):
         return 0.5 * (1 + c**2) * sde.amplitude(r) ** 2 * sde.alpha(r) / sde.sigma(r) ** 2
 
     def share(r):
-        return (sde.log_snr(r) - sde.log_snr(s)) / (sde.log_snr(t) - sde.log_snr(s))
+        return (sde.half_log_snr(r) - sde.half_log_snr(s)) / (sde.half_log_snr(t) - sde.half_log_snr(s))
 
     def integral(function):  # over u = ln r, since all happens near t
         value, _ = quad(lambda u: function(math.exp(u)) * math.exp(u), math.log(t), math.log(s), epsrel=1e-11)
@@ -124,7 +124,7 @@ def test_a_numpy_scalar_as_c_keeps_float32(c):
 
 @pytest.mark.parametrize("c", [-0.1, math.nan, math.inf])
 def test_a_negative_noise_amplitude_is_refused(c):
-    with pytest.raises(ValueError, match="c must be a number >= 0 or a function of t; got"):
+    with pytest.raises(ValueError, match="c must be a number >= 0, a matrix or a function of t; got"):
         sp.ReverseSDE(sp.VPSDE(), Affine(), c)
 
 

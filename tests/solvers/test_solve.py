@@ -41,7 +41,7 @@ def test_a_solve_is_its_steps_one_after_the_other(solver, mode, backend):
     assert path.times == GRID
     stream, expected = noise.stream(backend), [host(x)]
     for k in range(4):
-        x = solver.step(sde, x, GRID[k], GRID[k + 1], stream.normal(k + 1, (4, 2)))
+        x, _ = solver.step(sde, x, GRID[k], GRID[k + 1], stream.normal(k + 1, (4, 2)))
         expected.append(host(x))
     assert_array(path.states, np.stack(expected), backend, tolerance=1e-6)
     last = sp.solve(sde, array(expected[0], backend), GRID, solver=solver, noise=noise, keep="last")

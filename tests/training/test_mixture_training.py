@@ -21,7 +21,7 @@ def model(y=None):
 
 
 class Mixture(dist.TorchDistribution):
-    arg_constraints = {}  # noqa: RUF012
+    arg_constraints = {}
     support = dist.constraints.real_vector
 
     def __init__(self):

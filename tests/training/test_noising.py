@@ -11,7 +11,7 @@ import torch
 import sdeppl as sp
 from sdeppl.backend import TorchFunction
 from sdeppl.query import GaussianPart
-from sdeppl.sde.grids import time_of_log_snr
+from sdeppl.sde.grids import time_of_half_log_snr
 from sdeppl.training.noising import Noising
 
 
@@ -34,7 +34,7 @@ def test_targets_have_unit_variance_at_every_level(sde):
     inputs, level, reach, target = noising.sample(part.standardise(z), generator)
     assert (inputs.shape, level.shape, target.shape) == ((80_000, 2), (80_000, 1), (80_000, 2))
     assert {inputs.dtype, level.dtype, reach.dtype, target.dtype} == {torch.float32}
-    low, high = float(sde.log_snr(sde.T)), math.log(1e3)
+    low, high = float(sde.half_log_snr(sde.T)), math.log(1e3)
     # levels are uniform from T to σ/α = 1e-3
     counts = np.histogram(level.numpy(), bins=8, range=(low - 1e-6, high + 1e-4))[0]
     assert counts.sum() == 80_000
@@ -57,7 +57,7 @@ def test_the_target_completes_the_gaussian_part():
     noising = Noising(part, sde)
     inputs, level, reach, target = noising.sample(x0, torch.Generator().manual_seed(2))
     for row in (0, 7, 100):
-        t = time_of_log_snr(sde, float(level[row]))
+        t = time_of_half_log_snr(sde, float(level[row]))
         whitened = inputs[row].double()
         alpha, sigma = sde.alpha(t), sde.sigma(t)
         spread = torch.sqrt(alpha**2 * part.eigenvalues + sigma**2)

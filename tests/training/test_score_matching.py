@@ -129,7 +129,7 @@ def test_gain_is_measured_against_loss_one():
     # E r² - E (0.5 ρ - r)² = -0.25 E ρ² + E ρ r, and E ρ r = 0; ρ² = α²/(α² + σ²) of a whitened x_0,
     # averaged over ln(α/σ) from T to ln 1000
     sde = training.guide.sde
-    ratio = np.exp(2 * np.linspace(sde.log_snr(sde.T), math.log(1e3), 10_001))
+    ratio = np.exp(2 * np.linspace(sde.half_log_snr(sde.T), math.log(1e3), 10_001))
     gain = training.validate(draws=8192)
     assert gain.mean == pytest.approx(
         -0.25 * float(np.mean(ratio / (1 + ratio))), abs=5 * gain.standard_error + 0.01

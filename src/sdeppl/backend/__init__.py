@@ -1,5 +1,6 @@
 """Layer 0: the array library, device and dtype, random numbers, and bridges between libraries."""
 
+from .derivatives import jvp
 from .elementary import elementary, python_floats
 from .errors import BackendMismatch, BackendUnavailable
 from .noise import Noise, NoiseStream
@@ -18,6 +19,7 @@ __all__ = [
     "convert",
     "elementary",
     "from_torch",
+    "jvp",
     "place",
     "python_floats",
     "require_floating",

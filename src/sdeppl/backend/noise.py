@@ -54,12 +54,21 @@ class NoiseStream:
     backend: Backend
     native: Normal | None
 
-    def normal(self, step: int, shape: tuple[int, ...]) -> Any:
-        """Standard normals of `shape` for `step` ≥ 0; in native mode the next ones of the generator."""
+    def normal(self, step: int, shape: tuple[int, ...], index: int = 0) -> Any:
+        """Standard normals of `shape` for `step` ≥ 0; in native mode the next ones of the generator.
+
+        index: 0 to 2¹⁵, for steps that need several independent ones.
+        """
         if self.native is not None:
             return self.native(shape, self.backend.dtype)
         # a plain list would become float64 for seeds from 2⁶³ on, and neighbours would collide
-        key = np.array([self.seed, step], dtype=np.uint64)
+        key = np.array([self.seed, step | index << 48], dtype=np.uint64)
         generator = np.random.Generator(np.random.Philox(key=key))
         host = generator.standard_normal(shape)
         return self.backend.xp.asarray(host, dtype=self.backend.dtype, device=self.backend.device)
+
+    def draws(
+        self, step: int, s: float, t: float, kinds: tuple[str, ...], shapes: tuple[tuple[int, ...], ...]
+    ) -> tuple[Any, ...]:
+        """Independent standard normals for one step from s to t, of each of `shapes`, whatever the kinds."""
+        return tuple(self.normal(step, shape, index) for index, shape in enumerate(shapes))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..backend import Backend
-from ..sde import AffineSDE
+from ..sde import IsotropicSDE
 from .covariance import Covariance
 
 
@@ -24,7 +24,7 @@ class Denoiser(ABC):
     an array of `backend`; t: a float in (0, T]. `sde`: the forward SDE; `dim`: numbers in x_0.
     """
 
-    sde: AffineSDE
+    sde: IsotropicSDE
     dim: int
     backend: Backend
 
@@ -38,8 +38,8 @@ class Denoiser(ABC):
 
     def score(self, x: Any, t: float) -> Any:
         """∂ ln p(x_t) = (α E[x_0 given x_t] - x)/σ² (Tweedie's formula), (batch, dim)."""
-        return (self.sde.alpha(t) * self.mean(x, t) - x) / self.sde.sigma(t) ** 2
+        return (self.sde.alpha(t) * self.mean(x, t) - self.sde.centre(x, t)) / self.sde.sigma(t) ** 2
 
     def eps(self, x: Any, t: float) -> Any:
         """ε̂ = E[ε given x_t] = -σ score, (batch, dim)."""
-        return (x - self.sde.alpha(t) * self.mean(x, t)) / self.sde.sigma(t)
+        return (self.sde.centre(x, t) - self.sde.alpha(t) * self.mean(x, t)) / self.sde.sigma(t)

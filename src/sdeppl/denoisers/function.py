@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..backend import Backend
-from ..sde import AffineSDE
+from ..sde import IsotropicSDE, require_isotropic
 from .base import Denoiser, Moments
 from .covariance import Covariance
 
@@ -18,12 +18,13 @@ class CallableDenoiser(Denoiser):
 
     def __init__(
         self,
-        sde: AffineSDE,
+        sde: IsotropicSDE,
         mean: Callable[[Any, float], Any],
         covariance: Callable[[Any, float], Covariance],
         dim: int,
         backend: Backend,
     ) -> None:
+        require_isotropic(sde, type(self).__name__)
         self.sde = sde
         self.dim = dim
         self.backend = backend

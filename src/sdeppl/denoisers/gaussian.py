@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..backend import backend_of, require_floating, require_same
-from ..sde import AffineSDE
+from ..sde import IsotropicSDE, require_isotropic
 from .base import Denoiser, Moments
 from .covariance import MatrixCovariance
 
@@ -20,7 +20,8 @@ class GaussianDenoiser(Denoiser):
     Raises: ValueError for shapes that do not fit, asymmetry or a negative eigenvalue.
     """
 
-    def __init__(self, sde: AffineSDE, mean: Any, covariance: Any) -> None:
+    def __init__(self, sde: IsotropicSDE, mean: Any, covariance: Any) -> None:
+        require_isotropic(sde, type(self).__name__)
         self.sde = sde
         self.backend = backend_of(mean)
         require_floating(self.backend)
@@ -45,7 +46,9 @@ class GaussianDenoiser(Denoiser):
         self.eigenvalues = eigenvalues[self.dim - rank :]
 
     @classmethod
-    def from_eigenbasis(cls, sde: AffineSDE, mean: Any, basis: Any, eigenvalues: Any) -> "GaussianDenoiser":
+    def from_eigenbasis(
+        cls, sde: IsotropicSDE, mean: Any, basis: Any, eigenvalues: Any
+    ) -> "GaussianDenoiser":
         """From C = V diag(λ) Vᵀ as it stands: basis V (dim, rank), eigenvalues λ (rank,), positive.
 
         A network that works in an eigenbasis needs the very basis it was trained in.
@@ -59,6 +62,7 @@ class GaussianDenoiser(Denoiser):
         return denoiser
 
     def __call__(self, x: Any, t: float) -> Moments:
+        x = self.sde.centre(x, t)
         alpha, variance = self._marginal(t)
         # one matrix, C (α² C + σ² I)⁻¹, serves the covariance and, in one product, the mean
         matrix = (self.basis * (self.eigenvalues / variance)) @ self.basis.T
@@ -67,14 +71,14 @@ class GaussianDenoiser(Denoiser):
 
     def mean(self, x: Any, t: Any) -> Any:
         alpha, variance = self._marginal(t)
-        centred = (x - alpha * self.location) @ self.basis
+        centred = (self.sde.centre(x, t) - alpha * self.location) @ self.basis
         return self.location + (alpha * self.eigenvalues / variance * centred) @ self.basis.T
 
     def whiten(self, x: Any, t: Any) -> Any:
         """x in the eigenbasis, scaled by its standard deviation at t: (batch, rank)."""
         alpha, variance = self._marginal(t)
         xp = self.backend.xp
-        return (x - alpha * self.location) @ self.basis / xp.sqrt(variance)
+        return (self.sde.centre(x, t) - alpha * self.location) @ self.basis / xp.sqrt(variance)
 
     def posterior_scale(self, t: Any) -> Any:
         """Standard deviations of x_0 given x_t along the eigenbasis, √(σ² λ/(α² λ + σ²)): (rank,)."""

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from ..backend import backend_of, require_floating, require_same
-from ..sde import AffineSDE
+from ..sde import IsotropicSDE, require_isotropic
 from .base import Denoiser, Moments
 from .covariance import MatrixCovariance
 
@@ -20,7 +20,8 @@ class GaussianMixtureDenoiser(Denoiser):
     that are not symmetric and positive definite.
     """
 
-    def __init__(self, sde: AffineSDE, weights: Any, means: Any, covariances: Any) -> None:
+    def __init__(self, sde: IsotropicSDE, weights: Any, means: Any, covariances: Any) -> None:
+        require_isotropic(sde, type(self).__name__)
         self.sde = sde
         self.backend = backend_of(means)
         require_floating(self.backend)
@@ -65,7 +66,7 @@ class GaussianMixtureDenoiser(Denoiser):
 
     def _components(self, x: Any, t: float) -> tuple[Any, Any]:
         """Responsibilities (components, batch) and conditional means (components, batch, dim)."""
-        xp = self.backend.xp
+        xp, x = self.backend.xp, self.sde.centre(x, t)
         alpha, sigma = self.sde.alpha(t), self.sde.sigma(t)
         variance = (alpha**2 * self.eigenvalues + sigma**2)[:, None, :]
         centred = (x[None, :, :] - alpha * self.means[:, None, :]) @ self.bases

@@ -31,7 +31,7 @@ class NetworkDenoiser(Denoiser):
 
     def mean(self, x: Any, t: float) -> Any:
         gaussian = self.gaussian
-        output = self.net(gaussian.whiten(x, t), self.sde.log_snr(t))
+        output = self.net(gaussian.whiten(x, t), self.sde.half_log_snr(t))
         reach = gaussian.posterior_scale(t) * gaussian.correlation(t)
         return gaussian.mean(x, t) + (reach * output) @ gaussian.basis.T
 
@@ -42,7 +42,7 @@ class NetworkDenoiser(Denoiser):
         spread = gaussian.posterior_scale(t)
         shrink = spread / self.backend.xp.sqrt(gaussian.eigenvalues) / sigma
         reach = spread * gaussian.correlation(t)
-        output, pull_net = self.net.with_pullback(gaussian.whiten(x, t), self.sde.log_snr(t))
+        output, pull_net = self.net.with_pullback(gaussian.whiten(x, t), self.sde.half_log_snr(t))
 
         def pullback(v: Any) -> Any:
             through_net = pull_net((v @ gaussian.basis) * reach) * shrink

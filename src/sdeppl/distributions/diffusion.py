@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ..sde import AffineSDE
+from ..sde import IsotropicSDE
 from .path import SDEPath
 
 
@@ -21,7 +21,7 @@ class Diffusion(SDEPath):
 
     def __init__(
         self,
-        sde: AffineSDE,
+        sde: IsotropicSDE,
         x0: torch.Tensor,
         times: Sequence[float] | torch.Tensor,
         validate_args: bool | None = None,

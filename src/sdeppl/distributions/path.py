@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from pyro.distributions import TorchDistribution, constraints
 
-from ..sde import AffineSDE
+from ..sde import IsotropicSDE
 from .transitions import Transitions, checked_times
 
 
@@ -26,7 +26,7 @@ class SDEPath(TorchDistribution):
 
     def __init__(
         self,
-        sde: AffineSDE,
+        sde: IsotropicSDE,
         x_init: Any,
         times: Sequence[float] | torch.Tensor,
         t0: float = 0.0,

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..sde import AffineSDE
+from ..sde import IsotropicSDE
 
 
 def checked_times(times: Any, lowest: float, site: str) -> list[float]:
@@ -35,16 +35,18 @@ class Transitions:
     event_dim: int
 
     @classmethod
-    def along(cls, sde: AffineSDE, times: Sequence[float], event_dim: int) -> "Transitions":
+    def along(cls, sde: IsotropicSDE, times: Sequence[float], event_dim: int) -> "Transitions":
         """Between neighbouring times. Raises: TypeError for an SDE without exact transitions."""
-        if not isinstance(sde, AffineSDE):
+        if not isinstance(sde, IsotropicSDE):
             raise TypeError(
                 f"{type(sde).__name__} has no exact transitions; use an affine SDE such as LinearSDE"
             )
+        if sde.shifted:
+            raise TypeError(f"{type(sde).__name__} pushes its mean away, which paths do not take yet")
         steps = [sde.transition(s, t) for s, t in itertools.pairwise(times)]
         return cls(
-            tuple(float(phi) for phi, _ in steps),
-            tuple(math.sqrt(q) for _, q in steps),
+            tuple(float(step.map) for step in steps),
+            tuple(math.sqrt(step.covariance) for step in steps),
             event_dim,
         )
 

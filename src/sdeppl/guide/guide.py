@@ -11,7 +11,7 @@ from ..backend import Backend, TorchFunction, resolve
 from ..denoisers import Denoiser, NetworkDenoiser
 from ..nn import ResidualMLP
 from ..query import GaussianPart, SitePosterior, compile_posterior, posterior_probes
-from ..sde import VPSDE, AffineSDE
+from ..sde import VPSDE, IsotropicSDE
 from ..tracing import (
     ModelError,
     SiteReader,
@@ -49,7 +49,7 @@ class ScoreGuide:
     def __init__(
         self,
         model: Callable[..., Any],
-        sde: AffineSDE | None = None,
+        sde: IsotropicSDE | None = None,
         net: NetworkFactory | None = ResidualMLP,
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
@@ -204,8 +204,8 @@ class ScoreGuide:
 def _check_sde(sde: Any) -> None:
     if isinstance(sde, type):
         raise TypeError(f"sde={sde.__name__} is a class; give an instance: {sde.__name__}()")
-    if sde is not None and not isinstance(sde, AffineSDE):
-        raise TypeError(f"sde is a {type(sde).__name__}; expected an AffineSDE such as VPSDE()")
+    if sde is not None and not isinstance(sde, IsotropicSDE):
+        raise TypeError(f"sde is a {type(sde).__name__}; expected an IsotropicSDE such as VPSDE()")
 
 
 def _check_net(net: Any) -> None:

@@ -45,19 +45,20 @@ def start_moments(denoiser: Denoiser, prior: Denoiser | None = None) -> Start:
     xp, sde, backend = denoiser.backend.xp, denoiser.sde, denoiser.backend
     alpha, sigma = sde.alpha(sde.T), sde.sigma(sde.T)
     x = xp.zeros((1, denoiser.dim), dtype=backend.dtype, device=backend.device)
+    shift = sde.shift(sde.T)  # the iteration runs on x_T - m(T)
     eps = float(xp.finfo(backend.dtype).eps)
     for _ in range(ITERATIONS):
-        moments = denoiser(x, sde.T)
+        moments = denoiser(x + shift, sde.T)
         variances, basis = _eigenbasis(moments.covariance)
         share = (alpha / sigma) ** 2 * variances
         # in float32 the difference from 1 must be a number that float32 knows
         noise = 1 - xp.clip(share, 0.0, 1 - max(1e-9, eps))
         x = x + ((alpha * moments.mean - x) @ basis / noise) @ basis.T
-    unguided = prior(x, sde.T).covariance if prior is not None else moments.covariance
+    unguided = prior(x + shift, sde.T).covariance if prior is not None else moments.covariance
     _warn_of_signal(float(xp.max(share)), alpha, sigma, unguided.shared)
     # the symmetric root: unlike eigenvectors it is unique, so every backend starts at the same draws
     root = (basis * (sigma / xp.sqrt(noise))) @ basis.T
-    return Start(x[0, :], root, _smallest_sd(variances, unguided, eps))
+    return Start((x + shift)[0, :], root, _smallest_sd(variances, unguided, eps))
 
 
 def _eigenbasis(covariance: Covariance) -> tuple[Any, Any]:

@@ -8,7 +8,7 @@ import torch
 
 from ..backend import Backend, place
 from ..denoisers import GaussianDenoiser
-from ..sde import AffineSDE
+from ..sde import IsotropicSDE
 
 RANK_TOLERANCE = 4 * torch.finfo(torch.float64).eps  # times dim: what rounding leaves of zero
 CONSTANT = 1e-12
@@ -78,7 +78,7 @@ class GaussianPart:
         """(batch, dim) unconstrained to standardised."""
         return (z - self.location) / self.scale
 
-    def denoiser(self, sde: AffineSDE, backend: Backend) -> GaussianDenoiser:
+    def denoiser(self, sde: IsotropicSDE, backend: Backend) -> GaussianDenoiser:
         """The best linear denoiser, in standardised coordinates, on a backend."""
         return GaussianDenoiser.from_eigenbasis(
             sde,

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..backend import elementary, python_floats
-from .base import AffineSDE
+from .affine import IsotropicSDE, Transition
 
 
 @dataclass(frozen=True)
-class LinearSDE(AffineSDE):
+class LinearSDE(IsotropicSDE):
     """dx = -a x dt + b dW: α = e^{-at}, σ² = b²/(2a) (1 - e^{-2at}), or b² t for a = 0.
 
     a: rate per unit of time, of any sign; b > 0: amplitude, in units of x per √time; T: where
@@ -29,13 +29,13 @@ class LinearSDE(AffineSDE):
         if self.b <= 0 or self.T <= 0:
             raise ValueError(f"LinearSDE: b and T must be positive; got b={self.b}, T={self.T}")
 
-    def transition(self, s: Any, t: Any) -> tuple[Any, Any]:
+    def transition(self, s: Any, t: Any) -> Transition:
         functions = elementary(t)
         span = t - s
         if self.a == 0:
-            return functions.exp(0.0 * span), self.b**2 * span
+            return Transition(functions.exp(0.0 * span), 0.0, self.b**2 * span)
         variance = -functions.expm1(-2 * self.a * span) * (self.b**2 / (2 * self.a))
-        return functions.exp(-self.a * span), variance
+        return Transition(functions.exp(-self.a * span), 0.0, variance)
 
     def rate(self, t: float) -> float:
         return -self.a

@@ -2,58 +2,108 @@
 
 import math
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
-from .base import SDE, AffineSDE, StepCoefficients
+from array_api_compat import array_namespace, device
 
-
-class MeanFunction(Protocol):
-    """What the reverse SDE needs of a denoiser."""
-
-    def mean(self, x: Any, t: float) -> Any:
-        """E[x_0 given x_t = x]."""
+from .affine import IsotropicSDE, StepCoefficients
+from .base import SDE, NoiseClass
+from .calculus import to_ito
 
 
 @dataclass(frozen=True)
 class ReverseSDE(SDE):
-    """dx = [f x - (1 + c²)/2 g² s(x, t)] dt + c g dW, with time running from T down to 0.
+    """dx = [f - ½ (∇·G + G s) - ½ (∇·C + C s)] dt + γ dW, with time running from T down to 0.
 
-    `c` ≥ 0, a number or a function of t, counts in units of g(t): every c has the same marginals;
-    0 is the probability-flow ODE, 1 Anderson's reverse SDE. The score is that of the denoiser,
-    s = (α E[x_0 given x] - x)/σ². For a forward SDE dx = -a x dt + b dW this is DESIGN's
-    [a x + (b² + c²)/2 s] dt_R + c dW.
+    G = g gᵀ of the forward SDE, s the score of its marginal p_t, γ the noise amplitude and C = γ γᵀ.
+    `c` counts in units of g: γ = c g for a number c ≥ 0, γ = g c for a matrix (wiener_dim, m), or a
+    function of t that gives either; every c has the same marginals; 0 is the probability-flow ODE, 1
+    Anderson's reverse SDE. For a forward SDE dx = -a x dt + b dW and a number c this is
+    DESIGN's [a x + (1 + c²) b²/2 s] dt_R + c b dW. A forward SDE in Stratonovich's sense is converted.
 
-    Raises: ValueError for c < 0. Source: Anderson 1982; Song et al. 2021, eq. 6 and 13;
-    Karras et al. 2022, eq. 6.
+    denoiser: gives the score, by `.score(x, t)`, by `.mean(x, t)` = E[x_0 given x_t = x] and Tweedie's
+    formula, or as a function (x, t) ↦ score. m: the columns of a matrix c that is a function of t.
+    Raises: ValueError for c < 0; TypeError for a denoiser that gives no score. Source: Anderson 1982,
+    eq. 5; Song et al. 2021, eq. 6, 13 and appendix D.1; Karras et al. 2022, eq. 6.
     """
 
-    forward: AffineSDE
-    denoiser: MeanFunction
-    c: float | Callable[[float], float] = 1.0
+    forward: SDE
+    denoiser: Any
+    c: Any = 1.0
+    m: int | None = None
     falling: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not callable(self.c) and not (math.isfinite(self.c) and self.c >= 0):
-            raise ValueError(f"ReverseSDE: c must be a number >= 0 or a function of t; got {self.c!r}")
+        if isinstance(self.c, (int, float)) and not (math.isfinite(self.c) and self.c >= 0):
+            raise ValueError(
+                f"ReverseSDE: c must be a number >= 0, a matrix or a function of t; got {self.c!r}"
+            )
+        if not (callable(self.denoiser) or hasattr(self.denoiser, "score") or hasattr(self.denoiser, "mean")):
+            raise TypeError(
+                "ReverseSDE: denoiser must be a Denoiser, or a function (x, t) ↦ score; got "
+                f"{type(self.denoiser).__name__}"
+            )
+        if self.m is None and getattr(self.c, "ndim", 0) == 2:
+            object.__setattr__(self, "m", self.c.shape[1])
+        object.__setattr__(self, "forward", to_ito(self.forward))
 
-    def noise_ratio(self, t: float) -> float:
-        """c at t, in units of g(t)."""
+    @property
+    def noise(self) -> NoiseClass:  # type: ignore[override]
+        if self.m is None:
+            return self.forward.noise
+        return "additive" if self.forward.noise == "additive" else "general"
+
+    @property
+    def wiener_dim(self) -> int | None:  # type: ignore[override]
+        return self.forward.wiener_dim if self.m is None else self.m
+
+    def noise_ratio(self, t: float) -> Any:
+        """c at t, in units of g(t): a float or a matrix."""
+        c = self.c(t) if callable(self.c) else self.c
         # a float, lest a NumPy scalar raise float32 arrays to float64
-        return float(self.c(t) if callable(self.c) else self.c)
+        return c if self.m is not None else float(c)
 
     def deterministic(self, s: float, t: float) -> bool:
-        return self.noise_ratio(s) == 0 == self.noise_ratio(0.5 * (s + t))
+        return self.m is None and self.noise_ratio(s) == 0 == self.noise_ratio(0.5 * (s + t))
+
+    def score(self, x: Any, t: float) -> Any:
+        """∂ ln p(x_t), like x."""
+        if hasattr(self.denoiser, "score"):
+            return self.denoiser.score(x, t)
+        if not hasattr(self.denoiser, "mean"):
+            return self.denoiser(x, t)
+        alpha, sigma = self._isotropic.alpha(t), self._isotropic.sigma(t)
+        return (alpha * self.denoiser.mean(x, t) - self._isotropic.centre(x, t)) / sigma**2
 
     def drift(self, x: Any, t: float) -> Any:
-        alpha, sigma = self.forward.alpha(t), self.forward.sigma(t)
-        score = (alpha * self.denoiser.mean(x, t) - x) / sigma**2
-        weight = 0.5 * (1 + self.noise_ratio(t) ** 2) * self.forward.amplitude(t) ** 2
-        return self.forward.rate(t) * x - weight * score
+        forward, score = self.forward, self.score(x, t)
+        g = forward.diffusion(x, t)
+        drift = forward.drift(x, t)
+        if self.m is None:
+            weight = 0.5 * (1 + self.noise_ratio(t) ** 2)
+            if isinstance(g, (int, float)):
+                return drift - weight * g**2 * score
+            pushed = forward.spread(g, forward.spread_back(g, score))
+            if forward.noise != "additive":
+                pushed = pushed + divergence_of_square(forward, x, t)
+            return drift - weight * pushed
+        gamma = self.diffusion(x, t)
+        pushed = forward.spread(g, forward.spread_back(g, score))
+        pushed = pushed + self.spread(gamma, self.spread_back(gamma, score))
+        if forward.noise != "additive":
+            pushed = pushed + divergence_of_square(forward, x, t) + divergence_of_square(self, x, t)
+        return drift - 0.5 * pushed
 
-    def diffusion(self, x: Any, t: float) -> float:
-        return self.noise_ratio(t) * self.forward.amplitude(t)
+    def diffusion(self, x: Any, t: float) -> Any:
+        c, g = self.noise_ratio(t), self.forward.diffusion(x, t)
+        if self.m is None:
+            return c * g
+        if isinstance(g, (int, float)):
+            return g * c
+        if self.forward.wiener_dim is not None:
+            return g @ c
+        return g[..., None] * c
 
     def coefficients(self, s: float, t: float) -> StepCoefficients:
         """Exact integrals over [t, s] for a denoiser that is linear in h = ln(α/σ) along the step.
@@ -61,27 +111,67 @@ class ReverseSDE(SDE):
         With r = e^{-h} and k = c² (at the step's middle): decay σ_t/σ_s r^k, first α_t (1 - r^{1+k}),
         second α_t (1 - (1 - r^{1+k})/((1+k) h)), noise σ_t √(1 - r^{2k}). At t = 0 the second is
         taken as 0, since the denoiser there is the identity. Source: Lu et al. 2022
-        (DPM-Solver++), here for any c. Raises: ValueError for t ≥ s.
+        (DPM-Solver++), here for any c. Raises: ValueError for t ≥ s; TypeError for a matrix c, or a
+        forward SDE whose α and σ are not numbers.
         """
         if t >= s:
             raise ValueError(f"a reverse SDE runs from T down to 0: got a step from t={s} to t={t}")
-        alpha_s, sigma_s = self.forward.alpha(s), self.forward.sigma(s)
-        alpha_t, sigma_t = self.forward.alpha(t), self.forward.sigma(t)
+        forward = self._isotropic
+        if self.m is not None:
+            raise TypeError("an exponential step needs a number c; got a matrix, so use EulerMaruyama")
+        alpha_s, sigma_s = forward.alpha(s), forward.sigma(s)
+        alpha_t, sigma_t = forward.alpha(t), forward.sigma(t)
         k = self.noise_ratio(0.5 * (s + t)) ** 2
+        shift_t = forward.shift(t) if forward.shifted else None
         if sigma_t == 0:
-            return StepCoefficients(0.0, alpha_t, 0.0, 0.0)
+            return StepCoefficients(0.0, alpha_t, 0.0, 0.0, shift_t)
         r = max((alpha_s * sigma_t) / (sigma_s * alpha_t), sys.float_info.min)  # α_s may underflow
         log_r = math.log(r)
+        decay = sigma_t / sigma_s * r**k if log_r < 0 else sigma_t / sigma_s
+        shift = None if shift_t is None else shift_t - decay * forward.shift(s)
         if log_r >= 0:  # α/σ has the same value at both ends, to rounding
-            return StepCoefficients(sigma_t / sigma_s, 0.0, 0.0, 0.0)
+            return StepCoefficients(decay, 0.0, 0.0, 0.0, shift)
         first = -math.expm1((1 + k) * log_r)
         return StepCoefficients(
-            decay=sigma_t / sigma_s * r**k,
+            decay=decay,
             first=alpha_t * first,
             second=alpha_t * (1 + first / ((1 + k) * log_r)),
             noise=sigma_t * math.sqrt(-math.expm1(2 * k * log_r)),
+            shift=shift,
         )
 
     def nonlinear(self, x: Any, t: float) -> Any:
         """E[x_0 given x_t = x]."""
-        return self.denoiser.mean(x, t)
+        if hasattr(self.denoiser, "mean"):
+            return self.denoiser.mean(x, t)
+        forward = self._isotropic
+        return (forward.centre(x, t) + forward.sigma(t) ** 2 * self.score(x, t)) / forward.alpha(t)
+
+    @property
+    def _isotropic(self) -> IsotropicSDE:
+        if not isinstance(self.forward, IsotropicSDE):
+            raise TypeError(
+                "this needs a forward SDE with x_t = α x_0 + σ ε for numbers α and σ, as VPSDE has; got "
+                f"{type(self.forward).__name__}; use EulerMaruyama, or a denoiser with .score(x, t)"
+            )
+        return self.forward
+
+
+def divergence_of_square(sde: SDE, x: Any, t: float) -> Any:
+    """∇·(g gᵀ), i.e. Σ_j ∂_j (g gᵀ)_ij, like x: the term of Anderson's drift where g depends on x.
+
+    Diagonal noise costs one Jacobian–vector product, other noise one for each dimension.
+    """
+    g = sde.diffusion(x, t)
+    if sde.noise == "diagonal":
+        return 2 * sde.diffusion_jvp(x, t, g)
+    xp, dim = array_namespace(x), x.shape[-1]
+    identity = xp.eye(dim, dtype=x.dtype, device=device(x))
+    total = xp.zeros_like(x)
+    columns = g[..., None] if sde.noise == "scalar" else g
+    for j in range(dim):
+        slope = sde.diffusion_jvp(x, t, xp.broadcast_to(identity[j, :], x.shape))
+        slope = slope[..., None] if sde.noise == "scalar" else slope
+        row, slope_row = columns[..., j : j + 1, :], slope[..., j : j + 1, :]
+        total = total + xp.sum(slope * row + columns * slope_row, axis=-1)
+    return total

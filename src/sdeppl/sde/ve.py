@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..backend import elementary, python_floats
-from .base import AffineSDE
+from .affine import IsotropicSDE, Transition
 
 
 @dataclass(frozen=True)
-class VESDE(AffineSDE):
+class VESDE(IsotropicSDE):
     """dx = √(dσ²/dt) dW with the geometric σ_min (σ_max/σ_min)^{t/T}: α = 1.
 
     The noise added since t = 0 has variance σ_min² ((σ_max/σ_min)^{2t/T} - 1), so that x_0 is the
@@ -31,10 +31,10 @@ class VESDE(AffineSDE):
         """d ln σ²/dt."""
         return 2 * math.log(self.sigma_max / self.sigma_min) / self.T
 
-    def transition(self, s: Any, t: Any) -> tuple[Any, Any]:
+    def transition(self, s: Any, t: Any) -> Transition:
         functions = elementary(t)
         start = self.sigma_min**2 * elementary(s).exp(self._growth * s)
-        return functions.exp(0.0 * t), start * functions.expm1(self._growth * (t - s))
+        return Transition(functions.exp(0.0 * t), 0.0, start * functions.expm1(self._growth * (t - s)))
 
     def rate(self, t: float) -> float:
         return 0.0

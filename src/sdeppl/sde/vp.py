@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..backend import elementary, python_floats
-from .base import AffineSDE
+from .affine import IsotropicSDE, Transition
 from .schedules import LinearSchedule, Schedule
 
 
 @dataclass(frozen=True)
-class VPSDE(AffineSDE):
+class VPSDE(IsotropicSDE):
     """dx = -β(t)/2 x dt + √β(t) dW: α² = e^{-∫β}, σ² = 1 - α².
 
     Raises: ValueError for a schedule that is none, or T that is not positive and finite.
@@ -29,10 +29,10 @@ class VPSDE(AffineSDE):
         if not 0 < self.T < math.inf:
             raise ValueError(f"VPSDE: T must be positive and finite; got {self.T!r}")
 
-    def transition(self, s: Any, t: Any) -> tuple[Any, Any]:
+    def transition(self, s: Any, t: Any) -> Transition:
         span = self.schedule.integral(t) - self.schedule.integral(s)
         functions = elementary(span)
-        return functions.exp(-0.5 * span), -functions.expm1(-span)
+        return Transition(functions.exp(-0.5 * span), 0.0, -functions.expm1(-span))
 
     def rate(self, t: float) -> float:
         return -0.5 * self.schedule.beta(t)

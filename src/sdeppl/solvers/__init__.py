@@ -3,7 +3,8 @@
 from .base import Solver
 from .euler_maruyama import EulerMaruyama
 from .exponential import ExponentialEuler, ExponentialHeun
-from .solve import NonFiniteState, Path, solve
+from .solve import Path, solve
+from .watch import NonFiniteState
 
 __all__ = [
     "EulerMaruyama",

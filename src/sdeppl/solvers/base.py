@@ -1,21 +1,65 @@
 """What a solver is."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from ..sde import SDE, to_ito, to_stratonovich
+
+# What a step is given in z. 'wiener': the increment over its interval divided by √|t - s|.
+# 'area': standard normals u, independent of it, such that ∫_s^t (W_r - W_s) dr is
+# |t - s|^{3/2} (z/2 + u/√12). 'levy': standard normals for pairs of Wiener processes,
+# (..., m (m - 1)/2). 'extra': standard normals like x that belong to no path. The first three are
+# given only where noise enters, 'extra' always.
+Draw = Literal["wiener", "area", "levy", "extra"]
 
 
 class Solver(ABC):
     """One step of a scheme; noise, step sizes and the drift come from outside.
 
-    Class attributes: `strong_order` (additive noise), `weak_order`, `noise` (the noise class) and
-    `evaluations`, drift or denoiser evaluations per step.
+    Class attributes:
+
+    - `strong_order`: noise class ('additive', 'scalar', 'diagonal', 'general') ↦ order of the root
+      mean square error on a given Brownian path, nan where the scheme has none. Its keys are the
+      noise classes that the solver takes; it takes SDEs without noise whatever they are.
+    - `weak_order`: the order of the error of moments; without noise the order is `order`, which is
+      the weak one unless the solver says otherwise.
+    - `evaluations`: of the drift or denoiser, a step.
+    - `calculus`: which SDEs it takes as they are; others are converted, exactly.
+    - `draws`: what z holds: an array for one draw, a tuple for several.
+    - `error_order`: for an embedded error estimate, the order of the error that it estimates.
     """
 
-    strong_order: ClassVar[float]
+    strong_order: ClassVar[Mapping[str, float]]
     weak_order: ClassVar[float]
-    noise: ClassVar[str]
-    evaluations: ClassVar[int]
+    order: ClassVar[float | None] = None
+    evaluations: ClassVar[float]
+    calculus: ClassVar[Literal["ito", "stratonovich"]] = "ito"
+    draws: ClassVar[tuple[Draw, ...]] = ("wiener",)
+
+    def prepare(self, sde: Any, x: Any, t: float, deterministic: bool) -> Any:
+        """The SDE in the form that the steps take: in the solver's calculus, checked.
+
+        Raises: TypeError for an SDE or a noise class that the solver does not take.
+        """
+        if not deterministic and sde.noise not in self.strong_order:
+            raise TypeError(
+                f"{type(self).__name__} takes {' or '.join(self.strong_order) or 'no'} noise; "
+                f"{type(sde).__name__} has {sde.noise} noise; use EulerMaruyama, which takes any"
+            )
+        return to_ito(sde) if self.calculus == "ito" else to_stratonovich(sde)
+
+    def init(self, sde: Any, x: Any, t: float) -> Any:
+        """What the first step remembers of the steps before it: None for one-step schemes."""
+        return None
 
     @abstractmethod
-    def step(self, sde: Any, x: Any, s: float, t: float, z: Any) -> Any:
-        """x_t from x_s (..., dim); z are standard normals like x, or None where no noise enters."""
+    def step(self, sde: Any, x: Any, s: float, t: float, z: Any, memory: Any = None) -> tuple[Any, Any]:
+        """(x_t, memory) from x_s (..., dim); z is None where no noise enters and none is drawn."""
+
+    def draw_shapes(self, sde: SDE, shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        """The shape of each of `draws` for states of `shape`."""
+        wiener = sde.wiener_shape(shape)
+        pairs = (*wiener[:-1], wiener[-1] * (wiener[-1] - 1) // 2)
+        shapes = {"wiener": wiener, "area": wiener, "levy": pairs, "extra": tuple(shape)}
+        return tuple(shapes[draw] for draw in self.draws)

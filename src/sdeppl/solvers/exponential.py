@@ -2,7 +2,26 @@
 
 from typing import Any
 
+from ..sde import StepCoefficients
 from .base import Solver
+
+
+def linear_part(coefficients: StepCoefficients, x: Any, z: Any) -> Any:
+    """decay x + noise z + shift: what an exponential step takes from the SDE exactly."""
+    x_next = coefficients.decay * x
+    if z is not None and coefficients.noise:
+        x_next = x_next + coefficients.noise * z
+    return x_next if coefficients.shift is None else x_next + coefficients.shift
+
+
+def require_semilinear(solver: Solver, sde: Any, x: Any, t: float, deterministic: bool) -> Any:
+    """`Solver.prepare` of exponential integrators. Raises: TypeError for an SDE without affine part."""
+    if not (hasattr(sde, "coefficients") and hasattr(sde, "nonlinear")):
+        raise TypeError(
+            f"{type(solver).__name__} solves affine SDEs such as VPSDE and their ReverseSDE; got "
+            f"{type(sde).__name__}; use EulerMaruyama"
+        )
+    return Solver.prepare(solver, sde, x, t, deterministic)
 
 
 class ExponentialEuler(Solver):
@@ -13,17 +32,18 @@ class ExponentialEuler(Solver):
     Source: Song et al. 2021 (DDIM), Lu et al. 2022 (DPM-Solver++), eq. 9.
     """
 
-    strong_order = 1.0
+    strong_order = {"additive": 1.0}
     weak_order = 1.0
-    noise = "additive"
     evaluations = 1
 
-    def step(self, sde: Any, x: Any, s: float, t: float, z: Any) -> Any:
+    prepare = require_semilinear
+
+    def step(self, sde: Any, x: Any, s: float, t: float, z: Any, memory: Any = None) -> tuple[Any, Any]:
         coefficients = sde.coefficients(s, t)
-        x_next = coefficients.decay * x
+        x_next = linear_part(coefficients, x, z)
         if coefficients.first:
             x_next = x_next + coefficients.first * sde.nonlinear(x, s)
-        return x_next if z is None else x_next + coefficients.noise * z
+        return x_next, None
 
 
 class ExponentialHeun(Solver):
@@ -34,20 +54,19 @@ class ExponentialHeun(Solver):
     noise; two evaluations. Source: Lu et al. 2022 and Kloeden & Platen 1992, eq. 15.1.1, combined.
     """
 
-    strong_order = 1.0
+    strong_order = {"additive": 1.0}
     weak_order = 2.0
-    noise = "additive"
     evaluations = 2
 
-    def step(self, sde: Any, x: Any, s: float, t: float, z: Any) -> Any:
+    prepare = require_semilinear
+
+    def step(self, sde: Any, x: Any, s: float, t: float, z: Any, memory: Any = None) -> tuple[Any, Any]:
         coefficients = sde.coefficients(s, t)
-        x_next = coefficients.decay * x
+        x_next = linear_part(coefficients, x, z)
         if not coefficients.first:
-            return x_next if z is None else x_next + coefficients.noise * z
+            return x_next, None
         start = sde.nonlinear(x, s)
         x_next = x_next + coefficients.first * start
-        if z is not None:
-            x_next = x_next + coefficients.noise * z
         if not coefficients.second:
-            return x_next
-        return x_next + coefficients.second * (sde.nonlinear(x_next, t) - start)
+            return x_next, None
+        return x_next + coefficients.second * (sde.nonlinear(x_next, t) - start), None

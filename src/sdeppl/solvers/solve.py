@@ -12,12 +12,9 @@ from tqdm.auto import tqdm
 from ..backend import Noise, NoiseStream, backend_of
 from .base import Solver
 from .euler_maruyama import EulerMaruyama
+from .watch import Watch
 
 CHECKS = 10  # host synchronisations of a solve, however many steps it has
-
-
-class NonFiniteState(FloatingPointError):
-    """A solve reached NaN or infinity; the message names step, time and how many paths."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +52,16 @@ def solve(
     step, time and path count where a state is NaN or infinite.
     """
     grid = _checked_grid(times)
-    _check_direction(sde, grid)
     if keep not in ("all", "last"):
         raise ValueError(f"keep={keep!r} is unknown; use 'all' or 'last'")
     solver = solver or EulerMaruyama()
     if not isinstance(solver, Solver):
         raise TypeError(f"solver must be a solver such as EulerMaruyama(); got {solver!r}")
+    deterministic = all(sde.deterministic(s, t) for s, t in itertools.pairwise(grid))
+    _check_direction(sde, grid, deterministic)
+    sde = solver.prepare(sde, x_init, grid[0], deterministic)
     xp = array_namespace(x_init)
-    stream = noise if isinstance(noise, NoiseStream) else (noise or Noise()).stream(backend_of(x_init))
+    stream = noise if hasattr(noise, "draws") else (noise or Noise()).stream(backend_of(x_init))
     states = [x_init]
     x = x_init
     for x in _steps(sde, x_init, grid, solver, stream, progress):
@@ -78,43 +77,31 @@ def solve(
     return Path(kept, grid if keep == "all" else grid[-1:], stats)
 
 
-def _steps(
-    sde: Any, x: Any, grid: list[float], solver: Solver, stream: NoiseStream, progress: bool
-) -> Iterator[Any]:
+def _steps(sde: Any, x: Any, grid: list[float], solver: Solver, stream: Any, progress: bool) -> Iterator[Any]:
     """The states after each step; non-finite ones are noted on the device, read a few times only."""
-    xp = array_namespace(x)
-    _raise_if_bad(xp, x, xp.asarray(0, device=stream.backend.device), 0, grid)
-    steps = len(grid) - 1
-    good_steps = xp.asarray(0, device=stream.backend.device)
+    steps, watch = len(grid) - 1, Watch(x, grid)
+    memory = solver.init(sde, x, grid[0])
     for k in tqdm(range(steps), disable=not progress, desc="solving", unit="step"):
         s, t = grid[k], grid[k + 1]
-        z = None if sde.deterministic(s, t) else stream.normal(k + 1, x.shape)
-        x = solver.step(sde, x, s, t, z)
-        still_good = xp.all(xp.isfinite(x)) & (good_steps == k)
-        good_steps = good_steps + xp.astype(still_good, good_steps.dtype)
+        z = draw(solver, sde, x.shape, stream, k + 1, s, t)
+        x, memory = solver.step(sde, x, s, t, z, memory)
+        watch.note(x)
         if (k + 1) % math.ceil(steps / CHECKS) == 0 or k + 1 == steps:
-            _raise_if_bad(xp, x, good_steps, k + 1, grid)
+            watch.check(x)
         yield x
 
 
-def _raise_if_bad(xp: Any, x: Any, good_steps: Any, steps: int, grid: list[float]) -> None:
-    first_bad = int(good_steps)
-    if first_bad == steps and (steps > 0 or bool(xp.all(xp.isfinite(x)))):
-        return
-    rows = xp.any(~xp.isfinite(xp.reshape(x, (-1, x.shape[-1]))), axis=-1)
-    count, total = int(xp.count_nonzero(rows)), rows.shape[0]
-    if steps == 0:
-        raise NonFiniteState(f"x_init has NaN or infinity in {count} of {total} paths")
-    raise NonFiniteState(
-        f"NaN or infinity at step {first_bad + 1} of {len(grid) - 1}, from t={grid[first_bad]:.6g} to "
-        f"t={grid[first_bad + 1]:.6g} (by step {steps} in {count} of {total} paths); use smaller "
-        "steps, another solver, or check the drift or denoiser there"
-    )
+def draw(solver: Solver, sde: Any, shape: tuple[int, ...], stream: Any, k: int, s: float, t: float) -> Any:
+    """z of step k: what `solver.draws` names, or None where no noise enters."""
+    if not solver.draws or ("extra" not in solver.draws and sde.deterministic(s, t)):
+        return None
+    z = stream.draws(k, s, t, solver.draws, solver.draw_shapes(sde, shape))
+    return z[0] if len(z) == 1 else z
 
 
-def _check_direction(sde: Any, grid: list[float]) -> None:
+def _check_direction(sde: Any, grid: list[float], deterministic: bool) -> None:
     falls = grid[-1] < grid[0]
-    if falls != sde.falling and not all(sde.deterministic(s, t) for s, t in itertools.pairwise(grid)):
+    if falls != sde.falling and not deterministic:
         raise ValueError(
             f"{type(sde).__name__} runs {'down' if sde.falling else 'up'} in time; got times from "
             f"{grid[0]:.6g} {'down' if falls else 'up'} to {grid[-1]:.6g}; reverse the times, or use "

@@ -12,7 +12,7 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 
 from ..distributions import Diffusion
-from ..sde import AffineSDE
+from ..sde import IsotropicSDE
 from .errors import ModelError, no_data
 from .latents import LatentSpace
 from .randomness import seeded
@@ -24,7 +24,7 @@ class ModelSites:
 
     space: LatentSpace
     observable: tuple[str, ...]
-    diffusion: AffineSDE | None
+    diffusion: IsotropicSDE | None
 
 
 def find_sites(
@@ -173,7 +173,7 @@ class _TensorData(Messenger):
             msg["value"] = torch.as_tensor(msg["value"])
 
 
-def _forward(sites: dict[str, Any], diffusions: list[str], latents: list[str]) -> AffineSDE | None:
+def _forward(sites: dict[str, Any], diffusions: list[str], latents: list[str]) -> IsotropicSDE | None:
     if not diffusions:
         return None
     if len(diffusions) > 1:
@@ -183,5 +183,5 @@ def _forward(sites: dict[str, Any], diffusions: list[str], latents: list[str]) -
             f"site '{diffusions[0]}' is the forward SDE of one latent, but the model has "
             f"{latents}; give the SDE of all with ScoreGuide(model, sde=...)"
         )
-    sde: AffineSDE = sites[diffusions[0]]["fn"].sde
+    sde: IsotropicSDE = sites[diffusions[0]]["fn"].sde
     return sde

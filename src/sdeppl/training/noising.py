@@ -4,7 +4,7 @@ import torch
 
 from ..backend import resolve
 from ..query import GaussianPart
-from ..sde import AffineSDE, log_snr_grid
+from ..sde import IsotropicSDE, log_snr_grid
 
 LEVELS = 512
 
@@ -17,7 +17,7 @@ class Noising:
     network's output counts ρ times, the correlation of x_t with x_0, as in NetworkDenoiser.
     """
 
-    def __init__(self, gaussian: GaussianPart, sde: AffineSDE) -> None:
+    def __init__(self, gaussian: GaussianPart, sde: IsotropicSDE) -> None:
         self.sde = sde
         self.denoiser = gaussian.denoiser(sde, resolve("torch"))
         # the grid's last step to t = 0 is left out: there is no noise to learn from at 0
@@ -33,13 +33,13 @@ class Noising:
         early, late = self.times[left], self.times[left + 1]
         t = early + (position - left) * (late - early)
         eps = torch.randn(x0.shape, generator=generator, dtype=torch.float64)
-        x = self.sde.alpha(t) * x0 + self.sde.sigma(t) * eps
+        x = self.sde.alpha(t) * x0 + self.sde.sigma(t) * eps + self.sde.shift(t)
         residual = (x0 - self.denoiser.mean(x, t)) @ self.denoiser.basis
         target = residual / self.denoiser.posterior_scale(t)
         inputs = self.denoiser.whiten(x, t)
         return (
             inputs.float(),
-            self.sde.log_snr(t).float(),
+            self.sde.half_log_snr(t).float(),
             self.denoiser.correlation(t).float(),
             target.float(),
         )

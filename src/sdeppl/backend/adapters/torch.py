@@ -1,5 +1,6 @@
 """PyTorch."""
 
+from collections.abc import Callable
 from typing import Any
 
 from array_api_compat import is_torch_array
@@ -65,3 +66,9 @@ class TorchAdapter(Adapter):
     @classmethod
     def to_host(cls, array: Any) -> Any:
         return array.detach().cpu().numpy()
+
+    @classmethod
+    def jvp(cls, function: Callable[[Any], Any], x: Any, v: Any) -> Any:
+        import torch
+
+        return torch.func.jvp(function, (x,), (v,))[1]

@@ -1,0 +1,149 @@
+"""Affine SDEs: what they know in closed form."""
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from array_api_compat import array_namespace, device
+
+from ..backend import elementary
+from .base import SDE
+
+
+class Transition(NamedTuple):
+    """x_t given x_s ~ N(map x_s + shift, covariance).
+
+    For an `IsotropicSDE` map and covariance are numbers (times the identity), and shift is a number
+    or (dim,); for a matrix SDE they are (dim, dim), (dim,) and (dim, dim).
+    """
+
+    map: Any
+    shift: Any
+    covariance: Any
+
+
+@dataclass(frozen=True)
+class StepCoefficients:
+    """Numbers of one exponential step from s to t of a semilinear SDE, dx = (L x + N) dt + noise.
+
+    x_t ≈ decay x_s + first N(x_s, s) + second (N(x_t, t) - N(x_s, s)) + noise z + shift, with
+    z ~ N(0, I); shift is None where there is none.
+    """
+
+    decay: float
+    first: float
+    second: float
+    noise: float
+    shift: Any = None
+
+
+class AffineSDE(SDE):
+    """dx = (A(t) x + u(t)) dt + B(t) dW: Gaussian transitions between any two times, in closed form.
+
+    `T` is where the noising ends.
+    """
+
+    noise = "additive"
+    T: float = 1.0
+
+    @abstractmethod
+    def transition(self, s: Any, t: Any) -> Transition:
+        """Of x_t given x_s, for s ≤ t; exact."""
+
+    @abstractmethod
+    def moments(self, mean: Any, covariance: Any, t: float, s: float = 0.0) -> tuple[Any, Any]:
+        """Mean (..., dim) and covariance (..., dim, dim) of x_t for those of x_s."""
+
+    @abstractmethod
+    def snr(self, t: Any) -> Any:
+        """Signal-to-noise ratio of x_t: α²/σ², or its matrix Φᵀ Q⁻¹ Φ; infinite at t = 0."""
+
+
+class IsotropicSDE(AffineSDE):
+    """dx = (f(t) x + u(t)) dt + g(t) dW with numbers f and g, so x_t = α(t) x_0 + m(t) + σ(t) ε.
+
+    A subclass gives `transition`, `rate` (f) and `amplitude` (g), and where u is not zero `shift`
+    (m) and `push` (u). Times are Python floats, or arrays where the marginal of many times is
+    wanted at once.
+    """
+
+    shifted: bool = False  # whether m(t) may differ from zero
+
+    @abstractmethod
+    def rate(self, t: float) -> float:
+        """f(t) = d ln α/dt."""
+
+    @abstractmethod
+    def amplitude(self, t: float) -> float:
+        """g(t)."""
+
+    def push(self, t: float) -> Any:
+        """u(t): a number or (dim,)."""
+        return 0.0
+
+    def shift(self, t: Any) -> Any:
+        """m(t): mean of x_t for x_0 = 0; a number or (dim,)."""
+        return self.transition(0.0, t).shift if self.shifted else 0.0
+
+    def centre(self, x: Any, t: Any) -> Any:
+        """x - m(t), which follows the same SDE without u."""
+        return x - self.shift(t) if self.shifted else x
+
+    def alpha(self, t: Any) -> Any:
+        """α(t): what is left of x_0 at t."""
+        return self.transition(0.0, t).map
+
+    def sigma(self, t: Any) -> Any:
+        """σ(t): standard deviation of the noise at t; σ(0) = 0."""
+        return elementary(t).sqrt(self.transition(0.0, t).covariance)
+
+    def snr(self, t: Any) -> Any:
+        """α²/σ²; +∞ at t = 0."""
+        if isinstance(t, (int, float)) and t == 0:
+            return math.inf
+        return (self.alpha(t) / self.sigma(t)) ** 2
+
+    def log_snr(self, t: Any) -> Any:
+        """ln(α²/σ²); it falls with t. +∞ at t = 0."""
+        return 2 * self.half_log_snr(t)
+
+    def half_log_snr(self, t: Any) -> Any:
+        """ln(α/σ), the λ of Lu et al. 2022 (DPM-Solver)."""
+        if isinstance(t, (int, float)) and t == 0:
+            return math.inf
+        functions = elementary(t)
+        return functions.log(self.alpha(t)) - functions.log(self.sigma(t))
+
+    def moments(self, mean: Any, covariance: Any, t: float, s: float = 0.0) -> tuple[Any, Any]:
+        """α m + shift and α² C + σ² I, of the step from s to t."""
+        phi, shift, q = self.transition(s, t)
+        xp = array_namespace(mean, covariance)
+        identity = xp.eye(mean.shape[-1], dtype=covariance.dtype, device=device(covariance))
+        return phi * mean + shift, phi * phi * covariance + q * identity
+
+    def drift(self, x: Any, t: float) -> Any:
+        return self.rate(t) * x + self.push(t) if self.shifted else self.rate(t) * x
+
+    def diffusion(self, x: Any, t: float) -> float:
+        return self.amplitude(t)
+
+    def coefficients(self, s: float, t: float) -> StepCoefficients:
+        """The exact transition as a step; nothing is left for N. Raises: ValueError for t < s."""
+        if t < s:
+            raise ValueError(f"a forward SDE runs forward: got a step from t={s} to t={t}; use ReverseSDE")
+        phi, shift, q = self.transition(s, t)
+        return StepCoefficients(phi, 0.0, 0.0, math.sqrt(q), shift if self.shifted else None)
+
+    def nonlinear(self, x: Any, t: float) -> None:
+        """The part that an exponential step cannot solve exactly: nothing."""
+        return None
+
+
+def require_isotropic(sde: Any, what: str) -> None:
+    """Raises: TypeError, naming `what`, for an SDE whose α and σ are not numbers."""
+    if not isinstance(sde, IsotropicSDE):
+        raise TypeError(
+            f"{what} needs a forward SDE with x_t = α x_0 + σ ε for numbers α and σ, as VPSDE has; got "
+            f"{type(sde).__name__}; for Gaussian mixtures under other affine SDEs use AffineMarginals"
+        )
