@@ -126,7 +126,7 @@ def test_a_latent_that_the_model_observes_is_refused(guide):
 def test_wrong_arguments_are_reported_before_any_work(monkeypatch):
     with pytest.raises(TypeError, match=r"sde=VPSDE is a class; give an instance: VPSDE\(\)"):
         sp.ScoreGuide(vector_model, sde=sp.VPSDE)
-    with pytest.raises(TypeError, match="sde is a str; expected an AffineSDE"):
+    with pytest.raises(TypeError, match="sde is a str; expected an IsotropicSDE"):
         sp.ScoreGuide(vector_model, sde="vp")
     for net in (sp.ResidualMLP(3), "mlp"):
         with pytest.raises(TypeError, match="give a factory, dim ↦ module, such as ResidualMLP"):

@@ -34,9 +34,9 @@ class ResidualMLP(nn.Module):
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
-    def forward(self, x: torch.Tensor, log_snr: Any) -> torch.Tensor:
-        """x (batch, dim); log_snr: a float, or (batch, 1)."""
-        level = torch.as_tensor(log_snr, dtype=x.dtype, device=x.device).reshape(-1, 1)
+    def forward(self, x: torch.Tensor, half_log_snr: Any) -> torch.Tensor:
+        """x (batch, dim); half_log_snr: ln(α/σ), a float, or (batch, 1)."""
+        level = torch.as_tensor(half_log_snr, dtype=x.dtype, device=x.device).reshape(-1, 1)
         phase = level * self.scales
         embedding = self.level(torch.cat([phase.sin(), phase.cos()], dim=-1))
         hidden = self.enter(x)
