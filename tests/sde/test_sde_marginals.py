@@ -9,7 +9,7 @@ from scipy.integrate import solve_ivp
 
 import sdeppl as sp
 
-SDES = {
+OF_NUMBERS = {
     "linear a>0": sp.LinearSDE(a=1.3, b=0.7),
     "linear a=0": sp.LinearSDE(a=0.0, b=1.7),
     "linear a<0": sp.LinearSDE(a=-0.8, b=0.6),
@@ -19,6 +19,18 @@ SDES = {
     "vp other T": sp.VPSDE(sp.LinearSchedule(0.2, 4.0, T=2.0), T=2.0),
     "ve": sp.VESDE(0.02, 30.0),
     "ve other T": sp.VESDE(0.5, 4.0, T=2.5),
+    "vp cosine": sp.VPSDE(sp.CosineSchedule(beta_max=60.0)),
+    "sub-vp": sp.SubVPSDE(),
+    "sub-vp other T": sp.SubVPSDE(sp.LinearSchedule(0.2, 4.0, T=2.0), T=2.0),
+    "edm": sp.EDMSDE(),
+    "anchored": sp.DataAnchoredSDE(sp.LinearSchedule(0.3, 6.0)),
+}
+SDES = OF_NUMBERS | {
+    "vp callable": sp.VPSDE(sp.CallableSchedule(lambda t: 0.2 + 3.0 * t * t)),
+    "ve callable": sp.CallableVESDE(lambda t: (0.3 + 1.5 * t) ** 2, T=1.5),
+    "ve callable with rate": sp.CallableVESDE(
+        lambda t: (0.3 + 1.5 * t) ** 2, lambda t: 6 * (0.3 + 1.5 * t) ** 3, T=1.5
+    ),
 }
 EACH_SDE = pytest.mark.parametrize("sde", SDES.values(), ids=SDES)
 TIMES = (1e-6, 0.013, 0.3, 0.77, 1.0)
@@ -82,8 +94,9 @@ def test_noise_over_a_short_step_has_full_relative_precision(sde):
     for h in (1e-9, 1e-13):
         t = 0.5
         q = sde.transition(t, t + h).covariance
-        assert q == pytest.approx(sde.amplitude(t) ** 2 * ((t + h) - t), rel=1e-7)
-        assert sde.sigma(h) == pytest.approx(sde.amplitude(0.0) * math.sqrt(h), rel=1e-6)
+        assert q == pytest.approx(sde.amplitude(t) ** 2 * ((t + h) - t), rel=1e-7, abs=0)
+        # g at the middle, for that of sub-VP and EDM is 0 at the start
+        assert sde.sigma(h) == pytest.approx(sde.amplitude(0.5 * h) * math.sqrt(h), rel=1e-6, abs=0)
 
 
 @EACH_SDE
@@ -123,7 +136,7 @@ def test_drift_and_diffusion_are_the_affine_ones(sde, backend):
     assert sde.diffusion(array(x, backend), 0.4) == sde.amplitude(0.4)
 
 
-@EACH_SDE
+@pytest.mark.parametrize("sde", OF_NUMBERS.values(), ids=OF_NUMBERS)
 def test_numpy_scalars_as_parameters_keep_float32(sde):
     """A float64 scalar times a float32 array would be a float64 array."""
 

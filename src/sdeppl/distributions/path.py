@@ -11,7 +11,7 @@ from .transitions import Transitions, checked_times
 
 
 class SDEPath(TorchDistribution):
-    """States of dx = f x dt + g dW at `times`: event shape (times,), or (times, dim) for vector states.
+    """States of dx = (f x + u) dt + g dW at `times`: event shape (times,), or (times, dim) for vectors.
 
     sde: an affine SDE, whose transitions are exact, so nothing is discretised. x_init: the
     distribution of the first state, at times[0], with event shape () or (dim,); or a known state at
@@ -19,7 +19,8 @@ class SDEPath(TorchDistribution):
     shape: that of x_init. `rsample` and `log_prob` are exact and differentiable in x_init.
 
     Raises: ValueError for times that do not rise, or a known state at times[0] (a path that starts
-    there has no density); TypeError for an SDE that is not affine.
+    there has no density), or an SDE whose shift has another shape than the states; TypeError for an
+    SDE that is not affine.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
@@ -51,7 +52,7 @@ class SDEPath(TorchDistribution):
         if len(state) > 1:
             raise ValueError(f"SDEPath: a state has shape () or (dim,); got {tuple(state)}")
         grid = self.times if self.random_start else [t0, *self.times]
-        self.transitions = Transitions.along(sde, grid, len(state))
+        self.transitions = Transitions.along(sde, grid, state)
         event_shape = torch.Size([len(self.times)]) + state
         super().__init__(batch_shape, event_shape, validate_args=validate_args)
 

@@ -14,6 +14,17 @@ def uniform_grid(start: float, stop: float, steps: int) -> list[float]:
     return [start + (stop - start) * k / steps for k in range(steps)] + [stop]
 
 
+def quadratic_grid(start: float, stop: float, steps: int) -> list[float]:
+    """steps + 1 times from start to stop, equally spaced in √t: denser where t is small.
+
+    Raises: ValueError for steps < 1 or negative times. Source: Song et al. 2021 (DDIM), appendix D.2.
+    """
+    if start < 0 or stop < 0:
+        raise ValueError(f"a quadratic grid needs times from 0 on; got {start} to {stop}")
+    roots = uniform_grid(math.sqrt(start), math.sqrt(stop), steps)
+    return [start, *(root * root for root in roots[1:-1]), stop]
+
+
 def time_of_half_log_snr(sde: IsotropicSDE, value: float) -> float:
     """The time t in (0, T] at which ln(α/σ) = value. Raises: ValueError where there is none."""
     last = sde.half_log_snr(sde.T)
@@ -52,3 +63,36 @@ def log_snr_grid(sde: IsotropicSDE, steps: int, noise_to_signal: float = 1e-3) -
             f"noise_to_signal = {noise_to_signal} is more than σ/α at T, {math.exp(-levels[0]):.3g}"
         )
     return [sde.T, *(time_of_half_log_snr(sde, level) for level in levels[1:]), 0.0]
+
+
+def edm_grid(
+    sde: IsotropicSDE,
+    steps: int,
+    rho: float = 7.0,
+    sigma_min: float = 0.002,
+    sigma_max: float | None = None,
+) -> list[float]:
+    """steps + 1 falling times to 0, equally spaced in (σ/α)^{1/ρ} but for the last step.
+
+    The levels are (σ_max^{1/ρ} + k/(N - 1) (σ_min^{1/ρ} - σ_max^{1/ρ}))^ρ, k < N = steps, then 0; a level
+    is σ/α of the SDE, in the data's units. sigma_max: by default what is reached at T, so that the
+    grid falls from T; with a smaller one it starts later. rho: 7 puts most steps at small levels, 1 is
+    uniform.
+
+    Raises: ValueError for steps < 2, ρ ≤ 0, or levels that are not 0 < σ_min < σ_max ≤ σ/α at T.
+    Source: Karras et al. 2022 (EDM), eq. 5.
+    """
+    if not isinstance(steps, int) or steps < 2:
+        raise ValueError(f"steps must be a whole number, at least 2; got {steps!r}")
+    if not 0 < rho < math.inf:
+        raise ValueError(f"rho must be positive and finite; got {rho!r}")
+    last = math.exp(-sde.half_log_snr(sde.T))
+    highest = last if sigma_max is None else sigma_max
+    if not 0 < sigma_min < highest:
+        raise ValueError(f"an EDM grid needs 0 < sigma_min < sigma_max; got {sigma_min!r} and {highest:.6g}")
+    if highest > last * (1 + 1e-12):
+        raise ValueError(f"sigma_max = {sigma_max:.6g} is more than σ/α at T = {sde.T}, {last:.6g}")
+    roots = uniform_grid(highest ** (1 / rho), sigma_min ** (1 / rho), steps - 1)
+    times = [time_of_half_log_snr(sde, -rho * math.log(root)) for root in roots[1:]]
+    first = sde.T if highest >= last else time_of_half_log_snr(sde, -math.log(highest))
+    return [first, *times, 0.0]

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..backend import elementary, python_floats
 from .affine import IsotropicSDE, Transition
-from .schedules import LinearSchedule, Schedule
+from .schedules import LinearSchedule, Schedule, check_scheduled
 
 
 @dataclass(frozen=True)
@@ -22,15 +22,10 @@ class VPSDE(IsotropicSDE):
 
     def __post_init__(self) -> None:
         python_floats(self)
-        if not isinstance(self.schedule, Schedule):
-            raise ValueError(
-                f"VPSDE: schedule must be a Schedule, as LinearSchedule is; got {self.schedule!r}"
-            )
-        if not 0 < self.T < math.inf:
-            raise ValueError(f"VPSDE: T must be positive and finite; got {self.T!r}")
+        check_scheduled(self)
 
     def transition(self, s: Any, t: Any) -> Transition:
-        span = self.schedule.integral(t) - self.schedule.integral(s)
+        span = self.schedule.between(s, t)
         functions = elementary(span)
         return Transition(functions.exp(-0.5 * span), 0.0, -functions.expm1(-span))
 
