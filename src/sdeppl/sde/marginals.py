@@ -1,0 +1,120 @@
+"""The Fokker–Planck equation in closed form: Gaussian mixtures under affine SDEs."""
+
+import math
+from typing import Any
+
+from scipy.special import ndtri
+
+from ..backend import Noise, backend_of, require_floating, require_same, to_host
+from .affine import AffineSDE
+
+
+class AffineMarginals:
+    """p_t(x) = Σ_k w_k N(x; m_k(t), C_k(t)) for x_0 ~ Σ_k w_k N(m_k, C_k) under any `AffineSDE`.
+
+    It solves ∂p/∂t = -∇·(f p) + ½ ∇∇:(B Bᵀ p). weights (components,), positive, normalised here;
+    means (components, dim); covariances (components, dim, dim), symmetric, positive semidefinite: where
+    they are singular so may be the marginal at t = 0, which then has no density. Units of x; one
+    backend. It gives a `ReverseSDE` its score, for forward SDEs that no denoiser covers too.
+
+    Raises: TypeError for an SDE that is not affine; ValueError for shapes that do not fit, weights
+    that are not positive, and matrices that are no covariances. Source: Särkkä & Solin 2019, section 6.1.
+    """
+
+    def __init__(self, sde: AffineSDE, weights: Any, means: Any, covariances: Any) -> None:
+        if not isinstance(sde, AffineSDE):
+            raise TypeError(f"AffineMarginals needs an affine SDE, as VPSDE is; got {type(sde).__name__}")
+        self.sde, self.backend = sde, backend_of(means)
+        require_floating(self.backend)
+        require_same(self.backend, weights=weights, covariances=covariances)
+        shapes = tuple(weights.shape), tuple(means.shape), tuple(covariances.shape)
+        if means.ndim != 2 or shapes != (shapes[1][:1], shapes[1], shapes[1] + shapes[1][1:]):
+            raise ValueError(
+                "AffineMarginals: expected weights (k,), means (k, dim), covariances (k, dim, dim); got "
+                f"{shapes[0]}, {shapes[1]}, {shapes[2]}"
+            )
+        xp = self.backend.xp
+        if not bool(xp.all(weights > 0)):
+            raise ValueError("AffineMarginals: the weights must be positive; leave out what has none")
+        size = xp.max(xp.abs(covariances))
+        if not bool(xp.all(xp.abs(covariances - xp.matrix_transpose(covariances)) <= 1e-6 * size)):
+            raise ValueError("AffineMarginals: the covariances must be symmetric and finite")
+        lowest = float(xp.min(xp.linalg.eigvalsh(covariances)))
+        if lowest < -1e-5 * float(size):
+            raise ValueError(f"AffineMarginals: a covariance has the negative eigenvalue {lowest:.3g}")
+        self.dim = means.shape[1]
+        self.weights, self.means, self.covariances = weights / xp.sum(weights), means, covariances
+
+    def components(self, t: float) -> tuple[Any, Any]:
+        """Means (components, dim) and covariances (components, dim, dim) of the components at t."""
+        return self.sde.moments(self.means, self.covariances, t)
+
+    def moments(self, t: float) -> tuple[Any, Any]:
+        """Mean (dim,) and covariance (dim, dim) of x_t."""
+        xp = self.backend.xp
+        means, covariances = self.components(t)
+        mean = xp.sum(self.weights[:, None] * means, axis=0)
+        centred = means - mean
+        within = xp.sum(self.weights[:, None, None] * covariances, axis=0)
+        return mean, within + (self.weights[:, None] * centred).T @ centred
+
+    def log_density(self, x: Any, t: float) -> Any:
+        """ln p_t(x), (...) for x (..., dim). Raises: ValueError where a covariance is singular."""
+        log_joint, _, _ = self._joint(x, t)
+        return self.backend.xp.reshape(self._log_sum(log_joint), x.shape[:-1])
+
+    def score(self, x: Any, t: float) -> Any:
+        """∂ ln p_t(x), like x. Raises: ValueError where a covariance is singular."""
+        xp = self.backend.xp
+        log_joint, white, whitening = self._joint(x, t)
+        responsibilities = xp.exp(log_joint - self._log_sum(log_joint))
+        return xp.reshape(-xp.sum(responsibilities[..., None] * (white @ whitening), axis=0), x.shape)
+
+    def sample(self, t: float, n: int, noise: Any = None) -> Any:
+        """n draws of x_t, (n, dim).
+
+        noise: a `Noise` (seed 0 in host mode by default), an opened stream, or an array of standard
+        normals (n, dim + 1), whose first column chooses the component. Raises: ValueError for an
+        array of another shape.
+        """
+        xp = self.backend.xp
+        noise = Noise() if noise is None else noise
+        stream = noise.stream(self.backend) if hasattr(noise, "stream") else noise
+        z = stream.normal(0, (n, self.dim + 1)) if hasattr(stream, "normal") else stream
+        if tuple(z.shape) != (n, self.dim + 1):
+            raise ValueError(f"sample: expected normals ({n}, {self.dim + 1}); got {tuple(z.shape)}")
+        means, covariances = self.components(t)
+        eigenvalues, bases = xp.linalg.eigh(covariances)
+        roots = bases * xp.sqrt(xp.clip(eigenvalues, min=0.0))[:, None, :]
+        below, x = 0.0, xp.zeros_like(z[:, 1:])
+        chosen, first = z[:, :1], -math.inf
+        for k, weight in enumerate(to_host(self.weights).tolist()):
+            below += weight
+            last = float(ndtri(below)) if k + 1 < self.means.shape[0] else math.inf
+            draws = means[k, :] + z[:, 1:] @ roots[k, :, :].T
+            x = xp.where((chosen > first) & (chosen <= last), draws, x)
+            first = last
+        return x
+
+    def _joint(self, x: Any, t: float) -> tuple[Any, Any, Any]:
+        """ln w_k N(x; m_k, C_k) (components, batch); whitened x (components, batch, dim); C_k = (Wᵀ W)⁻¹."""
+        xp = self.backend.xp
+        means, covariances = self.components(t)
+        try:
+            whitening = xp.linalg.inv(xp.linalg.cholesky(covariances))
+        except (RuntimeError, ValueError) as error:  # torch's and NumPy's LinAlgError
+            raise ValueError(
+                f"AffineMarginals: at t={t} a component's covariance is singular, so x_t has no density; "
+                "take a larger t, or covariances of x_0 that are positive definite"
+            ) from error
+        flat = xp.reshape(x, (-1, self.dim))
+        white = (flat[None, :, :] - means[:, None, :]) @ xp.matrix_transpose(whitening)
+        log_scale = xp.sum(xp.log(xp.linalg.diagonal(whitening)), axis=-1)
+        constant = xp.log(self.weights) + log_scale - 0.5 * self.dim * math.log(2 * math.pi)
+        return constant[:, None] - 0.5 * xp.sum(white * white, axis=-1), white, whitening
+
+    def _log_sum(self, values: Any) -> Any:
+        """ln Σ_k e^{values_k} over the first axis."""
+        xp = self.backend.xp
+        largest = xp.max(values, axis=0)
+        return largest + xp.log(xp.sum(xp.exp(values - largest), axis=0))
