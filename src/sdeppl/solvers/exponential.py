@@ -1,9 +1,17 @@
 """Exponential integrators: what is affine in an SDE is solved exactly."""
 
+import math
+import sys
+from collections.abc import Sequence
+from operator import mul
 from typing import Any
 
-from ..sde import StepCoefficients
+from ..sde import IsotropicSDE, ReverseSDE, StepCoefficients
 from .base import Solver
+
+Node = tuple[float, Any]  # λ = ln(α/σ), and E[x_0 given x_t] there
+SHORTEST = 1e-12  # of a step in λ: shorter ones are rounding
+SERIES_TERMS = 20  # of a power series at arguments below 1: less than rounding is left
 
 
 def linear_part(coefficients: StepCoefficients, x: Any, z: Any) -> Any:
@@ -24,12 +32,80 @@ def require_semilinear(solver: Solver, sde: Any, x: Any, t: float, deterministic
     return Solver.prepare(solver, sde, x, t, deterministic)
 
 
-class ExponentialEuler(Solver):
-    """x_t = decay x_s + first N(x_s, s) + noise z, with the SDE's own `coefficients`.
+def require_isotropic_reverse(name: str, sde: Any) -> None:
+    """Raises: TypeError, naming the solver, for what is no reverse SDE with numbers α, σ and c."""
+    if not (isinstance(sde, ReverseSDE) and isinstance(sde.forward, IsotropicSDE)):
+        of = f" of {type(sde.forward).__name__}" if isinstance(sde, ReverseSDE) else ""
+        raise TypeError(
+            f"{name} solves the ReverseSDE of a forward SDE with x_t = α x_0 + σ ε for numbers α and σ, "
+            f"as VPSDE has; got {type(sde).__name__}{of}; use EulerMaruyama"
+        )
+    if sde.m is not None:
+        raise TypeError(f"{name} takes a number c; got a matrix; use EulerMaruyama")
 
-    Exact for affine SDEs. For a reverse SDE N is E[x_0 given x_t] and the step is DDIM's with
-    η = c, in the data prediction of DPM-Solver++; weak order 1; additive noise; one evaluation.
-    Source: Song et al. 2021 (DDIM), Lu et al. 2022 (DPM-Solver++), eq. 9.
+
+def half_log_snr(sde: Any, t: float) -> float:
+    """λ = ln(α/σ) of a reverse SDE's forward SDE at t: +∞ where σ = 0, finite where α has underflown to 0."""
+    alpha, sigma = sde.forward.alpha(t), sde.forward.sigma(t)
+    return math.inf if sigma == 0 else math.log(max(alpha, sys.float_info.min) / sigma)
+
+
+def kernel_moments(q: float, count: int) -> list[float]:
+    """M_n = ∫_0^1 q e^{-q(1-θ)} θⁿ dθ = n! q φ_{n+1}(-q) for n < count, to rounding for every q > 0.
+
+    M_n = 1 - n M_{n-1}/q: upward from M_0 = 1 - e^{-q}, which cancels for small q; there downward
+    from the power series of the last. Source: Hochbruck & Ostermann 2010, eq. 2.10 to 2.12.
+    """
+    if q >= 1:
+        moments = [-math.expm1(-q)]
+        for n in range(1, count):
+            moments.append(1 - n * moments[-1] / q)
+        return moments
+    term = total = q / count
+    for j in range(1, SERIES_TERMS):
+        term *= -q / (count + j)
+        total += term
+    moments = [total]
+    for n in range(count - 1, 0, -1):
+        moments.insert(0, q / n * (1 - moments[0]))
+    return moments
+
+
+def interpolation_weights(places: Sequence[float], q: float) -> list[float]:
+    """w_j such that Σ_j w_j p(θ_j) = ∫_0^1 q e^{-q(1-θ)} p(θ) dθ for polynomials of degree < len(places)."""
+    moments, weights = kernel_moments(q, len(places)), []
+    for j, place in enumerate(places):
+        lagrange = [1.0]  # coefficients, the constant first
+        for i, other in enumerate(places):
+            if i != j:
+                pairs = zip([0.0, *lagrange], [*lagrange, 0.0], strict=True)
+                lagrange = [(lower - other * same) / (place - other) for lower, same in pairs]
+        weights.append(sum(map(mul, lagrange, moments)))
+    return weights
+
+
+def kernel_integral(nodes: Sequence[Node], start: float, stop: float, k: float) -> Any:
+    """(1+k) ∫ e^{-(1+k)(stop - λ)} N(λ) dλ over [start, stop], N the polynomial through `nodes` in λ.
+
+    Exact, so that decay x_s + noise z + α_t times this is exact where E[x_0 given x_t] is such a
+    polynomial along the path. Source: Lu et al. 2022 (DPM-Solver++), eq. 8, for k = 0.
+    """
+    h = stop - start
+    weights = interpolation_weights([(place - start) / h for place, _ in nodes], (1 + k) * h)
+    total = weights[0] * nodes[0][1]
+    for weight, (_, value) in zip(weights[1:], nodes[1:], strict=True):
+        total = total + weight * value
+    return total
+
+
+class ExponentialEuler(Solver):
+    """x_t = decay x_s + first N(x_s, s) + noise z, with the SDE's own `coefficients`: DDIM.
+
+    Exact for affine SDEs. For a reverse SDE N is E[x_0 given x_t], and the step is DDIM's with
+    η² = (1 - r^{2c²})/(1 - r²), r the ratio of σ/α at t to that at s: η = c for c = 0 (the
+    deterministic DDIM) and c = 1 (ancestral sampling), and for every c as steps become small.
+    Weak order 1; additive noise; one evaluation. Source: Song et al. 2021 (DDIM), eq. 12 and 16; Lu et
+    al. 2022 (DPM-Solver++), eq. 9.
     """
 
     strong_order = {"additive": 1.0}
