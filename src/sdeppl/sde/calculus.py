@@ -80,8 +80,10 @@ class _Converted(ItoSDE):
     """An SDE read in the other calculus: the same process."""
 
     def __init__(self, sde: SDE, sign: float) -> None:
-        self.original, self.sign = sde, sign
+        # with time running down the step is -f |dt| + g dW, so that the correction changes sign in f
+        self.original, self.sign = sde, -sign if sde.falling else sign
         self.noise, self.wiener_dim = sde.noise, sde.wiener_dim
+        self.falling = sde.falling  # type: ignore[misc]
 
     def drift(self, x: Any, t: float) -> Any:
         return self.original.drift(x, t) + 0.5 * self.sign * noise_correction(self.original, x, t)
