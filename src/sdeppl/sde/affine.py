@@ -56,6 +56,10 @@ class AffineSDE(SDE):
         """Mean (..., dim) and covariance (..., dim, dim) of x_t for those of x_s."""
 
     @abstractmethod
+    def advance(self, x: Any, s: float, t: float, z: Any) -> Any:
+        """x_t given x_s = x, exactly in law, from standard normals z like x."""
+
+    @abstractmethod
     def snr(self, t: Any) -> Any:
         """Signal-to-noise ratio of x_t: α²/σ², or its matrix Φᵀ Q⁻¹ Φ; infinite at t = 0."""
 
@@ -121,6 +125,11 @@ class IsotropicSDE(AffineSDE):
         xp = array_namespace(mean, covariance)
         identity = xp.eye(mean.shape[-1], dtype=covariance.dtype, device=device(covariance))
         return phi * mean + shift, phi * phi * covariance + q * identity
+
+    def advance(self, x: Any, s: float, t: float, z: Any) -> Any:
+        """φ x + shift + √q z."""
+        phi, shift, q = self.transition(s, t)
+        return phi * x + shift + math.sqrt(q) * z
 
     def drift(self, x: Any, t: float) -> Any:
         return self.rate(t) * x + self.push(t) if self.shifted else self.rate(t) * x

@@ -79,6 +79,11 @@ class CriticallyDampedSDE(AffineSDE):
         carried = xp.matrix_transpose(act(phi, covariance))
         return act(phi, mean), xp.matrix_transpose(act(phi, carried)) + xp.concat(rows, axis=-2)
 
+    def advance(self, x: Any, s: float, t: float, z: Any) -> Any:
+        """Φ x + L z with L Lᵀ = Q, on each pair (x_i, v_i)."""
+        phi, _, q = self.transition(s, t)
+        return act(phi, x) + act(cholesky(q), z)
+
     def snr(self, t: float) -> Any:
         """Φᵀ Q⁻¹ Φ of each pair (x_i, v_i), a 2 × 2 tuple of floats; ∞, a number, at t = 0."""
         if t == 0:

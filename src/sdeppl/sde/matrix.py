@@ -8,7 +8,13 @@ from scipy import linalg
 from ..backend import Backend, backend_of, place, require_floating, resolve, to_host
 from .affine import AffineSDE, Transition
 from .schedules import ConstantSchedule, Schedule
-from .van_loan import HostTransition, linear_transition, log_signal_to_noise, signal_to_noise
+from .van_loan import (
+    HostTransition,
+    covariance_root,
+    linear_transition,
+    log_signal_to_noise,
+    signal_to_noise,
+)
 
 SPANS_KEPT = 256
 
@@ -72,6 +78,12 @@ class MatrixLinearSDE(AffineSDE):
     def moments(self, mean: Any, covariance: Any, t: float, s: float = 0.0) -> tuple[Any, Any]:
         phi, shift, q = self.transition(s, t)
         return mean @ phi.T + shift, phi @ covariance @ phi.T + q
+
+    def advance(self, x: Any, s: float, t: float, z: Any) -> Any:
+        """Φ x + shift + L z with L Lᵀ = Q, which may be singular."""
+        host, (phi, shift, _) = self._between(s, t)
+        root = place(covariance_root(host.covariance), self.backend)
+        return x @ phi.T + shift + z @ root.T
 
     def snr(self, t: float) -> Any:
         """Φᵀ Q⁻¹ Φ, (dim, dim); ∞, a number, at t = 0. Raises: ValueError where Q is singular."""

@@ -105,6 +105,12 @@ class ReverseSDE(SDE):
             return g @ c
         return g[..., None] * c
 
+    def diffusion_jvp(self, x: Any, t: float, v: Any) -> Any:
+        c, slope = self.noise_ratio(t), self.forward.diffusion_jvp(x, t, v)
+        if self.m is None:
+            return c * slope
+        return slope @ c if self.forward.wiener_dim is not None else slope[..., None] * c
+
     def coefficients(self, s: float, t: float) -> StepCoefficients:
         """Exact integrals over [t, s] for a denoiser that is linear in h = ln(α/σ) along the step.
 

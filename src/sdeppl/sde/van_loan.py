@@ -46,6 +46,15 @@ def linear_transition(F: Any, G: Any, u: Any, span: float) -> HostTransition:
     return HostTransition(phi, shift, 0.5 * (q + q.T))
 
 
+def covariance_root(q: Any) -> Any:
+    """L (k, k) with L Lᵀ = Q, for any covariance; scaled first, so that small variances keep their digits."""
+    xp = array_namespace(q)
+    scale = xp.sqrt(xp.linalg.diagonal(q))
+    positive = xp.where(scale > 0, scale, xp.ones_like(scale))
+    eigenvalues, basis = linalg.eigh(q / (positive[:, None] * positive))
+    return scale[:, None] * basis * xp.sqrt(xp.clip(eigenvalues, 0.0, None))
+
+
 def signal_to_noise(transition: HostTransition, t: float) -> Any:
     """Φᵀ Q⁻¹ Φ. Raises: ValueError where Q is singular."""
     half = linalg.solve_triangular(_factor(transition.covariance, t), transition.map, lower=True)

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from ..sde import SDE, to_ito, to_stratonovich
+from ..sde import SDE, ReverseSDE, check_noise_class, to_ito, to_stratonovich
 
 # What a step is given in z. 'wiener': the increment over its interval divided by √|t - s|.
 # 'area': standard normals u, independent of it, such that ∫_s^t (W_r - W_s) dr is
@@ -26,6 +26,7 @@ class Solver(ABC):
       the weak one unless the solver says otherwise.
     - `evaluations`: of the drift or denoiser, a step.
     - `calculus`: which SDEs it takes as they are; others are converted, exactly.
+    - `any_diffusion`: whether the scheme is right whatever components of x an entry of g depends on.
     - `draws`: what z holds: an array for one draw, a tuple for several.
     - `error_order`: for an embedded error estimate, the order of the error that it estimates.
     """
@@ -35,19 +36,25 @@ class Solver(ABC):
     order: ClassVar[float | None] = None
     evaluations: ClassVar[float]
     calculus: ClassVar[Literal["ito", "stratonovich"]] = "ito"
+    any_diffusion: ClassVar[bool] = False
     draws: ClassVar[tuple[Draw, ...]] = ("wiener",)
 
     def prepare(self, sde: Any, x: Any, t: float, deterministic: bool) -> Any:
         """The SDE in the form that the steps take: in the solver's calculus, checked.
 
-        Raises: TypeError for an SDE or a noise class that the solver does not take.
+        Raises: TypeError for an SDE or a noise class that the solver does not take; ValueError where
+        g is not what its noise class says, and a conversion, a reverse drift or the scheme needs it.
         """
         if not deterministic and sde.noise not in self.strong_order:
             raise TypeError(
                 f"{type(self).__name__} takes {' or '.join(self.strong_order) or 'no'} noise; "
                 f"{type(sde).__name__} has {sde.noise} noise; use EulerMaruyama, which takes any"
             )
-        return to_ito(sde) if self.calculus == "ito" else to_stratonovich(sde)
+        converted = to_ito(sde) if self.calculus == "ito" else to_stratonovich(sde)
+        derived = sde.calculus != self.calculus or isinstance(sde, ReverseSDE)
+        if derived or not (deterministic or self.any_diffusion):
+            check_noise_class(sde, x, t)
+        return converted
 
     def init(self, sde: Any, x: Any, t: float) -> Any:
         """What the first step remembers of the steps before it: None for one-step schemes."""
