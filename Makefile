@@ -35,8 +35,9 @@ lint: $(STAMP) ## ruff, formatting, mypy and the layers of the imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP) ## run benchmarks/nile.py
+bench: $(STAMP) ## run benchmarks/nile.py and benchmarks/solvers.py
 	$(BIN)/python benchmarks/nile.py
+	$(BIN)/python benchmarks/solvers.py
 
 clean: ## remove caches and build products, keep .venv
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -10,14 +10,20 @@ __version__ = "0.1.0"
 
 _NAMES_OF_MODULE = {
     "backend": "Backend BackendMismatch BackendUnavailable Noise resolve to_host",
-    "sde": "AffineSDE ConstantSchedule IsotropicSDE ItoSDE LinearSDE LinearSchedule ReverseSDE "
-    "StratonovichSDE Transition VESDE VPSDE log_snr_grid to_ito to_stratonovich uniform_grid",
-    "solvers": "EulerMaruyama ExponentialEuler ExponentialHeun NonFiniteState Path solve",
+    "sde": "AffineMarginals AffineSDE CallableSchedule CallableVESDE ConstantSchedule CosineSchedule "
+    "CriticallyDampedSDE DataAnchoredSDE EDMSDE IsotropicSDE ItoSDE LangevinSDE LinearSDE LinearSchedule "
+    "DoubleWell FokkerPlanckGrid GeometricBrownianMotion Lorenz63 Lorenz96 "
+    "MatrixLinearSDE ReverseSDE ShiftedVPSDE StratonovichSDE SubVPSDE Transition VESDE VPSDE ddpm_grid "
+    "edm_grid log_snr_grid ncsn_grid quadratic_grid to_ito to_stratonovich uniform_grid",
+    "solvers": "BrownianPath DormandPrince54 PIController RungeKutta4 Tsitouras54 "
+    "AncestralSampler DPMSolverPP EDMHeun PredictorCorrector UniPC "
+    "BAOAB EulerMaruyama ExactAffine ExponentialEuler ExponentialHeun MidpointSSCS Milstein "
+    "MilsteinLevy NonFiniteState Path PlatenWeak2 SRA1 SRIW1 SSCS StochasticHeun solve",
     "denoisers": "CallableDenoiser Denoiser GaussianDenoiser GaussianMixtureDenoiser Moments NetworkDenoiser",
     "nn": "ResidualMLP",
     "distributions": "Diffusion SDEPath WienerReparam",
     "likelihood": "LinearGaussian NonlinearGaussian TweedieDenoiser",
-    "posterior": "Posterior SignalLeftWarning",
+    "posterior": "LogDensity Posterior SignalLeftWarning log_density",
     "tracing": "ModelError",
     "query": "ApproximateWarning LinearisedWarning RankWarning SitePosterior",
     "guide": "CorruptFile ScoreGuide",

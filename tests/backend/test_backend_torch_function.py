@@ -6,7 +6,7 @@ import torch
 from checks import array, assert_array, dtype_name
 
 import sdeppl as sp
-from sdeppl.backend import TorchFunction
+from sdeppl.backend import TorchFunction, jvp
 
 WEIGHT = np.array([[0.5, -1.0], [2.0, 0.25], [-0.75, 1.5]])
 X = np.array([[0.3, -0.2], [1.1, 0.4], [-0.6, 0.9], [0.0, 0.0]])
@@ -80,3 +80,20 @@ def test_another_device_is_refused():
         sp.BackendMismatch, match="got a tensor on cpu, expected an array for this module on meta"
     ):
         function(X, SCALE)
+
+
+def test_forward_derivatives_pass_through_in_torch():
+    """Detached they would be zero, silently: of the value, and of a product with the Jacobian."""
+    backend = sp.resolve("torch")
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(2, 5), torch.nn.Tanh(), torch.nn.Linear(5, 2)).double()
+    function, x = TorchFunction(module), array(X, backend)
+    v = torch.ones_like(x)
+    _, tangent = torch.func.jvp(module, (x,), (v,))
+    torch.testing.assert_close(jvp(function, x, v), tangent.detach())
+
+    def product(y):
+        return function.with_pullback(y)[1](v)
+
+    h = 1e-5
+    torch.testing.assert_close(jvp(product, x, v), (product(x + h * v) - product(x - h * v)) / (2 * h))

@@ -1,9 +1,9 @@
 """Layer 0: the array library, device and dtype, random numbers, and bridges between libraries."""
 
-from .derivatives import jvp
+from .derivatives import checkpoint, jvp
 from .elementary import elementary, python_floats
 from .errors import BackendMismatch, BackendUnavailable
-from .noise import Noise, NoiseStream
+from .noise import Noise, NoiseStream, keyed_normal
 from .resolve import Backend, backend_of, resolve
 from .torch_function import TorchFunction
 from .transfer import convert, from_torch, place, require_floating, require_same, to_host, to_torch
@@ -16,10 +16,12 @@ __all__ = [
     "NoiseStream",
     "TorchFunction",
     "backend_of",
+    "checkpoint",
     "convert",
     "elementary",
     "from_torch",
     "jvp",
+    "keyed_normal",
     "place",
     "python_floats",
     "require_floating",

@@ -13,3 +13,12 @@ def jvp(function: Callable[[Any], Any], x: Any, v: Any) -> Any:
     4, relative error about 1e-11 in float64 and 1e-4 in float32, at four evaluations.
     """
     return backend_of(x).adapter.jvp(function, x, v)
+
+
+def checkpoint(function: Callable[..., Any], x: Any, *arguments: Any) -> Any:
+    """function(x, *arguments), keeping no intermediate result for gradients: they are computed again.
+
+    The function must do the same when called again; gradients flow to x, to the arguments and to
+    what it closes over. Raises: TypeError for an x that is no torch tensor.
+    """
+    return backend_of(x).adapter.checkpoint(function, x, *arguments)

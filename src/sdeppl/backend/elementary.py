@@ -17,12 +17,19 @@ def elementary(t: Any) -> Any:
     return math if isinstance(t, (int, float)) else array_namespace(t)
 
 
-def python_floats(value: Any) -> None:
+def python_floats(value: Any, gradients: bool = False) -> None:
     """Make Python floats of the real numbers in a frozen dataclass, in its `__post_init__`.
 
-    A NumPy scalar as a parameter would raise float32 arrays to float64.
+    A NumPy scalar as a parameter would raise float32 arrays to float64. gradients: whether tensors
+    may stand for numbers, as where they only meet arrays. Raises: TypeError for a tensor that
+    needs a gradient where they may not: `math` would cut some of its paths, without a word.
     """
     for field in fields(value):
         item = getattr(value, field.name)
         if isinstance(item, Real):
             object.__setattr__(value, field.name, float(item))
+        elif not gradients and getattr(item, "requires_grad", False):
+            raise TypeError(
+                f"{type(value).__name__}: {field.name} must be a Python number, through which no gradient "
+                "flows; for gradients write the SDE as an ItoSDE, whose functions may use tensors"
+            )

@@ -26,21 +26,29 @@ class TorchFunction:
         import torch
 
         with torch.no_grad():
-            return from_torch(self.module(self._enter(x), *numbers), backend_of(x))
+            if isinstance(x, torch.Tensor):  # not detached, so that forward derivatives pass through
+                return self._run(x, numbers).to(x.dtype)
+            return from_torch(self._run(to_torch(x), numbers), backend_of(x))
 
     def with_pullback(self, x: Any, *numbers: float) -> tuple[Any, Callable[[Any], Any]]:
         """The value at x, and v ↦ vᵀ ∂module/∂x row by row, from one evaluation."""
         import torch
 
         backend = backend_of(x)
-        value, vjp, *_ = torch.func.vjp(lambda inputs: self.module(inputs, *numbers), self._enter(x))
+        is_torch = isinstance(x, torch.Tensor)  # not detached, so that forward derivatives pass through
+        with torch.no_grad():  # which vjp itself disregards
+            value, vjp, *_ = torch.func.vjp(
+                lambda inputs: self._run(inputs, numbers), x if is_torch else to_torch(x)
+            )
 
         def pullback(v: Any) -> Any:
-            return from_torch(vjp(self._enter(v), retain_graph=True)[0], backend)
+            with torch.no_grad():
+                if is_torch:
+                    return vjp(v.to(value.dtype), retain_graph=True)[0]
+                return from_torch(vjp(to_torch(v).to(value.dtype), retain_graph=True)[0], backend)
 
-        return from_torch(value, backend), pullback
+        return value.to(x.dtype) if is_torch else from_torch(value, backend), pullback
 
-    def _enter(self, x: Any) -> Any:
-        tensor = to_torch(x)
+    def _run(self, tensor: Any, numbers: tuple[float, ...]) -> Any:
         require_device(tensor.device, self.parameter.device, "an array for this module")
-        return tensor.to(self.parameter.dtype)
+        return self.module(tensor.to(self.parameter.dtype), *numbers)

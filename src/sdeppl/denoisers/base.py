@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ..backend import Backend
 from ..sde import IsotropicSDE
@@ -22,7 +22,10 @@ class Denoiser(ABC):
 
     `denoiser(x, t)` gives both from one evaluation; `mean` alone may be cheaper. x: (batch, dim),
     an array of `backend`; t: a float in (0, T]. `sde`: the forward SDE; `dim`: numbers in x_0.
+    `covariance_is_slope`: whether the covariance is σ²/α ∂mean/∂x, as of exact moments.
     """
+
+    covariance_is_slope: ClassVar[bool] = True
 
     sde: IsotropicSDE
     dim: int

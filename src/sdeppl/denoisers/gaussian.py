@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..backend import backend_of, require_floating, require_same
-from ..sde import IsotropicSDE, require_isotropic
+from ..sde import AffineMarginals, IsotropicSDE, require_isotropic
 from .base import Denoiser, Moments
 from .covariance import MatrixCovariance
 
@@ -73,6 +73,14 @@ class GaussianDenoiser(Denoiser):
         alpha, variance = self._marginal(t)
         centred = (self.sde.centre(x, t) - alpha * self.location) @ self.basis
         return self.location + (alpha * self.eigenvalues / variance * centred) @ self.basis.T
+
+    def log_density(self, x: Any, t: float) -> Any:
+        """ln p_t(x), (batch,). Raises: ValueError at t = 0 where C is singular."""
+        covariance = (self.basis * self.eigenvalues) @ self.basis.T
+        weight = self.backend.xp.ones_like(self.location[:1])
+        return AffineMarginals(self.sde, weight, self.location[None, :], covariance[None, ...]).log_density(
+            x, t
+        )
 
     def whiten(self, x: Any, t: Any) -> Any:
         """x in the eigenbasis, scaled by its standard deviation at t: (batch, rank)."""

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from ..backend import backend_of, require_floating, require_same
-from ..sde import IsotropicSDE, require_isotropic
+from ..sde import AffineMarginals, IsotropicSDE, require_isotropic
 from .base import Denoiser, Moments
 from .covariance import MatrixCovariance
 
@@ -63,6 +63,12 @@ class GaussianMixtureDenoiser(Denoiser):
         xp = self.backend.xp
         responsibilities, means = self._components(x, t)
         return xp.sum(responsibilities[..., None] * means, axis=0)
+
+    def log_density(self, x: Any, t: float) -> Any:
+        """ln p_t(x), (batch,)."""
+        xp = self.backend.xp
+        covariances = (self.bases * self.eigenvalues[:, None, :]) @ xp.matrix_transpose(self.bases)
+        return AffineMarginals(self.sde, xp.exp(self.log_weights), self.means, covariances).log_density(x, t)
 
     def _components(self, x: Any, t: float) -> tuple[Any, Any]:
         """Responsibilities (components, batch) and conditional means (components, batch, dim)."""

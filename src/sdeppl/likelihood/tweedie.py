@@ -28,6 +28,8 @@ class TweedieDenoiser(Denoiser):
     Source: Rozet et al. 2024 (MMPS), eq. 11-13; Boys et al. 2023 (TMPD).
     """
 
+    covariance_is_slope = False  # but for a Gaussian x_0: ∂C/∂x is left out
+
     def __init__(
         self,
         prior: Denoiser,

@@ -32,12 +32,10 @@ class Lorenz63(SDE):
         if x.shape[-1] != 3:
             raise ValueError(f"Lorenz63 has states (..., 3); got {tuple(x.shape)}")
         u, v, w = x[..., 0], x[..., 1], x[..., 2]
-        # filling slices takes two thirds of the time of stacking them along the last axis in torch
-        drift = array_namespace(x).empty_like(x)
-        drift[..., 0] = self.sigma * (v - u)
-        drift[..., 1] = u * (self.rho - w) - v
-        drift[..., 2] = u * v - self.beta * w
-        return drift
+        # each component in one piece of memory: from the second step on torch runs at full speed
+        xp = array_namespace(x)
+        drift = xp.stack([self.sigma * (v - u), u * (self.rho - w) - v, u * v - self.beta * w])
+        return xp.moveaxis(drift, 0, -1)
 
     def diffusion(self, x: Any, t: float) -> Any:
         return self.amplitude

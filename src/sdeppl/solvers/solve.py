@@ -10,8 +10,12 @@ from array_api_compat import array_namespace
 from tqdm.auto import tqdm
 
 from ..backend import Noise, NoiseStream, backend_of
+from .adaptive import AdaptiveRun
 from .base import Solver
+from .brownian import BrownianPath, BrownianStream
+from .checkpointing import check_checkpoint, steps_taken
 from .euler_maruyama import EulerMaruyama
+from .step_control import PIController
 from .watch import Watch
 
 CHECKS = 10  # host synchronisations of a solve, however many steps it has
@@ -22,7 +26,8 @@ class Path:
     """What `solve` returns.
 
     states: (times kept, *batch, dim), first kept time first; times: those times, as floats;
-    stats: steps, drift or denoiser evaluations, and the solver's name.
+    stats: steps, drift or denoiser evaluations, and the solver's name; with step control also the steps
+    accepted (`steps` again) and rejected.
     """
 
     states: Any
@@ -36,8 +41,10 @@ def solve(
     times: Sequence[float],
     *,
     solver: Solver | None = None,
-    noise: Noise | NoiseStream | None = None,
+    noise: Noise | NoiseStream | BrownianPath | BrownianStream | None = None,
+    control: PIController | None = None,
     keep: Literal["all", "last"] = "all",
+    checkpoint: int | None = None,
     progress: bool = False,
 ) -> Path:
     """Carry x_init (..., dim) along `times`, one step per interval, on x_init's own backend.
@@ -45,11 +52,13 @@ def solve(
     times: at least two, strictly rising or (for a reverse SDE) strictly falling; the other way only
     where no noise enters. solver: Euler–Maruyama by default. noise: seed 0 in host mode by default;
     step k takes the normals of number k, which leaves number 0 for the start; an opened stream goes
-    on where it is. keep: 'all' states at `times`, or only the 'last', in which case memory does not
-    grow with the number of steps.
+    on where it is; a BrownianPath is the same for every grid. control: chooses the steps between
+    `times`, and with noise needs a BrownianPath. keep: 'all' states at `times`, or only the 'last',
+    in which case memory does not grow with the number of steps. checkpoint: for gradients in torch,
+    hold one state in so many steps, and take the steps again when the gradient is asked for.
 
     Raises: ValueError for a grid that is not monotone or runs the wrong way; NonFiniteState with
-    step, time and path count where a state is NaN or infinite.
+    step, time and path count where a state is NaN or infinite, or a controlled step too short.
     """
     grid = _checked_grid(times)
     if keep not in ("all", "last"):
@@ -57,6 +66,8 @@ def solve(
     solver = solver or EulerMaruyama()
     if not isinstance(solver, Solver):
         raise TypeError(f"solver must be a solver such as EulerMaruyama(); got {solver!r}")
+    if control is not None and not isinstance(control, PIController):
+        raise TypeError(f"control must be a PIController such as PIController(rtol=1e-5); got {control!r}")
     deterministic = all(sde.deterministic(s, t) for s, t in itertools.pairwise(grid))
     _check_direction(sde, grid, deterministic)
     sde = solver.prepare(sde, x_init, grid[0], deterministic)
@@ -64,38 +75,52 @@ def solve(
     stream = noise if hasattr(noise, "draws") else (noise or Noise()).stream(backend_of(x_init))
     states = [x_init]
     x = x_init
-    for x in _steps(sde, x_init, grid, solver, stream, progress):
+    check_checkpoint(checkpoint, stream, control)
+    run: Any = _steps(sde, x_init, grid, solver, stream, checkpoint, progress)
+    if control is not None:
+        run = AdaptiveRun(sde, x_init, grid, solver, stream, control, deterministic, progress)
+    for x in run:
         if keep == "all":
             states.append(x)
     kept = xp.stack(states) if keep == "all" else xp.expand_dims(x, axis=0)
-    steps = len(grid) - 1
-    stats = {
-        "steps": steps,
-        "evaluations": steps * solver.evaluations,
-        "solver": type(solver).__name__,
-    }
+    stats = run.stats if control is not None else _stats(solver, len(grid) - 1)
     return Path(kept, grid if keep == "all" else grid[-1:], stats)
 
 
-def _steps(sde: Any, x: Any, grid: list[float], solver: Solver, stream: Any, progress: bool) -> Iterator[Any]:
+def _stats(solver: Solver, steps: int) -> dict[str, Any]:
+    return {"steps": steps, "evaluations": steps * solver.evaluations, "solver": type(solver).__name__}
+
+
+def _steps(
+    sde: Any,
+    x: Any,
+    grid: list[float],
+    solver: Solver,
+    stream: Any,
+    checkpoint: int | None,
+    progress: bool,
+) -> Iterator[Any]:
     """The states after each step; non-finite ones are noted on the device, read a few times only."""
     steps, watch = len(grid) - 1, Watch(x, grid)
-    memory = solver.init(sde, x, grid[0])
-    for k in tqdm(range(steps), disable=not progress, desc="solving", unit="step"):
+    shapes = solver.draw_shapes(sde, x.shape) if solver.draws else ()
+
+    def take(k: int, x: Any, memory: Any) -> tuple[Any, Any]:
         s, t = grid[k], grid[k + 1]
-        z = draw(solver, sde, x.shape, stream, k + 1, s, t)
-        x, memory = solver.step(sde, x, s, t, z, memory)
+        return solver.step(sde, x, s, t, draw(solver, sde, shapes, stream, k + 1, s, t), memory)
+
+    states = steps_taken(take, steps, x, solver.init(sde, x, grid[0]), checkpoint)
+    for k, x in enumerate(tqdm(states, total=steps, disable=not progress, desc="solving", unit="step")):
         watch.note(x)
         if (k + 1) % math.ceil(steps / CHECKS) == 0 or k + 1 == steps:
             watch.check(x)
         yield x
 
 
-def draw(solver: Solver, sde: Any, shape: tuple[int, ...], stream: Any, k: int, s: float, t: float) -> Any:
-    """z of step k: what `solver.draws` names, or None where no noise enters."""
+def draw(solver: Solver, sde: Any, shapes: Any, stream: Any, k: int, s: float, t: float) -> Any:
+    """z of step k: what `solver.draws` names, each of its shape, or None where no noise enters."""
     if not solver.draws or ("extra" not in solver.draws and sde.deterministic(s, t)):
         return None
-    z = stream.draws(k, s, t, solver.draws, solver.draw_shapes(sde, shape))
+    z = stream.draws(k, s, t, solver.draws, shapes)
     return z[0] if len(z) == 1 else z
 
 

@@ -2,7 +2,11 @@
 
 from typing import Any
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
+
+from ..backend import backend_of
+
+HELD = 128  # sums held before they are folded, so that memory does not grow with the number of steps
 
 
 class NonFiniteState(FloatingPointError):
@@ -10,41 +14,54 @@ class NonFiniteState(FloatingPointError):
 
 
 class Watch:
-    """Notes on the device whether each state is finite; reads the note only when asked.
+    """Notes on the device whether each state is finite; reads the notes only when asked.
 
-    The sum of a state is finite only if the state is (one pass over it and no copy); the sums add
-    up to a total that is not finite from the first bad step on, and the steps with a finite total are
-    counted.
+    The sum of a state is finite only if the state is (one pass over it and no copy). The sums of the
+    last steps are held in one array; now and then they are folded into the number of the first step whose
+    sum is not finite.
     """
 
     def __init__(self, x: Any, grid: list[float]) -> None:
         self.grid = grid
-        self.total = 0.0
-        self.good_steps: Any = 0
-        self.steps = 0
-        xp = array_namespace(x)
+        self.xp = xp = array_namespace(x)
+        self._detached = backend_of(x).adapter.detached  # a gradient needs no graph of the notes
+        # one array, not a list: many small ones would lie between the states and scatter them in memory
+        self._sums = xp.zeros(HELD, dtype=x.dtype, device=device(x))
+        self._held = 0
+        self._folded = 0
+        self._first_bad: Any = None
         if not bool(xp.all(xp.isfinite(x))):
             bad, total = _bad_paths(x)
             raise NonFiniteState(f"x_init has NaN or infinity in {bad} of {total} paths")
 
     def note(self, x: Any) -> None:
         """One more step, which ended in x."""
-        xp = array_namespace(x)
-        self.total = self.total + xp.sum(x)
-        self.good_steps = self.good_steps + xp.astype(xp.isfinite(self.total), xp.int64)
-        self.steps += 1
+        self._sums[self._held] = self.xp.sum(self._detached(x))
+        self._held += 1
+        if self._held == HELD:
+            self._fold()
+
+    def _fold(self) -> None:
+        """Bring `_first_bad`, an array of one number, up to date: as large as the grid for none."""
+        xp = self.xp
+        finite = xp.isfinite(self._sums[: self._held])
+        numbers = xp.arange(self._folded, self._folded + self._held, device=device(finite))
+        first = xp.min(xp.where(finite, xp.full_like(numbers, len(self.grid)), numbers))
+        self._first_bad = first if self._first_bad is None else xp.minimum(self._first_bad, first)
+        self._folded, self._held = self._folded + self._held, 0
 
     def check(self, x: Any) -> None:
         """Raises: NonFiniteState where a state noted so far, of which x is the last, was not finite."""
-        first_bad = int(self.good_steps)
-        if first_bad == self.steps:
+        if self._held:
+            self._fold()
+        first_bad, grid = int(self._first_bad), self.grid
+        if first_bad == len(grid):
             return
         bad, total = _bad_paths(x)
-        grid = self.grid
         what = "NaN or infinity" if bad else "states so large that their sum overflows,"
         raise NonFiniteState(
             f"{what} at step {first_bad + 1} of {len(grid) - 1}, from t={grid[first_bad]:.6g} to "
-            f"t={grid[first_bad + 1]:.6g} (by step {self.steps} in {bad} of {total} paths); use smaller "
+            f"t={grid[first_bad + 1]:.6g} (by step {self._folded} in {bad} of {total} paths); use smaller "
             "steps, another solver, or check the drift or denoiser there"
         )
 

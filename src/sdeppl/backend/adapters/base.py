@@ -53,6 +53,19 @@ class Adapter(ABC):
         """The same numbers as a NumPy array."""
 
     @classmethod
+    def detached(cls, array: Any) -> Any:
+        """The same numbers, through which no gradient flows."""
+        return array
+
+    @classmethod
+    def checkpoint(cls, function: Callable[..., Any], *arguments: Any) -> Any:
+        """function(*arguments); what a gradient needs of it is computed again when it is asked for.
+
+        Raises: TypeError where the library takes no gradients.
+        """
+        raise TypeError(f"only torch takes gradients, so only it has checkpoints; got arrays of {cls.name}")
+
+    @classmethod
     def jvp(cls, function: Callable[[Any], Any], x: Any, v: Any) -> Any:
         """(∂function/∂x) v for x, v (..., dim): here by central differences of order 4, row by row."""
         xp = array_namespace(x)

@@ -68,6 +68,17 @@ class TorchAdapter(Adapter):
         return array.detach().cpu().numpy()
 
     @classmethod
+    def detached(cls, array: Any) -> Any:
+        return array.detach()
+
+    @classmethod
+    def checkpoint(cls, function: Callable[..., Any], *arguments: Any) -> Any:
+        from torch.utils.checkpoint import checkpoint
+
+        # torch's global random state is left alone: nothing that is solved draws from it
+        return checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
+
+    @classmethod
     def jvp(cls, function: Callable[[Any], Any], x: Any, v: Any) -> Any:
         import torch
 

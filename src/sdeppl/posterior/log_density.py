@@ -1,0 +1,161 @@
+"""Log-density through the probability-flow ODE."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from ..backend import backend_of, require_floating, require_same
+from ..denoisers import Denoiser
+from ..sde import SDE, IsotropicSDE, ReverseSDE
+from ..solvers import AugmentedFlow, PIController, ProbabilityFlow, Solver, Tsitouras54, rademacher, solve
+from .denoising_flow import DenoisingFlow
+from .start import start_moments
+
+Terminal = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class LogDensity:
+    """value: ln p_t(x) for each row, (batch,). standard_error: of Hutchinson's estimate, (batch,), or
+    None where the trace is exact. evaluations: of the score with its divergence, on the whole batch.
+    """
+
+    value: Any
+    standard_error: Any | None
+    evaluations: int
+
+
+def log_density(
+    source: Denoiser | ReverseSDE,
+    x: Any,
+    *,
+    t: float = 0.0,
+    T: float | None = None,
+    terminal: Terminal | None = None,
+    probes: int | None = None,
+    seed: int = 0,
+    rtol: float | None = None,
+    atol: float | None = None,
+    solver: Solver | None = None,
+) -> LogDensity:
+    """ln p_t(x) = ln p_T(x_T) + ∫_t^T ∇·F dr along dx/dr = F(x, r), the probability-flow ODE, from x.
+
+    source: a denoiser, whose covariance gives the divergence (the mean's Jacobian, for a guided one), or
+    a `ReverseSDE` of any forward SDE, whose drift's Jacobian does, and whose score must hold from t on.
+    Of an approximate score this is the density of what the ODE makes of p_T.
+    x (batch, dim), at time t. T: where p_T is known, by default the forward SDE's. terminal: x_T ↦
+    ln p_T(x_T), (batch,); by default the source's own `log_density(x, T)` where it has one, else
+    for a denoiser the Gaussian at which `Posterior` starts, which is as good as x_T is Gaussian.
+
+    probes: None for the exact trace, dim products an evaluation; or the number of Hutchinson's random
+    signs for each row, at least 2, from `seed`. rtol, atol: of each step, the latter rtol by default;
+    1e-6, or 1e-4 in float32; the steps are shared by the batch. solver: `Tsitouras54()` by default.
+
+    Raises: ValueError for shapes, times and probes that do not fit; TypeError for another source;
+    NonFiniteState. Source: Song et al. 2021, eq. 39; Grathwohl et al. 2019 (FFJORD).
+    """
+    denoiser, forward = _parts(source)
+    t, T = _checked_times(forward, t, T)
+    _check_rows(denoiser, x, probes)
+    last = terminal or _terminal(denoiser, T)
+    signs = None if probes is None else rademacher(seed, probes, x)
+    flow = _flow(denoiser, forward, x, t, T, signs)
+    xp, dim = array_namespace(x), x.shape[1]
+    start = xp.concat(
+        [flow.enter(x, t), xp.zeros_like(x[:, :1] if signs is None else signs[:, :, 0].T)], axis=-1
+    )
+    relative = rtol if rtol is not None else max(1e-6, 1e3 * float(xp.finfo(x.dtype).eps))
+    path = solve(
+        flow,
+        start,
+        [flow.level(t), flow.level(T)],
+        solver=solver or Tsitouras54(),
+        control=PIController(rtol=relative, atol=relative if atol is None else atol),
+        keep="last",
+    )
+    end = path.states[-1, ...]
+    stretch = dim * (math.log(flow.scale(T)) - math.log(flow.scale(t)))
+    known = last(flow.leave(end[:, :dim], T)) + stretch
+    evaluations = path.stats["evaluations"] + flow.evaluations
+    estimates = known[:, None] + end[:, dim:]
+    if probes is None:
+        return LogDensity(estimates[:, 0], None, evaluations)
+    error = xp.std(estimates, axis=-1, correction=1) / math.sqrt(probes)
+    return LogDensity(xp.mean(estimates, axis=-1), error, evaluations)
+
+
+def _parts(source: Any) -> tuple[Any, SDE]:
+    """What gives the score, and the forward SDE."""
+    if isinstance(source, ReverseSDE):
+        return source.denoiser, source.forward
+    if isinstance(source, Denoiser):
+        return source, source.sde
+    raise TypeError(
+        f"log_density takes a Denoiser or a ReverseSDE, which holds a score; got {type(source).__name__}"
+    )
+
+
+def _flow(denoiser: Any, forward: SDE, x: Any, t: float, T: float, probes: Any) -> AugmentedFlow:
+    """In the coordinates made for a denoiser, where it is one and its SDE is the forward SDE."""
+    if isinstance(denoiser, Denoiser) and _same_marginals(forward, denoiser.sde, T):
+        return DenoisingFlow(denoiser, x, t, T, probes)
+    return ProbabilityFlow(ReverseSDE(forward, denoiser), x.shape[1], probes)
+
+
+def _same_marginals(forward: SDE, sde: IsotropicSDE, T: float) -> bool:
+    """Whether the forward SDE is the denoiser's, by α and σ at two times."""
+    return forward is sde or (
+        isinstance(forward, IsotropicSDE)
+        and all(
+            f(r) == g(r)
+            for r in (T, 0.5 * T)
+            for f, g in ((forward.alpha, sde.alpha), (forward.sigma, sde.sigma))
+        )
+    )
+
+
+def _checked_times(forward: SDE, t: float, T: float | None) -> tuple[float, float]:
+    last = getattr(forward, "T", None) if T is None else T
+    if last is None:
+        raise ValueError(f"{type(forward).__name__} has no T: give the time T at which p_T is known")
+    if not 0 <= t < last < math.inf or (isinstance(forward, IsotropicSDE) and last > forward.T):
+        raise ValueError(
+            f"need 0 <= t < T, and T no later than the forward SDE's; got t={t}, T={last} and {forward}"
+        )
+    return float(t), float(last)
+
+
+def _check_rows(denoiser: Any, x: Any, probes: int | None) -> None:
+    require_floating(backend_of(x))
+    dim = getattr(denoiser, "dim", x.shape[-1] if x.ndim else 0)
+    if x.ndim != 2 or x.shape[1] != dim:
+        raise ValueError(f"x must be (batch, {dim or 'dim'}); got {tuple(x.shape)}")
+    if isinstance(denoiser, Denoiser):
+        require_same(denoiser.backend, x=x)
+    if probes is not None and (not isinstance(probes, int) or probes < 2):
+        raise ValueError(
+            f"probes must be a whole number, at least 2 for a standard error, or None; got {probes!r}"
+        )
+
+
+def _terminal(denoiser: Any, T: float) -> Terminal:
+    """ln p_T of what gives the score: its own where it knows it, else that of the Gaussian start."""
+    if hasattr(denoiser, "log_density"):
+        return lambda x: denoiser.log_density(x, T)
+    if not isinstance(denoiser, Denoiser) or denoiser.sde.T != T:
+        raise ValueError(
+            f"{type(denoiser).__name__} does not know its density at T={T:.6g}: give terminal, a "
+            "function x_T ↦ ln p_T(x_T)"
+        )
+    start = start_moments(denoiser, getattr(denoiser, "prior", None))
+    xp, dim = denoiser.backend.xp, denoiser.dim
+    constant = 0.5 * dim * math.log(2 * math.pi) + xp.linalg.slogdet(start.root)[1]
+
+    def gaussian(x: Any) -> Any:
+        white = xp.linalg.solve(start.root, (x - start.mean).T)
+        return -0.5 * xp.sum(white * white, axis=0) - constant
+
+    return gaussian
