@@ -35,7 +35,8 @@ lint: $(STAMP) ## ruff, formatting, mypy and the layers of the imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP) ## run benchmarks/nile.py and benchmarks/solvers.py
+bench: $(STAMP) ## run benchmarks/nile.py and benchmarks/solvers.py, with the libraries they compare with
+	$(BIN)/python -m pip install -q -c $(CONSTRAINTS) -e '.[peers]'
 	$(BIN)/python benchmarks/nile.py
 	$(BIN)/python benchmarks/solvers.py
 

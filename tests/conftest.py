@@ -1,7 +1,11 @@
 """Fixtures of all tests: one thread, fixed seeds, and the backends that the files in backends/ list."""
 
+import os
 import random
 from typing import Any
+
+# before NumPy is loaded: on a busy machine the threads of its linear algebra slow small matrices down
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pytest

@@ -10,9 +10,10 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from checks import covariance_matrix
+from checks import array, covariance_matrix
 
 import sdeppl as sp
+from sdeppl.backend import TorchFunction
 from sdeppl.solvers.watch import Watch
 
 TIMES = sp.uniform_grid(0.0, 1.0, 12)
@@ -328,3 +329,49 @@ def test_numbers_of_an_sde_that_would_lose_gradients_are_refused(make):
     """`math` makes floats of them: d of the noise would be missing, silently."""
     with pytest.raises(TypeError, match="must be a Python number, through which no gradient flows"):
         make(torch.tensor(0.4, requires_grad=True))
+
+
+@pytest.mark.parametrize("guided", [False, True])
+def test_gradients_pass_through_an_eps_net(guided):
+    """To x_init and, where that needs one, to the net; against differences of the same solve."""
+    torch.manual_seed(2)
+    net = torch.nn.Sequential(torch.nn.Linear(2, 6), torch.nn.Tanh(), torch.nn.Linear(6, 2)).double()
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x, half_log_snr):
+            return self.net(x)
+
+    backend = sp.resolve("torch")
+    gaussian = sp.GaussianDenoiser(
+        sp.VPSDE(), array([1.0, -0.5], backend), array([[1.5, 0.4], [0.4, 0.7]], backend)
+    )
+    prior = sp.NetworkDenoiser(gaussian, TorchFunction(Net()))
+    if guided:
+        seen = sp.LinearGaussian(array([[1.0, 1.0]], backend), array([0.8], backend), 0.3)
+        prior = sp.TweedieDenoiser(prior, seen)
+
+    def ends(x):
+        reverse = sp.ReverseSDE(sp.VPSDE(), prior, 0.7)
+        path = sp.solve(reverse, x, [1.0, 0.5, 0.2], solver=sp.ExponentialHeun(), noise=sp.Noise(3))
+        return torch.sum(torch.sin(path.states[-1, ...]))
+
+    x = torch.tensor([[0.4, -1.0], [1.2, 0.3]], dtype=torch.float64, requires_grad=True)
+    ends(x).backward()
+    weight, h = net[0].weight, 1e-6
+    found = float(weight.grad[1, 0])
+    with torch.no_grad():
+        weight[1, 0] += h
+        up = ends(x)
+        weight[1, 0] -= 2 * h
+        down = ends(x)
+        weight[1, 0] += h
+        moved = torch.zeros_like(x)
+        moved[1, 0] = h
+        slope = (ends(x + moved) - ends(x - moved)) / (2 * h)
+    assert float(x.grad[1, 0]) == pytest.approx(float(slope), rel=1e-6)
+    assert found == pytest.approx(float((up - down) / (2 * h)), rel=1e-6)
+    assert not prior.mean(x.detach(), 0.5).requires_grad

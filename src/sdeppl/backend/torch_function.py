@@ -13,6 +13,7 @@ class TorchFunction:
 
     Arrays cross by DLPack and come back in the library and dtype of x; the module runs in its own
     dtype and without dropout. Each row's output depends on that row only, as every eps-net's does.
+    No graph is kept, unless x is a tensor that needs a gradient.
 
     Raises: BackendMismatch where x and the module are on different devices.
     """
@@ -25,8 +26,8 @@ class TorchFunction:
         """module(x, *numbers), (batch, dim)."""
         import torch
 
-        with torch.no_grad():
-            if isinstance(x, torch.Tensor):  # not detached, so that forward derivatives pass through
+        with torch.set_grad_enabled(_wants_gradient(x)):
+            if isinstance(x, torch.Tensor):  # not detached, so that derivatives pass through
                 return self._run(x, numbers).to(x.dtype)
             return from_torch(self._run(to_torch(x), numbers), backend_of(x))
 
@@ -35,14 +36,15 @@ class TorchFunction:
         import torch
 
         backend = backend_of(x)
-        is_torch = isinstance(x, torch.Tensor)  # not detached, so that forward derivatives pass through
-        with torch.no_grad():  # which vjp itself disregards
+        is_torch = isinstance(x, torch.Tensor)  # not detached, so that derivatives pass through
+        wanted = _wants_gradient(x)
+        with torch.set_grad_enabled(wanted):  # which vjp itself disregards
             value, vjp, *_ = torch.func.vjp(
                 lambda inputs: self._run(inputs, numbers), x if is_torch else to_torch(x)
             )
 
         def pullback(v: Any) -> Any:
-            with torch.no_grad():
+            with torch.set_grad_enabled(wanted):
                 if is_torch:
                     return vjp(v.to(value.dtype), retain_graph=True)[0]
                 return from_torch(vjp(to_torch(v).to(value.dtype), retain_graph=True)[0], backend)
@@ -52,3 +54,9 @@ class TorchFunction:
     def _run(self, tensor: Any, numbers: tuple[float, ...]) -> Any:
         require_device(tensor.device, self.parameter.device, "an array for this module")
         return self.module(tensor.to(self.parameter.dtype), *numbers)
+
+
+def _wants_gradient(x: Any) -> bool:
+    import torch
+
+    return isinstance(x, torch.Tensor) and x.requires_grad and torch.is_grad_enabled()
