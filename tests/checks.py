@@ -64,19 +64,22 @@ def fitted_slope(sizes: Any, errors: Any) -> float:
     return float(np.polyfit(np.log(sizes), np.log(errors), 1)[0])
 
 
-def propagate(sde: Any, solver: Any, times: Any, mean: Any, covariance: Any, backend: Backend) -> Any:
-    """Mean and covariance after each step of a scheme that is affine in x and z, without Monte Carlo.
+def step_maps(sde: Any, solver: Any, s: float, t: float, dim: int, backend: Backend) -> Any:
+    """d, A and B of one step x ↦ d + A x + B z, read off by stepping from zero and from the basis
+    vectors of x and of z; z None, and B empty, where no noise enters."""
+    quiet = sde.deterministic(s, t) and "extra" not in solver.draws
+    width = 0 if quiet else solver.draw_shapes(sde, (1, dim))[0][-1]
+    points = np.concatenate([np.zeros((1, dim + width)), np.eye(dim + width)])
+    x, z = array(points[:, :dim], backend), None if quiet else array(points[:, dim:], backend)
+    stepped = host(solver.step(sde, x, s, t, z)[0])
+    constant, maps = stepped[0], stepped[1:] - stepped[0]
+    return constant, maps[:dim].T, maps[dim:].T
 
-    One step is x ↦ d + A x + B z; d, A and B are read off by stepping from zero and from the basis
-    vectors of x and of z.
-    """
-    dim = len(mean)
-    points = np.concatenate([np.zeros((1, 2 * dim)), np.eye(2 * dim)])
-    x, z = array(points[:, :dim], backend), array(points[:, dim:], backend)
+
+def propagate(sde: Any, solver: Any, times: Any, mean: Any, covariance: Any, backend: Backend) -> Any:
+    """Mean and covariance after all steps of a scheme that is affine in x and z, without Monte Carlo."""
     for s, t in itertools.pairwise(times):
-        stepped = host(solver.step(sde, x, s, t, None if sde.deterministic(s, t) else z)[0])
-        constant, maps = stepped[0], stepped[1:] - stepped[0]
-        A, B = maps[:dim].T, maps[dim:].T
+        constant, A, B = step_maps(sde, solver, s, t, len(mean), backend)
         mean = constant + A @ mean
         covariance = A @ covariance @ A.T + B @ B.T
     return mean, covariance

@@ -4,12 +4,11 @@ A Gaussian start makes a step affine in the state and the normals: moments are c
 orders are measured without Monte Carlo.
 """
 
-import itertools
 import math
 
 import numpy as np
 import pytest
-from checks import array, assert_array, covariance_matrix, fitted_slope, host
+from checks import array, assert_array, covariance_matrix, fitted_slope, propagate
 
 import sdeppl as sp
 
@@ -17,23 +16,6 @@ MEAN, COVARIANCE = np.array([1.5, -0.8]), covariance_matrix(2, seed=3)
 RATIOS = {"0": 0.0, "half": 0.5, "1": 1.0, "2": 2.0, "of time": lambda t: 1.5 - t}
 SPLITTINGS = (sp.SSCS(), sp.MidpointSSCS())
 EACH_SPLITTING = pytest.mark.parametrize("solver", SPLITTINGS, ids=["SSCS", "MidpointSSCS"])
-
-
-def step_maps(sde, solver, s, t, dim, backend):
-    """d, A and B of one step x ↦ d + A x + B z, read off from basis vectors."""
-    width = solver.draw_shapes(sde, (1, dim))[0][-1]
-    points = np.concatenate([np.zeros((1, dim + width)), np.eye(dim + width)])
-    x, z = array(points[:, :dim], backend), array(points[:, dim:], backend)
-    stepped = host(solver.step(sde, x, s, t, z)[0])
-    constant, maps = stepped[0], stepped[1:] - stepped[0]
-    return constant, maps[:dim].T, maps[dim:].T
-
-
-def carried(sde, solver, times, mean, covariance, backend):
-    for s, t in itertools.pairwise(times):
-        constant, A, B = step_maps(sde, solver, s, t, len(mean), backend)
-        mean, covariance = constant + A @ mean, A @ covariance @ A.T + B @ B.T
-    return mean, covariance
 
 
 def damped(backend, c, schedule=None):
@@ -53,7 +35,7 @@ def test_splitting_has_the_weak_order_it_states(solver, c, schedule):
     reverse, prior = damped(numpy, c, schedule)
     exact = prior.moments(0.1)
     found = [
-        carried(reverse, solver, sp.uniform_grid(1.0, 0.1, n), *prior.moments(1.0), numpy) for n in sizes
+        propagate(reverse, solver, sp.uniform_grid(1.0, 0.1, n), *prior.moments(1.0), numpy) for n in sizes
     ]
     for i in range(2):
         errors = [np.linalg.norm(pair[i] - exact[i]) for pair in found]
@@ -69,7 +51,7 @@ def test_splitting_leaves_the_equilibrium_as_it_is(solver, c, backend):
     covariance = np.diag([1.0, 1.0, 0.4, 0.4])
     start = (array(part, backend) for part in ([1.0], np.zeros((1, 4)), covariance[None]))
     reverse = sp.ReverseSDE(sde, sp.AffineMarginals(sde, *start), c)
-    found = carried(reverse, solver, [1.0, 0.3, 0.2], np.zeros(4), covariance, backend)
+    found = propagate(reverse, solver, [1.0, 0.3, 0.2], np.zeros(4), covariance, backend)
     tolerance = 1e-4 if "32" in str(backend.dtype) else 1e-12
     np.testing.assert_allclose(found[0], np.zeros(4), atol=tolerance)
     np.testing.assert_allclose(found[1], covariance, atol=tolerance)

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 import pytest
-from checks import array, assert_array, covariance_matrix, fitted_slope, host
+from checks import array, assert_array, covariance_matrix, fitted_slope, propagate, step_maps
 from scipy.linalg import solve_discrete_lyapunov
 
 import sdeppl as sp
@@ -17,23 +17,6 @@ from sdeppl.sde import linear_transition
 
 K, OFFSET = np.array([[2.0, 0.5], [0.5, 1.0]]), np.array([0.4, -0.2])
 FRICTION, KT, MASS = 0.7, 1.3, 0.6
-
-
-def step_maps(sde, solver, s, t, dim, backend):
-    """d, A and B of one step x ↦ d + A x + B z, read off from basis vectors."""
-    width = solver.draw_shapes(sde, (1, dim))[0][-1]
-    points = np.concatenate([np.zeros((1, dim + width)), np.eye(dim + width)])
-    x, z = array(points[:, :dim], backend), array(points[:, dim:], backend)
-    stepped = host(solver.step(sde, x, s, t, z)[0])
-    constant, maps = stepped[0], stepped[1:] - stepped[0]
-    return constant, maps[:dim].T, maps[dim:].T
-
-
-def carried(sde, solver, times, mean, covariance, backend):
-    for s, t in itertools.pairwise(times):
-        constant, A, B = step_maps(sde, solver, s, t, len(mean), backend)
-        mean, covariance = constant + A @ mean, A @ covariance @ A.T + B @ B.T
-    return mean, covariance
 
 
 def harmonic(backend, friction=FRICTION, temperature=KT):
@@ -53,7 +36,9 @@ def test_baoab_has_weak_order_2_for_a_linear_force(friction, precise):
     mean, covariance, sizes = np.array([1.0, -0.5, 0.3, 0.8]), covariance_matrix(4, seed=5), (32, 64, 128)
     exact = same_as_harmonic(friction).moments(mean, covariance, 2.0)
     sde = harmonic(precise, friction)
-    found = [carried(sde, sp.BAOAB(), sp.uniform_grid(0.0, 2.0, n), mean, covariance, precise) for n in sizes]
+    found = [
+        propagate(sde, sp.BAOAB(), sp.uniform_grid(0.0, 2.0, n), mean, covariance, precise) for n in sizes
+    ]
     for i in range(2):
         errors = [np.linalg.norm(pair[i] - exact[i]) for pair in found]
         assert fitted_slope(1 / np.array(sizes), errors) == pytest.approx(sp.BAOAB.weak_order, abs=0.05)
