@@ -12,12 +12,12 @@ _NAMES_OF_MODULE = {
     "backend": "Backend BackendMismatch BackendUnavailable Noise resolve to_host",
     "sde": "AffineMarginals AffineSDE CallableSchedule CallableVESDE ConstantSchedule CosineSchedule "
     "CriticallyDampedSDE DataAnchoredSDE EDMSDE IsotropicSDE ItoSDE LangevinSDE LinearSDE LinearSchedule "
-    "DoubleWell FokkerPlanckGrid GeometricBrownianMotion Lorenz63 Lorenz96 "
+    "SDE Schedule DoubleWell FokkerPlanckGrid GeometricBrownianMotion Lorenz63 Lorenz96 "
     "MatrixLinearSDE ReverseSDE ShiftedVPSDE StratonovichSDE SubVPSDE Transition VESDE VPSDE ddpm_grid "
     "edm_grid log_snr_grid ncsn_grid quadratic_grid to_ito to_stratonovich uniform_grid",
     "solvers": "BrownianPath DormandPrince54 PIController RungeKutta4 Tsitouras54 "
     "AncestralSampler DPMSolverPP EDMHeun PredictorCorrector UniPC "
-    "BAOAB EulerMaruyama ExactAffine ExponentialEuler ExponentialHeun MidpointSSCS Milstein "
+    "Solver BAOAB EulerMaruyama ExactAffine ExponentialEuler ExponentialHeun MidpointSSCS Milstein "
     "MilsteinLevy NonFiniteState Path PlatenWeak2 SRA1 SRIW1 SSCS StochasticHeun solve",
     "denoisers": "CallableDenoiser Denoiser GaussianDenoiser GaussianMixtureDenoiser Moments NetworkDenoiser",
     "nn": "ResidualMLP",

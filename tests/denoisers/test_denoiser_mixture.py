@@ -131,3 +131,56 @@ def test_far_from_all_components_the_nearest_answers(backend):
 def test_a_bad_mixture_is_refused(weights, covariances, message):
     with pytest.raises(ValueError, match=message):
         sp.GaussianMixtureDenoiser(sp.VPSDE(), weights, MEANS, covariances)
+
+
+@pytest.mark.parametrize(
+    ("weights", "means", "covariances", "error", "message"),
+    [
+        (
+            [1.0],
+            np.zeros((1, 2)),
+            np.eye(2)[None],
+            TypeError,
+            "GaussianMixtureDenoiser: weights must be an array",
+        ),
+        (np.ones(1, "f4"), np.zeros((1, 2)), np.eye(2)[None], TypeError, "means is float64, weights float32"),
+        (
+            np.ones(2),
+            np.zeros(2),
+            np.ones((2, 1, 1)),
+            ValueError,
+            r"expected weights \(k,\), means \(k, dim\)",
+        ),
+    ],
+)
+def test_arguments_that_are_no_mixture(weights, means, covariances, error, message):
+    with pytest.raises(error, match=message):
+        sp.GaussianMixtureDenoiser(sp.VPSDE(), weights, means, covariances)
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (3, 4), (4,), (2, 3, 2), ()])
+def test_the_mean_of_any_batch_shape(backend, shape):
+    """Three rows, of as many components, would else be taken for these."""
+    denoiser = mixture_on(backend, CASES[0][0])
+    x = np.random.default_rng(4).standard_normal((*shape, 2))
+    rows = denoiser.mean(array(x.reshape(-1, 2), backend), 0.3)
+    found = denoiser.mean(array(x, backend), 0.3)
+    assert tuple(found.shape) == x.shape
+    assert_array(found, host(rows).reshape(x.shape), backend)
+
+
+@pytest.mark.parametrize("shape", [(2,), (3, 4, 2), (2, 3)])
+def test_a_covariance_is_for_rows(shape):
+    denoiser = sp.GaussianMixtureDenoiser(CASES[0][0], WEIGHTS, MEANS, COVARIANCES)
+    with pytest.raises(ValueError, match=r"x must be \(batch, 2\); got"):
+        denoiser(np.zeros(shape), 0.3)
+    with pytest.raises(ValueError, match=r"x must be \(\.\.\., 2\); got"):
+        denoiser.mean(np.zeros((2, 3)), 0.3)
+
+
+def test_marginals_have_the_score_and_the_start():
+    sde = sp.VPSDE()
+    gaussian = sp.GaussianDenoiser(sde, MEANS[0], COVARIANCES[0])
+    for prior in (mixture_on(sp.resolve("numpy"), sde), gaussian):
+        np.testing.assert_allclose(prior.marginals.score(X, 0.3), prior.score(X, 0.3), rtol=1e-9, atol=1e-12)
+        assert prior.marginals.sample(sde.T, 7).shape == (7, 2)

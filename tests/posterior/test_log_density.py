@@ -349,6 +349,19 @@ def test_an_unknown_end_is_asked_for():
         sp.log_density(black_box(mixture(sp.VPSDE())), X, T=0.5)
 
 
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        ([[0.0, 0.0]], TypeError, "log_density: x must be an array of NumPy, torch or CuPy; got list"),
+        (np.full((1, 2), np.nan), ValueError, "x has NaN or infinity; give log_density finite rows"),
+    ],
+)
+def test_rows_that_are_none_are_refused(x, error, message):
+    prior = sp.GaussianDenoiser(sp.VPSDE(), np.zeros(2), np.eye(2))
+    with pytest.raises(error, match=message):
+        sp.log_density(prior, x)
+
+
 def test_another_library_is_refused():
     with pytest.raises(sp.BackendMismatch, match="x is of numpy"):
         sp.log_density(mixture(sp.VPSDE(), sp.resolve("torch")), X)

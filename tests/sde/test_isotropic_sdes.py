@@ -199,3 +199,9 @@ def test_the_two_that_others_call_sub_vp_say_so():
     for kind in (sp.ShiftedVPSDE, sp.DataAnchoredSDE):
         text = " ".join(kind.__doc__.split())
         assert "'sub-VP'. It is not the sub-VP SDE of Song et al., which is SubVPSDE" in text
+
+
+def test_a_numpy_scalar_from_mu_keeps_float32():
+    sde, x = sp.ShiftedVPSDE(lambda t: np.sin(t)), np.ones((3, 2), np.float32)
+    for solver in (sp.EulerMaruyama(), sp.ExactAffine()):
+        assert sp.solve(sde, x, [0.0, 0.5, 1.0], solver=solver).states.dtype == np.float32

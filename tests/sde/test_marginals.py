@@ -206,6 +206,12 @@ def test_a_point_has_no_density_at_first(backend):
         ((sp.VPSDE(), WEIGHTS[:2], MEANS, COVARIANCES), ValueError, "expected weights (k,), means (k, dim)"),
         ((sp.VPSDE(), WEIGHTS, MEANS[0], COVARIANCES), ValueError, "got (3,), (2,), (3, 2, 2)"),
         ((sp.VPSDE(), WEIGHTS, MEANS, COVARIANCES[0]), ValueError, "got (3,), (3, 2), (2, 2)"),
+        (
+            (sp.VPSDE(), WEIGHTS * np.inf, MEANS, COVARIANCES),
+            ValueError,
+            "weights must be positive and finite",
+        ),
+        ((sp.VPSDE(), WEIGHTS, MEANS * np.nan, COVARIANCES), ValueError, "the means must be finite"),
         ((sp.VPSDE(), WEIGHTS - 0.2, MEANS, COVARIANCES), ValueError, "weights must be positive"),
         ((sp.VPSDE(), WEIGHTS, MEANS, COVARIANCES + np.tri(2)), ValueError, "symmetric"),
         ((sp.VPSDE(), WEIGHTS, MEANS, np.nan * COVARIANCES), ValueError, "symmetric and finite"),

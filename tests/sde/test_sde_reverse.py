@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from checks import array, assert_array
 from scipy.integrate import quad
 
@@ -122,7 +123,9 @@ def test_a_numpy_scalar_as_c_keeps_float32(c):
         assert sp.solve(reverse, x, [1.0, 0.5, 0.1], solver=solver).states.dtype == np.float32
 
 
-@pytest.mark.parametrize("c", [-0.1, math.nan, math.inf])
+@pytest.mark.parametrize(
+    "c", [-0.1, math.nan, math.inf, np.float32(-0.1), np.int64(-1), np.float32(math.nan)]
+)
 def test_a_negative_noise_amplitude_is_refused(c):
     with pytest.raises(ValueError, match="c must be a number >= 0, a matrix or a function of t; got"):
         sp.ReverseSDE(sp.VPSDE(), Affine(), c)
@@ -131,3 +134,31 @@ def test_a_negative_noise_amplitude_is_refused(c):
 def test_a_step_to_a_later_time_is_refused():
     with pytest.raises(ValueError, match=r"runs from T down to 0: got a step from t=0.2 to t=0.5"):
         sp.ReverseSDE(sp.VPSDE(), Affine()).coefficients(0.2, 0.5)
+
+
+@pytest.mark.parametrize(
+    "c", [torch.tensor(0.5, requires_grad=True), lambda t: t * torch.ones((), requires_grad=True)]
+)
+def test_a_gradient_that_would_be_lost_is_refused(c):
+    backend = sp.resolve("torch")
+    with pytest.raises(TypeError, match="no gradient flows through a number c"):
+        sp.solve(sp.ReverseSDE(sp.VPSDE(), Affine(backend), c), array(X, backend), [1.0, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("mu", "same", "other"),
+    [(1.0, 1.0, -1.0), (np.ones(2), 1.0, np.array([1.0, 0.5])), (lambda t: t, lambda t: 1.0 * t, 0.5)],
+    ids=["number", "array", "function"],
+)
+def test_a_denoiser_of_another_shift_is_refused(mu, same, other):
+    """α and σ agree, but its score is that of other marginals."""
+
+    def reverse(theirs):
+        denoiser = sp.GaussianDenoiser(sp.ShiftedVPSDE(theirs), np.zeros(2), np.eye(2))
+        return sp.ReverseSDE(sp.ShiftedVPSDE(mu), denoiser)
+
+    assert reverse(same).falling
+    with pytest.raises(ValueError, match="shifts the mean otherwise than the forward SDE"):
+        reverse(other)
+    with pytest.raises(ValueError, match="shifts the mean otherwise than the forward SDE"):
+        sp.ReverseSDE(sp.VPSDE(), reverse(same).denoiser)

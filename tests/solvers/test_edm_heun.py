@@ -135,14 +135,28 @@ def test_a_mixture_comes_back(sde, S_churn):
     assert_mixture_returns(sde, sp.EDMHeun(S_churn, 80), 0.0, times, seed=13)
 
 
+@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: sp.PredictorCorrector(s, corrections=1)])
+def test_the_grid_says_how_many_steps_share_the_churn(wrap):
+    reverse, x = mixture_reverse(SDES["vp"], 0.0), np.ones((4, 2))
+    times = sp.log_snr_grid(SDES["vp"], 7)
+    counted, given, wrong = (
+        sp.solve(reverse, x, times, solver=wrap(solver)).states
+        for solver in (sp.EDMHeun(2.0), sp.EDMHeun(2.0, len(times) - 1), sp.EDMHeun(2.0, 40))
+    )
+    np.testing.assert_array_equal(counted, given)
+    assert np.max(np.abs(counted - wrong)) > 1e-3
+
+
 @pytest.mark.parametrize("S_churn", [0.0, 1.0])
 def test_every_backend_takes_the_same_steps(S_churn, backend):
     assert_same_on(backend, SDES["linear"], sp.EDMHeun(S_churn, 5), 0.0)
 
 
 def test_what_it_does_not_take_is_refused():
-    with pytest.raises(ValueError, match=r"S_churn=40\.0 is spread over .* got steps=None"):
-        sp.EDMHeun(S_churn=40.0)
+    with pytest.raises(ValueError, match=r"S_churn=40\.0 is spread over the steps of a grid"):
+        sp.EDMHeun(S_churn=40.0).step(mixture_reverse(SDES["vp"], 0.0), np.ones((2, 2)), 0.5, 0.4, 0.0)
+    with pytest.raises(ValueError, match="steps must be a whole number, at least 1, or None; got 0"):
+        sp.EDMHeun(S_churn=40.0, steps=0)
     with pytest.raises(ValueError, match=r"0 <= S_tmin <= S_tmax .* S_tmin=2\.0, S_tmax=1\.0"):
         sp.EDMHeun(S_tmin=2.0, S_tmax=1.0)
     x, times = np.ones((2, 2)), [1.0, 0.1]

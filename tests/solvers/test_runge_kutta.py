@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from checks import array, assert_array, covariance_matrix, dtype_name, fitted_slope, propagate
+from checks import array, assert_array, covariance_matrix, dtype_name, fitted_slope, host, propagate
 from scipy.integrate import RK45
 
 import sdeppl as sp
@@ -192,3 +192,17 @@ def test_noise_is_refused(solver):
         TypeError, match=f"{type(solver).__name__} takes no noise; LinearSDE has additive noise"
     ):
         sp.solve(sp.LinearSDE(1.0, 1.0), np.ones((2, 3)), [0.0, 1.0], solver=solver)
+
+
+def test_an_ode_of_ones_own(backend):
+    """dx = f dt from a callable, without diffusion: up and down in time, against e^{-at}."""
+    ode = sp.ItoSDE(lambda x, t: -0.8 * x, None)
+    x = array([[2.0, -1.0]], backend)
+    for times in ([0.0, 0.5, 1.5], [1.5, 1.0, 0.0]):
+        found = sp.solve(
+            ode, x, sp.uniform_grid(times[0], times[-1], 100), solver=sp.RungeKutta4(), keep="last"
+        )
+        assert_array(found.states[0, ...], math.exp(-0.8 * (times[-1] - times[0])) * host(x), backend, 1e-5)
+    control = sp.PIController(rtol=1e-9 if "64" in str(backend.dtype) else 1e-5)
+    found = sp.solve(ode, x, [0.0, 1.5], solver=sp.Tsitouras54(), control=control)
+    assert_array(found.states[-1, ...], math.exp(-1.2) * host(x), backend, 1e-4)

@@ -6,7 +6,16 @@ from .errors import BackendMismatch, BackendUnavailable
 from .noise import Noise, NoiseStream, keyed_normal
 from .resolve import Backend, backend_of, resolve
 from .torch_function import TorchFunction
-from .transfer import convert, from_torch, place, require_floating, require_same, to_host, to_torch
+from .transfer import (
+    convert,
+    from_torch,
+    place,
+    require_arrays,
+    require_floating,
+    require_same,
+    to_host,
+    to_torch,
+)
 
 __all__ = [
     "Backend",
@@ -24,6 +33,7 @@ __all__ = [
     "keyed_normal",
     "place",
     "python_floats",
+    "require_arrays",
     "require_floating",
     "require_same",
     "resolve",

@@ -10,7 +10,9 @@ def jvp(function: Callable[[Any], Any], x: Any, v: Any) -> Any:
     """(∂function/∂x) v for x and v (..., dim) and a function of each row alone, (..., *out).
 
     torch differentiates exactly; NumPy, CuPy and array-api-strict take central differences of order
-    4, relative error about 1e-11 in float64 and 1e-4 in float32, at four evaluations.
+    4 with steps of 7e-4 (1 + |x|) in float64 and 4e-2 (1 + |x|) in float32, at four evaluations: relative
+    error about 1e-11 and 1e-4 for functions that vary on scales of 1 + |x|, and a wrong slope for those that
+    bend within a step.
     """
     return backend_of(x).adapter.jvp(function, x, v)
 

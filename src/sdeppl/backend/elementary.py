@@ -21,13 +21,16 @@ def python_floats(value: Any, gradients: bool = False) -> None:
     """Make Python floats of the real numbers in a frozen dataclass, in its `__post_init__`.
 
     A NumPy scalar as a parameter would raise float32 arrays to float64. gradients: whether tensors
-    may stand for numbers, as where they only meet arrays. Raises: TypeError for a tensor that
-    needs a gradient where they may not: `math` would cut some of its paths, without a word.
+    may stand for numbers, as where they only meet arrays. Raises: ValueError for what is no number;
+    TypeError for a tensor that needs a gradient where they may not: `math` would cut some of its paths,
+    without a word.
     """
     for field in fields(value):
         item = getattr(value, field.name)
         if isinstance(item, Real):
             object.__setattr__(value, field.name, float(item))
+        elif field.type is float and not (hasattr(item, "ndim") and item.ndim == 0):
+            raise ValueError(f"{type(value).__name__}: {field.name} must be a finite number; got {item!r}")
         elif not gradients and getattr(item, "requires_grad", False):
             raise TypeError(
                 f"{type(value).__name__}: {field.name} must be a Python number, through which no gradient "

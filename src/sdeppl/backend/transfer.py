@@ -62,12 +62,48 @@ def place(data: Any, backend: Backend) -> Any:
 def require_same(backend: Backend, **arrays: Any) -> None:
     """Check that named arrays are of one library and device. Raises: BackendMismatch, naming both."""
     for name, array in arrays.items():
-        here = backend_of(array)
+        try:
+            here = backend_of(array)
+        except TypeError as error:
+            raise TypeError(f"{name}: {error}") from None
         if (here.name, here.device) != (backend.name, backend.device):
             raise BackendMismatch(
                 f"{name} is of {here.name} on {here.device}, expected {backend.name} on "
                 f"{backend.device}; convert it with sdeppl.backend.convert"
             )
+
+
+def require_arrays(who: str, **arrays: Any) -> Backend:
+    """The backend of named arrays of real numbers that share library, device and dtype; None is passed over.
+
+    Raises: TypeError, BackendMismatch, naming who asks and the argument.
+    """
+    first: tuple[str, Backend] | None = None
+    for name, array in arrays.items():
+        if array is None:
+            continue
+        try:
+            here = backend_of(array)
+        except TypeError:
+            raise TypeError(
+                f"{who}: {name} must be an array of NumPy, torch or CuPy; got {type(array).__name__}; make "
+                "it one with numpy.asarray or torch.as_tensor"
+            ) from None
+        first = first or (name, here)
+        if (here.name, here.device) != (first[1].name, first[1].device):
+            raise BackendMismatch(
+                f"{who}: {name} is of {here.name} on {here.device}, expected {first[1].name} on "
+                f"{first[1].device} as of {first[0]}; convert it with sdeppl.backend.convert"
+            )
+        if here.dtype != first[1].dtype:
+            raise TypeError(
+                f"{who}: {first[0]} is {first[1].dtype}, {name} {here.dtype}; give them one dtype"
+            )
+        if not here.xp.isdtype(here.dtype, "real floating"):
+            raise TypeError(f"{who}: {name}: expected arrays of a real floating dtype; got {here}")
+    if first is None:
+        raise TypeError(f"{who} needs at least one array")
+    return first[1]
 
 
 def require_floating(backend: Backend) -> None:

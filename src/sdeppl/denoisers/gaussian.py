@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..backend import backend_of, require_floating, require_same
+from ..backend import backend_of, require_arrays, require_same
 from ..sde import AffineMarginals, IsotropicSDE, require_isotropic
 from .base import Denoiser, Moments
 from .covariance import MatrixCovariance
@@ -23,9 +23,7 @@ class GaussianDenoiser(Denoiser):
     def __init__(self, sde: IsotropicSDE, mean: Any, covariance: Any) -> None:
         require_isotropic(sde, type(self).__name__)
         self.sde = sde
-        self.backend = backend_of(mean)
-        require_floating(self.backend)
-        require_same(self.backend, covariance=covariance)
+        self.backend = require_arrays(type(self).__name__, mean=mean, covariance=covariance)
         if mean.ndim != 1 or tuple(covariance.shape) != 2 * tuple(mean.shape):
             raise ValueError(
                 f"expected mean (dim,) and covariance (dim, dim); got {tuple(mean.shape)} and "
@@ -61,6 +59,9 @@ class GaussianDenoiser(Denoiser):
         denoiser.location, denoiser.basis, denoiser.eigenvalues = mean, basis, eigenvalues
         return denoiser
 
+    def __repr__(self) -> str:
+        return f"GaussianDenoiser({self.sde}, dim={self.dim})"
+
     def __call__(self, x: Any, t: float) -> Moments:
         x = self.sde.centre(x, t)
         alpha, variance = self._marginal(t)
@@ -74,13 +75,16 @@ class GaussianDenoiser(Denoiser):
         centred = (self.sde.centre(x, t) - alpha * self.location) @ self.basis
         return self.location + (alpha * self.eigenvalues / variance * centred) @ self.basis.T
 
-    def log_density(self, x: Any, t: float) -> Any:
-        """ln p_t(x), (batch,). Raises: ValueError at t = 0 where C is singular."""
+    @property
+    def marginals(self) -> AffineMarginals:
+        """p_t in closed form; `marginals.sample(T, n)` starts a reverse SDE exactly."""
         covariance = (self.basis * self.eigenvalues) @ self.basis.T
         weight = self.backend.xp.ones_like(self.location[:1])
-        return AffineMarginals(self.sde, weight, self.location[None, :], covariance[None, ...]).log_density(
-            x, t
-        )
+        return AffineMarginals(self.sde, weight, self.location[None, :], covariance[None, ...])
+
+    def log_density(self, x: Any, t: float) -> Any:
+        """ln p_t(x), (batch,). Raises: ValueError at t = 0 where C is singular."""
+        return self.marginals.log_density(x, t)
 
     def whiten(self, x: Any, t: Any) -> Any:
         """x in the eigenbasis, scaled by its standard deviation at t: (batch, rank)."""

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from ..backend import backend_of, require_floating, require_same
+from ..backend import require_arrays
 from ..sde import AffineMarginals, IsotropicSDE, require_isotropic
 from .base import Denoiser, Moments
 from .covariance import MatrixCovariance
@@ -17,22 +17,21 @@ class GaussianMixtureDenoiser(Denoiser):
     Mean Σ r_k μ_k, covariance Σ r_k (S_k + μ_k μ_kᵀ) - mean meanᵀ, with responsibilities r_k of x_t.
 
     Raises: ValueError for shapes that do not fit, weights that are not positive, and covariances
-    that are not symmetric and positive definite.
+    that are not symmetric and positive definite; TypeError for what is no array, or of another dtype.
     """
 
     def __init__(self, sde: IsotropicSDE, weights: Any, means: Any, covariances: Any) -> None:
         require_isotropic(sde, type(self).__name__)
         self.sde = sde
-        self.backend = backend_of(means)
-        require_floating(self.backend)
-        require_same(self.backend, weights=weights, covariances=covariances)
-        components, self.dim = means.shape
-        shapes = tuple(weights.shape), tuple(covariances.shape)
-        if shapes != ((components,), (components, self.dim, self.dim)):
+        name = type(self).__name__
+        self.backend = require_arrays(name, means=means, weights=weights, covariances=covariances)
+        shapes = tuple(weights.shape), tuple(means.shape), tuple(covariances.shape)
+        if means.ndim != 2 or shapes != (shapes[1][:1], shapes[1], shapes[1] + shapes[1][1:]):
             raise ValueError(
-                f"expected weights (k,), means (k, dim), covariances (k, dim, dim); got {shapes[0]}, "
-                f"{tuple(means.shape)}, {shapes[1]}"
+                "expected weights (k,), means (k, dim), covariances (k, dim, dim); got "
+                f"{shapes[0]}, {shapes[1]}, {shapes[2]}"
             )
+        self.dim = means.shape[1]
         xp = self.backend.xp
         if not bool(xp.all(weights > 0)):
             raise ValueError("the weights of a mixture must be positive")
@@ -45,8 +44,13 @@ class GaussianMixtureDenoiser(Denoiser):
         if not bool(xp.all(self.eigenvalues > 0)):
             raise ValueError("the covariances of a mixture must be positive definite")
 
+    def __repr__(self) -> str:
+        return f"GaussianMixtureDenoiser({self.sde}, components={self.means.shape[0]}, dim={self.dim})"
+
     def __call__(self, x: Any, t: float) -> Moments:
         xp = self.backend.xp
+        if x.ndim != 2 or x.shape[1] != self.dim:
+            raise ValueError(f"GaussianMixtureDenoiser: x must be (batch, {self.dim}); got {tuple(x.shape)}")
         responsibilities, means = self._components(x, t)
         mean = xp.sum(responsibilities[..., None] * means, axis=0)
         alpha, sigma = self.sde.alpha(t), self.sde.sigma(t)
@@ -61,14 +65,21 @@ class GaussianMixtureDenoiser(Denoiser):
 
     def mean(self, x: Any, t: float) -> Any:
         xp = self.backend.xp
-        responsibilities, means = self._components(x, t)
-        return xp.sum(responsibilities[..., None] * means, axis=0)
+        if x.shape[-1] != self.dim:
+            raise ValueError(f"GaussianMixtureDenoiser: x must be (..., {self.dim}); got {tuple(x.shape)}")
+        responsibilities, means = self._components(xp.reshape(x, (-1, self.dim)), t)
+        return xp.reshape(xp.sum(responsibilities[..., None] * means, axis=0), x.shape)
+
+    @property
+    def marginals(self) -> AffineMarginals:
+        """p_t in closed form; `marginals.sample(T, n)` starts a reverse SDE exactly."""
+        xp = self.backend.xp
+        covariances = (self.bases * self.eigenvalues[:, None, :]) @ xp.matrix_transpose(self.bases)
+        return AffineMarginals(self.sde, xp.exp(self.log_weights), self.means, covariances)
 
     def log_density(self, x: Any, t: float) -> Any:
         """ln p_t(x), (batch,)."""
-        xp = self.backend.xp
-        covariances = (self.bases * self.eigenvalues[:, None, :]) @ xp.matrix_transpose(self.bases)
-        return AffineMarginals(self.sde, xp.exp(self.log_weights), self.means, covariances).log_density(x, t)
+        return self.marginals.log_density(x, t)
 
     def _components(self, x: Any, t: float) -> tuple[Any, Any]:
         """Responsibilities (components, batch) and conditional means (components, batch, dim)."""

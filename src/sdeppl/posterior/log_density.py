@@ -7,9 +7,9 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..backend import backend_of, require_floating, require_same
+from ..backend import require_arrays, require_same
 from ..denoisers import Denoiser
-from ..sde import SDE, IsotropicSDE, ReverseSDE
+from ..sde import SDE, IsotropicSDE, ReverseSDE, check_noise_class
 from ..solvers import AugmentedFlow, PIController, ProbabilityFlow, Solver, Tsitouras54, rademacher, solve
 from .denoising_flow import DenoisingFlow
 from .start import start_moments
@@ -54,12 +54,15 @@ def log_density(
     signs for each row, at least 2, from `seed`. rtol, atol: of each step, the latter rtol by default;
     1e-6, or 1e-4 in float32; the steps are shared by the batch. solver: `Tsitouras54()` by default.
 
-    Raises: ValueError for shapes, times and probes that do not fit; TypeError for another source;
-    NonFiniteState. Source: Song et al. 2021, eq. 39; Grathwohl et al. 2019 (FFJORD).
+    Raises: ValueError for shapes, times and probes that do not fit, and where g is not what its noise
+    class says; TypeError for another source; NonFiniteState. Source: Song et al. 2021, eq. 39;
+    Grathwohl et al. 2019 (FFJORD).
     """
     denoiser, forward = _parts(source)
     t, T = _checked_times(forward, t, T)
     _check_rows(denoiser, x, probes)
+    for time in (t, 0.5 * (t + T)):
+        check_noise_class(forward, x, time)
     last = terminal or _terminal(denoiser, T)
     signs = None if probes is None else rademacher(seed, probes, x)
     flow = _flow(denoiser, forward, x, t, T, signs)
@@ -129,12 +132,15 @@ def _checked_times(forward: SDE, t: float, T: float | None) -> tuple[float, floa
 
 
 def _check_rows(denoiser: Any, x: Any, probes: int | None) -> None:
-    require_floating(backend_of(x))
+    require_arrays("log_density", x=x)
     dim = getattr(denoiser, "dim", x.shape[-1] if x.ndim else 0)
     if x.ndim != 2 or x.shape[1] != dim:
         raise ValueError(f"x must be (batch, {dim or 'dim'}); got {tuple(x.shape)}")
     if isinstance(denoiser, Denoiser):
         require_same(denoiser.backend, x=x)
+    xp = array_namespace(x)
+    if not bool(xp.all(xp.isfinite(x))):
+        raise ValueError("x has NaN or infinity; give log_density finite rows")
     if probes is not None and (not isinstance(probes, int) or probes < 2):
         raise ValueError(
             f"probes must be a whole number, at least 2 for a standard error, or None; got {probes!r}"

@@ -121,6 +121,7 @@ class IsotropicSDE(AffineSDE):
 
     def moments(self, mean: Any, covariance: Any, t: float, s: float = 0.0) -> tuple[Any, Any]:
         """α m + shift and α² C + σ² I, of the step from s to t."""
+        self._require_forward(s, t)
         phi, shift, q = self.transition(s, t)
         xp = array_namespace(mean, covariance)
         identity = xp.eye(mean.shape[-1], dtype=covariance.dtype, device=device(covariance))
@@ -128,8 +129,13 @@ class IsotropicSDE(AffineSDE):
 
     def advance(self, x: Any, s: float, t: float, z: Any) -> Any:
         """φ x + shift + √q z."""
+        self._require_forward(s, t)
         phi, shift, q = self.transition(s, t)
         return phi * x + shift + math.sqrt(q) * z
+
+    def _require_forward(self, s: float, t: float) -> None:
+        if t < s:
+            raise ValueError(f"a forward SDE runs forward: got a step from t={s} to t={t}; use ReverseSDE")
 
     def drift(self, x: Any, t: float) -> Any:
         return self.rate(t) * x + self.push(t) if self.shifted else self.rate(t) * x
@@ -139,8 +145,7 @@ class IsotropicSDE(AffineSDE):
 
     def coefficients(self, s: float, t: float) -> StepCoefficients:
         """The exact transition as a step; nothing is left for N. Raises: ValueError for t < s."""
-        if t < s:
-            raise ValueError(f"a forward SDE runs forward: got a step from t={s} to t={t}; use ReverseSDE")
+        self._require_forward(s, t)
         phi, shift, q = self.transition(s, t)
         return StepCoefficients(phi, 0.0, 0.0, math.sqrt(q), shift if self.shifted else None)
 
@@ -149,10 +154,13 @@ class IsotropicSDE(AffineSDE):
         return None
 
 
-def require_isotropic(sde: Any, what: str) -> None:
-    """Raises: TypeError, naming `what`, for an SDE whose α and σ are not numbers."""
+def require_isotropic(
+    sde: Any, what: str, otherwise: str = "for Gaussian mixtures under other affine SDEs use AffineMarginals"
+) -> None:
+    """Raises: TypeError, naming `what`, for an SDE whose α and σ are not numbers; `otherwise`: what to do."""
     if not isinstance(sde, IsotropicSDE):
+        got = f"the class {sde.__name__}" if isinstance(sde, type) else type(sde).__name__
         raise TypeError(
-            f"{what} needs a forward SDE with x_t = α x_0 + σ ε for numbers α and σ, as VPSDE has; got "
-            f"{type(sde).__name__}; for Gaussian mixtures under other affine SDEs use AffineMarginals"
+            f"{what} needs a forward SDE with x_t = α x_0 + σ ε for numbers α and σ, as VPSDE() has; got "
+            f"{got}; {otherwise}"
         )

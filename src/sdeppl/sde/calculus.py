@@ -13,32 +13,53 @@ Field = Callable[[Any, float], Any]
 class ItoSDE(SDE):
     """dx = f(x, t) dt + g(x, t) dW from callables, in Itô's sense.
 
-    drift: (x (..., dim), t) ↦ (..., dim). diffusion: (x, t) ↦ g, shaped as `noise` says (see `SDE`):
-    'additive', 'scalar', 'diagonal' or 'general'. wiener_dim: the number of Wiener processes where g
-    is a matrix. diffusion_jvp: (x, t, v) ↦ (∂g/∂x) v, of g's shape; by default the backend
-    differentiates g: torch exactly, others by central differences of order 4.
+    drift: (x (..., dim), t) ↦ (..., dim). diffusion: (x, t) ↦ g, shaped as `noise` says (see `SDE`), or
+    None for an ordinary differential equation, solved up or down in time. noise: 'additive', 'scalar',
+    'diagonal' or 'general'. wiener_dim: the number of Wiener processes where g is a matrix.
+    diffusion_jvp: (x, t, v) ↦ (∂g/∂x) v, of g's shape; by default the backend differentiates g: torch
+    exactly, others by central differences of order 4 with steps of 7e-4 (1 + |x|) (float32: 4e-2), so
+    give it there for states far smaller than 1.
 
-    Raises: ValueError for an unknown noise class, or a general one without wiener_dim.
+    Raises: TypeError for a drift or diffusion that is no function; ValueError for an unknown noise class,
+    or a general one without wiener_dim.
     """
 
     def __init__(
         self,
         drift: Field,
-        diffusion: Field,
+        diffusion: Field | None,
         noise: NoiseClass = "diagonal",
         wiener_dim: int | None = None,
         diffusion_jvp: Callable[[Any, float, Any], Any] | None = None,
     ) -> None:
+        for name, field in (("drift", drift), ("diffusion", diffusion)):
+            if not callable(field) and not (field is None and name == "diffusion"):
+                raise TypeError(
+                    f"{type(self).__name__}: {name} must be a function (x, t) ↦ array; got {field!r}"
+                )
         _check_noise(type(self).__name__, noise, wiener_dim)
         self._drift, self._diffusion, self._jvp = drift, diffusion, diffusion_jvp
-        self.noise = noise
+        self.noise = "additive" if diffusion is None else noise
         self.wiener_dim = wiener_dim
 
+    def __repr__(self) -> str:
+        columns = "" if self.wiener_dim is None else f", wiener_dim={self.wiener_dim}"
+        return f"{type(self).__name__}(noise={self.noise!r}{columns})"
+
     def drift(self, x: Any, t: float) -> Any:
-        return self._drift(x, t)
+        f = self._drift(x, t)
+        if getattr(f, "ndim", 0) and f.shape != x.shape:  # it would be spread over the rows, unseen
+            raise ValueError(
+                f"{type(self).__name__}: the drift must return an array like x, {tuple(x.shape)}; got shape "
+                f"{tuple(f.shape)}"
+            )
+        return f
 
     def diffusion(self, x: Any, t: float) -> Any:
-        return self._diffusion(x, t)
+        return 0.0 if self._diffusion is None else self._diffusion(x, t)
+
+    def deterministic(self, s: float, t: float) -> bool:
+        return self._diffusion is None
 
     def diffusion_jvp(self, x: Any, t: float, v: Any) -> Any:
         return super().diffusion_jvp(x, t, v) if self._jvp is None else self._jvp(x, t, v)
@@ -59,6 +80,12 @@ def _check_noise(name: str, noise: str, wiener_dim: int | None) -> None:
         raise ValueError(f"{name}: {noise} noise takes no wiener_dim; for a matrix g say noise='general'")
     if wiener_dim is not None and (not isinstance(wiener_dim, int) or wiener_dim < 1):
         raise ValueError(f"{name}: wiener_dim must be a whole number, at least 1; got {wiener_dim!r}")
+
+
+def _require_sde(sde: Any, what: str) -> None:
+    if not isinstance(sde, SDE):
+        got = f"the class {sde.__name__}" if isinstance(sde, type) else type(sde).__name__
+        raise TypeError(f"{what} takes an SDE, such as ItoSDE(drift, diffusion); got {got}")
 
 
 def noise_correction(sde: SDE, x: Any, t: float) -> Any:
@@ -85,6 +112,9 @@ class _Converted(ItoSDE):
         self.noise, self.wiener_dim = sde.noise, sde.wiener_dim
         self.falling = sde.falling  # type: ignore[misc]
 
+    def __repr__(self) -> str:
+        return f"to_{self.calculus}({self.original!r})"
+
     def drift(self, x: Any, t: float) -> Any:
         return self.original.drift(x, t) + 0.5 * self.sign * noise_correction(self.original, x, t)
 
@@ -108,6 +138,7 @@ class _AsStratonovich(_Converted):
 
 def to_ito(sde: SDE) -> SDE:
     """The same process as an Itô SDE: f + ½ Σ_k (∂g_k/∂x) g_k; itself if it is one, or additive."""
+    _require_sde(sde, "to_ito")
     if sde.calculus == "ito" or sde.noise == "additive":
         return sde
     return sde.original if isinstance(sde, _Converted) else _AsIto(sde, 1.0)
@@ -115,6 +146,7 @@ def to_ito(sde: SDE) -> SDE:
 
 def to_stratonovich(sde: SDE) -> SDE:
     """The same process as a Stratonovich SDE: f - ½ Σ_k (∂g_k/∂x) g_k; itself if it is one, or additive."""
+    _require_sde(sde, "to_stratonovich")
     if sde.calculus == "stratonovich" or sde.noise == "additive":
         return sde
     return sde.original if isinstance(sde, _Converted) else _AsStratonovich(sde, -1.0)

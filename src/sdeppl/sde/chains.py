@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from scipy.optimize import brentq
 
@@ -18,13 +19,15 @@ def ddpm_grid(sde: VPSDE, betas: Sequence[float]) -> list[float]:
 
     From t_{i-1} to t_i the exact transition of the VP SDE is DDPM's step: x_i = √(1 - β_i) x_{i-1} +
     √β_i ε. betas: β_1, …, β_N of the chain, each between 0 and 1. t_N is T only for an SDE that ends
-    where the chain does.
+    where the chain does; that of Ho et al., 1,000 steps of β from 1e-4 to 0.02, ends with a little more noise
+    than VPSDE() and takes VPSDE(T=1.01), whose linear schedule goes on beyond 1.
 
     Raises: TypeError for another SDE; ValueError for no β, one outside (0, 1), or a chain that ends
     beyond T. Source: Ho et al. 2020 (DDPM), eq. 2 and 4; Song et al. 2021, appendix B.
     """
     if not isinstance(sde, VPSDE):
         raise TypeError(f"ddpm_grid needs a VPSDE, of which DDPM is a chain; got {type(sde).__name__}")
+    _require_row("ddpm_grid: betas", betas)
     steps = [float(beta) for beta in betas]
     if not steps:
         raise ValueError("ddpm_grid: betas are empty; give β_1, …, β_N")
@@ -43,6 +46,13 @@ def ddpm_grid(sde: VPSDE, betas: Sequence[float]) -> list[float]:
         low = sde.T if total >= end * (1 - ROUNDING) else _time_of_integral(sde, total, low)
         times.append(low)
     return times[::-1]
+
+
+def _require_row(name: str, values: Any) -> None:
+    if isinstance(values, (int, float)):
+        raise TypeError(
+            f"{name} must be all numbers of the chain, such as numpy.linspace gives; got {values!r}"
+        )
 
 
 def _time_of_integral(sde: VPSDE, total: float, low: float) -> float:
@@ -67,6 +77,7 @@ def ncsn_grid(sde: VESDE | EDMSDE | CallableVESDE, sigmas: Sequence[float]) -> l
             "ncsn_grid needs a VESDE, CallableVESDE or EDMSDE, of which NCSN is a chain; got "
             f"{type(sde).__name__}"
         )
+    _require_row("ncsn_grid: sigmas", sigmas)
     levels = [float(sigma) for sigma in sigmas]
     if not levels:
         raise ValueError("ncsn_grid: sigmas are empty; give σ_1, …, σ_N")

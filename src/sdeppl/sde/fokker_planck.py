@@ -46,6 +46,8 @@ class FokkerPlanckGrid:
         self.sde = to_ito(sde)
         self._given = sde
         self.backend = resolve(backend)
+        if isinstance(cells, float):
+            raise ValueError(f"FokkerPlanckGrid: cells must be whole numbers >= 3; got {cells}")
         self.cells = (cells,) if isinstance(cells, int) else tuple(cells)
         self.dim = len(self.cells)
         self.lower, self.upper = _per_axis(lower, self.dim, "lower"), _per_axis(upper, self.dim, "upper")
@@ -55,6 +57,12 @@ class FokkerPlanckGrid:
             raise ValueError(f"FokkerPlanckGrid: cells must be whole numbers >= 3; got {self.cells}")
         if not all(-math.inf < a < b < math.inf for a, b in zip(self.lower, self.upper, strict=True)):
             raise ValueError(f"FokkerPlanckGrid: need lower < upper; got {self.lower} and {self.upper}")
+        if getattr(sde, "dim", self.dim) != self.dim:
+            raise ValueError(
+                f"FokkerPlanckGrid: {sde!r} has states of dim {sde.dim}, cells={self.cells} are of {self.dim}"  # type: ignore[attr-defined]
+            )
+        if hasattr(sde, "A"):
+            require_same(self.backend, **{f"{type(sde).__name__}'s A": sde.A})
         ends = zip(self.lower, self.upper, self.cells, strict=True)
         self.spacing = tuple((b - a) / n for a, b, n in ends)
         self.volume = math.prod(self.spacing)
@@ -66,14 +74,28 @@ class FokkerPlanckGrid:
         centres = self.backend.xp.meshgrid(*self.axes, indexing="ij")
         self.centres = self.backend.xp.stack(centres, axis=-1)
 
+    def __repr__(self) -> str:
+        box = f"lower={self.lower}, upper={self.upper}, cells={self.cells}"
+        return f"FokkerPlanckGrid({self._given!r}, {box}, backend={str(self.backend)!r})"
+
     def density_of(self, function: Callable[[Any], Any]) -> Any:
         """function (n, dim) ↦ (n,) at the cells' centres, scaled to mass 1. Raises: ValueError."""
         values = function(self._flat())
+        rows = math.prod(self.cells)
+        if getattr(values, "shape", None) not in ((rows,), (rows, 1)):
+            raise ValueError(
+                f"density_of: the function gets centres ({rows}, {self.dim}) and must return ({rows},); got "
+                f"{tuple(values.shape) if hasattr(values, 'shape') else type(values).__name__}"
+            )
+        require_same(self.backend, values=values)
         return self._scaled(self.backend.xp.reshape(values, self.cells))
 
     def histogram(self, x: Any) -> Any:
         """The density of states x (n, dim): their share of each cell over its volume; others are left out."""
         xp, index = self.backend.xp, 0
+        require_same(self.backend, x=x)
+        if x.ndim != 2 or x.shape[1] != self.dim:
+            raise ValueError(f"histogram: x must be (n, {self.dim}); got {tuple(x.shape)}")
         inside = xp.ones(x.shape[0], dtype=xp.bool, device=self.backend.device)
         for a in range(self.dim):
             k = xp.floor((x[:, a] - self.lower[a]) / self.spacing[a])
@@ -125,7 +147,8 @@ class FokkerPlanckGrid:
         grid = self._checked_times(times)
         density = self._checked_density(density)
         if self._given.calculus != "ito" or self._given.falling:
-            check_noise_class(self._given, self._flat(), grid[0])
+            for t in (grid[0], 0.5 * (grid[0] + grid[-1])):
+                check_noise_class(self._given, self._flat(), t)
         if max_step is None:
             moves = self._coefficients_move(grid)
             max_step = abs(grid[-1] - grid[0]) / SUBSTEPS if moves else math.inf

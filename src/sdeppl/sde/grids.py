@@ -4,11 +4,13 @@ import math
 
 from scipy.optimize import brentq
 
-from .affine import IsotropicSDE
+from .affine import IsotropicSDE, require_isotropic
 
 
 def uniform_grid(start: float, stop: float, steps: int) -> list[float]:
     """steps + 1 equally spaced times from start to stop. Raises: ValueError for steps < 1."""
+    if not hasattr(steps, "__index__"):
+        raise ValueError(f"steps must be a whole number; got {steps!r}")
     if steps < 1:
         raise ValueError(f"steps must be at least 1; got {steps}")
     return [start + (stop - start) * k / steps for k in range(steps)] + [stop]
@@ -50,9 +52,10 @@ def log_snr_grid(sde: IsotropicSDE, steps: int, noise_to_signal: float = 1e-3) -
     """steps + 1 falling times from T to 0, uniform in ln(α/σ) but for the last step.
 
     The last step goes from the time at which σ/α = `noise_to_signal` (in the data's units) to 0.
-    Raises: ValueError for steps < 2, or a level that is not reached between 0 and T.
-    Source: Lu et al. 2022 (DPM-Solver), section 3.4.
+    Raises: TypeError for an SDE whose α and σ are not numbers; ValueError for steps < 2, or a level
+    that is not reached between 0 and T. Source: Lu et al. 2022 (DPM-Solver), section 3.4.
     """
+    require_isotropic(sde, "log_snr_grid", "use uniform_grid")
     if not isinstance(steps, int) or steps < 2:
         raise ValueError(f"steps must be a whole number, at least 2; got {steps!r}")
     if not noise_to_signal > 0:
@@ -79,9 +82,10 @@ def edm_grid(
     grid falls from T; with a smaller one it starts later. rho: 7 puts most steps at small levels, 1 is
     uniform.
 
-    Raises: ValueError for steps < 2, ρ ≤ 0, or levels that are not 0 < σ_min < σ_max ≤ σ/α at T.
-    Source: Karras et al. 2022 (EDM), eq. 5.
+    Raises: TypeError as `log_snr_grid`; ValueError for steps < 2, ρ ≤ 0, or levels that are not
+    0 < σ_min < σ_max ≤ σ/α at T. Source: Karras et al. 2022 (EDM), eq. 5.
     """
+    require_isotropic(sde, "edm_grid", "use uniform_grid")
     if not isinstance(steps, int) or steps < 2:
         raise ValueError(f"steps must be a whole number, at least 2; got {steps!r}")
     if not 0 < rho < math.inf:

@@ -5,7 +5,7 @@ from typing import Any
 
 from scipy.special import ndtri
 
-from ..backend import Noise, backend_of, require_floating, require_same, to_host
+from ..backend import Noise, require_arrays, to_host
 from .affine import AffineSDE
 
 
@@ -24,9 +24,10 @@ class AffineMarginals:
     def __init__(self, sde: AffineSDE, weights: Any, means: Any, covariances: Any) -> None:
         if not isinstance(sde, AffineSDE):
             raise TypeError(f"AffineMarginals needs an affine SDE, as VPSDE is; got {type(sde).__name__}")
-        self.sde, self.backend = sde, backend_of(means)
-        require_floating(self.backend)
-        require_same(self.backend, weights=weights, covariances=covariances)
+        self.sde = sde
+        self.backend = require_arrays(
+            "AffineMarginals", means=means, weights=weights, covariances=covariances
+        )
         shapes = tuple(weights.shape), tuple(means.shape), tuple(covariances.shape)
         if means.ndim != 2 or shapes != (shapes[1][:1], shapes[1], shapes[1] + shapes[1][1:]):
             raise ValueError(
@@ -34,8 +35,12 @@ class AffineMarginals:
                 f"{shapes[0]}, {shapes[1]}, {shapes[2]}"
             )
         xp = self.backend.xp
-        if not bool(xp.all(weights > 0)):
-            raise ValueError("AffineMarginals: the weights must be positive; leave out what has none")
+        if not bool(xp.all((weights > 0) & xp.isfinite(weights))):
+            raise ValueError(
+                "AffineMarginals: the weights must be positive and finite; leave out what has none"
+            )
+        if not bool(xp.all(xp.isfinite(means))):
+            raise ValueError("AffineMarginals: the means must be finite")
         size = xp.max(xp.abs(covariances))
         if not bool(xp.all(xp.abs(covariances - xp.matrix_transpose(covariances)) <= 1e-6 * size)):
             raise ValueError("AffineMarginals: the covariances must be symmetric and finite")
@@ -44,6 +49,9 @@ class AffineMarginals:
             raise ValueError(f"AffineMarginals: a covariance has the negative eigenvalue {lowest:.3g}")
         self.dim = means.shape[1]
         self.weights, self.means, self.covariances = weights / xp.sum(weights), means, covariances
+
+    def __repr__(self) -> str:
+        return f"AffineMarginals({self.sde}, components={self.means.shape[0]}, dim={self.dim})"
 
     def components(self, t: float) -> tuple[Any, Any]:
         """Means (components, dim) and covariances (components, dim, dim) of the components at t."""
@@ -70,15 +78,19 @@ class AffineMarginals:
         responsibilities = xp.exp(log_joint - self._log_sum(log_joint))
         return xp.reshape(-xp.sum(responsibilities[..., None] * (white @ whitening), axis=0), x.shape)
 
-    def sample(self, t: float, n: int, noise: Any = None) -> Any:
+    def sample(self, t: float, n: int, noise: Any = None, *, seed: int = 0) -> Any:
         """n draws of x_t, (n, dim).
 
-        noise: a `Noise` (seed 0 in host mode by default), an opened stream, or an array of standard
+        noise: a `Noise` (`seed` in host mode by default), an opened stream, or an array of standard
         normals (n, dim + 1), whose first column chooses the component. Raises: ValueError for an
         array of another shape.
         """
         xp = self.backend.xp
-        noise = Noise() if noise is None else noise
+        if not isinstance(n, int) or n < 1:
+            raise ValueError(f"sample(t, n): n must be a whole number, at least 1; got {n!r}")
+        if isinstance(noise, int):
+            raise TypeError(f"sample: noise must be a Noise, a stream or an array; use seed={noise}")
+        noise = Noise(seed) if noise is None else noise
         stream = noise.stream(self.backend) if hasattr(noise, "stream") else noise
         z = stream.normal(0, (n, self.dim + 1)) if hasattr(stream, "normal") else stream
         if tuple(z.shape) != (n, self.dim + 1):
@@ -99,6 +111,8 @@ class AffineMarginals:
     def _joint(self, x: Any, t: float) -> tuple[Any, Any, Any]:
         """ln w_k N(x; m_k, C_k) (components, batch); whitened x (components, batch, dim); C_k = (Wᵀ W)⁻¹."""
         xp = self.backend.xp
+        if x.shape[-1] != self.dim:
+            raise ValueError(f"AffineMarginals: x must be (..., {self.dim}); got {tuple(x.shape)}")
         means, covariances = self.components(t)
         try:
             whitening = xp.linalg.inv(xp.linalg.cholesky(covariances))

@@ -5,7 +5,7 @@ from typing import Any
 from array_api_compat import array_namespace
 from scipy import linalg
 
-from ..backend import Backend, backend_of, place, require_floating, resolve, to_host
+from ..backend import Backend, backend_of, place, require_arrays, resolve, to_host
 from .affine import AffineSDE, Transition
 from .schedules import ConstantSchedule, Schedule
 from .van_loan import (
@@ -38,14 +38,13 @@ class MatrixLinearSDE(AffineSDE):
     def __init__(
         self, A: Any, B: Any, u: Any = None, schedule: Schedule | None = None, T: float = 1.0
     ) -> None:
-        backend = backend_of(A, B) if u is None else backend_of(A, B, u)
-        require_floating(backend)
+        backend = require_arrays("MatrixLinearSDE", A=A, B=B, u=u)
         _check_matrices(A, B, u)
         if not (schedule is None or isinstance(schedule, Schedule)):
             raise TypeError(
                 f"MatrixLinearSDE: schedule must be a Schedule, as LinearSchedule is; got {schedule!r}"
             )
-        if not 0 < float(T) < float("inf"):
+        if isinstance(T, str) or not 0 < float(T) < float("inf"):
             raise ValueError(f"MatrixLinearSDE: T must be positive and finite; got {T!r}")
         self.A, self.B, self.u, self.T = A, B, u, float(T)
         self.schedule = schedule or ConstantSchedule(1.0)

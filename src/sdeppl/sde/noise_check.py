@@ -29,7 +29,7 @@ def check_noise_class(sde: SDE, x: Any, t: float) -> None:
     if isinstance(sde, AffineSDE):
         return None
     g = sde.diffusion(x, t)
-    _check_shape(sde, x, g)
+    check_shape(sde, x, g)
     if sde.noise not in ("additive", "diagonal") or isinstance(g, (int, float)):
         return None
     rows = max(1, math.prod(x.shape[:-1]))
@@ -94,7 +94,7 @@ def _compare(sde: SDE, t: float, expected: Any, found: Any) -> None:
     )
 
 
-def _check_shape(sde: SDE, x: Any, g: Any) -> None:
+def check_shape(sde: SDE, x: Any, g: Any) -> None:
     """Raises: ValueError where g has not the shape of its noise class."""
     dim, shape = x.shape[-1], None if isinstance(g, (int, float)) else tuple(g.shape)
     name = f"{type(getattr(sde, 'original', sde)).__name__}: the diffusion of {sde.noise} noise must be"

@@ -3,6 +3,7 @@
 import math
 import sys
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar
 
 from array_api_compat import array_namespace, device
@@ -24,7 +25,8 @@ class ReverseSDE(SDE):
 
     denoiser: gives the score, by `.score(x, t)`, by `.mean(x, t)` = E[x_0 given x_t = x] and Tweedie's
     formula, or as a function (x, t) ↦ score. m: the columns of a matrix c that is a function of t.
-    Raises: ValueError for c < 0; TypeError for a denoiser that gives no score. Source: Anderson 1982,
+    Raises: ValueError for c < 0, or a denoiser of another forward SDE; TypeError for a forward SDE that is
+    none, or a denoiser that gives no score. Source: Anderson 1982,
     eq. 5; Song et al. 2021, eq. 6, 13 and appendix D.1; Karras et al. 2022, eq. 6.
     """
 
@@ -35,7 +37,14 @@ class ReverseSDE(SDE):
     falling: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if isinstance(self.c, (int, float)) and not (math.isfinite(self.c) and self.c >= 0):
+        if not isinstance(self.forward, SDE) or self.forward.falling:
+            raise TypeError(
+                "ReverseSDE(forward, denoiser): forward must be a forward SDE such as VPSDE(); got "
+                f"{self.forward!r:.80}"
+            )
+        is_number = isinstance(self.c, Real)
+        known = 0 <= self.c < math.inf if is_number else callable(self.c) or hasattr(self.c, "shape")
+        if not known:
             raise ValueError(
                 f"ReverseSDE: c must be a number >= 0, a matrix or a function of t; got {self.c!r}"
             )
@@ -47,6 +56,7 @@ class ReverseSDE(SDE):
         if self.m is None and getattr(self.c, "ndim", 0) == 2:
             object.__setattr__(self, "m", self.c.shape[1])
         object.__setattr__(self, "forward", to_ito(self.forward))
+        _check_marginals(self.forward, getattr(self.denoiser, "sde", None))
 
     @property
     def noise(self) -> NoiseClass:  # type: ignore[override]
@@ -61,8 +71,14 @@ class ReverseSDE(SDE):
     def noise_ratio(self, t: float) -> Any:
         """c at t, in units of g(t): a float or a matrix."""
         c = self.c(t) if callable(self.c) else self.c
-        # a float, lest a NumPy scalar raise float32 arrays to float64
-        return c if self.m is not None else float(c)
+        if self.m is not None:
+            return c
+        if getattr(c, "requires_grad", False):
+            raise TypeError(
+                "ReverseSDE: no gradient flows through a number c, which becomes a float; give float(c), or "
+                "a matrix c"
+            )
+        return float(c)  # a float, lest a NumPy scalar raise float32 arrays to float64
 
     def deterministic(self, s: float, t: float) -> bool:
         return self.m is None and self.noise_ratio(s) == 0 == self.noise_ratio(0.5 * (s + t))
@@ -161,6 +177,32 @@ class ReverseSDE(SDE):
                 f"{type(self.forward).__name__}; use EulerMaruyama, or a denoiser with .score(x, t)"
             )
         return self.forward
+
+
+def _check_marginals(forward: SDE, sde: Any) -> None:
+    """Raises: ValueError where the denoiser's SDE has other α, σ or shift, by those of three times."""
+    if forward is sde or not (isinstance(forward, IsotropicSDE) and isinstance(sde, IsotropicSDE)):
+        return
+    for t in (forward.T, 0.5 * forward.T, 0.1 * forward.T):
+        for ours, theirs in ((forward.alpha(t), sde.alpha(t)), (forward.sigma(t), sde.sigma(t))):
+            if not math.isclose(ours, theirs, rel_tol=1e-6):
+                raise ValueError(
+                    f"ReverseSDE: the denoiser's SDE, {sde}, has other marginals than the forward SDE, "
+                    f"{forward}; make the denoiser with that one"
+                )
+        if (forward.shifted or sde.shifted) and _largest(forward.shift(t) - sde.shift(t)) > 1e-6:
+            raise ValueError(
+                f"ReverseSDE: the denoiser's SDE, {sde}, shifts the mean otherwise than the forward SDE, "
+                f"{forward}; make the denoiser with that one"
+            )
+
+
+def _largest(value: Any) -> float:
+    """|value| of a number, or the largest in an array."""
+    if isinstance(value, (int, float)):
+        return abs(value)
+    xp = array_namespace(value)
+    return float(xp.max(xp.abs(value)))
 
 
 def divergence_of_square(sde: SDE, x: Any, t: float) -> Any:

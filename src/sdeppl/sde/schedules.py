@@ -208,6 +208,10 @@ def check_scheduled(sde: Any) -> None:
     """Raises: ValueError, naming the SDE, for a schedule that is none, or T not positive and finite."""
     name = type(sde).__name__
     if not isinstance(sde.schedule, Schedule):
-        raise ValueError(f"{name}: schedule must be a Schedule, as LinearSchedule is; got {sde.schedule!r}")
+        hint = "; make a function one by CallableSchedule(function)" if callable(sde.schedule) else ""
+        hint = f"; write {sde.schedule.__name__}(...)" if isinstance(sde.schedule, type) else hint
+        raise ValueError(
+            f"{name}: schedule must be a Schedule, as LinearSchedule is; got {sde.schedule!r}{hint}"
+        )
     if not 0 < sde.T < math.inf:
         raise ValueError(f"{name}: T must be positive and finite; got {sde.T!r}")

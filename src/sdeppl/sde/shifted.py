@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 from ..backend import elementary, python_floats
@@ -60,8 +61,13 @@ class ShiftedVPSDE(IsotropicSDE):
         return math.sqrt(self.schedule.beta(t))
 
     def push(self, t: float) -> Any:
-        mu = self.mu(t) if callable(self.mu) else self.mu
+        mu = self._mu_at(t) if callable(self.mu) else self.mu
         return -0.5 * self.schedule.beta(t) * mu
+
+    def _mu_at(self, t: Any) -> Any:
+        mu = self.mu(t)
+        # a float, lest a NumPy scalar raise float32 arrays to float64
+        return float(mu) if isinstance(mu, Real) else mu
 
     def _pushed(self, s: Any, t: Any) -> Any:
         """-∫_s^t e^{-(B_t - B_r)/2} β(r)/2 μ(r) dr, piece by piece where β has kinks."""
@@ -79,5 +85,5 @@ class ShiftedVPSDE(IsotropicSDE):
             r = t - (t - s) * node
             left = self.schedule.between(r, t)
             kept = elementary(left).exp(-0.5 * left)
-            total = total + (weight * kept * self.schedule.beta(r)) * self.mu(r)
+            total = total + (weight * kept * self.schedule.beta(r)) * self._mu_at(r)
         return -0.5 * (t - s) * total

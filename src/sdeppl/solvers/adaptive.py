@@ -12,7 +12,7 @@ from .brownian import BrownianStream, scaled
 from .brownian_bridge import Piece, join
 from .runge_kutta import RungeKutta
 from .step_control import PIController
-from .watch import NonFiniteState, Watch
+from .watch import NonFiniteState, Watch, advice
 
 LEAST = 2.0**-46  # of the interval or of the time: a shorter step is lost in rounding
 LEAST_LEAVES = 64  # a shorter step along a Brownian path is lost in its tolerance
@@ -190,7 +190,8 @@ class AdaptiveRun:
             f"t={s:.6g} to t={t:.6g}, in {bad} of {math.prod(errors.shape)} paths, and a step of {size:.3g} "
             f"would be shorter than {self.least:.3g}, the least that "
             + ("rounding allows" if self.stream is None else "this BrownianPath's tolerance allows")
-            + "; use a larger rtol, or check the drift there"
+            + "; "
+            + (advice(s, t) if t == 0 and not finite else "use a larger rtol, or check the drift there")
         )
 
 

@@ -13,6 +13,13 @@ from ..sde import SDE, ReverseSDE, check_noise_class, to_ito, to_stratonovich
 # given only where noise enters, 'extra' always.
 Draw = Literal["wiener", "area", "levy", "extra"]
 
+FITTING = {  # noise class ↦ solvers of a higher order than Euler–Maruyama's
+    "additive": "SRA1",
+    "scalar": "Milstein or SRIW1",
+    "diagonal": "Milstein or SRIW1",
+    "general": "MilsteinLevy or StochasticHeun",
+}
+
 
 class Solver(ABC):
     """One step of a scheme; noise, step sizes and the drift come from outside.
@@ -39,6 +46,9 @@ class Solver(ABC):
     any_diffusion: ClassVar[bool] = False
     draws: ClassVar[tuple[Draw, ...]] = ("wiener",)
 
+    def __repr__(self) -> str:  # of solvers without parameters; the others are dataclasses
+        return f"{type(self).__name__}()"
+
     def prepare(self, sde: Any, x: Any, t: float, deterministic: bool) -> Any:
         """The SDE in the form that the steps take: in the solver's calculus, checked.
 
@@ -48,13 +58,18 @@ class Solver(ABC):
         if not deterministic and sde.noise not in self.strong_order:
             raise TypeError(
                 f"{type(self).__name__} takes {' or '.join(self.strong_order) or 'no'} noise; "
-                f"{type(sde).__name__} has {sde.noise} noise; use EulerMaruyama, which takes any"
+                f"{type(sde).__name__} has {sde.noise} noise; use {FITTING[sde.noise]}, or EulerMaruyama, "
+                "which takes any"
             )
         converted = to_ito(sde) if self.calculus == "ito" else to_stratonovich(sde)
         derived = sde.calculus != self.calculus or isinstance(sde, ReverseSDE)
         if derived or not (deterministic or self.any_diffusion):
             check_noise_class(sde, x, t)
         return converted
+
+    def on_grid(self, grid: list[float]) -> "Solver":
+        """The solver for these times: itself, unless it must know how many steps there are."""
+        return self
 
     def init(self, sde: Any, x: Any, t: float) -> Any:
         """What the first step remembers of the steps before it: None for one-step schemes."""

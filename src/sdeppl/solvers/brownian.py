@@ -76,6 +76,8 @@ class BrownianPath:
         self, s: float, t: float, shape: tuple[int, ...], backend: str | Backend | None = None
     ) -> Any:
         """W(t) - W(s) of `shape`; s and t in [start, stop], in either order. Raises: ValueError."""
+        if not isinstance(shape, tuple):
+            raise TypeError(f"BrownianPath.increment: shape must be a tuple such as (1000, 3); got {shape!r}")
         return self.stream(resolve(backend)).increment(s, t, shape)
 
 

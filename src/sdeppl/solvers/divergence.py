@@ -7,6 +7,7 @@ from array_api_compat import array_namespace, device
 
 from ..backend import Noise, backend_of, jvp
 
+PROBES = 2**15  # index of the probes' normals, which no start and no step draws
 AT_ONCE = 64  # directions of which Jacobian–vector products are taken together
 
 
@@ -63,5 +64,6 @@ def rademacher(seed: int, count: int, like: Any) -> Any:
     probes with independent components they give the trace with the least variance.
     """
     xp = array_namespace(like)
-    normals = Noise(seed).stream(backend_of(like)).normal(0, (like.shape[0], count, like.shape[1]))
+    shape = (like.shape[0], count, like.shape[1])
+    normals = Noise(seed).stream(backend_of(like)).normal(0, shape, PROBES)  # not those of a start
     return xp.permute_dims(xp.where(normals < 0, -xp.ones_like(normals), xp.ones_like(normals)), (1, 0, 2))

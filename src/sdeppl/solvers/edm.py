@@ -1,7 +1,7 @@
 """The stochastic sampler of EDM: Heun's method in σ/α, with churn."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..sde.grids import time_of_half_log_snr
@@ -20,8 +20,8 @@ class EDMHeun(Solver):
     then u = û + (ρ_t - ρ̂) (d(û, ρ̂) + d(ũ, ρ_t))/2, where ũ is the Euler step. To t = 0 it is the Euler
     step, which gives E[x_0 given x_t] there.
 
-    S_churn ≥ 0: the churn of the whole solve, spread over `steps`, which is how many steps the grid
-    has and is required with churn; S_tmin, S_tmax: in units of ρ, the data's; S_noise: 1 leaves the
+    S_churn ≥ 0: the churn of the whole solve, spread over `steps`, by default as many as the grid
+    of the solve has; S_tmin, S_tmax: in units of ρ, the data's; S_noise: 1 leaves the
     marginals where they are, other values do not. Order 2, weak order 2 with S_churn > 0 and
     S_noise = 1; two evaluations. Raises: ValueError for parameters out of range; TypeError for c > 0.
     Source: Karras et al. 2022, algorithms 1 and 2.
@@ -44,15 +44,17 @@ class EDMHeun(Solver):
                 f"S_churn={self.S_churn!r}, S_tmin={self.S_tmin!r}, S_tmax={self.S_tmax!r}, "
                 f"S_noise={self.S_noise!r}"
             )
-        if self.S_churn > 0 and not (isinstance(self.steps, int) and self.steps >= 1):
+        if self.steps is not None and not (isinstance(self.steps, int) and self.steps >= 1):
             raise ValueError(
-                f"EDMHeun: S_churn={self.S_churn!r} is spread over the steps of the grid; say how many "
-                f"those are, EDMHeun(S_churn=..., steps=len(times) - 1); got steps={self.steps!r}"
+                f"EDMHeun: steps must be a whole number, at least 1, or None; got {self.steps!r}"
             )
 
     @property
     def draws(self) -> tuple[Draw, ...]:  # type: ignore[override]
         return ("extra",) if self.S_churn > 0 else ()
+
+    def on_grid(self, grid: list[float]) -> Solver:
+        return replace(self, steps=len(grid) - 1) if self.steps is None else self
 
     def prepare(self, sde: Any, x: Any, t: float, deterministic: bool) -> Any:
         require_isotropic_reverse("EDMHeun", sde)
@@ -83,7 +85,11 @@ class EDMHeun(Solver):
         rho = math.exp(-half_log_snr(sde, s))
         if self.S_churn == 0 or not self.S_tmin <= rho <= self.S_tmax:
             return s, rho, 0.0
-        assert self.steps is not None
+        if self.steps is None:
+            raise ValueError(
+                f"EDMHeun: S_churn={self.S_churn!r} is spread over the steps of a grid; outside of `solve` "
+                "say how many those are, EDMHeun(S_churn=..., steps=...)"
+            )
         gamma = min(self.S_churn / self.steps, LARGEST_CHURN)
         raised = min((1 + gamma) * rho, math.exp(-half_log_snr(sde, sde.forward.T)))
         if raised <= rho:

@@ -1,7 +1,7 @@
 """Predictor–corrector sampling: Langevin steps at each time of a solve."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .base import Draw, Solver
@@ -63,6 +63,9 @@ class PredictorCorrector(Solver):
     def draws(self) -> tuple[Draw, ...]:  # type: ignore[override]
         extra: tuple[Draw, ...] = ("extra",)
         return (*self.predictor.draws, *extra * self.corrections)
+
+    def on_grid(self, grid: list[float]) -> Solver:
+        return replace(self, predictor=self.predictor.on_grid(grid))
 
     def prepare(self, sde: Any, x: Any, t: float, deterministic: bool) -> Any:
         require_isotropic_reverse("PredictorCorrector", sde)

@@ -9,8 +9,9 @@ from typing import Any, Literal
 from array_api_compat import array_namespace
 from tqdm.auto import tqdm
 
-from ..backend import Noise, NoiseStream, backend_of
+from ..backend import Noise, NoiseStream
 from .adaptive import AdaptiveRun
+from .arguments import check_sde, check_start, check_states, explain, opened
 from .base import Solver
 from .brownian import BrownianPath, BrownianStream
 from .checkpointing import check_checkpoint, steps_taken
@@ -33,6 +34,10 @@ class Path:
     states: Any
     times: list[float]
     stats: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:  # not all numbers
+        shape, dtype = tuple(self.states.shape), self.states.dtype
+        return f"Path(states {shape} {dtype}, t={self.times[0]:.6g} to {self.times[-1]:.6g}, {self.stats})"
 
 
 def solve(
@@ -57,9 +62,12 @@ def solve(
     in which case memory does not grow with the number of steps. checkpoint: for gradients in torch,
     hold one state in so many steps, and take the steps again when the gradient is asked for.
 
-    Raises: ValueError for a grid that is not monotone or runs the wrong way; NonFiniteState with
-    step, time and path count where a state is NaN or infinite, or a controlled step too short.
+    Raises: ValueError for a grid that is not monotone or runs the wrong way; TypeError, and
+    BackendMismatch, for arguments that are none or do not fit each other; NonFiniteState with step,
+    time and path count where a state is NaN or infinite, or a controlled step too short.
     """
+    check_sde(sde)
+    check_start(sde, x_init)
     grid = _checked_grid(times)
     if keep not in ("all", "last"):
         raise ValueError(f"keep={keep!r} is unknown; use 'all' or 'last'")
@@ -68,20 +76,25 @@ def solve(
         raise TypeError(f"solver must be a solver such as EulerMaruyama(); got {solver!r}")
     if control is not None and not isinstance(control, PIController):
         raise TypeError(f"control must be a PIController such as PIController(rtol=1e-5); got {control!r}")
+    solver = solver.on_grid(grid)
     deterministic = all(sde.deterministic(s, t) for s, t in itertools.pairwise(grid))
     _check_direction(sde, grid, deterministic)
-    sde = solver.prepare(sde, x_init, grid[0], deterministic)
+    sde = _prepared(solver, sde, x_init, grid, deterministic)
     xp = array_namespace(x_init)
-    stream = noise if hasattr(noise, "draws") else (noise or Noise()).stream(backend_of(x_init))
+    stream = opened(noise, Noise(), x_init)
     states = [x_init]
     x = x_init
     check_checkpoint(checkpoint, stream, control)
     run: Any = _steps(sde, x_init, grid, solver, stream, checkpoint, progress)
-    if control is not None:
-        run = AdaptiveRun(sde, x_init, grid, solver, stream, control, deterministic, progress)
-    for x in run:
-        if keep == "all":
-            states.append(x)
+    try:
+        if control is not None:
+            run = AdaptiveRun(sde, x_init, grid, solver, stream, control, deterministic, progress)
+        for x in run:
+            if keep == "all":
+                states.append(x)
+    except (TypeError, ValueError, RuntimeError, IndexError) as error:
+        explain(sde, x_init, grid, error)
+        raise
     kept = xp.stack(states) if keep == "all" else xp.expand_dims(x, axis=0)
     stats = run.stats if control is not None else _stats(solver, len(grid) - 1)
     return Path(kept, grid if keep == "all" else grid[-1:], stats)
@@ -106,7 +119,10 @@ def _steps(
 
     def take(k: int, x: Any, memory: Any) -> tuple[Any, Any]:
         s, t = grid[k], grid[k + 1]
-        return solver.step(sde, x, s, t, draw(solver, sde, shapes, stream, k + 1, s, t), memory)
+        x_next, memory = solver.step(sde, x, s, t, draw(solver, sde, shapes, stream, k + 1, s, t), memory)
+        if k == 0:
+            check_states(solver, x, x_next)
+        return x_next, memory
 
     states = steps_taken(take, steps, x, solver.init(sde, x, grid[0]), checkpoint)
     for k, x in enumerate(tqdm(states, total=steps, disable=not progress, desc="solving", unit="step")):
@@ -124,6 +140,15 @@ def draw(solver: Solver, sde: Any, shapes: Any, stream: Any, k: int, s: float, t
     return z[0] if len(z) == 1 else z
 
 
+def _prepared(solver: Solver, sde: Any, x: Any, grid: list[float], deterministic: bool) -> Any:
+    """`Solver.prepare` at the start, and its checks at a later time too: where g is 0 at the start they see
+    nothing there.
+    """
+    later = grid[(len(grid) - 1) // 2] if len(grid) > 2 else 0.5 * (grid[0] + grid[1])
+    solver.prepare(sde, x, later, deterministic)
+    return solver.prepare(sde, x, grid[0], deterministic)
+
+
 def _check_direction(sde: Any, grid: list[float], deterministic: bool) -> None:
     falls = grid[-1] < grid[0]
     if falls != sde.falling and not deterministic:
@@ -135,7 +160,12 @@ def _check_direction(sde: Any, grid: list[float], deterministic: bool) -> None:
 
 
 def _checked_grid(times: Sequence[float]) -> list[float]:
-    grid = [float(t) for t in times]
+    try:
+        grid = [float(t) for t in times]
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"times must be numbers in a row, such as uniform_grid(0.0, 1.0, 100); got {times!r:.80}"
+        ) from None
     steps = [b - a for a, b in itertools.pairwise(grid)]
     if not steps or not all(math.isfinite(t) for t in grid):
         raise ValueError(f"times must be at least two finite numbers; got {grid}")

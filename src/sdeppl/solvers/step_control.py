@@ -6,7 +6,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..backend import python_floats
+from ..backend import backend_of, python_floats
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class PIController:
     def __post_init__(self) -> None:
         steps = self.max_steps
         python_floats(self)
+        if int(steps) != steps:
+            raise ValueError(f"PIController: max_steps must be a whole number; got {steps!r}")
         object.__setattr__(self, "max_steps", int(steps))
         if not (self.rtol >= 0 and self.atol >= 0 and self.rtol + self.atol > 0):
             raise ValueError(
@@ -72,7 +74,8 @@ class PIController:
 
     def norm(self, error: Any, *states: Any) -> float:
         """The largest of `row_errors`; inf where one is NaN."""
-        found = float(array_namespace(error).max(self.row_errors(error, *states)))
+        errors = backend_of(error).adapter.detached(self.row_errors(error, *states))
+        found = float(array_namespace(errors).max(errors))
         return math.inf if math.isnan(found) else found
 
     def factor(self, error: float, before: float, order: float, rejected: bool) -> float:

@@ -61,9 +61,19 @@ class Watch:
         what = "NaN or infinity" if bad else "states so large that their sum overflows,"
         raise NonFiniteState(
             f"{what} at step {first_bad + 1} of {len(grid) - 1}, from t={grid[first_bad]:.6g} to "
-            f"t={grid[first_bad + 1]:.6g} (by step {self._folded} in {bad} of {total} paths); use smaller "
-            "steps, another solver, or check the drift or denoiser there"
+            f"t={grid[first_bad + 1]:.6g} (by step {self._folded} in {bad} of {total} paths); "
+            + advice(grid[first_bad], grid[first_bad + 1])
         )
+
+
+def advice(s: float, t: float) -> str:
+    """What to do about a step from s to t that is not finite."""
+    if t == 0 < s:
+        return (
+            "a score is not known at t = 0: end there with ExponentialHeun or DPMSolverPP, or stop at a "
+            "small t > 0"
+        )
+    return "use smaller steps, another solver, or check the drift or denoiser there"
 
 
 def _bad_paths(x: Any) -> tuple[int, int]:
