@@ -187,6 +187,27 @@ def test_blow_up_is_reported_with_step_time_and_paths():
         )
 
 
+def test_a_short_pulse_is_met_where_no_step_is_long():
+    """dx = δ_w(t - 0.52) dt with w = 1e-3, of integral 1; free steps miss it."""
+    w = 1e-3
+    lengths = []
+
+    def pulse(x, t):
+        lengths.append(t)
+        return 0 * x + math.exp(-0.5 * ((t - 0.52) / w) ** 2) / (w * math.sqrt(2 * math.pi))
+
+    ode, x = sp.ItoSDE(pulse, None), np.array([[0.7]])
+    ends = []
+    for max_step in (math.inf, 2 * w):
+        control = sp.PIController(rtol=1e-8, atol=1e-8, max_step=max_step)
+        lengths.clear()
+        found = sp.solve(ode, x, [0.0, 1.0], solver=sp.DormandPrince54(), control=control)
+        ends.append(found.states[-1, 0, 0])
+    assert ends[0] == pytest.approx(0.7, abs=1e-6)
+    assert ends[1] == pytest.approx(1.7, abs=1e-6)
+    assert np.max(np.diff(np.sort(lengths))) <= 2 * w * (1 + 1 / 16)
+
+
 def test_max_steps():
     with pytest.raises(RuntimeError, match=r"max_steps=3 steps led from t=0 to t=0\.\d+ only"):
         sp.solve(

@@ -45,7 +45,8 @@ class Transitions:
         """
         if not isinstance(sde, IsotropicSDE):
             raise TypeError(
-                f"{type(sde).__name__} has no exact transitions; use an affine SDE such as LinearSDE"
+                f"a path needs an SDE with x_t = α x_0 + σ ε for numbers α and σ, such as LinearSDE; got "
+                f"{type(sde).__name__}"
             )
         steps = [sde.transition(s, t) for s, t in itertools.pairwise(times)]
         for step, (s, t) in zip(steps, itertools.pairwise(times), strict=True):

@@ -57,7 +57,7 @@ class AdaptiveRun:
         self.least = LEAST * max(abs(self.span), abs(grid[0]), abs(grid[-1]))
         if self.stream is not None:
             self.least = max(self.least, LEAST_LEAVES * self.stream.tree.width)
-        self.size = min(max(self._first_size(), self.least), abs(self.span))
+        self.size = min(max(self._first_size(), self.least), abs(self.span), control.max_step)
 
     @property
     def stats(self) -> dict[str, Any]:
@@ -98,7 +98,8 @@ class AdaptiveRun:
         if self.revealed and self.revealed[-1] == t:
             self.revealed.pop()
         # a step cut short to end at a given time says little against the size before
-        self.size = max(proposed, self.size) if length < 0.9 * self.size else proposed
+        size = max(proposed, self.size) if length < 0.9 * self.size else proposed
+        self.size = min(size, self.control.max_step)
         self.accepted += 1
         self.x, self.memory, self.before, self.retrying = x_next, memory, norm, False
         return t

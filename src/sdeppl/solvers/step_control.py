@@ -22,7 +22,8 @@ class PIController:
     integral = 1 is the plain rule.
 
     rtol, and atol in units of x, of the error of one step, not of the whole solve. first_step: in
-    units of time; chosen where None. max_steps: steps tried, at most.
+    units of time; chosen where None. max_step: no step is longer, but by a sixteenth; a drift that is
+    zero but for short pulses needs it, lest they be stepped over. max_steps: steps tried, at most.
 
     Raises: ValueError for values out of range. Source: Hairer, Nørsett & Wanner 1993, sections II.4
     and (vol. II, 1996) IV.2; Söderlind 2002.
@@ -36,6 +37,7 @@ class PIController:
     min_factor: float = 0.2
     max_factor: float = 5.0
     first_step: float | None = None
+    max_step: float = math.inf
     max_steps: int = 100_000
 
     def __post_init__(self) -> None:
@@ -60,6 +62,8 @@ class PIController:
             )
         if self.first_step is not None and not self.first_step > 0:
             raise ValueError(f"PIController: first_step must be a positive time; got {self.first_step}")
+        if not self.max_step > 0:
+            raise ValueError(f"PIController: max_step must be a positive time; got {self.max_step}")
         if self.max_steps < 1:
             raise ValueError(f"PIController: max_steps must be at least 1; got {self.max_steps}")
 
