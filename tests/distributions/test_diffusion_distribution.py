@@ -29,7 +29,7 @@ class Nonlinear(SDE):
         (lambda: sp.SDEPath(sp.VPSDE(), dist.Normal(0.0, 1.0), [math.nan]), ValueError, "finite"),
         (lambda: sp.SDEPath(sp.VPSDE(), 1.0, [0.5, 1.0], t0=0.5), ValueError, "leave that time out"),
         (lambda: sp.SDEPath(sp.VPSDE(), 1.0, [0.4, 1.0], t0=0.5), ValueError, "at least 0.5"),
-        (lambda: sp.SDEPath(Nonlinear(), 1.0, [0.4, 1.0]), TypeError, "Nonlinear has no exact"),
+        (lambda: sp.SDEPath(Nonlinear(), 1.0, [0.4, 1.0]), TypeError, "such as LinearSDE; got Nonlinear"),
         (
             lambda: sp.SDEPath(sp.VPSDE(), dist.Normal(torch.zeros(2, 3), 1.0).to_event(2), [0.1]),
             ValueError,
