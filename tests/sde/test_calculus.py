@@ -244,3 +244,9 @@ def test_a_solve_checks_where_the_class_matters():
 
     with pytest.raises(ValueError, match="ItoSDE says noise='diagonal'"):
         sp.solve(wrong, X, times, solver=Picky())
+
+
+def test_no_rows_are_no_reason_to_complain(backend):
+    sde = sp.GeometricBrownianMotion(0.4, 0.6)
+    path = sp.solve(sde, array(np.ones((0, 2)), backend), [0.0, 0.5, 1.0], solver=sp.Milstein())
+    assert tuple(path.states.shape) == (3, 0, 2)

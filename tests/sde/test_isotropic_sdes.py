@@ -205,3 +205,11 @@ def test_a_numpy_scalar_from_mu_keeps_float32():
     sde, x = sp.ShiftedVPSDE(lambda t: np.sin(t)), np.ones((3, 2), np.float32)
     for solver in (sp.EulerMaruyama(), sp.ExactAffine()):
         assert sp.solve(sde, x, [0.0, 0.5, 1.0], solver=solver).states.dtype == np.float32
+
+
+def test_there_is_all_signal_while_there_is_no_noise():
+    """β = 0 up to t = 0.3: σ = 0 there, and the ratio infinite, as at t = 0."""
+    late = sp.VPSDE(sp.CallableSchedule(lambda t: 0.0 if t < 0.3 else 2.0, lambda t: 2.0 * max(t - 0.3, 0.0)))
+    for ratio in (late.snr, late.log_snr, late.half_log_snr):
+        assert ratio(0.0) == ratio(0.2) == math.inf
+    assert late.snr(0.8) == pytest.approx(math.exp(-1.0) / (1 - math.exp(-1.0)), rel=1e-12)

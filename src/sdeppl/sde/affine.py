@@ -103,21 +103,23 @@ class IsotropicSDE(AffineSDE):
         return elementary(t).sqrt(self.transition(0.0, t).covariance)
 
     def snr(self, t: Any) -> Any:
-        """α²/σ²; +∞ at t = 0."""
-        if isinstance(t, (int, float)) and t == 0:
+        """α²/σ²; +∞ where σ = 0, as at t = 0."""
+        sigma = self.sigma(t)
+        if isinstance(t, (int, float)) and sigma == 0:
             return math.inf
-        return (self.alpha(t) / self.sigma(t)) ** 2
+        return (self.alpha(t) / sigma) ** 2
 
     def log_snr(self, t: Any) -> Any:
-        """ln(α²/σ²); it falls with t. +∞ at t = 0."""
+        """ln(α²/σ²); it falls with t. +∞ where σ = 0."""
         return 2 * self.half_log_snr(t)
 
     def half_log_snr(self, t: Any) -> Any:
         """ln(α/σ), the λ of Lu et al. 2022 (DPM-Solver)."""
-        if isinstance(t, (int, float)) and t == 0:
+        sigma = self.sigma(t)
+        if isinstance(t, (int, float)) and sigma == 0:
             return math.inf
         functions = elementary(t)
-        return functions.log(self.alpha(t)) - functions.log(self.sigma(t))
+        return functions.log(self.alpha(t)) - functions.log(sigma)
 
     def moments(self, mean: Any, covariance: Any, t: float, s: float = 0.0) -> tuple[Any, Any]:
         """α m + shift and α² C + σ² I, of the step from s to t."""

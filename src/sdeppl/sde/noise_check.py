@@ -30,7 +30,7 @@ def check_noise_class(sde: SDE, x: Any, t: float) -> None:
         return None
     g = sde.diffusion(x, t)
     check_shape(sde, x, g)
-    if sde.noise not in ("additive", "diagonal") or isinstance(g, (int, float)):
+    if sde.noise not in ("additive", "diagonal") or isinstance(g, (int, float)) or 0 in x.shape:
         return None
     rows = max(1, math.prod(x.shape[:-1]))
     for probe in range(-(-PROBES // rows)):
