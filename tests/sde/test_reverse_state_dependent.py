@@ -209,3 +209,20 @@ def test_paths_of_reversed_geometric_brownian_motion_come_back(c):
     bias = 1.5 / steps
     assert abs(logarithm.mean() - mean) < 4.5 * np.sqrt(variance / paths) + bias
     assert abs(logarithm.var() - variance) < 4.5 * variance * np.sqrt(2 / paths) + bias
+
+
+@pytest.mark.parametrize("c", [0.7, np.array([[0.5, 0.2, 0.0], [-0.3, 1.1, 0.4]])], ids=["number", "matrix"])
+def test_the_derivative_of_the_reverse_noise_is_that_of_its_noise(c):
+    """(∂γ/∂x) v from the forward SDE's own derivative, against differences of γ itself."""
+    forwards = [
+        sp.GeometricBrownianMotion(0.4, 0.6),
+        sp.ItoSDE(
+            lambda x, t: -x, lambda x, t: np.stack([np.sin(x), x * x], axis=-1), noise="general", wiener_dim=2
+        ),
+    ]
+    x, v = np.array([[0.7, -1.2], [1.5, 0.3]]), np.array([[1.0, -0.4], [0.2, 2.0]])
+    for forward in forwards:
+        reverse = sp.ReverseSDE(forward, lambda x, t: -x, c)
+        h = 1e-6
+        expected = (reverse.diffusion(x + h * v, 0.5) - reverse.diffusion(x - h * v, 0.5)) / (2 * h)
+        np.testing.assert_allclose(reverse.diffusion_jvp(x, 0.5, v), expected, rtol=1e-8, atol=1e-9)

@@ -197,6 +197,7 @@ def test_noise_is_refused(solver):
 def test_an_ode_of_ones_own(backend):
     """dx = f dt from a callable, without diffusion: up and down in time, against e^{-at}."""
     ode = sp.ItoSDE(lambda x, t: -0.8 * x, None)
+    assert ode.noise == "additive"
     x = array([[2.0, -1.0]], backend)
     for times in ([0.0, 0.5, 1.5], [1.5, 1.0, 0.0]):
         found = sp.solve(
