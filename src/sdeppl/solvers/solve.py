@@ -27,8 +27,9 @@ class Path:
     """What `solve` returns.
 
     states: (times kept, *batch, dim), first kept time first; times: those times, as floats;
-    stats: steps, drift or denoiser evaluations, and the solver's name; with step control also the steps
-    accepted (`steps` again) and rejected.
+    stats: steps, drift or denoiser evaluations, and the solver's name. Evaluations are steps times the
+    solver's for one; a scheme that starts or ends otherwise, as its docstring says, takes up to three more
+    or one less. With step control they are counted, and so are the steps accepted and rejected.
     """
 
     states: Any
