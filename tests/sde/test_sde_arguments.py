@@ -149,3 +149,15 @@ def test_a_drift_of_another_shape_is_not_spread_over_the_rows():
         ValueError, match=r"the drift must return an array like x, \(3, 3\); got shape \(3,\)"
     ):
         sp.solve(sde, np.ones((3, 3)), [0.0, 1.0])
+
+
+@pytest.mark.parametrize("solver", [sp.EulerMaruyama(), sp.SRA1()])
+def test_a_matrix_is_not_taken_for_amplitudes_of_the_states(solver):
+    """As many states as components: elementwise g z would pass unseen where g zᵀ is meant."""
+    g, x = np.array([[1.0, 0.8], [0.0, 0.5]]), np.zeros((2, 2))
+    with pytest.raises(ValueError, match=r"an additive g \(2, 2\) .* say wiener_dim=2 for a matrix"):
+        sp.solve(sp.ItoSDE(lambda x, t: -x, lambda x, t: g, "additive"), x, [0.0, 1.0], solver=solver)
+    sde = sp.ItoSDE(lambda x, t: -x, lambda x, t: g, "additive", wiener_dim=2)
+    found = sp.solve(sde, x, [0.0, 1.0], noise=sp.Noise(2)).states[-1]
+    z = sp.Noise(2).stream(sp.backend.backend_of(x)).normal(1, (2, 2))
+    np.testing.assert_allclose(found, z @ g.T, rtol=1e-12)

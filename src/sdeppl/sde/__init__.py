@@ -16,7 +16,7 @@ from .linear import LinearSDE
 from .lorenz import Lorenz63, Lorenz96
 from .marginals import AffineMarginals
 from .matrix import MatrixLinearSDE
-from .noise_check import check_noise_class, check_shape
+from .noise_check import check_noise_class, check_shape, check_square
 from .phase_space import halves
 from .reverse import ReverseSDE, divergence_of_square
 from .schedules import CallableSchedule, ConstantSchedule, CosineSchedule, LinearSchedule, Schedule
@@ -63,6 +63,7 @@ __all__ = [
     "act",
     "check_noise_class",
     "check_shape",
+    "check_square",
     "cholesky",
     "ddpm_grid",
     "divergence_of_square",

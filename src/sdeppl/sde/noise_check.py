@@ -94,8 +94,22 @@ def _compare(sde: SDE, t: float, expected: Any, found: Any) -> None:
     )
 
 
+def check_square(sde: SDE, x: Any, g: Any) -> None:
+    """Raises: ValueError for an additive g (dim, dim) that is like the states, but may be a matrix."""
+    dim = x.shape[-1]
+    if sde.noise != "additive" or sde.wiener_dim is not None or dim == 1:
+        return
+    if tuple(getattr(g, "shape", ())) == tuple(x.shape) == (dim, dim):
+        raise ValueError(
+            f"{type(getattr(sde, 'original', sde)).__name__}: an additive g ({dim}, {dim}) for {dim} states "
+            f"of {dim} components may be a matrix or like the states: say wiener_dim={dim} for a matrix, "
+            "noise='diagonal' for a g of each state's own"
+        )
+
+
 def check_shape(sde: SDE, x: Any, g: Any) -> None:
     """Raises: ValueError where g has not the shape of its noise class."""
+    check_square(sde, x, g)
     dim, shape = x.shape[-1], None if isinstance(g, (int, float)) else tuple(g.shape)
     name = f"{type(getattr(sde, 'original', sde)).__name__}: the diffusion of {sde.noise} noise must be"
     if sde.noise == "additive":

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from ..sde import SDE, ReverseSDE, check_noise_class, to_ito, to_stratonovich
+from ..sde import SDE, AffineSDE, ReverseSDE, check_noise_class, check_square, to_ito, to_stratonovich
 
 # What a step is given in z. 'wiener': the increment over its interval divided by √|t - s|.
 # 'area': standard normals u, independent of it, such that ∫_s^t (W_r - W_s) dr is
@@ -65,6 +65,8 @@ class Solver(ABC):
         derived = sde.calculus != self.calculus or isinstance(sde, ReverseSDE)
         if derived or not (deterministic or self.any_diffusion):
             check_noise_class(sde, x, t)
+        elif not (deterministic or isinstance(sde, AffineSDE)):
+            check_square(sde, x, sde.diffusion(x, t))
         return converted
 
     def on_grid(self, grid: list[float]) -> "Solver":
