@@ -8,6 +8,7 @@ component of each normal of each step.
 import itertools
 
 import numpy as np
+import pytest
 from checks import array, covariance_matrix, fitted_slope, host
 
 import sdeppl as sp
@@ -20,6 +21,8 @@ SDES = {
     "ve": sp.VESDE(0.3, 2.5),
     "linear": sp.LinearSDE(a=0.7, b=1.3),
 }
+EACH_SDE = pytest.mark.parametrize("sde", SDES.values(), ids=SDES)
+EACH_GRID = pytest.mark.parametrize("grid", ["t", "λ"])  # as grids_of names them
 
 
 class Probes:

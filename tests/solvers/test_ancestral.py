@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from linear_probes import (
     COVARIANCE,
+    EACH_SDE,
     MEAN,
     SDES,
     errors,
@@ -18,7 +19,6 @@ from mixture_start import assert_mixture_returns, assert_same_on, mixture_revers
 
 import sdeppl as sp
 
-EACH_SDE = pytest.mark.parametrize("sde", SDES.values(), ids=SDES)
 EACH_VARIANCE = pytest.mark.parametrize("variance", ["posterior", "transition"])
 S, T = 0.7, 0.3
 

@@ -7,6 +7,8 @@ import pytest
 from checks import fitted_slope
 from linear_probes import (
     COVARIANCE,
+    EACH_GRID,
+    EACH_SDE,
     MEAN,
     SDES,
     errors,
@@ -23,9 +25,7 @@ from mixture_start import assert_mixture_returns, assert_same_on, flow_slope, mi
 
 import sdeppl as sp
 
-EACH_SDE = pytest.mark.parametrize("sde", SDES.values(), ids=SDES)
 EACH_ORDER = pytest.mark.parametrize("order", [1, 2, 3])
-EACH_GRID = pytest.mark.parametrize("grid", ["t", "λ"])
 
 
 @EACH_SDE

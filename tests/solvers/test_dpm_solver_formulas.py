@@ -4,14 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from linear_probes import SDES, Given, exact_map, grids_of, reverse_of, slope
+from linear_probes import EACH_SDE, SDES, Given, exact_map, grids_of, reverse_of, slope
 from mixture_start import mixture_reverse
 from scipy.integrate import quad
 
 import sdeppl as sp
 from sdeppl.solvers.exponential import interpolation_weights, kernel_moments
-
-EACH_SDE = pytest.mark.parametrize("sde", SDES.values(), ids=SDES)
 
 
 @pytest.mark.parametrize("q", [1e-9, 1e-3, 0.3, 0.999, 1.0, 4.0, 60.0])

@@ -7,6 +7,8 @@ import pytest
 from checks import host
 from linear_probes import (
     COVARIANCE,
+    EACH_GRID,
+    EACH_SDE,
     MEAN,
     SDES,
     Given,
@@ -20,9 +22,6 @@ from linear_probes import (
 from mixture_start import assert_mixture_returns, assert_same_on, flow_slope, mixture_reverse
 
 import sdeppl as sp
-
-EACH_SDE = pytest.mark.parametrize("sde", SDES.values(), ids=SDES)
-EACH_GRID = pytest.mark.parametrize("grid", ["t", "λ"])
 
 
 @EACH_SDE

@@ -6,13 +6,11 @@ import math
 import numpy as np
 import pytest
 from checks import fitted_slope
-from linear_probes import COVARIANCE, SDES, errors, grids_of, marginal, moments_after, reverse_of
+from linear_probes import COVARIANCE, EACH_SDE, SDES, errors, grids_of, marginal, moments_after, reverse_of
 from mixture_start import assert_mixture_returns, assert_same_on, mixture_reverse
 
 import sdeppl as sp
 from sdeppl.solvers import Solver
-
-EACH_SDE = pytest.mark.parametrize("sde", SDES.values(), ids=SDES)
 
 
 class Still(Solver):

@@ -5,14 +5,24 @@ import math
 
 import numpy as np
 import pytest
-from linear_probes import COVARIANCE, MEAN, SDES, errors, grids_of, marginal, moments_after, reverse_of, slope
+from linear_probes import (
+    COVARIANCE,
+    EACH_GRID,
+    EACH_SDE,
+    MEAN,
+    SDES,
+    errors,
+    grids_of,
+    marginal,
+    moments_after,
+    reverse_of,
+    slope,
+)
 from mixture_start import assert_mixture_returns, assert_same_on, flow_slope, mixture_reverse
 
 import sdeppl as sp
 
-EACH_SDE = pytest.mark.parametrize("sde", SDES.values(), ids=SDES)
 EACH_P = pytest.mark.parametrize("p", [1, 2, 3])
-EACH_GRID = pytest.mark.parametrize("grid", ["t", "λ"])
 
 
 @EACH_SDE

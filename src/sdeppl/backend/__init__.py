@@ -1,7 +1,7 @@
 """Layer 0: the array library, device and dtype, random numbers, and bridges between libraries."""
 
 from .derivatives import checkpoint, jvp
-from .elementary import elementary, python_floats
+from .elementary import elementary, python_floats, require_positive
 from .errors import BackendMismatch, BackendUnavailable
 from .noise import Noise, NoiseStream, keyed_normal
 from .resolve import Backend, backend_of, resolve
@@ -35,6 +35,7 @@ __all__ = [
     "python_floats",
     "require_arrays",
     "require_floating",
+    "require_positive",
     "require_same",
     "resolve",
     "to_host",

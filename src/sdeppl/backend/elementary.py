@@ -36,3 +36,11 @@ def python_floats(value: Any, gradients: bool = False) -> None:
                 f"{type(value).__name__}: {field.name} must be a Python number, through which no gradient "
                 "flows; for gradients write the SDE as an ItoSDE, whose functions may use tensors"
             )
+
+
+def require_positive(value: Any, *names: str) -> None:
+    """Check that these fields of a dataclass are positive, finite floats. Raises: ValueError, naming both."""
+    for name in names:
+        number = getattr(value, name)
+        if not (isinstance(number, float) and 0 < number < math.inf):
+            raise ValueError(f"{type(value).__name__}: {name} must be positive and finite; got {number!r}")

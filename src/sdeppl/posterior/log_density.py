@@ -102,22 +102,10 @@ def _parts(source: Any) -> tuple[Any, SDE]:
 
 
 def _flow(denoiser: Any, forward: SDE, x: Any, t: float, T: float, probes: Any) -> AugmentedFlow:
-    """In the coordinates made for a denoiser, where it is one and its SDE is the forward SDE."""
-    if isinstance(denoiser, Denoiser) and _same_marginals(forward, denoiser.sde, T):
+    """In coordinates made for a denoiser, where it is one; a `ReverseSDE` has checked that its SDE fits."""
+    if isinstance(denoiser, Denoiser) and isinstance(forward, IsotropicSDE):
         return DenoisingFlow(denoiser, x, t, T, probes)
     return ProbabilityFlow(ReverseSDE(forward, denoiser), x.shape[1], probes)
-
-
-def _same_marginals(forward: SDE, sde: IsotropicSDE, T: float) -> bool:
-    """Whether the forward SDE is the denoiser's, by α and σ at two times."""
-    return forward is sde or (
-        isinstance(forward, IsotropicSDE)
-        and all(
-            f(r) == g(r)
-            for r in (T, 0.5 * T)
-            for f, g in ((forward.alpha, sde.alpha), (forward.sigma, sde.sigma))
-        )
-    )
 
 
 def _checked_times(forward: SDE, t: float, T: float | None) -> tuple[float, float]:

@@ -1,17 +1,17 @@
 """The process that is pulled back to its own start."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from ..backend import elementary, python_floats
-from .affine import IsotropicSDE, Transition
-from .schedules import LinearSchedule, Schedule, check_scheduled
+from ..backend import elementary
+from .affine import Transition
+from .scheduled import ScheduledSDE
 from .shifted import ShiftedVPSDE
 
 
 @dataclass(frozen=True)
-class DataAnchoredSDE(IsotropicSDE):
+class DataAnchoredSDE(ScheduledSDE):
     """The Markov SDE with the marginals of dx = -β/2 (x - x_0) dt + √β dW: α = 1, σ² = 1 - e^{-B}.
 
     The anchored process itself keeps x_0 for ever: x_t = x_0 + √(1 - e^{-B}) ε with B = ∫_0^t β. It is
@@ -25,13 +25,6 @@ class DataAnchoredSDE(IsotropicSDE):
 
     Raises: ValueError for a schedule that is none, or T that is not positive and finite.
     """
-
-    schedule: Schedule = field(default_factory=LinearSchedule)
-    T: float = 1.0
-
-    def __post_init__(self) -> None:
-        python_floats(self)
-        check_scheduled(self)
 
     def given(self, x0: Any) -> ShiftedVPSDE:
         """dx = -β/2 (x - x_0) dt + √β dW for a known x_0: a number, or an array (dim,).

@@ -7,10 +7,10 @@ from typing import Any
 from array_api_compat import array_namespace, device
 from scipy.special import gammainc
 
-from ..backend import python_floats
+from ..backend import python_floats, require_positive
 from .affine import AffineSDE, Transition
 from .phase_space import halves
-from .schedules import ConstantSchedule, Schedule
+from .schedules import ConstantSchedule, Schedule, check_scheduled
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,8 @@ class CriticallyDampedSDE(AffineSDE):
 
     def __post_init__(self) -> None:
         python_floats(self)
-        if not isinstance(self.schedule, Schedule):
-            raise ValueError(
-                "CriticallyDampedSDE: schedule must be a Schedule, as ConstantSchedule is; got "
-                f"{self.schedule!r}"
-            )
-        for name, value in (("mass", self.mass), ("T", self.T)):
-            if not isinstance(value, float) or not 0 < value < math.inf:
-                raise ValueError(f"CriticallyDampedSDE: {name} must be positive and finite; got {value!r}")
+        check_scheduled(self)
+        require_positive(self, "mass", "T")
 
     @property
     def friction(self) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 from array_api_compat import array_namespace
 from scipy.integrate import quad
 
-from ..backend import python_floats
+from ..backend import python_floats, require_positive
 from .base import SDE
 
 
@@ -28,10 +28,7 @@ class DoubleWell(SDE):
 
     def __post_init__(self) -> None:
         python_floats(self)
-        for name in ("barrier", "well", "temperature"):
-            value = getattr(self, name)
-            if not (isinstance(value, float) and 0 < value < math.inf):
-                raise ValueError(f"DoubleWell: {name} must be positive and finite; got {value!r}")
+        require_positive(self, "barrier", "well", "temperature")
 
     def drift(self, x: Any, t: float) -> Any:
         stiffness = 4 * self.barrier / self.well**2

@@ -7,7 +7,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..backend import python_floats
+from ..backend import python_floats, require_positive
 from .base import SDE
 from .critically_damped import on_velocities
 from .phase_space import halves
@@ -39,8 +39,7 @@ class LangevinSDE(SDE):
             value = getattr(self, name)
             if not isinstance(value, float) or not 0 <= value < math.inf:
                 raise ValueError(f"LangevinSDE: {name} must be a finite number >= 0; got {value!r}")
-        if not isinstance(self.mass, float) or not 0 < self.mass < math.inf:
-            raise ValueError(f"LangevinSDE: mass must be positive and finite; got {self.mass!r}")
+        require_positive(self, "mass")
 
     @property
     def amplitude(self) -> float:

@@ -50,6 +50,7 @@ class MatrixLinearSDE(AffineSDE):
         self.schedule = schedule or ConstantSchedule(1.0)
         self.dim, self.wiener_dim = B.shape
         self._spans: dict[float, tuple[HostTransition, Transition]] = {}
+        self._roots: dict[float, Any] = {}
         precise = resolve("numpy")
         zeros = backend.xp.zeros(self.dim, dtype=backend.dtype, device=backend.device)
         host_a, host_b, self._host_u = (place(m, precise) for m in (A, B, zeros if u is None else u))
@@ -81,8 +82,10 @@ class MatrixLinearSDE(AffineSDE):
     def advance(self, x: Any, s: float, t: float, z: Any) -> Any:
         """Φ x + shift + L z with L Lᵀ = Q, which may be singular."""
         host, (phi, shift, _) = self._between(s, t)
-        root = place(covariance_root(host.covariance), self.backend)
-        return x @ phi.T + shift + z @ root.T
+        span = self._span(s, t)
+        if span not in self._roots:
+            self._roots[span] = place(covariance_root(host.covariance), self.backend)
+        return x @ phi.T + shift + z @ self._roots[span].T
 
     def snr(self, t: float) -> Any:
         """Φᵀ Q⁻¹ Φ, (dim, dim); ∞, a number, at t = 0. Raises: ValueError where Q is singular."""
@@ -111,14 +114,18 @@ class MatrixLinearSDE(AffineSDE):
         covariance = linalg.solve_continuous_lyapunov(-self._host_F, self._host_G)
         return place(mean, self.backend), place(covariance, self.backend)
 
+    def _span(self, s: float, t: float) -> float:
+        """τ from s to t, rounded: the times of a uniform grid would each cost an exponential else."""
+        return float(f"{self.schedule.between(s, t):.11e}")
+
     def _between(self, s: float, t: float) -> tuple[HostTransition, Transition]:
         if t < s:
             raise ValueError(f"a forward SDE runs forward: got a step from t={s} to t={t}; use ReverseSDE")
-        # the differences of a uniform grid's times differ by rounding, and would each cost an exponential
-        span = float(f"{self.schedule.between(s, t):.11e}")
+        span = self._span(s, t)
         if span not in self._spans:
             if len(self._spans) >= SPANS_KEPT:
                 self._spans.clear()
+                self._roots.clear()
             host = linear_transition(self._host_F, self._host_G, self._host_u, span)
             backend = self.backend
             self._spans[span] = host, Transition(*(place(part, backend) for part in host))

@@ -1,16 +1,16 @@
 """The sub-variance-preserving SDE of Song et al."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from ..backend import elementary, python_floats
-from .affine import IsotropicSDE, Transition
-from .schedules import LinearSchedule, Schedule, check_scheduled
+from ..backend import elementary
+from .affine import Transition
+from .scheduled import ScheduledSDE
 
 
 @dataclass(frozen=True)
-class SubVPSDE(IsotropicSDE):
+class SubVPSDE(ScheduledSDE):
     """dx = -β/2 x dt + √(β (1 - e^{-2B})) dW with B = ∫_0^t β: α = e^{-B/2}, σ = 1 - e^{-B}.
 
     Its variance stays below that of the VP SDE with the same β. Between s and t the variance is
@@ -20,22 +20,12 @@ class SubVPSDE(IsotropicSDE):
     Source: Song et al. 2021 (Score-based generative modeling through SDEs), eq. 12 and appendix B.
     """
 
-    schedule: Schedule = field(default_factory=LinearSchedule)
-    T: float = 1.0
-
-    def __post_init__(self) -> None:
-        python_floats(self)
-        check_scheduled(self)
-
     def transition(self, s: Any, t: Any) -> Transition:
         span = self.schedule.between(s, t)
         functions = elementary(span)
         total = span + 2 * self.schedule.integral(s)
         variance = functions.expm1(-span) * functions.expm1(-total)
         return Transition(functions.exp(-0.5 * span), 0.0, variance)
-
-    def rate(self, t: float) -> float:
-        return -0.5 * self.schedule.beta(t)
 
     def amplitude(self, t: float) -> float:
         return math.sqrt(-self.schedule.beta(t) * math.expm1(-2 * self.schedule.integral(t)))
