@@ -21,9 +21,11 @@ _NAMES_OF_MODULE = {
     "MilsteinLevy NonFiniteState Path PlatenWeak2 SRA1 SRIW1 SSCS StochasticHeun solve",
     "denoisers": "CallableDenoiser Denoiser GaussianDenoiser GaussianMixtureDenoiser Moments NetworkDenoiser",
     "nn": "ResidualMLP",
-    "distributions": "Diffusion SDEPath WienerReparam",
-    "likelihood": "LinearGaussian NonlinearGaussian TweedieDenoiser",
-    "posterior": "LogDensity Posterior SignalLeftWarning log_density",
+    "distributions": "Censored Diffusion Interval SDEPath WienerReparam",
+    "likelihood": "DPSDenoiser LinearGaussian MeanLikelihood MonteCarloDenoiser NaiveDenoiser NestedDenoiser "
+    "NonlinearGaussian PiGDMDenoiser SDADenoiser TweedieDenoiser exact_posterior",
+    "posterior": "Diagnosis LogDensity Posterior PosteriorRun SignalLeftWarning TwistedSMC "
+    "UntrustedWarning log_density",
     "tracing": "ModelError",
     "query": "ApproximateWarning LinearisedWarning RankWarning SitePosterior",
     "guide": "CorruptFile ScoreGuide",

@@ -250,11 +250,11 @@ def test_a_bend_where_the_posterior_is_and_the_prior_is_not():
 def test_probes_near_the_posterior_have_its_moments(guide):
     """256 of them: standard error of a mean 0.0625 sd; four of them. NaN is left out."""
     from sdeppl.query import posterior_probes
-    from sdeppl.tracing import read_gaussian_sites
+    from sdeppl.tracing import read_sites
 
     y = np.array([Y[0], nan, Y[2]])
     draws = guide.prior_batch(256, 7)
-    sites = read_gaussian_sites(vector_model, guide.space, {"y": torch.tensor(y)}, draws)
+    sites = read_sites(vector_model, guide.space, {"y": torch.tensor(y)}, draws)
     probes = posterior_probes(sites, guide.gaussian, draws, 0).numpy()
     mean, covariance = exact(y)
     sd = np.sqrt(np.diag(covariance))

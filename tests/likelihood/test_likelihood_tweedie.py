@@ -110,9 +110,9 @@ def test_a_row_seen_twice_has_half_its_variance(prior_on, precise):
 @PRIORS
 def test_two_observations_one_after_the_other_are_their_joint(prior_on, precise):
     prior, x = prior_on(precise, sp.VPSDE()), array(X, precise)
-    first = sp.TweedieDenoiser(prior, linear(precise, H[:1], Y[:1], R_DIAGONAL[:1]))
-    second = sp.TweedieDenoiser(first, linear(precise, H[1:], Y[1:], R_DIAGONAL[1:]))
-    assert_same(second, sp.TweedieDenoiser(prior, linear(precise)), x, 0.4, precise, 1e-9)
+    first = sp.TweedieDenoiser(prior, linear(precise, H[:1], Y[:1], R_DIAGONAL[:1]), gradient="mean")
+    second = sp.TweedieDenoiser(first, linear(precise, H[1:], Y[1:], R_DIAGONAL[1:]), gradient="mean")
+    assert_same(second, sp.TweedieDenoiser(prior, linear(precise), gradient="mean"), x, 0.4, precise, 1e-9)
 
 
 @PRIORS
@@ -143,7 +143,9 @@ def test_matrix_free_is_dense(prior_on, R, backend):
     prior, x = prior_on(backend, sp.VPSDE()), array(X, backend)
     tight = 1e-6 if "32" in str(backend.dtype) else 1e-13
     dense, free = (
-        sp.TweedieDenoiser(prior, linear(backend, R=R), method, tolerance=tight, iterations=30)
+        sp.TweedieDenoiser(
+            prior, linear(backend, R=R), method, tolerance=tight, iterations=30, gradient="mean"
+        )
         for method in ("dense", "matrix-free")
     )
     assert_array(free.mean(x, 0.3), host(dense.mean(x, 0.3)), backend)
@@ -156,7 +158,7 @@ def test_auto_is_matrix_free_where_a_dense_covariance_would_be_large(monkeypatch
     box = box_on(numpy, sp.VPSDE())
     monkeypatch.setattr(sp.denoisers.PullbackCovariance, "dense", lambda self: pytest.fail("made dense"))
     guided = sp.TweedieDenoiser(box, linear(numpy), tolerance=1e-13)
-    expected = sp.TweedieDenoiser(mixture_on(numpy, sp.VPSDE()), linear(numpy)).mean(X, 0.4)
+    expected = sp.TweedieDenoiser(mixture_on(numpy, sp.VPSDE()), linear(numpy), gradient="mean").mean(X, 0.4)
     np.testing.assert_allclose(guided.mean(X, 0.4), expected, rtol=1e-9)
 
 
@@ -196,7 +198,7 @@ def test_a_nonlinear_operator_is_linearised_at_the_mean(prior_on, method, R, pre
     numbers, function = sine(precise)
     prior, t = prior_on(precise, sp.VPSDE()), 0.4
     seen = sp.NonlinearGaussian(function, DIM, array(Y, precise), array(R, precise))
-    guided = sp.TweedieDenoiser(prior, seen, method, tolerance=1e-13, iterations=20)
+    guided = sp.TweedieDenoiser(prior, seen, method, tolerance=1e-13, iterations=20, gradient="mean")
     moments = prior(array(X, precise), t)
     m, C = host(moments.mean), np.broadcast_to(host(moments.covariance.dense()), (len(X), DIM, DIM))
     value, J = numbers(m)

@@ -122,9 +122,8 @@ def test_a_posterior_of_a_gaussian(selector):
 
 def test_the_density_of_an_approximate_posterior_integrates_to_one():
     """It is that of the draws: with the covariance for the divergence the integral would be 1.16."""
-    guided = sp.TweedieDenoiser(
-        mixture(sp.VPSDE()), sp.LinearGaussian(np.array([[1.0, 0.4]]), np.array([0.3]), 0.25)
-    )
+    observed = sp.LinearGaussian(np.array([[1.0, 0.4]]), np.array([0.3]), 0.25)
+    guided = sp.TweedieDenoiser(mixture(sp.VPSDE()), observed, gradient="mean")
     axis = np.linspace(-4.5, 4.5, 31)
     points = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
     found = sp.log_density(guided, points, rtol=1e-3)

@@ -56,7 +56,7 @@ def test_moments_without_monte_carlo(sde, c, guided):
     for steps in (100, 200):
         posterior = posterior_on(numpy, sde, steps)
         if not guided:
-            posterior = sp.Posterior(posterior.denoiser.prior, None, steps=steps)
+            posterior = sp.Posterior(posterior.prior, None, steps=steps)
         start = posterior.start
         mean, covariance = propagate(
             sp.ReverseSDE(sde, posterior.denoiser, c),
@@ -166,9 +166,11 @@ def test_a_mixture_without_observation_is_drawn_as_it_is(c, precise):
 
 def test_bad_arguments_are_refused():
     numpy = sp.resolve("numpy")
-    prior = posterior_on(numpy, sp.VPSDE()).denoiser.prior
-    with pytest.raises(ValueError, match="likelihood='dps' is unknown; use 'auto' or 'tweedie'"):
-        sp.Posterior(prior, None, likelihood="dps")
+    prior = posterior_on(numpy, sp.VPSDE()).prior
+    with pytest.raises(
+        ValueError, match="likelihood='dsp' is unknown; use one of 'auto', 'exact', 'naive', 'dps'"
+    ):
+        sp.Posterior(prior, None, likelihood="dsp")
     with pytest.raises(ValueError, match="draws must be a whole number, at least 1; got 0"):
         sp.Posterior(prior, None).sample(0)
     with pytest.raises(ValueError, match="noise mode 'device' is unknown"):

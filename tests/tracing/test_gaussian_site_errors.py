@@ -7,7 +7,7 @@ import pytest
 import torch
 from pyro import poutine
 
-from sdeppl.tracing import ModelError, find_sites, prior_draws, read_gaussian_sites
+from sdeppl.tracing import ModelError, find_sites, prior_draws, read_sites
 
 D = torch.float64
 nan = float("nan")
@@ -22,7 +22,7 @@ def read(model, latents=None, **data):
     space = find_sites(model, latents=latents).space
     values = prior_draws(model, space.names, 256, (0,))
     data = {name: torch.as_tensor(value, dtype=D) for name, value in data.items()}
-    return read_gaussian_sites(model, space, data, space.flatten(values))
+    return read_sites(model, space, data, space.flatten(values))
 
 
 def with_likelihood(fn):

@@ -7,7 +7,7 @@ import torch
 from pyro import poutine
 
 import sdeppl as sp
-from sdeppl.tracing import ModelError, find_sites, prior_draws, read_gaussian_sites
+from sdeppl.tracing import ModelError, find_sites, prior_draws, read_sites
 
 D = torch.float64
 A = torch.tensor([[1.0, -2.0, 0.5], [0.3, 0.0, 4.0]], dtype=D)
@@ -23,7 +23,7 @@ def read(model, draws=256, latents=None, **data):
     space = find_sites(model, latents=latents).space
     values = prior_draws(model, space.names, draws, (0,))
     data = {name: torch.as_tensor(value, dtype=D) for name, value in data.items()}
-    return read_gaussian_sites(model, space, data, space.flatten(values))
+    return read_sites(model, space, data, space.flatten(values))
 
 
 def check(site, H, offset, R, y, tolerance=1e-12):

@@ -1,8 +1,9 @@
 """Layer 0: the array library, device and dtype, random numbers, and bridges between libraries."""
 
-from .derivatives import checkpoint, jvp
+from .derivatives import checkpoint, jvp, numerical_gradient
 from .elementary import elementary, python_floats, require_positive
 from .errors import BackendMismatch, BackendUnavailable
+from .linear_algebra import cholesky, log_diagonal, solve_lower
 from .noise import Noise, NoiseStream, keyed_normal
 from .resolve import Backend, backend_of, resolve
 from .torch_function import TorchFunction
@@ -26,11 +27,14 @@ __all__ = [
     "TorchFunction",
     "backend_of",
     "checkpoint",
+    "cholesky",
     "convert",
     "elementary",
     "from_torch",
     "jvp",
     "keyed_normal",
+    "log_diagonal",
+    "numerical_gradient",
     "place",
     "python_floats",
     "require_arrays",
@@ -38,6 +42,7 @@ __all__ = [
     "require_positive",
     "require_same",
     "resolve",
+    "solve_lower",
     "to_host",
     "to_torch",
 ]

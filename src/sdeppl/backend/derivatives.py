@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from array_api_compat import array_namespace, device
+
 from .resolve import backend_of
 
 
@@ -24,3 +26,23 @@ def checkpoint(function: Callable[..., Any], x: Any, *arguments: Any) -> Any:
     what it closes over. Raises: TypeError for an x that is no torch tensor.
     """
     return backend_of(x).adapter.checkpoint(function, x, *arguments)
+
+
+def numerical_gradient(function: Callable[[Any, Any], Any], x: Any) -> Any:
+    """∂function/∂x, (batch, dim), for x (batch, dim) and a function of each row alone, to (rows,).
+
+    By central differences of order 4, with the steps of `jvp` on NumPy: 4 dim evaluations, all in one call of
+    function(rows (4 dim batch, dim), index), index naming the row of x that each belongs to. For functions
+    that automatic differentiation cannot pass through, such as a model behind the bridge to torch.
+    """
+    xp, (batch, dim) = array_namespace(x), x.shape
+    at = device(x)
+    h = float(xp.finfo(x.dtype).eps) ** 0.2 * (1 + xp.max(xp.abs(x), axis=-1, keepdims=True))
+    identity = xp.eye(dim, dtype=x.dtype, device=at)
+    offsets = xp.asarray([1.0, -1.0, 2.0, -2.0], dtype=x.dtype, device=at)
+    steps = offsets[:, None, None, None] * identity[:, None, :] * h
+    rows = xp.reshape(x + steps, (4 * dim * batch, dim))
+    index = xp.broadcast_to(xp.arange(batch, device=at), (4 * dim, batch))
+    values = xp.reshape(function(rows, xp.reshape(index, (-1,))), (4, dim, batch))
+    near, far = values[0, ...] - values[1, ...], values[2, ...] - values[3, ...]
+    return (8 * near - far).T / (12 * h)

@@ -67,6 +67,16 @@ class NoiseStream:
         host = generator.standard_normal(shape)
         return self.backend.xp.asarray(host, dtype=self.backend.dtype, device=self.backend.device)
 
+    def uniform(self, step: int, count: int, index: int = 0) -> Any:
+        """Numbers (count,) uniform in [0, 1) for `step` ≥ 0, independent of its normals.
+
+        Made on the host in both modes, as they are few; the first n are the same whatever the count.
+        """
+        key = np.array([self.seed, step | index << 48], dtype=np.uint64)
+        counter = np.array([0, 0, 0, 2], dtype=np.uint64)  # an upper word that no normals have
+        host = np.random.Generator(np.random.Philox(key=key, counter=counter)).random(count)
+        return self.backend.xp.asarray(host, dtype=self.backend.dtype, device=self.backend.device)
+
     def draws(
         self, step: int, s: float, t: float, kinds: tuple[str, ...], shapes: tuple[tuple[int, ...], ...]
     ) -> tuple[Any, ...]:

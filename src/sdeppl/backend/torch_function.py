@@ -51,6 +51,28 @@ class TorchFunction:
 
         return value.to(x.dtype) if is_torch else from_torch(value, backend), pullback
 
+    def bilinear_slope(self, x: Any, left: Any, right: Any, *numbers: float) -> Any:
+        """∂/∂x Σ_a l_aᵀ (∂module/∂x) r_a row by row, (batch, dim), for left and right (batch, dim, k).
+
+        Differentiated twice in torch, whatever the library of x; one evaluation of batch × k rows.
+        """
+        import torch
+
+        backend, is_torch = backend_of(x), isinstance(x, torch.Tensor)
+        inputs, outer, inner = (a if is_torch else to_torch(a) for a in (x, left, right))
+
+        def rows(tensor: Any) -> Any:
+            return tensor.movedim(-1, 1).flatten(0, 1)
+
+        def value(z: Any) -> Any:
+            repeated = rows(z[..., None].expand(inner.shape))
+            output, vjp, *_ = torch.func.vjp(lambda r: self._run(r, numbers), repeated)
+            return (vjp(rows(outer).to(output.dtype))[0] * rows(inner)).sum()
+
+        with torch.set_grad_enabled(_wants_gradient(x)):  # which grad itself disregards
+            slope = torch.func.grad(value)(inputs)
+        return slope if is_torch else from_torch(slope, backend)
+
     def _run(self, tensor: Any, numbers: tuple[float, ...]) -> Any:
         require_device(tensor.device, self.parameter.device, "an array for this module")
         return self.module(tensor.to(self.parameter.dtype), *numbers)

@@ -5,6 +5,7 @@ from .covariance import Covariance, MatrixCovariance, PullbackCovariance
 from .function import CallableDenoiser
 from .gaussian import GaussianDenoiser
 from .mixture import GaussianMixtureDenoiser
+from .mixture_covariance import MixtureCovariance
 from .network import NetworkDenoiser
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "GaussianDenoiser",
     "GaussianMixtureDenoiser",
     "MatrixCovariance",
+    "MixtureCovariance",
     "Moments",
     "NetworkDenoiser",
     "PullbackCovariance",

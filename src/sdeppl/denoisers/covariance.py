@@ -8,7 +8,7 @@ from array_api_compat import array_namespace, device
 
 
 class Covariance(ABC):
-    """Cov[x_0 given x_t] for a batch of x_t: `covariance @ v`, `covariance.dense()`."""
+    """Cov[x_0 given x_t] for a batch of x_t: `covariance @ v`, `.columns(M)`, `.dense()`."""
 
     @property
     @abstractmethod
@@ -23,6 +23,17 @@ class Covariance(ABC):
     @abstractmethod
     def __matmul__(self, v: Any) -> Any:
         """C v row by row: v and the result (batch, dim)."""
+
+    def columns(self, M: Any) -> Any:
+        """C M for M (dim, k), the same for all rows, or (batch, dim, k).
+
+        (dim, k) where C and M are both the same for all rows, else (batch, dim, k). Here one product
+        for each column, with v (1, dim) where M is the same for all rows.
+        """
+        xp = array_namespace(M)
+        rows = M if M.ndim == 3 else M[None, ...]
+        product = xp.stack([self @ rows[:, :, i] for i in range(M.shape[-1])], axis=-1)
+        return product[0, ...] if self.shared and M.ndim == 2 else product
 
     @abstractmethod
     def dense(self) -> Any:
@@ -47,6 +58,9 @@ class MatrixCovariance(Covariance):
         if self.shared:
             return v @ self.matrix.T
         return (self.matrix @ v[..., None])[..., 0]
+
+    def columns(self, M: Any) -> Any:
+        return self.matrix @ M
 
     def dense(self) -> Any:
         return self.matrix
@@ -75,6 +89,10 @@ class PullbackCovariance(Covariance):
     def __matmul__(self, v: Any) -> Any:
         return self.scale * self.pullback(v)
 
+    def columns(self, M: Any) -> Any:
+        xp, batch = array_namespace(M), self.like.shape[0]
+        return super().columns(M if M.ndim == 3 else xp.broadcast_to(M, (batch, *M.shape)))
+
     def dense(self) -> Any:
         xp = array_namespace(self.like)
         dim = self.like.shape[-1]
@@ -82,3 +100,11 @@ class PullbackCovariance(Covariance):
         rows = [self @ xp.broadcast_to(identity[i, :], self.like.shape) for i in range(dim)]
         matrix = xp.stack(rows, axis=-2)
         return 0.5 * (matrix + xp.matrix_transpose(matrix))
+
+
+def weight_matrix(w: Any) -> Any:
+    """(batch, k, k) of weights: diagonal where they are (batch, k)."""
+    if w.ndim == 3:
+        return w
+    xp = array_namespace(w)
+    return w[..., None] * xp.eye(w.shape[-1], dtype=w.dtype, device=device(w))

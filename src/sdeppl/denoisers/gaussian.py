@@ -75,6 +75,10 @@ class GaussianDenoiser(Denoiser):
         centred = (self.sde.centre(x, t) - alpha * self.location) @ self.basis
         return self.location + (alpha * self.eigenvalues / variance * centred) @ self.basis.T
 
+    def covariance_slope(self, x: Any, t: float, V: Any, w: Any) -> Any:
+        """0: the covariance is the same for all x."""
+        return self.backend.xp.zeros_like(x)
+
     @property
     def marginals(self) -> AffineMarginals:
         """p_t in closed form; `marginals.sample(T, n)` starts a reverse SDE exactly."""

@@ -4,7 +4,7 @@ from typing import Any
 
 from ..backend import TorchFunction
 from .base import Denoiser, Moments
-from .covariance import PullbackCovariance
+from .covariance import PullbackCovariance, weight_matrix
 from .gaussian import GaussianDenoiser
 
 
@@ -50,3 +50,19 @@ class NetworkDenoiser(Denoiser):
 
         mean = linear.mean + (reach * output) @ gaussian.basis.T
         return Moments(mean, PullbackCovariance(sigma**2 / alpha, pullback, x))
+
+    def covariance_slope(self, x: Any, t: float, V: Any, w: Any) -> Any:
+        """As of any denoiser, by differentiating the network twice in torch; the Gaussian part has none."""
+        xp, gaussian = self.backend.xp, self.gaussian
+        alpha, sigma = self.sde.alpha(t), self.sde.sigma(t)
+        spread = gaussian.posterior_scale(t)
+        shrink = spread / xp.sqrt(gaussian.eigenvalues) / sigma  # of whitening, too
+        reach = spread * gaussian.correlation(t)
+        columns = gaussian.basis.T @ xp.broadcast_to(V, (x.shape[0], *V.shape[-2:]))
+        slope = self.net.bilinear_slope(
+            gaussian.whiten(x, t),
+            reach[:, None] * columns,
+            shrink[:, None] * (columns @ weight_matrix(w)),
+            self.sde.half_log_snr(t),
+        )
+        return sigma**2 / alpha * (slope * shrink) @ gaussian.basis.T

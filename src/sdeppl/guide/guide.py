@@ -21,7 +21,7 @@ from ..tracing import (
     no_data,
     observed_values,
     prior_draws,
-    read_gaussian_sites,
+    read_sites,
 )
 from . import saving
 from .sample_sites import sample_sites
@@ -148,11 +148,11 @@ class ScoreGuide:
             name: data_tensor(name, value, torch.float64).detach().cpu() for name, value in values.items()
         }
         probes = self.prior_batch(PROBES, 1)
-        sites = read_gaussian_sites(model, self.space, tensors, probes, args, kwargs)
+        sites = read_sites(model, self.space, tensors, probes, args, kwargs)
         near = posterior_probes(sites, gaussian, probes[:NEAR], self.seed)
         if near is not None:  # a bend where the posterior is, and the prior seldom
             probes = torch.cat([near, probes])
-            sites = read_gaussian_sites(model, self.space, tensors, probes, args, kwargs)
+            sites = read_sites(model, self.space, tensors, probes, args, kwargs)
         return compile_posterior(self.space, gaussian, self.denoiser(chosen), sites, likelihood, steps)
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]:

@@ -2,117 +2,179 @@
 
 from typing import Any, Literal
 
-from ..backend import require_same
-from ..denoisers import Denoiser, MatrixCovariance, Moments
-from .conjugate_gradients import conjugate_gradients
+from array_api_compat import array_namespace
+
+from ..backend import numerical_gradient
+from ..denoisers import Covariance, Denoiser, MatrixCovariance, Moments, PullbackCovariance
+from .base import Guided, MeanLikelihood, Seen
+from .innovation import Innovation
+from .matrix_free import LowRank, matrix_free_weights
 from .observation import Linearisation, Observation
 
 DENSE_LIMIT = 128
+METHODS = ("auto", "dense", "matrix-free", "low-rank")
 
 
-class TweedieDenoiser(Denoiser):
+class TweedieDenoiser(MeanLikelihood):
     """x_0 given x_t and y, with p(x_0 given x_t) taken as N(m, C), Tweedie's moments.
 
-    l(y given x_t) = N(y; A(m), S), S = H C Hᵀ + R with H the Jacobian of A at m. Its gradient, H and C
-    held fixed along x_t, is α/σ² C Hᵀ S⁻¹ (y - A(m)); added to the score it makes the mean
-    m + C Hᵀ S⁻¹ (y - A(m)) and the covariance C - C Hᵀ S⁻¹ H C. Exact for a Gaussian x_0 and linear
-    A; for others the Gaussian form is the approximation, best where p(x_0 given x_t) is narrow.
+    l(y given x_t) = N(y; η(m), S), S = H C Hᵀ + R with H the Jacobian of the predictor η at m; noise that is
+    not Gaussian enters by its surrogate. Exact for a Gaussian x_0 and a linear Gaussian observation; for
+    others the Gaussian form is the approximation, best where p(x_0 given x_t) is narrow.
 
-    prior: any denoiser; observation: on the prior's backend. method: 'dense' forms S and solves it
-    directly; 'matrix-free' needs one product with C per iteration of conjugate gradients, run until
-    the residual is below `tolerance` of |y - A(m)|; a row that has not converged after `iterations`
-    (2 × observations by default) becomes NaN, which a solve reports. 'auto': dense where C is at
-    hand or dim ≤ 128. A learned C is made positive semidefinite first where it is a matrix.
+    gradient='full' differentiates l through m and through S, log-determinant included: with q = S⁻¹ (y -
+    η(m)), ∂ ln l = α/σ² C Hᵀ q + ½ ∂ tr(S (q qᵀ - S⁻¹)) at q and S⁻¹ held fixed, so that the mean is
+    m + σ²/α ∂ ln l. 'mean' leaves out the second term, which is 0 where C and H do not depend on x_t: the
+    mean is then Kalman's, m + C Hᵀ q, and n observations cost n products with C less.
 
-    Raises: ValueError for another dimension or dtype than the prior's; BackendMismatch.
-    Source: Rozet et al. 2024 (MMPS), eq. 11-13; Boys et al. 2023 (TMPD).
+    prior: any denoiser; observation: on the prior's backend. method: 'dense' forms S and factors it;
+    'matrix-free' needs one product with C per iteration of conjugate gradients, run until
+    the residual is below `tolerance` of |y - η(m)|; a row that has not converged after `iterations`
+    (2 × observations by default) becomes NaN, which a solve reports; 'low-rank' takes H C Hᵀ on the `rank`
+    directions along which it is largest at T (Nyström); these two know the gradient of 'mean' alone. 'auto':
+    dense where C is at hand or dim ≤ 128. A learned C counts by its positive part.
+
+    Raises: as `MeanLikelihood`; ValueError for an unknown method or gradient; TypeError for an observation
+    without a Jacobian. Source: Rozet et al. 2024 (MMPS), eq. 11-13; Boys et al. 2023 (TMPD); the full
+    gradient is the chain rule.
     """
 
-    covariance_is_slope = False  # but for a Gaussian x_0: ∂C/∂x is left out
+    name = "tweedie"
 
     def __init__(
         self,
         prior: Denoiser,
         observation: Observation,
-        method: Literal["auto", "dense", "matrix-free"] = "auto",
+        method: Literal["auto", "dense", "matrix-free", "low-rank"] = "auto",
         tolerance: float = 1e-6,
         iterations: int | None = None,
+        gradient: Literal["full", "mean"] = "full",
+        rank: int = 16,
     ) -> None:
-        if method not in ("auto", "dense", "matrix-free"):
-            raise ValueError(f"method={method!r} is unknown; use 'auto', 'dense' or 'matrix-free'")
-        if observation.dim != prior.dim:
+        if method not in METHODS:
             raise ValueError(
-                f"the observation operator takes {observation.dim} values, the prior has {prior.dim}"
+                f"method={method!r} is unknown; use 'auto', 'dense', 'matrix-free' or 'low-rank'"
             )
-        require_same(prior.backend, y=observation.y)
-        if observation.y.dtype != prior.backend.dtype:
-            raise ValueError(
-                f"the observation is in {observation.y.dtype}, the prior in {prior.backend.dtype}; "
-                "make both in one dtype"
-            )
-        self.sde, self.dim, self.backend = prior.sde, prior.dim, prior.backend
-        self.prior = prior
-        self.observation = observation
-        self.method = method
+        if gradient not in ("full", "mean"):
+            raise ValueError(f"gradient={gradient!r} is unknown; use 'full' or 'mean'")
+        super().__init__(prior, observation)
+        require_jacobian(self.name, observation)
+        self.method, self.gradient = method, gradient
         self.tolerance = tolerance
         self.iterations = iterations if iterations is not None else 2 * observation.count
+        self.low_rank = LowRank.of(prior, observation, rank) if method == "low-rank" else None
 
     def mean(self, x: Any, t: float) -> Any:
         if self.observation.count == 0:
             return self.prior.mean(x, t)
         moments = self.prior(x, t)
+        if self._dense(moments):
+            return self._guide(x, t, moments).mean
         linear = self.observation.linearise(moments.mean)
-        residual = self.observation.y - linear.predicted
-        if not self._dense(moments):
-            return moments.mean + self._matrix_free(moments, linear, residual)
-        cross, innovation = self._innovation(self._covariance(moments), linear)
-        xp = self.backend.xp
-        if innovation.ndim == 2:
-            return moments.mean + residual @ xp.linalg.solve(innovation, cross.T)
-        return moments.mean + (cross @ xp.linalg.solve(innovation, residual[..., None]))[..., 0]
+        if self.low_rank is not None:
+            weights = self.low_rank.weights(self.observation, linear, moments.covariance)
+        else:
+            weights = matrix_free_weights(
+                self.observation, linear, moments.covariance, self.tolerance, self.iterations
+            )
+        return moments.mean + moments.covariance @ linear.adjoint(weights)
 
-    def __call__(self, x: Any, t: float) -> Moments:
-        moments = self.prior(x, t)
+    def guide(self, x: Any, t: float) -> Guided:
         if self.observation.count == 0:
-            return moments
-        xp, covariance = self.backend.xp, self._covariance(moments)
+            return self.unguided(x, t)
+        return self._guide(x, t, self.prior(x, t))
+
+    def _guide(self, x: Any, t: float, moments: Moments) -> Guided:
+        xp = self.backend.xp
+        covariance = positive_part(moments.covariance, self.dim, self.observation.count)
         linear = self.observation.linearise(moments.mean)
-        cross, innovation = self._innovation(covariance, linear)
-        gain = xp.matrix_transpose(xp.linalg.solve(innovation, xp.matrix_transpose(cross)))
-        residual = self.observation.y - linear.predicted
-        mean = moments.mean + (gain @ residual[..., None])[..., 0]
-        reduced = covariance - gain @ xp.matrix_transpose(cross)
-        return Moments(mean, MatrixCovariance(0.5 * (reduced + xp.matrix_transpose(reduced))))
+        cross = covariance.columns(xp.matrix_transpose(linear.H))
+        innovation = Innovation(self.observation, linear, projected_covariance(linear, cross, covariance))
+        shift = _rows(cross, innovation.weights)
+        if self.gradient == "full":
+            shift = shift + self._slopes(x, t, covariance, linear, innovation)
+        seen = Seen(linear.H, innovation.noise)
+        return Guided(
+            Moments(moments.mean, covariance), moments.mean + shift, innovation.log_likelihood, seen
+        )
 
     def _dense(self, moments: Moments) -> bool:
         if self.method == "auto":
             return moments.covariance.materialised or self.dim <= DENSE_LIMIT
         return self.method == "dense"
 
-    def _covariance(self, moments: Moments) -> Any:
-        """C as a matrix; of a learned one the positive part.
+    def _slopes(
+        self, x: Any, t: float, covariance: Covariance, linear: Linearisation, innovation: Innovation
+    ) -> Any:
+        """σ²/α times the gradient of ln l through S: by C's slope, and by that of H and R."""
+        xp, shift = self.backend.xp, 0.0
+        inverse, q = innovation.inverse_root, innovation.weights
+        rows = xp.broadcast_to(inverse, (q.shape[0], *inverse.shape[-2:]))
+        directions = xp.concat([q[:, None, :], rows], axis=1)  # q qᵀ - S⁻¹ = Σ_a w_a u_a u_aᵀ
+        signs = xp.ones_like(directions[:, :, 0])
+        signs = xp.concat([signs[:, :1], -signs[:, 1:]], axis=1)
+        if not covariance.shared:
+            V = xp.matrix_transpose(directions @ linear.H)
+            sde = self.sde
+            shift = 0.5 * sde.sigma(t) ** 2 / sde.alpha(t) * self.prior.covariance_slope(x, t, V, signs)
+        if linear.H.ndim == 3 or linear.R is not None:
+            shift = shift + covariance @ self._bend(covariance, x, t, directions, signs)
+        return shift
 
-        Errors of a learned score can make C negative along some direction, S with it, and the gain
-        then throws draws far away, silently; a true covariance has no such part.
-        """
-        covariance = moments.covariance.dense()
-        if moments.covariance.materialised:
-            return covariance
+    def _bend(self, covariance: Covariance, x: Any, t: float, directions: Any, signs: Any) -> Any:
+        """∂/∂m ½ Σ_a w_a u_aᵀ (H C Hᵀ + R) u_a with H and R at m, by differences: 4 dim evaluations."""
         xp = self.backend.xp
-        variances, basis = xp.linalg.eigh(covariance)
-        positive = xp.clip(variances, min=0.0)
-        return (basis * positive[..., None, :]) @ xp.matrix_transpose(basis)
 
-    def _innovation(self, covariance: Any, linear: Linearisation) -> tuple[Any, Any]:
-        """C Hᵀ (..., dim, observations) and S = H C Hᵀ + R, one for all rows where C and H are."""
-        cross = covariance @ self.backend.xp.matrix_transpose(linear.H)
-        return cross, self.observation.add_noise(linear.H @ cross)
+        def value(m: Any, index: Any) -> Any:
+            linear = self.observation.linearise(m)
+            u, w = xp.take(directions, index, axis=0), xp.take(signs, index, axis=0)
+            back = u @ linear.H
+            dense = covariance.dense()
+            C = dense if covariance.shared else xp.take(dense, index, axis=0)
+            total = xp.sum(w * xp.sum((back @ C) * back, axis=-1), axis=-1)
+            if linear.R is not None:
+                seen = self.observation.surrogate(linear, 0 * linear.predicted)
+                noisy = u * seen.R[:, None, :] if seen.diagonal else u @ seen.R
+                total = total + xp.sum(w * xp.sum(noisy * u, axis=-1), axis=-1)
+            return 0.5 * total
 
-    def _matrix_free(self, moments: Moments, linear: Linearisation, residual: Any) -> Any:
-        covariance = moments.covariance
+        return numerical_gradient(value, self.prior.mean(x, t))
 
-        def product(v: Any) -> Any:
-            return linear.forward(covariance @ linear.adjoint(v)) + self.observation.noise_product(v)
 
-        weights = conjugate_gradients(product, residual, self.tolerance, self.iterations)
-        return covariance @ linear.adjoint(weights)
+def require_jacobian(name: str, observation: Observation) -> None:
+    """Raises: TypeError, naming the method, for an observation that cannot be linearised."""
+    if not observation.has_jacobian:
+        raise TypeError(
+            f"likelihood='{name}' needs the derivative of the observation, which {type(observation).__name__} "
+            "has not; use likelihood='monte-carlo', which is gradient-free"
+        )
+
+
+def positive_part(covariance: Covariance, dim: int, count: int) -> Covariance:
+    """The covariance; of a learned one that is cheap to write out, the positive part.
+
+    Errors of a learned score can make C negative along some direction, S with it, and the gain
+    then throws draws far away, silently; a true covariance has no such part.
+    """
+    if not isinstance(covariance, PullbackCovariance) or dim > max(64, 2 * count) or dim > DENSE_LIMIT:
+        return covariance
+    return MatrixCovariance(clipped(covariance.dense()))
+
+
+def clipped(matrix: Any) -> Any:
+    """A symmetric matrix (..., n, n) without its negative eigenvalues."""
+    xp = array_namespace(matrix)
+    variances, basis = xp.linalg.eigh(matrix)
+    return (basis * xp.clip(variances, min=0.0)[..., None, :]) @ xp.matrix_transpose(basis)
+
+
+def projected_covariance(linear: Linearisation, cross: Any, covariance: Covariance) -> Any:
+    """H C Hᵀ, symmetric; of a learned C that is no matrix, the positive part."""
+    xp = array_namespace(cross)
+    projected = linear.H @ cross
+    projected = 0.5 * (projected + xp.matrix_transpose(projected))
+    return clipped(projected) if isinstance(covariance, PullbackCovariance) else projected
+
+
+def _rows(matrix: Any, v: Any) -> Any:
+    return v @ matrix.T if matrix.ndim == 2 else (matrix @ v[..., None])[..., 0]

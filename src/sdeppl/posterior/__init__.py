@@ -1,16 +1,22 @@
-"""Layer 4: a prior and an observation to draws, on arrays alone."""
+"""Layer 4: prior + observation to draws, and log-densities, on arrays alone."""
 
-from .denoising_flow import DenoisingFlow
+from .choice import Choice
+from .diagnosis import Diagnosis, UntrustedWarning
 from .log_density import LogDensity, log_density
-from .posterior import Posterior
+from .posterior import Posterior, PosteriorRun
 from .start import SignalLeftWarning, Start, start_moments
+from .twisted import TwistedSMC
 
 __all__ = [
-    "DenoisingFlow",
+    "Choice",
+    "Diagnosis",
     "LogDensity",
     "Posterior",
+    "PosteriorRun",
     "SignalLeftWarning",
     "Start",
+    "TwistedSMC",
+    "UntrustedWarning",
     "log_density",
     "start_moments",
 ]

@@ -1,26 +1,49 @@
 """Draws from p(x_0 given y)."""
 
+import math
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
-from ..backend import Noise
+from ..backend import Noise, to_host
 from ..denoisers import Denoiser
-from ..likelihood import Observation, TweedieDenoiser
+from ..likelihood import MeanLikelihood, Observation
 from ..sde import ReverseSDE, log_snr_grid
 from ..solvers import ExponentialHeun, Solver, solve
+from . import pilot
+from .choice import choose
+from .diagnosis import Diagnosis, UntrustedWarning, diagnose, exact_diagnosis
+from .kernel import MomentKernel
 from .start import start_moments
+from .twisted import Runs, TwistedSMC, TwistedSolve
 
 FEW_STEPS = 20
+
+
+@dataclass(frozen=True)
+class PosteriorRun:
+    """draws: (draws, dim), in random order of quality; diagnosis: whether to believe them."""
+
+    draws: Any
+    diagnosis: Diagnosis
 
 
 class Posterior:
     """A prior, given as its denoiser, and an observation; `sample` solves the guided reverse SDE.
 
-    prior: E and Cov of x_0 given x_t; observation: on the prior's backend, or None
-    for the prior itself. likelihood: how l(y given x_t) is approximated: 'tweedie', or 'auto',
-    which is 'tweedie' for now. steps: of the reverse SDE; for a Gaussian posterior and c = 1, 100 leave
-    standard deviations within 1%, 50 within 3%, 20 within 10%. noise_to_signal: σ/α at which the last
+    prior: E and Cov of x_0 given x_t; observation: on the prior's backend, or None for the prior itself.
+
+    likelihood: how l(y given x_t) is approximated: 'exact' (closed form), 'tweedie', 'monte-carlo', 'nested',
+    'pigdm', 'sda', 'dps', 'naive', or a `MeanLikelihood`; 'auto' takes the closed form where there is one, else
+    'tweedie', or 'monte-carlo' where the observation has no derivative. correction: 'auto' makes the draws exact
+    whatever the likelihood, by `TwistedSMC`, unless it is exact already; a TwistedSMC says how; None leaves
+    them as guided. `choice` says what was taken and why.
+
+    steps: of the reverse SDE; for a Gaussian posterior by guidance and c = 1, 100 leave standard deviations
+    within 1%, 50 within 3%, 20 within 10%. A corrected solve places them by a small pilot solve, where
+    the weights become uneven. noise_to_signal: σ/α at which the last
     step goes to t = 0, in the units of x_0; by default 1/20 of the smallest standard deviation of
     x_0 that the (guided) denoiser sees at T, and at most 1e-3.
 
@@ -32,23 +55,26 @@ class Posterior:
         self,
         prior: Denoiser,
         observation: Observation | None,
-        likelihood: Literal["auto", "tweedie"] = "auto",
+        likelihood: str | MeanLikelihood = "auto",
         steps: int = 100,
         noise_to_signal: float | None = None,
+        correction: TwistedSMC | Literal["auto"] | None = "auto",
     ) -> None:
         if not isinstance(prior, Denoiser) or not isinstance(observation, Observation | None):
             raise TypeError(
                 "Posterior(prior, observation) takes a Denoiser and an Observation or None; got "
                 f"{type(prior).__name__} and {type(observation).__name__}"
             )
-        if likelihood not in ("auto", "tweedie"):
-            raise ValueError(f"likelihood={likelihood!r} is unknown; use 'auto' or 'tweedie'")
-        self.denoiser = prior if observation is None else TweedieDenoiser(prior, observation)
         if steps < FEW_STEPS:
             warnings.warn(f"{steps} steps are few: standard deviations may be 10% off", stacklevel=2)
+        self.prior, self.steps = prior, steps
+        levels = log_snr_grid(prior.sde, steps, noise_to_signal or 1e-3)
+        step = prior.sde.half_log_snr(levels[1]) - prior.sde.half_log_snr(levels[0])
+        self.choice = choose(prior, observation, likelihood, correction, step)
+        self.denoiser = self.choice.denoiser
         self.start = start_moments(self.denoiser, prior)
-        level = noise_to_signal or min(self.start.smallest_sd / 20, 1e-3)
-        self.times = log_snr_grid(prior.sde, steps, level)
+        self.level = noise_to_signal or min(self.start.smallest_sd / 20, 1e-3)
+        self.times = log_snr_grid(prior.sde, steps, self.level)
 
     def sample(
         self,
@@ -60,22 +86,56 @@ class Posterior:
         noise: Literal["host", "native"] = "host",
         progress: bool = False,
     ) -> Any:
-        """(draws, dim), on the prior's backend: independent draws from p(x_0 given y).
+        """(draws, dim), on the prior's backend: draws from p(x_0 given y), independent but within a twisted run.
 
-        c: noise amplitude of the reverse SDE in units of g(t), 0 for the probability-flow ODE;
-        solver: `ExponentialHeun` by default; noise: as in `Noise`. Raises: NonFiniteState.
+        c: noise amplitude of the reverse SDE in units of g(t), 0 for the probability-flow ODE, which a
+        correction cannot use; solver: of an uncorrected solve, `ExponentialHeun` by default; noise: as in
+        `Noise`. Raises: NonFiniteState; ValueError. Warns: UntrustedWarning where the weights of a corrected
+        solve say that the draws are not the posterior.
         """
+        return self._run(draws, seed, c, solver, noise, progress).draws
+
+    def run(
+        self,
+        draws: int,
+        *,
+        seed: int = 0,
+        c: float | Callable[[float], float] = 1.0,
+        solver: Solver | None = None,
+        noise: Literal["host", "native"] = "host",
+        progress: bool = False,
+    ) -> PosteriorRun:
+        """As `sample`, with what the importance weights say of the draws.
+
+        Of an uncorrected approximation a small corrected solve measures the effective share.
+        """
+        found = self._run(draws, seed, c, solver, noise, progress)
+        if found.diagnosis is None:
+            return PosteriorRun(found.draws, self._measure())
+        return found
+
+    def _run(
+        self, draws: int, seed: int, c: Any, solver: Solver | None, noise: Any, progress: bool
+    ) -> PosteriorRun:
         if not isinstance(draws, int) or draws < 1:
             raise ValueError(f"draws must be a whole number, at least 1; got {draws!r}")
-        backend = self.denoiser.backend
         # one stream for the start and the steps: opened twice, a native one would repeat itself
-        stream = Noise(seed, noise).stream(backend)
-        z = stream.normal(0, (draws, self.denoiser.dim))
-        start = self.start.mean + z @ self.start.root
-        reverse = ReverseSDE(self.denoiser.sde, self.denoiser, c)
+        stream = Noise(seed, noise).stream(self.denoiser.backend)
+        if self.choice.correction is None:
+            guided = self._guided(draws, stream, c, solver, progress)
+            return PosteriorRun(guided, self._known_diagnosis())  # type: ignore[arg-type]
+        if solver is not None:
+            raise ValueError("solver= is for correction=None: a corrected solve takes steps of its own")
+        runs = self._corrected(draws, stream, c, progress)
+        diagnosis = self._diagnosis(runs, self.choice.correction)
+        if not diagnosis.trusted:
+            warnings.warn(diagnosis.text, UntrustedWarning, stacklevel=4)
+        return PosteriorRun(runs.draws[:draws, :], diagnosis)
+
+    def _guided(self, draws: int, stream: Any, c: Any, solver: Solver | None, progress: bool) -> Any:
         path = solve(
-            reverse,
-            start,
+            ReverseSDE(self.denoiser.sde, self.denoiser, c),
+            self.start.draw(stream, draws),
             self.times,
             solver=solver or ExponentialHeun(),
             noise=stream,
@@ -83,3 +143,66 @@ class Posterior:
             progress=progress,
         )
         return path.states[-1, ...]
+
+    def _corrected(self, draws: int, stream: Any, c: Any, progress: bool) -> Runs:
+        settings = self.choice.correction
+        assert settings is not None
+        _check_amplitude(c)
+        runs = -(-draws // settings.draws_per_run)
+        times = self.adapted_times
+        return self._problem(settings, times, c).solve(runs, stream, progress=progress)
+
+    def _problem(self, settings: TwistedSMC, times: list[float], c: Any) -> TwistedSolve:
+        assert self.choice.twist is not None
+        return TwistedSolve(self.choice.twist, times, c, self._prior_start, self._kernel, settings)
+
+    @cached_property
+    def _prior_start(self) -> Any:
+        """The end of the unguided forward SDE: a twisted solve weighs the data from there on."""
+        return start_moments(self.prior)
+
+    @cached_property
+    def _kernel(self) -> MomentKernel:
+        return MomentKernel(self._prior_start.basis, self._prior_start.variances)
+
+    @cached_property
+    def _pilot(self) -> Runs:
+        settings = TwistedSMC(pilot.PARTICLES)
+        times = log_snr_grid(self.prior.sde, pilot.STEPS, self.level)
+        problem = self._problem(settings, times, 1.0)
+        return problem.solve(pilot.RUNS, pilot.pilot_stream(self.prior.backend), measure=True)
+
+    @cached_property
+    def adapted_times(self) -> list[float]:
+        """The times of a corrected solve, T to 0."""
+        times = log_snr_grid(self.prior.sde, pilot.STEPS, self.level)
+        return pilot.adapted_grid(self.prior.sde, times, self._pilot.roughness, self.steps, self.level)
+
+    def _measure(self) -> Diagnosis:
+        """The effective share of an uncorrected approximation, by the pilot."""
+        return self._diagnosis(self._pilot, None)
+
+    def _diagnosis(self, runs: Runs, correction: TwistedSMC | None) -> Diagnosis:
+        particles = pilot.PARTICLES if correction is None else correction.particles
+        return diagnose(
+            self.choice.name,
+            None if correction is None else "twisted SMC",
+            self.choice.why,
+            runs.log_evidence,
+            runs.final_share,
+            particles,
+        )
+
+    def _known_diagnosis(self) -> Diagnosis | None:
+        if self.choice.exact is not None:
+            return exact_diagnosis(self.choice.why, float(to_host(self.choice.exact.log_evidence)))
+        if self.choice.twist is None:
+            return exact_diagnosis(self.choice.why, 0.0)
+        return None
+
+
+def _check_amplitude(c: Any) -> None:
+    if not callable(c) and not 0 < float(c) < math.inf:
+        raise ValueError(
+            f"a corrected solve needs noise, c > 0; got c={c!r}; use correction=None for the probability-flow ODE"
+        )

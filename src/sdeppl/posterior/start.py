@@ -7,7 +7,8 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..denoisers import Covariance, Denoiser
+from ..backend import NoiseStream
+from ..denoisers import Covariance, Denoiser, GaussianMixtureDenoiser
 
 SIGNAL_LIMIT = 0.05  # of the variance of x_T along a direction, where p(x_T) is not known to be Gaussian
 GAUSSIAN_SIGNAL_LIMIT = 0.5
@@ -23,12 +24,41 @@ class Start:
     """x_T ~ N(mean, root²): mean (dim,), root (dim, dim) symmetric.
 
     smallest_sd: the smallest standard deviation of x_0 given x_T along any direction in which the
-    prior varies, in the units of x_0; no smaller than rounding lets it be seen.
+    prior varies, in the units of x_0; no smaller than rounding lets it be seen. variances (dim,), rising,
+    and basis (dim, dim): of Cov[x_0 given x_T], which is nearly that of x_0. exact: a mixture whose
+    x_T is drawn exactly instead, or None.
     """
 
     mean: Any
     root: Any
     smallest_sd: float
+    variances: Any
+    basis: Any
+    exact: GaussianMixtureDenoiser | None = None
+
+    def draw(self, stream: NoiseStream, draws: int, index: int = 0) -> Any:
+        """x_T, (draws, dim), from the stream's normals of step 0."""
+        dim = self.mean.shape[0]
+        if self.exact is not None:
+            uniforms, z = stream.uniform(0, draws, index), stream.normal(0, (draws, dim), index)
+            return _draw_mixture(self.exact, uniforms, z)
+        return self.mean + stream.normal(0, (draws, dim), index) @ self.root
+
+
+def _draw_mixture(mixture: GaussianMixtureDenoiser, uniforms: Any, z: Any) -> Any:
+    """x_T of a mixture, exactly: uniforms (draws,) choose the component, normals z (draws, dim) the place."""
+    xp, sde = mixture.backend.xp, mixture.sde
+    alpha, sigma = sde.alpha(sde.T), sde.sigma(sde.T)
+    below = xp.cumulative_sum(xp.exp(mixture.log_weights))[:-1]
+    chosen = xp.sum(xp.astype(below <= uniforms[:, None], xp.int64), axis=-1)
+    several = mixture.eigenvalues.shape[0] > 1
+    scales = xp.sqrt(alpha**2 * mixture.eigenvalues + sigma**2)
+    scales = xp.take(scales, chosen, axis=0) if several else scales
+    spread = scales * z
+    if mixture.bases is not None:
+        bases = mixture.bases if not several else xp.take(mixture.bases, chosen, axis=0)
+        spread = (bases @ spread[..., None])[..., 0] if several else spread @ bases[0, ...].T
+    return alpha * xp.take(mixture.means, chosen, axis=0) + spread + sde.shift(sde.T)
 
 
 def start_moments(denoiser: Denoiser, prior: Denoiser | None = None) -> Start:
@@ -55,10 +85,12 @@ def start_moments(denoiser: Denoiser, prior: Denoiser | None = None) -> Start:
         noise = 1 - xp.clip(share, 0.0, 1 - max(1e-9, eps))
         x = x + ((alpha * moments.mean - x) @ basis / noise) @ basis.T
     unguided = prior(x + shift, sde.T).covariance if prior is not None else moments.covariance
-    _warn_of_signal(float(xp.max(share)), alpha, sigma, unguided.shared)
+    if not isinstance(denoiser, GaussianMixtureDenoiser):  # whose x_T is known whatever is left in it
+        _warn_of_signal(float(xp.max(share)), alpha, sigma, unguided.shared)
     # the symmetric root: unlike eigenvectors it is unique, so every backend starts at the same draws
     root = (basis * (sigma / xp.sqrt(noise))) @ basis.T
-    return Start((x + shift)[0, :], root, _smallest_sd(variances, unguided, eps))
+    exact = denoiser if isinstance(denoiser, GaussianMixtureDenoiser) else None
+    return Start((x + shift)[0, :], root, _smallest_sd(variances, unguided, eps), variances, basis, exact)
 
 
 def _eigenbasis(covariance: Covariance) -> tuple[Any, Any]:

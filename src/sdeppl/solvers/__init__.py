@@ -20,10 +20,11 @@ from .splitting import BAOAB
 from .step_control import PIController
 from .stochastic_heun import StochasticHeun
 from .unipc import UniPC
-from .watch import NonFiniteState
+from .watch import NonFiniteState, Watch
 from .weak import PlatenWeak2
 
 __all__ = [
+    "Watch",
     "BAOAB",
     "SRA1",
     "SRIW1",

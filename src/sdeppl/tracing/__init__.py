@@ -2,19 +2,25 @@
 
 from .draws import SlowDrawsWarning, prior_draws
 from .errors import ModelError, no_data
-from .gaussian import GaussianSite, read_gaussian_sites
 from .latents import LatentSite, LatentSpace
 from .observe import Observe, data_tensor, observed_values
+from .observed import ConstraintSite, DensitySite, FamilySite, GaussianSite, ObservedSite
+from .probing import over_rows
+from .read_sites import read_sites
 from .reader import SiteReader, changed_prior
 from .sites import ModelSites, find_sites, without_unseen
 
 __all__ = [
+    "ConstraintSite",
+    "DensitySite",
+    "FamilySite",
     "GaussianSite",
     "LatentSite",
     "LatentSpace",
     "ModelError",
     "ModelSites",
     "Observe",
+    "ObservedSite",
     "SiteReader",
     "SlowDrawsWarning",
     "changed_prior",
@@ -22,7 +28,8 @@ __all__ = [
     "find_sites",
     "no_data",
     "observed_values",
+    "over_rows",
     "prior_draws",
-    "read_gaussian_sites",
+    "read_sites",
     "without_unseen",
 ]

@@ -12,3 +12,18 @@ def no_data(observable: Sequence[str]) -> ModelError:
     if observable:
         return ModelError(f"no data: give values for some of {list(observable)}")
     return ModelError("no data, and the model has no likelihood: add an observed site to it")
+
+
+def depends_on_no_latent(name: str) -> ModelError:
+    """The error for an observed site that says nothing."""
+    return ModelError(f"site '{name}' depends on no latent; observing it says nothing about them")
+
+
+def random_parent(name: str, latents: Sequence[str], parent: str = "", discrete: bool = False) -> ModelError:
+    """The error for a site that depends on something random besides latents and data."""
+    which = f": site '{parent}'" if parent else ""
+    way_out = ", which is discrete; sum it out, as dist.MixtureSameFamily does, or give it as data"
+    return ModelError(
+        f"site '{name}' depends on something random that is neither a latent of the guide ({list(latents)}) "
+        f"nor given as data{which}{way_out if discrete else ''}"
+    )

@@ -8,10 +8,9 @@ import pyro
 import torch
 from pyro import poutine
 
-from .errors import ModelError
 from .latents import LatentSpace
 from .randomness import BatchedRandomness, seeded
-from .unwrap import own_mask, unwrap
+from .unwrap import own_mask
 
 
 @dataclass(frozen=True)
@@ -32,10 +31,6 @@ class SiteReader:
         nodes: Mapping[str, Any] = trace.nodes
         return nodes
 
-    def moments(self, name: str, z: torch.Tensor, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean (n,) and variances (n,) or covariance (n, n) of the site at z (dim,)."""
-        return normal_moments(name, self.nodes(z, seed)[name]["fn"])
-
     def mask(self, name: str, z: torch.Tensor) -> torch.Tensor | None:
         """Where the model itself masks the site, broadcast to its shape."""
         site = self.nodes(z)[name]
@@ -52,27 +47,6 @@ class SiteReader:
                 continue
             found[name] = torch.stack(densities).to(torch.float64)
         return found
-
-
-def normal_moments(name: str, fn: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Flat mean and noise of a (multivariate) normal. Raises: ModelError for any other, naming it."""
-    base, shape = unwrap(fn), fn.shape()
-    if isinstance(base, torch.distributions.Normal):
-        mean, variance = torch.broadcast_tensors(base.loc, base.scale**2)
-        return (
-            mean.expand(shape).reshape(-1).to(torch.float64),
-            variance.expand(shape).reshape(-1).to(torch.float64),
-        )
-    normals = (torch.distributions.MultivariateNormal, torch.distributions.LowRankMultivariateNormal)
-    if isinstance(base, normals):
-        size = base.event_shape[0]
-        blocks = base.covariance_matrix.expand((*shape, size)).reshape(-1, size, size)
-        mean = base.loc.expand(shape).reshape(-1)
-        return mean.to(torch.float64), torch.block_diag(*blocks).to(torch.float64)
-    raise ModelError(
-        f"site '{name}' is a {type(base).__name__}; the mean likelihood needs a Normal or a "
-        "MultivariateNormal observation"
-    )
 
 
 def changed_prior(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> str | None:

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyro
+import pyro.distributions as dist
 import torch
 from pyro import poutine
-from pyro.infer.inspect import get_dependencies
+from pyro.infer.inspect import TrackProvenance
+from pyro.ops.provenance import get_provenance
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 
@@ -16,6 +18,7 @@ from ..sde import IsotropicSDE
 from .errors import ModelError, no_data
 from .latents import LatentSpace
 from .randomness import seeded
+from .unwrap import unwrap
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ def find_sites(
     """Trace the model once and sort its sample sites.
 
     A site is observable if it is observed already, or if it depends on others and none depends on
-    it. The rest is latent, unless `latents` names them. `Diffusion` sites are neither.
+    it; so is a Delta of others, a hard constraint once it gets a value. The rest is latent, unless `latents` names them. `Diffusion` sites are neither.
 
     Raises: ModelError for no latent, a discrete or NaN latent, a latent that is not known or that the
     model observes, a Diffusion that something depends on, several Diffusion sites, or one over
@@ -105,7 +108,7 @@ def _sort(
         and not site["infer"].get("_deterministic", False)
     }
     diffusions = [name for name, site in sites.items() if isinstance(site["fn"], Diffusion)]
-    parents = _parents(model, args, kwargs, sites)
+    parents = site_parents(model, args, kwargs, sites)
     _check_without_children(diffusions, parents)
     plain = [name for name in sites if name not in diffusions]
     has_children = {parent for name in plain for parent in parents[name]}
@@ -154,23 +157,45 @@ def _check_fixed_supports(
         )
 
 
-def _parents(
-    model: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], sites: dict[str, Any]
+def site_parents(
+    model: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], sites: Mapping[str, Any]
 ) -> dict[str, set[str]]:
-    """Names of the sites that each site's distribution depends on directly."""
+    """Names of the random sites, not observed ones, that each site's distribution depends on directly.
+
+    sites: of a trace, whose values are used again. What depends on sites through a Delta or a
+    deterministic site depends on them directly.
+    """
     # NaN among the data means not observed, which validation would refuse
-    with seeded(0), pyro.validation_enabled(False), _TensorData():
-        dependencies: Any = get_dependencies(model, tuple(args), kwargs)
-    found = dependencies["prior_dependencies"]
-    return {name: set(found.get(name, {})) - {name} for name in sites}
+    with seeded(0), pyro.validation_enabled(False), torch.no_grad(), TrackProvenance(), _Replay(sites):
+        nodes: Mapping[str, Any] = poutine.trace(model).get_trace(*args, **kwargs).nodes
+    traced = [name for name in sites if name in nodes]  # one whose presence is random is refused later
+    random = {name for name in traced if not nodes[name]["is_observed"]}
+    found = {name: set(_provenance(nodes[name])) & random - {name} for name in traced}
+    return {name: found.get(name, set()) for name in sites}
 
 
-class _TensorData(Messenger):
-    """Observed numbers as tensors, which is what Pyro's inspection of dependencies takes."""
+def _provenance(site: Any) -> frozenset[str]:
+    fn = unwrap(site["fn"])
+    if isinstance(fn, dist.Delta):  # its density depends on nothing but whether the values agree
+        return get_provenance(fn.v)
+    try:
+        return get_provenance(site["fn"].log_prob(site["value"]))
+    except NotImplementedError:  # read_sites refuses it by name, if it gets data
+        return get_provenance(list(vars(fn).values()))
+
+
+class _Replay(Messenger):
+    """Values of a trace as tensors: torch cannot draw all distributions of tensors that are tracked."""
+
+    def __init__(self, sites: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.sites = sites
 
     def _pyro_sample(self, msg: Any) -> None:
         if msg["is_observed"]:
             msg["value"] = torch.as_tensor(msg["value"])
+        elif msg["name"] in self.sites and not isinstance(unwrap(msg["fn"]), dist.Delta):
+            msg["value"] = self.sites[msg["name"]]["value"]
 
 
 def _forward(sites: dict[str, Any], diffusions: list[str], latents: list[str]) -> IsotropicSDE | None:

@@ -1,0 +1,53 @@
+"""Triangular factors of many small matrices, which the Array API has one library call each for."""
+
+from typing import Any
+
+from array_api_compat import array_namespace
+
+SMALL = 24  # up to here loops over columns, vectorised over the batch, beat one LAPACK call a matrix
+
+
+def cholesky(matrix: Any) -> Any:
+    """The lower L with L Lᵀ = matrix (n, n) or (batch, n, n), symmetric and positive definite.
+
+    A row of a batch of small matrices that is not positive definite, or holds NaN, comes back as NaN and
+    leaves the others alone, so that a solve can report it. One matrix, or a batch of large ones, goes to
+    the library. Raises: the library's LinAlgError, for those, where one is not positive definite.
+    Source: Golub & Van Loan, Matrix Computations, section 4.2.5.
+    """
+    xp, n = array_namespace(matrix), matrix.shape[-1]
+    if matrix.ndim == 2 or n > SMALL:
+        return xp.linalg.cholesky(matrix)
+    columns: list[Any] = []
+    for j in range(n):
+        column = matrix[..., j:, j]
+        for i, earlier in enumerate(columns):
+            column = column - earlier[..., j - i :] * earlier[..., j - i : j - i + 1]
+        columns.append(column / xp.sqrt(column[..., :1]))
+    zero = xp.zeros_like(matrix[..., 0])
+    padded = [
+        column if j == 0 else xp.concat([zero[..., :j], column], axis=-1) for j, column in enumerate(columns)
+    ]
+    return xp.stack(padded, axis=-1)
+
+
+def solve_lower(lower: Any, right: Any) -> Any:
+    """L⁻¹ B for lower-triangular L (n, n) or (batch, n, n) and B (n, k) or (batch, n, k)."""
+    xp, n = array_namespace(lower, right), lower.shape[-1]
+    if lower.ndim == 2 and right.ndim == 3:
+        return xp.linalg.solve(xp.broadcast_to(lower, (*right.shape[:-1], n)), right)
+    if lower.ndim == 2 or n > SMALL:
+        return xp.linalg.solve(lower, right)
+    rows: list[Any] = []
+    for i in range(n):
+        row = right[..., i, :]
+        for j, earlier in enumerate(rows):
+            row = row - lower[..., i, j][..., None] * earlier
+        rows.append(row / lower[..., i, i][..., None])
+    return xp.stack(rows, axis=-2)
+
+
+def log_diagonal(lower: Any) -> Any:
+    """Σ ln L_ii of a lower-triangular L: half of ln det(L Lᵀ); () or (batch,)."""
+    xp = array_namespace(lower)
+    return xp.sum(xp.log(xp.linalg.diagonal(lower)), axis=-1)

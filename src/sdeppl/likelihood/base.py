@@ -1,0 +1,115 @@
+"""What a mean likelihood is: l(y given x_t) = ∫ p(y given x_0) p(x_0 given x_t) dx_0, as a denoiser."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from array_api_compat import array_namespace
+
+from ..backend import BackendMismatch, cholesky, solve_lower
+from ..denoisers import Denoiser, MatrixCovariance, Moments
+from .observation import Observation, Surrogate
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A Gaussian observation H x_0 + N(0, R): H (n, dim) or (batch, n, dim); noise: its R."""
+
+    H: Any
+    noise: Surrogate
+
+    def reduction(self, cross: Any) -> Any:
+        """U = C Hᵀ L⁻ᵀ with L Lᵀ = H C Hᵀ + R, for cross = C Hᵀ: C - U Uᵀ is the covariance given y."""
+        xp = array_namespace(cross)
+        projected = self.H @ cross
+        projected = 0.5 * (projected + xp.matrix_transpose(projected))
+        root = cholesky(self.noise.add_noise(projected))
+        transposed = xp.matrix_transpose(cross)
+        return xp.matrix_transpose(solve_lower(root, transposed))
+
+
+@dataclass(frozen=True)
+class Guided:
+    """What one evaluation of a mean likelihood gives, for x_t (batch, dim).
+
+    prior: moments of x_0 given x_t; mean: of x_0 given x_t and y, (batch, dim); log_likelihood:
+    ln l(y given x_t), (batch,); seen: the Gaussian observation of x_0 near its mean that y amounts to,
+    which makes the covariance of x_0 given x_t and y C - C Hᵀ (H C Hᵀ + R)⁻¹ H C; covariance: that
+    covariance itself, (batch, dim, dim), where it is known otherwise. Both None where the method says
+    nothing of it.
+    """
+
+    prior: Moments
+    mean: Any
+    log_likelihood: Any
+    seen: Seen | None = None
+    covariance: Any | None = None
+
+
+class MeanLikelihood(Denoiser):
+    """A prior's denoiser and an observation: the denoiser of x_0 given x_t and y.
+
+    A subclass is one approximation of l(y given x_t); its mean is m + σ²/α ∂ ln l/∂x_t, so that
+    Tweedie's formula gives the guided score ∂ ln p(x_t) + ∂ ln l(y given x_t). With no observed value it
+    is the prior. `name`: as in `Posterior(likelihood=...)`; `gradient_free`: whether it does without the
+    derivative of ln p(y given x_0).
+
+    Raises: ValueError for an observation of another dimension or dtype than the prior's;
+    BackendMismatch; TypeError for an observation that the method cannot take.
+    """
+
+    name: ClassVar[str]
+    gradient_free: ClassVar[bool] = False
+    covariance_is_slope = False  # but for a Gaussian x_0 and a linear observation
+
+    def __init__(self, prior: Denoiser, observation: Observation) -> None:
+        require_fit(prior, observation)
+        self.sde, self.dim, self.backend = prior.sde, prior.dim, prior.backend
+        self.prior = prior
+        self.observation = observation
+
+    @abstractmethod
+    def guide(self, x: Any, t: float) -> Guided:
+        """Everything about x_0 given x_t = x and y, from one evaluation of the prior."""
+
+    def log_likelihood(self, x: Any, t: float) -> Any:
+        """ln l(y given x_t = x), (batch,)."""
+        return self.guide(x, t).log_likelihood
+
+    def mean(self, x: Any, t: float) -> Any:
+        return self.guide(x, t).mean if self.observation.count else self.prior.mean(x, t)
+
+    def __call__(self, x: Any, t: float) -> Moments:
+        """Mean and covariance; where the method knows no covariance, the prior's stands for it."""
+        guided = self.guide(x, t)
+        if guided.covariance is not None:
+            return Moments(guided.mean, MatrixCovariance(guided.covariance))
+        if guided.seen is None:
+            return Moments(guided.mean, guided.prior.covariance)
+        xp, covariance = self.backend.xp, guided.prior.covariance.dense()
+        reduction = guided.seen.reduction(covariance @ xp.matrix_transpose(guided.seen.H))
+        reduced = covariance - reduction @ xp.matrix_transpose(reduction)
+        return Moments(guided.mean, MatrixCovariance(reduced))
+
+    def unguided(self, x: Any, t: float) -> Guided:
+        """What `guide` gives where nothing was observed."""
+        xp, moments = self.backend.xp, self.prior(x, t)
+        return Guided(moments, moments.mean, xp.zeros_like(moments.mean[:, 0]))
+
+
+def require_fit(prior: Denoiser, observation: Observation) -> None:
+    """Raises: ValueError for an observation of another dimension or dtype than the prior's; BackendMismatch."""
+    if observation.dim != prior.dim:
+        raise ValueError(
+            f"the observation operator takes {observation.dim} values, the prior has {prior.dim}"
+        )
+    ours, theirs = prior.backend, observation.backend
+    if (ours.name, ours.device) != (theirs.name, theirs.device):
+        raise BackendMismatch(
+            f"y is of {theirs.name} on {theirs.device}, expected {ours.name} on {ours.device}; convert it with "
+            "sdeppl.backend.convert"
+        )
+    if theirs.dtype != ours.dtype:
+        raise ValueError(
+            f"the observation is in {theirs.dtype}, the prior in {ours.dtype}; make both in one dtype"
+        )

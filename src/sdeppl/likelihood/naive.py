@@ -1,0 +1,31 @@
+"""p(y given x_0 = x_t): wrong on purpose."""
+
+from typing import Any
+
+from ..denoisers import Denoiser
+from .base import Guided, MeanLikelihood
+from .gradient import log_prob_gradient, require_density
+from .observation import Observation
+
+
+class NaiveDenoiser(MeanLikelihood):
+    """l(y given x_t) = p(y given x_0 = x_t): the noisy state is taken for the state.
+
+    Assumes that x_t is x_0, which is wrong at every t > 0, grossly so where α is far from 1 or σ not small:
+    for teaching, and as a baseline. Mean m + σ²/α ∂ ln p(y given x_0)/∂x_0 at x_t. No product with C.
+    Raises: as `MeanLikelihood`; TypeError for a hard constraint.
+    """
+
+    name = "naive"
+
+    def __init__(self, prior: Denoiser, observation: Observation) -> None:
+        super().__init__(prior, observation)
+        require_density(self.name, observation)
+
+    def guide(self, x: Any, t: float) -> Guided:
+        if self.observation.count == 0:
+            return self.unguided(x, t)
+        moments = self.prior(x, t)
+        scale = self.sde.sigma(t) ** 2 / self.sde.alpha(t)
+        mean = moments.mean + scale * log_prob_gradient(self.observation, x)
+        return Guided(moments, mean, self.observation.log_prob(x))

@@ -1,0 +1,85 @@
+"""y = A(x_0) + noise."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ..backend import require_arrays
+from .normal_noise import NormalNoise, observed_noise, observed_rows
+from .observation import Linearisation, NotDifferentiable, Observation, Surrogate
+
+
+class NonlinearGaussian(Observation):
+    """y = A(x_0) + noise, noise ~ N(0, R), with A linearised where the mean likelihood needs it.
+
+    function: x_0 (batch, dim) ↦ A(x_0) (batch, observations) and its Jacobian (batch, observations,
+    dim), arrays of one backend; dim: numbers in x_0; y and R as for `LinearGaussian`. Or R is None, and
+    the function returns R(x_0) as a third: variances (batch, observations) or covariances (batch,
+    observations, observations), positive (definite).
+    value: x_0 ↦ the same without the Jacobian, that is A(x_0), or A(x_0) and R(x_0) where R is None;
+    `log_prob` uses it, and where it is all there is (function None) nothing is linearised.
+
+    Raises: as `LinearGaussian`; TypeError where there is neither function nor value.
+    """
+
+    is_gaussian = True
+
+    def __init__(
+        self,
+        function: Callable[[Any], tuple[Any, ...]] | None,
+        dim: int,
+        y: Any,
+        R: Any,
+        *,
+        value: Callable[[Any], Any] | None = None,
+    ) -> None:
+        name = type(self).__name__
+        if function is None and value is None:
+            raise TypeError(f"{name} needs a function, or at least its value without a Jacobian")
+        constant = R is not None
+        self.backend = require_arrays(name, y=y, R=None if isinstance(R, (int, float)) else R)
+        if y.ndim != 1:
+            raise ValueError(f"expected y (observations,); got {tuple(y.shape)}")
+        self.dim, self.function, self.value = dim, function, value
+        self.has_jacobian = function is not None
+        self.observed = observed_rows(self.backend, y)
+        self.R = observed_noise(self.backend, R, y.shape[0], self.observed) if constant else None
+        self.y = self.backend.xp.take(y, self.observed, axis=0)
+        self.noise = NormalNoise(self.R, self.R.ndim == 1) if constant else None
+
+    def log_prob(self, x0: Any) -> Any:
+        predicted, R = self._value(x0)
+        noise = self.noise or NormalNoise(R, R.ndim == 2)
+        return noise.log_density(self.y - predicted)
+
+    def linearise(self, x0: Any) -> Linearisation:
+        if self.function is None:
+            raise NotDifferentiable(
+                f"{type(self).__name__} was given no Jacobian; use likelihood='monte-carlo', which needs none"
+            )
+        predicted, jacobian, *R = self.function(x0)
+        noise = self._keep_noise(R[0]) if self.R is None else None
+        return Linearisation(self._keep(predicted), self._keep(jacobian), noise)
+
+    def surrogate(self, linear: Linearisation, variance: Any) -> Surrogate:
+        if self.R is None:
+            return Surrogate(self.y, linear.R, 0.0, linear.R.ndim == 2)
+        return Surrogate(self.y, self.R, 0.0, self.R.ndim == 1)
+
+    def _value(self, x0: Any) -> tuple[Any, Any]:
+        """A(x_0) of the observed rows; R(x_0), or None where R is constant."""
+        if self.value is None:
+            linear = self.linearise(x0)
+            return linear.predicted, linear.R
+        if self.R is not None:
+            return self._keep(self.value(x0)), None
+        predicted, R = self.value(x0)
+        return self._keep(predicted), self._keep_noise(R)
+
+    def _keep(self, rows: Any) -> Any:
+        return self.backend.xp.take(rows, self.observed, axis=1)
+
+    def _keep_noise(self, R: Any) -> Any:
+        xp, kept = self.backend.xp, self._keep(R)
+        if R.ndim == 3 and self.count:
+            return xp.take(kept, self.observed, axis=2)
+        return xp.reshape(kept, (R.shape[0], self.count))

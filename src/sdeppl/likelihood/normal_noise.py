@@ -1,0 +1,75 @@
+"""Normal noise: its checks, and its density."""
+
+import math
+from typing import Any
+
+from array_api_compat import array_namespace, device
+
+from ..backend import Backend
+
+
+def observed_rows(backend: Backend, y: Any) -> Any:
+    """Indices of y (observations,) that are not NaN. Raises: ValueError for infinite data."""
+    xp = backend.xp
+    if bool(xp.any(xp.isinf(y))):
+        raise ValueError("the data hold infinity; mark what was not observed with NaN")
+    return xp.nonzero(~xp.isnan(y))[0]
+
+
+def observed_noise(backend: Backend, R: Any, count: int, observed: Any) -> Any:
+    """R of the observed rows, (observed,) or (observed, observed), from that of all `count`.
+
+    Raises: ValueError where R does not fit or is not positive definite.
+    """
+    xp = backend.xp
+    if isinstance(R, (int, float)):
+        R = xp.full((count,), float(R), dtype=backend.dtype, device=backend.device)
+    if tuple(R.shape) not in ((count,), (count, count)):
+        raise ValueError(f"expected R of shape ({count},) or ({count}, {count}); got {tuple(R.shape)}")
+    R = xp.take(R, observed, axis=0)
+    R = xp.take(R, observed, axis=1) if R.ndim == 2 else R
+    if R.shape[0] == 0:  # no library factors a matrix without entries
+        return xp.reshape(R, (0,))
+    _check(xp, R)
+    return R
+
+
+def _check(xp: Any, R: Any) -> None:
+    if not bool(xp.all(xp.isfinite(R))):
+        raise ValueError("the noise covariance R holds NaN or infinity; mark what was not observed in y")
+    if R.ndim == 2 and bool(xp.any(xp.abs(R - R.T) > 1e-6 * xp.max(xp.abs(R)))):
+        raise ValueError("the noise covariance R must be symmetric")
+    smallest = float(xp.min(xp.linalg.eigvalsh(R) if R.ndim == 2 else R))
+    if not smallest > 0:
+        raise ValueError(
+            f"the noise covariance R must be positive definite; its smallest eigenvalue is {smallest:.3g}"
+        )
+
+
+class NormalNoise:
+    """ln N(r; 0, R) of residuals r (batch, observations), with what depends on R alone computed once.
+
+    R: variances (observations,) or (batch, observations) where `diagonal`, else covariances
+    (observations, observations) or (batch, observations, observations), positive definite.
+    """
+
+    def __init__(self, R: Any, diagonal: bool) -> None:
+        xp = array_namespace(R)
+        self.diagonal = diagonal
+        if diagonal:
+            self.whitening, logarithms = 1 / xp.sqrt(R), 0.5 * xp.log(R)
+        else:
+            root = xp.linalg.cholesky(R)
+            identity = xp.eye(R.shape[-1], dtype=R.dtype, device=device(R))
+            self.whitening = xp.linalg.solve(root, xp.broadcast_to(identity, R.shape))
+            logarithms = xp.log(xp.linalg.diagonal(root))
+        self.log_normaliser = -xp.sum(logarithms + 0.5 * math.log(2 * math.pi), axis=-1)
+
+    def log_density(self, residual: Any) -> Any:
+        """(batch, observations) to (batch,)."""
+        xp = array_namespace(residual)
+        if self.diagonal:
+            white = residual * self.whitening
+        else:
+            white = (self.whitening @ residual[..., None])[..., 0]
+        return self.log_normaliser - 0.5 * xp.sum(white * white, axis=-1)

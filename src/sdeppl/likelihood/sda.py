@@ -1,0 +1,56 @@
+"""Score-based data assimilation: a simple variance in place of C."""
+
+from abc import abstractmethod
+from typing import Any
+
+from ..denoisers import Denoiser
+from .base import Guided, MeanLikelihood
+from .innovation import Innovation
+from .observation import Linearisation, Observation
+from .tweedie import require_jacobian
+
+
+class FixedVarianceDenoiser(MeanLikelihood):
+    """l(y given x_t) = N(y; η(m), R + P) with P independent of x_t; its gradient goes through m alone.
+
+    Mean m + C Hᵀ (R + P)⁻¹ (y - η(m)), where C is the pullback through m. One product with C.
+    """
+
+    def __init__(self, prior: Denoiser, observation: Observation) -> None:
+        super().__init__(prior, observation)
+        require_jacobian(self.name, observation)
+
+    @abstractmethod
+    def projected(self, linear: Linearisation, t: float) -> Any:
+        """P, (n, n) or (batch, n, n)."""
+
+    def guide(self, x: Any, t: float) -> Guided:
+        if self.observation.count == 0:
+            return self.unguided(x, t)
+        moments = self.prior(x, t)
+        linear = self.observation.linearise(moments.mean)
+        innovation = Innovation(self.observation, linear, self.projected(linear, t))
+        shift = moments.covariance @ linear.adjoint(innovation.weights)
+        return Guided(moments, moments.mean + shift, innovation.log_likelihood)
+
+
+class SDADenoiser(FixedVarianceDenoiser):
+    """S = R + γ σ²/α² I: the variance of the predicted observation is a multiple of the noise in x_t.
+
+    Assumes that H C Hᵀ is γ σ²/α² I, which grows without bound towards T, where the prior's own bounds it.
+    gamma: γ > 0, in units of η² per x_0². Raises: as `MeanLikelihood`; ValueError for γ ≤ 0. Source: Rozet &
+    Louppe 2023 (SDA), eq. 11, Var = γ σ²/α².
+    """
+
+    name = "sda"
+
+    def __init__(self, prior: Denoiser, observation: Observation, gamma: float = 1.0) -> None:
+        super().__init__(prior, observation)
+        if not gamma > 0:
+            raise ValueError(f"SDADenoiser: gamma must be positive; got {gamma!r}")
+        self.gamma = gamma
+
+    def projected(self, linear: Linearisation, t: float) -> Any:
+        xp, n = self.backend.xp, self.observation.count
+        identity = xp.eye(n, dtype=self.backend.dtype, device=self.backend.device)
+        return (self.gamma * self.sde.sigma(t) ** 2 / self.sde.alpha(t) ** 2) * identity

@@ -1,0 +1,109 @@
+"""Which mean likelihood and which correction: from what the prior and the observation are."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..denoisers import Denoiser
+from ..likelihood import (
+    DPSDenoiser,
+    ExactPosterior,
+    MeanLikelihood,
+    MonteCarloDenoiser,
+    NaiveDenoiser,
+    NestedDenoiser,
+    Observation,
+    PiGDMDenoiser,
+    SDADenoiser,
+    TweedieDenoiser,
+    exact_posterior,
+    has_exact_posterior,
+)
+from .twisted import TwistedSMC
+
+RUNGS: dict[str, type[MeanLikelihood]] = {
+    rung.name: rung
+    for rung in (
+        NaiveDenoiser,
+        DPSDenoiser,
+        SDADenoiser,
+        PiGDMDenoiser,
+        TweedieDenoiser,
+        MonteCarloDenoiser,
+        NestedDenoiser,
+    )
+}
+LIKELIHOODS = ("auto", "exact", *RUNGS)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """denoiser: of x_0 given x_t and y; twist: the same as a mean likelihood, or None where it is exact.
+
+    correction: None where draws are those of the guided reverse SDE; why: in words.
+    """
+
+    denoiser: Denoiser
+    name: str
+    why: str
+    exact: ExactPosterior | None = None
+    twist: MeanLikelihood | None = None
+    correction: TwistedSMC | None = None
+
+
+def choose(
+    prior: Denoiser, observation: Observation | None, likelihood: Any, correction: Any, step: float
+) -> Choice:
+    """The closed form where there is one, else a twist and its correction.
+
+    step: of the solver in ln(α/σ), which DPS wants. Raises: ValueError for an unknown name; TypeError for
+    objects of another kind, and what the likelihood cannot take.
+    """
+    _check_names(likelihood, correction)
+    if observation is None or observation.count == 0:
+        return Choice(prior, "none", "nothing was observed")
+    if isinstance(likelihood, MeanLikelihood):
+        if likelihood.prior is not prior or likelihood.observation is not observation:
+            raise ValueError("likelihood was made with another prior or observation than the posterior's")
+        settings = TwistedSMC() if correction == "auto" else correction
+        return Choice(likelihood, likelihood.name, "as asked for", None, likelihood, settings)
+    closed = has_exact_posterior(prior, observation)
+    if likelihood == "exact" or (likelihood == "auto" and closed):
+        exact = exact_posterior(prior, observation)
+        kind = type(prior).__name__.removesuffix("Denoiser")
+        return Choice(exact.denoiser, "exact", f"{kind} prior, linear Gaussian observation", exact)
+    settings = TwistedSMC() if correction == "auto" else correction
+    if likelihood != "auto":
+        return _asked_for(prior, observation, likelihood, settings, step)
+    if not observation.has_jacobian:
+        why = f"{type(observation).__name__} has no Jacobian"
+        twist: MeanLikelihood = MonteCarloDenoiser(prior, observation)
+    else:
+        why = _reason(prior, observation)
+        twist = TweedieDenoiser(prior, observation, gradient="mean" if settings else "full")
+    return Choice(twist, twist.name, why, None, twist, settings)
+
+
+def _check_names(likelihood: Any, correction: Any) -> None:
+    if not isinstance(likelihood, MeanLikelihood) and likelihood not in LIKELIHOODS:
+        raise ValueError(
+            f"likelihood={likelihood!r} is unknown; use one of {', '.join(map(repr, LIKELIHOODS))}"
+        )
+    if not (correction is None or correction == "auto" or isinstance(correction, TwistedSMC)):
+        raise TypeError(f"correction={correction!r}: use 'auto', None or a TwistedSMC")
+
+
+def _asked_for(
+    prior: Denoiser, observation: Observation, likelihood: str, settings: TwistedSMC | None, step: float
+) -> Choice:
+    if likelihood == "dps" and observation.has_jacobian:
+        twist: MeanLikelihood = DPSDenoiser(prior, observation, zeta=1.0, step=step)
+    elif likelihood == "tweedie" and settings is not None:
+        twist = TweedieDenoiser(prior, observation, gradient="mean")
+    else:
+        twist = RUNGS[likelihood](prior, observation)
+    return Choice(twist, likelihood, "as asked for", None, twist, settings)
+
+
+def _reason(prior: Denoiser, observation: Observation) -> str:
+    what = "linear" if observation.is_linear else "nonlinear or not Gaussian"
+    return f"prior {type(prior).__name__}, observation {what}: no closed form"

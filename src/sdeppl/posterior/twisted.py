@@ -1,0 +1,197 @@
+"""Twisted sequential Monte Carlo over the reverse SDE: exact whatever the mean likelihood."""
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from array_api_compat import array_namespace, device
+from tqdm.auto import tqdm
+
+from ..backend import NoiseStream
+from ..likelihood import Guided, MeanLikelihood
+from ..sde import ReverseSDE
+from ..solvers import Watch
+from .kernel import MomentKernel
+from .resampling import effective_share, normalised, systematic
+from .start import Start
+
+BLOCK = 4096  # particles solved at once; blocks have noise of their own, so memory does not grow with draws
+
+
+@dataclass(frozen=True)
+class TwistedSMC:
+    """How the correction runs: many independent runs of `particles`, each giving `kept` draws.
+
+    Particles follow the guided reverse SDE and carry the weights that make them draws of the unguided one times
+    p(y given x_0), for any twist l(y given x_t): a better one makes the weights more even. A run resamples,
+    systematically, where its effective sample size falls below `resample_below` of its particles. Draws of
+    one run are dependent where it has resampled; runs are independent of each other, and their average over-
+    or underweights by about (relative variance of a weight)/particles. particles ≥ the number of draws, with
+    kept as many, is one large run.
+
+    Raises: ValueError for counts out of range. Source: Wu et al. 2023 (TDS), with the moments of the steps
+    matched (`MomentKernel`), and many runs for one.
+    """
+
+    particles: int = 64
+    kept: int | None = None
+    resample_below: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.particles, int) or not 1 <= self.particles <= BLOCK:
+            raise ValueError(
+                f"TwistedSMC: particles must be a whole number, 1 to {BLOCK}; got {self.particles!r}"
+            )
+        if not 1 <= self.draws_per_run <= self.particles:
+            raise ValueError(f"TwistedSMC: kept must be 1 to particles = {self.particles}; got {self.kept!r}")
+        if not 0 <= self.resample_below <= 1:
+            raise ValueError(
+                f"TwistedSMC: resample_below is a share from 0 to 1; got {self.resample_below!r}"
+            )
+
+    @property
+    def draws_per_run(self) -> int:
+        """Draws that a run gives: `kept`, by default a quarter of its particles."""
+        return max(self.particles // 4, 1) if self.kept is None else self.kept
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What all runs gave.
+
+    draws: (runs × kept, dim); log_evidence: ln of each run's unbiased estimate of p(y), (runs,);
+    final_share: effective share of its particles at the end, (runs,); roughness: standard deviation of the
+    log weights' increments in each step, (steps,), averaged over the runs, or None where it was not wanted.
+    """
+
+    draws: Any
+    log_evidence: Any
+    final_share: Any
+    roughness: Any | None
+
+
+@dataclass(frozen=True)
+class TwistedSolve:
+    """One problem: the guided denoiser, the reverse SDE's times and amplitude, its start and its steps."""
+
+    twist: MeanLikelihood
+    times: list[float]
+    c: Any
+    start: Start
+    kernel: MomentKernel
+    settings: TwistedSMC
+
+    def solve(self, runs: int, stream: NoiseStream, measure: bool = False, progress: bool = False) -> Runs:
+        """All runs, block by block. Raises: NonFiniteState."""
+        xp = self.twist.backend.xp
+        per_block = max(BLOCK // self.settings.particles, 1)
+        sizes = [min(per_block, runs - first) for first in range(0, runs, per_block)]
+        total = len(sizes) * (len(self.times) - 1)
+        with tqdm(total=total, disable=not progress, desc="sampling", unit="step") as bar:
+            blocks = [self._block(size, index, stream, measure, bar) for index, size in enumerate(sizes)]
+        roughness = xp.mean(xp.stack([b.roughness for b in blocks]), axis=0) if measure else None
+        return Runs(
+            xp.concat([b.draws for b in blocks], axis=0),
+            xp.concat([b.log_evidence for b in blocks]),
+            xp.concat([b.final_share for b in blocks]),
+            roughness,
+        )
+
+    def _block(self, runs: int, index: int, stream: NoiseStream, measure: bool, bar: Any) -> Runs:
+        xp, sde, K = self.twist.backend.xp, self.twist.sde, self.settings.particles
+        reverse = ReverseSDE(sde, self.twist, self.c)
+        x = self.start.draw(stream, runs * K, index)
+        state = _Weights.initial(xp.zeros_like(xp.reshape(x[:, 0], (runs, K))))
+        watch, previous = Watch(x, self.times), 0.0
+        roughness: list[Any] = []
+        for k, (s, t) in enumerate(itertools.pairwise(self.times)):
+            guided = self.twist.guide(x, s)
+            state = state.add(xp.reshape(guided.log_likelihood - previous, (runs, K)))
+            if measure:
+                roughness.append(state.spread)
+            step = reverse.coefficients(s, t)
+            if t == self.times[-1] and not step.noise:
+                x, previous = self._last(guided, step), guided.log_likelihood
+                break
+            state, ancestors = state.resample(
+                stream.uniform(k + 1, runs, index), self.settings.resample_below
+            )
+            proposal = self.kernel.propose(x, guided, step, (sde.sigma(s) / sde.alpha(s)) ** 2).take(
+                ancestors
+            )
+            x, increment = proposal.draw(stream.normal(k + 1, tuple(x.shape), index))
+            state = state.add(xp.reshape(increment, (runs, K)), starts=True)
+            previous = xp.take(guided.log_likelihood, ancestors, axis=0)
+            watch.note(x)
+            if (k + 1) % math.ceil(len(self.times) / 10) == 0:
+                watch.check(x)
+            bar.update()
+        bar.update()
+        watch.note(x)
+        watch.check(x)
+        if not self.twist.observation.hard and self.twist.observation.count:
+            final = self.twist.observation.log_prob(x) - previous
+            state = state.add(xp.reshape(final, (runs, K)))
+        return state.finish(
+            x, self.settings.draws_per_run, stream.uniform(len(self.times), runs, index), roughness
+        )
+
+    @staticmethod
+    def _last(guided: Guided, step: Any) -> Any:
+        """The step to t = 0, where x_0 is E[x_0 given x_t, y] to rounding of the last level."""
+        x = step.first * guided.mean
+        return x if step.shift is None else x + step.shift
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """Log weights (runs, particles) since each run last resampled, and ln of its evidence until then."""
+
+    log_weights: Any
+    log_evidence: Any
+    base: Any  # log weights before the increments of the present step
+    shares: Any  # normalised weights at `base`
+
+    @classmethod
+    def initial(cls, zeros: Any) -> "_Weights":
+        xp = array_namespace(zeros)
+        return cls(zeros, xp.sum(zeros, axis=1), zeros, xp.ones_like(zeros) / zeros.shape[1])
+
+    def add(self, increment: Any, starts: bool = False) -> "_Weights":
+        """More log weight; `starts`: these are the first of a step."""
+        base, shares = (
+            (self.log_weights, normalised(self.log_weights)[0]) if starts else (self.base, self.shares)
+        )
+        return _Weights(self.log_weights + increment, self.log_evidence, base, shares)
+
+    @property
+    def spread(self) -> Any:
+        """Root of the mean over runs of the variance of this step's increments."""
+        xp = array_namespace(self.log_weights)
+        increment = self.log_weights - self.base
+        mean = xp.sum(self.shares * increment, axis=1, keepdims=True)
+        variance = xp.sum(self.shares * (increment - mean) ** 2, axis=1)
+        return xp.sqrt(xp.mean(variance))
+
+    def resample(self, uniforms: Any, below: float) -> tuple["_Weights", Any]:
+        """The runs whose effective share is below the limit, resampled; ancestors (runs × particles,)."""
+        xp, (runs, count) = array_namespace(self.log_weights), self.log_weights.shape
+        weights, log_mean = normalised(self.log_weights)
+        poor = effective_share(weights) < below
+        own = xp.broadcast_to(xp.arange(count, device=device(weights)), (runs, count))
+        index = xp.where(poor[:, None], systematic(weights, uniforms, count), own)
+        offset = count * xp.arange(runs, device=device(weights))
+        log_weights = xp.where(poor[:, None], xp.zeros_like(weights), self.log_weights)
+        evidence = xp.where(poor, self.log_evidence + log_mean, self.log_evidence)
+        state = _Weights(log_weights, evidence, log_weights, self.shares)
+        return state, xp.reshape(index + offset[:, None], (-1,))
+
+    def finish(self, x: Any, kept: int, uniforms: Any, roughness: list[Any]) -> Runs:
+        """`kept` draws of each run."""
+        xp, (runs, count) = array_namespace(x), self.log_weights.shape
+        weights, log_mean = normalised(self.log_weights)
+        index = systematic(weights, uniforms, kept) + count * xp.arange(runs, device=device(x))[:, None]
+        draws = xp.take(x, xp.reshape(index, (-1,)), axis=0)
+        spread = xp.stack(roughness) if roughness else None
+        return Runs(draws, self.log_evidence + log_mean, effective_share(weights), spread)

@@ -1,0 +1,70 @@
+"""Reading an observed site by its density alone, and a Delta as a hard constraint."""
+
+import torch
+
+from .errors import ModelError, depends_on_no_latent
+from .observed import ConstraintSite, DensitySite
+from .target import Target
+
+
+def read_density(target: Target) -> DensitySite:
+    """The site as z ↦ ln p(y | z).
+
+    Raises: ModelError for a multivariate event that was observed in part; a density that is NaN, or
+    zero at every draw, or depends on no latent, or on something random.
+    """
+    name, y = target.name, target.y.reshape(-1)
+    if not bool(target.kept.any()) and not target.partly:
+        return DensitySite(name, y, True, True, lambda z: 0.0 * z.sum())
+    if target.partly:
+        raise ModelError(
+            f"site '{name}' has missing entries, but {type(target.base(target.probes.draws[0])).__name__} "
+            "cannot leave some out; give complete data, or model its components as independent"
+        )
+    target.require_fixed(lambda z, seed: (target.log_prob(z, seed),))
+    values, vectorised = target.probes.values(target.log_prob)
+    if bool(torch.isnan(values).any()):
+        raise ModelError(
+            f"site '{name}': its log_prob is NaN at a draw from the prior; check its parameters there, and "
+            "that every observed site it depends on was observed completely"
+        )
+    if bool(torch.isinf(values).all()):
+        raise ModelError(
+            f"site '{name}': the density of the data is zero at all of {len(values)} draws from the prior; "
+            "check the data, or widen the prior"
+        )
+    if bool((values == values[0]).all()):
+        raise depends_on_no_latent(name)
+    smooth, vectorised = target.probes.differentiable(target.log_prob, values, vectorised)
+    return DensitySite(name, y, smooth, vectorised, target.log_prob)
+
+
+def read_constraint(target: Target) -> ConstraintSite:
+    """A Delta of an affine function of the latents as y = H z + offset.
+
+    Raises: ModelError for one that is not affine, or has a log_density, or depends on no latent, or on
+    something random.
+    """
+    name, draws = target.name, target.probes.draws
+
+    def function(z: torch.Tensor) -> torch.Tensor:
+        v: torch.Tensor = target.base(z).v
+        return v.expand(target.y.shape).reshape(-1).to(torch.float64)
+
+    if bool((target.base(draws[0]).log_density != 0).any()):
+        raise ModelError(
+            f"site '{name}' is a Delta with a log_density, which is a pyro.factor, and prior draws do not "
+            "show it; write it as an observed site"
+        )
+    target.require_fixed(lambda z, seed: (target.base(z, seed).v,))
+    values, vectorised = target.probes.values(function)
+    if bool((values == values[0]).all()):
+        raise depends_on_no_latent(name)
+    smooth, vectorised = target.probes.differentiable(function, values, vectorised)
+    found = target.probes.affine(function, values) if smooth else None
+    if found is None:
+        raise ModelError(
+            f"site '{name}' is a Delta of something that is not affine in the unconstrained latents, and "
+            "only affine constraints can be hard; give it a little noise, as Normal(..., 0.01), instead"
+        )
+    return ConstraintSite(name, target.y.reshape(-1), smooth, vectorised, *found)
