@@ -22,8 +22,10 @@ _NAMES_OF_MODULE = {
     "denoisers": "CallableDenoiser Denoiser GaussianDenoiser GaussianMixtureDenoiser Moments NetworkDenoiser",
     "nn": "ResidualMLP",
     "distributions": "Censored Diffusion Interval SDEPath WienerReparam",
-    "likelihood": "DPSDenoiser LinearGaussian MeanLikelihood MonteCarloDenoiser NaiveDenoiser NestedDenoiser "
-    "NonlinearGaussian PiGDMDenoiser SDADenoiser TweedieDenoiser exact_posterior",
+    "likelihood": "DPSDenoiser DensityObservation IndependentObservation JointObservation LinearConstraint "
+    "LinearGaussian Linearisation MeanLikelihood MonteCarloDenoiser NaiveDenoiser NestedDenoiser "
+    "NonlinearGaussian NotDifferentiable Observation PiGDMDenoiser SDADenoiser Surrogate "
+    "TweedieDenoiser exact_posterior joint_observation",
     "posterior": "Diagnosis LogDensity Posterior PosteriorRun SignalLeftWarning TwistedSMC "
     "UntrustedWarning log_density",
     "tracing": "ModelError",

@@ -6,6 +6,7 @@ from .errors import BackendMismatch, BackendUnavailable
 from .linear_algebra import cholesky, log_diagonal, solve_lower
 from .noise import Noise, NoiseStream, keyed_normal
 from .resolve import Backend, backend_of, resolve
+from .special import lgamma, log_ndtr
 from .torch_function import TorchFunction
 from .transfer import (
     convert,
@@ -33,7 +34,9 @@ __all__ = [
     "from_torch",
     "jvp",
     "keyed_normal",
+    "lgamma",
     "log_diagonal",
+    "log_ndtr",
     "numerical_gradient",
     "place",
     "python_floats",

@@ -1,4 +1,4 @@
-"""Triangular factors of many small matrices, which the Array API has one library call each for."""
+"""Triangular factors of many small matrices, for which the Array API has one library call a matrix."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ SMALL = 24  # up to here loops over columns, vectorised over the batch, beat one
 def cholesky(matrix: Any) -> Any:
     """The lower L with L Lᵀ = matrix (n, n) or (batch, n, n), symmetric and positive definite.
 
-    A row of a batch of small matrices that is not positive definite, or holds NaN, comes back as NaN and
+    A row of a batch of small matrices that is not positive definite, or holds NaN, comes back with NaN and
     leaves the others alone, so that a solve can report it. One matrix, or a batch of large ones, goes to
     the library. Raises: the library's LinAlgError, for those, where one is not positive definite.
     Source: Golub & Van Loan, Matrix Computations, section 4.2.5.
@@ -18,17 +18,16 @@ def cholesky(matrix: Any) -> Any:
     xp, n = array_namespace(matrix), matrix.shape[-1]
     if matrix.ndim == 2 or n > SMALL:
         return xp.linalg.cholesky(matrix)
+    flat = _batch_last(matrix)
     columns: list[Any] = []
     for j in range(n):
-        column = matrix[..., j:, j]
+        column = flat[j:, j, :]
         for i, earlier in enumerate(columns):
-            column = column - earlier[..., j - i :] * earlier[..., j - i : j - i + 1]
-        columns.append(column / xp.sqrt(column[..., :1]))
-    zero = xp.zeros_like(matrix[..., 0])
-    padded = [
-        column if j == 0 else xp.concat([zero[..., :j], column], axis=-1) for j, column in enumerate(columns)
-    ]
-    return xp.stack(padded, axis=-1)
+            column = column - earlier[j - i :, :] * earlier[j - i, :]
+        columns.append(column / xp.sqrt(column[0, :]))
+    zero = xp.zeros_like(flat[:, 0, :])
+    padded = [xp.concat([zero[:j, :], column], axis=0) if j else column for j, column in enumerate(columns)]
+    return _batch_first(xp.stack(padded, axis=1))
 
 
 def solve_lower(lower: Any, right: Any) -> Any:
@@ -38,16 +37,29 @@ def solve_lower(lower: Any, right: Any) -> Any:
         return xp.linalg.solve(xp.broadcast_to(lower, (*right.shape[:-1], n)), right)
     if lower.ndim == 2 or n > SMALL:
         return xp.linalg.solve(lower, right)
+    left, flat = _batch_last(lower), _batch_last(right)
     rows: list[Any] = []
     for i in range(n):
-        row = right[..., i, :]
+        row = flat[i, :, :]
         for j, earlier in enumerate(rows):
-            row = row - lower[..., i, j][..., None] * earlier
-        rows.append(row / lower[..., i, i][..., None])
-    return xp.stack(rows, axis=-2)
+            row = row - left[i, j, :] * earlier
+        rows.append(row / left[i, i, :])
+    return _batch_first(xp.stack(rows, axis=0))
 
 
 def log_diagonal(lower: Any) -> Any:
     """Σ ln L_ii of a lower-triangular L: half of ln det(L Lᵀ); () or (batch,)."""
     xp = array_namespace(lower)
     return xp.sum(xp.log(xp.linalg.diagonal(lower)), axis=-1)
+
+
+def _batch_last(array: Any) -> Any:
+    """(batch, n, k) as (n, k, batch), copied so that the rows of a batch lie side by side in memory."""
+    xp, (batch, n, k) = array_namespace(array), array.shape
+    return xp.reshape(xp.reshape(xp.permute_dims(array, (1, 2, 0)), (n * k, batch)), (n, k, batch))
+
+
+def _batch_first(array: Any) -> Any:
+    """(n, k, batch) as (batch, n, k), copied likewise."""
+    xp, (n, k, batch) = array_namespace(array), array.shape
+    return xp.reshape(xp.reshape(xp.permute_dims(array, (2, 0, 1)), (batch, n * k)), (batch, n, k))

@@ -120,6 +120,7 @@ class ScoreGuide:
         backend: str | Backend | None = None,
         likelihood: str = "auto",
         steps: int = 100,
+        correction: Any = "auto",
         **observed: Any,
     ) -> SitePosterior:
         """Compile p(latents given the data); nothing is trained.
@@ -128,7 +129,7 @@ class ScoreGuide:
         these args and kwargs; NaN means not observed. model: another model with the same latents and
         prior, for another operator or noise level; args, kwargs: other inputs, which may change the
         likelihood, not the prior. backend: where the reverse SDE is solved; SDEPPL_BACKEND, then
-        torch, by default.
+        torch, by default. likelihood, correction, steps: as for `Posterior`.
 
         Raises: ModelError, naming the site, for data that do not fit or a likelihood that the
         mean likelihood cannot take; TypeError for data without a name; ValueError and
@@ -153,7 +154,7 @@ class ScoreGuide:
         if near is not None:  # a bend where the posterior is, and the prior seldom
             probes = torch.cat([near, probes])
             sites = read_sites(model, self.space, tensors, probes, args, kwargs)
-        return compile_posterior(self.space, gaussian, self.denoiser(chosen), sites, likelihood, steps)
+        return compile_posterior(self.space, gaussian, self.denoiser(chosen), sites, likelihood, steps, correction)
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Sample every latent site given the observed sites among `kwargs`, as a Pyro guide does."""

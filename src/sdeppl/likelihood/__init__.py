@@ -1,8 +1,12 @@
 """Layer 3: observations, and mean likelihoods l(y given x_t) as conditioned denoisers."""
 
+from . import families
 from .base import Guided, MeanLikelihood, Seen
+from .density import DensityObservation
 from .dps import DPSDenoiser
 from .exact import ExactPosterior, exact_posterior, has_exact_posterior
+from .independent import IndependentObservation
+from .joint import JointObservation, joint_observation
 from .linear_constraint import LinearConstraint
 from .linear_gaussian import LinearGaussian
 from .monte_carlo import MonteCarloDenoiser
@@ -12,12 +16,15 @@ from .nonlinear_gaussian import NonlinearGaussian
 from .observation import Linearisation, NotDifferentiable, Observation, Surrogate
 from .pigdm import PiGDMDenoiser
 from .sda import SDADenoiser
-from .tweedie import TweedieDenoiser, clipped, positive_part
+from .tweedie import TweedieDenoiser, positive_part, positive_rows
 
 __all__ = [
     "DPSDenoiser",
+    "DensityObservation",
     "ExactPosterior",
     "Guided",
+    "IndependentObservation",
+    "JointObservation",
     "LinearConstraint",
     "LinearGaussian",
     "Linearisation",
@@ -33,8 +40,10 @@ __all__ = [
     "Seen",
     "Surrogate",
     "TweedieDenoiser",
-    "clipped",
     "exact_posterior",
+    "families",
     "has_exact_posterior",
+    "joint_observation",
     "positive_part",
+    "positive_rows",
 ]

@@ -98,7 +98,7 @@ class MeanLikelihood(Denoiser):
 
 
 def require_fit(prior: Denoiser, observation: Observation) -> None:
-    """Raises: ValueError for an observation of another dimension or dtype than the prior's; BackendMismatch."""
+    """Raises: ValueError for another dimension or dtype than the prior's; BackendMismatch."""
     if observation.dim != prior.dim:
         raise ValueError(
             f"the observation operator takes {observation.dim} values, the prior has {prior.dim}"
@@ -106,8 +106,8 @@ def require_fit(prior: Denoiser, observation: Observation) -> None:
     ours, theirs = prior.backend, observation.backend
     if (ours.name, ours.device) != (theirs.name, theirs.device):
         raise BackendMismatch(
-            f"y is of {theirs.name} on {theirs.device}, expected {ours.name} on {ours.device}; convert it with "
-            "sdeppl.backend.convert"
+            f"y is of {theirs.name} on {theirs.device}, expected {ours.name} on {ours.device}; convert it "
+            "with sdeppl.backend.convert"
         )
     if theirs.dtype != ours.dtype:
         raise ValueError(

@@ -14,9 +14,9 @@ class DPSDenoiser(MeanLikelihood):
 
     Mean m + C ∂ ln p(y given x_0)/∂x_0 at m, C ∂ being the pullback through m. Assumes that x_0 is known once
     x_t is, so far from the data the guidance is too strong by a factor of about H C Hᵀ/R, and a solver
-    blows up on it. Hence the published method puts a step size in place of R: with `zeta`, each solver step of
-    length `step` in ln(α/σ) moves x by -ζ ∂ |y - η(m)|/∂x_t, whatever the noise, as the ancestral sampler's
-    first coefficient α (1 - e^{-2 step}) turns the shift of the mean into a shift of x. One product with C.
+    blows up on it. Hence the published method puts a step size in place of R: with `zeta`, each solver
+    step of length `step` in ln(α/σ) moves x by -ζ ∂ |y - η(m)|/∂x_t, whatever the noise, as the ancestral
+    sampler's first coefficient α (1 - e^{-2 step}) turns the mean's shift into that of x. One product with C.
 
     zeta: None for the likelihood itself, else ζ (1 in the paper's pixel units); step: of the solver,
     needed with zeta. Raises: as `MeanLikelihood`; ValueError for zeta without step; TypeError for zeta with

@@ -39,8 +39,8 @@ def exact_posterior(prior: Denoiser, observation: Observation) -> ExactPosterior
     """
     if not has_exact_posterior(prior, observation):
         raise TypeError(
-            "likelihood='exact' has a closed form for Gaussian and Gaussian-mixture priors with linear Gaussian "
-            f"observations; got {type(prior).__name__} and {type(observation).__name__}; "
+            "likelihood='exact' has a closed form for Gaussian and Gaussian-mixture priors with linear "
+            f"Gaussian observations; got {type(prior).__name__} and {type(observation).__name__}; "
             "use likelihood='auto'"
         )
     require_fit(prior, observation)

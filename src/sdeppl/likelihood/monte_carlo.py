@@ -1,52 +1,81 @@
-"""The mean likelihood by Monte Carlo over Tweedie's Gaussian."""
+"""The mean likelihood by adaptive Monte Carlo over Tweedie's Gaussian."""
 
 from typing import Any
 
-from ..backend import cholesky, keyed_normal
+from ..backend import cholesky, keyed_normal, log_diagonal, solve_lower
 from ..denoisers import Denoiser, Moments
 from .base import Guided, MeanLikelihood
 from .gradient import require_density
 from .observation import Observation
 from .tweedie import positive_part
-from .weighted import weigh
+from .weighted import log_mean_weights, tempered, weighted_moments
 
 STREAM = (0x6D6F6E7465, 0)  # of its normals: any name that no noise of a solve has
 JITTER = 1e-9
+SPREAD = 1.3  # of the next round's variances over those of the weighted draws
+KEPT = 0.05  # share of the unweighted covariance that a round keeps at least
 
 
 class MonteCarloDenoiser(MeanLikelihood):
-    """l(y given x_t) = mean of p(y given x_0) over `samples` draws m + C^½ ξ, the ξ the same for all x_t and t.
+    """l(y given x_t) = ∫ p(y given x_0) N(x_0; m, C) dx_0, by draws that move to where the integrand is.
 
-    Assumes p(x_0 given x_t) = N(m, C), and nothing of p(y given x_0), which needs no derivative: the mean is
-    the draws' own, weighted by p(y given x_0). For any observation, where few numbers are informed by the
-    data: the error of ln l is about √(1/(samples × share of draws that y allows)). C^½ costs a Cholesky
-    factor of C a row, and dim products with C where it is not a matrix.
+    Assumes p(x_0 given x_t) = N(m, C), and nothing of p(y given x_0), which needs no derivative. Each of
+    `rounds` draws x_0 = μ + L ξ, weighs them by p(y given x_0) N(x_0; m, C)/N(x_0; μ, L Lᵀ), to a power
+    that leaves a third of them effective, and takes their mean and covariance as the next μ and L Lᵀ; μ = m
+    and L Lᵀ = C at first. The last draws give l and, weighted, E[x_0 given x_t, y] and its covariance. The ξ
+    are the same at every x_t and t. Costs (rounds + 1) × samples evaluations of p(y given x_0), Cholesky factors of
+    as many covariances, and dim products with C where it is not a matrix: for few numbers in x_0.
 
-    samples: an even number, in pairs ±ξ; seed: of ξ. Raises: as `MeanLikelihood`; ValueError for an odd
-    number or fewer than 2; TypeError for a hard constraint.
+    samples: an even number, in pairs ±ξ; seed: of ξ. Raises: as `MeanLikelihood`; ValueError for counts out
+    of range; TypeError for a hard constraint. Source: Cappé et al. 2008 (adaptive importance sampling).
     """
 
     name = "monte-carlo"
     gradient_free = True
 
-    def __init__(self, prior: Denoiser, observation: Observation, samples: int = 64, seed: int = 0) -> None:
+    def __init__(
+        self, prior: Denoiser, observation: Observation, samples: int = 64, rounds: int = 3, seed: int = 0
+    ) -> None:
         super().__init__(prior, observation)
         require_density(self.name, observation)
         if not isinstance(samples, int) or samples < 2 or samples % 2:
             raise ValueError(f"MonteCarloDenoiser: samples must be an even number from 2; got {samples!r}")
+        if not isinstance(rounds, int) or rounds < 0:
+            raise ValueError(f"MonteCarloDenoiser: rounds must be a whole number from 0; got {rounds!r}")
         xi = keyed_normal(prior.backend, (samples // 2, prior.dim), seed, STREAM)
         xi = self.backend.xp.concat([xi, -xi], axis=0)
         self.xi = xi / self.backend.xp.sqrt(self.backend.xp.mean(xi * xi, axis=0))
+        self.rounds = rounds
 
     def guide(self, x: Any, t: float) -> Guided:
         if self.observation.count == 0:
             return self.unguided(x, t)
         xp, moments = self.backend.xp, self.prior(x, t)
-        covariance = positive_part(moments.covariance, self.dim, self.dim)
-        matrix = covariance.dense()
+        covariance = positive_part(moments.covariance, self.dim)
         identity = xp.eye(self.dim, dtype=self.backend.dtype, device=self.backend.device)
         # a direction without variance, as of a prior on a subspace, has no root otherwise
         floor = JITTER * self.sde.sigma(t) ** 2 / (self.sde.alpha(t) ** 2 + self.sde.sigma(t) ** 2)
-        root = cholesky(matrix + floor * identity)
-        draws = moments.mean[:, None, :] + self.xi @ xp.matrix_transpose(root)
-        return weigh(self.observation, Moments(moments.mean, covariance), draws)
+        C = xp.broadcast_to(covariance.dense() + floor * identity, (x.shape[0], self.dim, self.dim))
+        root = cholesky(C)
+        mean, scale, wide = moments.mean, root, C
+        for _ in range(self.rounds):
+            draws, log_weights = self._weigh(moments.mean, root, mean, scale)
+            mean, narrow = weighted_moments(tempered(log_weights), draws)
+            wide = SPREAD * narrow + KEPT * wide
+            scale = cholesky(wide)
+        draws, log_weights = self._weigh(moments.mean, root, mean, scale)
+        weights, log_likelihood = log_mean_weights(log_weights)
+        mean, narrow = weighted_moments(weights, draws)
+        covariance_given_y = 0.8 * narrow + 0.2 * wide
+        return Guided(Moments(moments.mean, covariance), mean, log_likelihood, covariance=covariance_given_y)
+
+    def _weigh(self, mean: Any, root: Any, centre: Any, scale: Any) -> tuple[Any, Any]:
+        """Draws (batch, samples, dim) of N(centre, scale scaleᵀ), and ln p(y given x_0) N(x_0; m, C) over
+        their density, (batch, samples)."""
+        xp, (batch, dim) = self.backend.xp, mean.shape
+        draws = centre[:, None, :] + self.xi @ xp.matrix_transpose(scale)
+        flat = xp.reshape(draws, (batch * self.xi.shape[0], dim))
+        likelihood = xp.reshape(self.observation.log_prob(flat), (batch, self.xi.shape[0]))
+        white = solve_lower(root, xp.matrix_transpose(draws - mean[:, None, :]))
+        ratio = 0.5 * (xp.sum(self.xi * self.xi, axis=-1) - xp.sum(white * white, axis=1))
+        return draws, likelihood + ratio + (log_diagonal(scale) - log_diagonal(root))[:, None]

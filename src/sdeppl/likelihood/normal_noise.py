@@ -5,7 +5,7 @@ from typing import Any
 
 from array_api_compat import array_namespace, device
 
-from ..backend import Backend
+from ..backend import Backend, cholesky, log_diagonal, solve_lower
 
 
 def observed_rows(backend: Backend, y: Any) -> Any:
@@ -57,19 +57,16 @@ class NormalNoise:
         xp = array_namespace(R)
         self.diagonal = diagonal
         if diagonal:
-            self.whitening, logarithms = 1 / xp.sqrt(R), 0.5 * xp.log(R)
+            self.whitening, logarithm = 1 / xp.sqrt(R), 0.5 * xp.sum(xp.log(R), axis=-1)
         else:
-            root = xp.linalg.cholesky(R)
+            root = cholesky(R)
             identity = xp.eye(R.shape[-1], dtype=R.dtype, device=device(R))
-            self.whitening = xp.linalg.solve(root, xp.broadcast_to(identity, R.shape))
-            logarithms = xp.log(xp.linalg.diagonal(root))
-        self.log_normaliser = -xp.sum(logarithms + 0.5 * math.log(2 * math.pi), axis=-1)
+            self.whitening = solve_lower(root, xp.broadcast_to(identity, R.shape))
+            logarithm = log_diagonal(root)
+        self.log_normaliser = -0.5 * R.shape[-1] * math.log(2 * math.pi) - logarithm
 
     def log_density(self, residual: Any) -> Any:
         """(batch, observations) to (batch,)."""
         xp = array_namespace(residual)
-        if self.diagonal:
-            white = residual * self.whitening
-        else:
-            white = (self.whitening @ residual[..., None])[..., 0]
+        white = residual * self.whitening if self.diagonal else (self.whitening @ residual[..., None])[..., 0]
         return self.log_normaliser - 0.5 * xp.sum(white * white, axis=-1)

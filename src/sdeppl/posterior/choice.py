@@ -79,7 +79,7 @@ def choose(
         twist: MeanLikelihood = MonteCarloDenoiser(prior, observation)
     else:
         why = _reason(prior, observation)
-        twist = TweedieDenoiser(prior, observation, gradient="mean" if settings else "full")
+        twist = _tweedie(prior, observation, settings)
     return Choice(twist, twist.name, why, None, twist, settings)
 
 
@@ -97,8 +97,8 @@ def _asked_for(
 ) -> Choice:
     if likelihood == "dps" and observation.has_jacobian:
         twist: MeanLikelihood = DPSDenoiser(prior, observation, zeta=1.0, step=step)
-    elif likelihood == "tweedie" and settings is not None:
-        twist = TweedieDenoiser(prior, observation, gradient="mean")
+    elif likelihood == "tweedie":
+        twist = _tweedie(prior, observation, settings)
     else:
         twist = RUNGS[likelihood](prior, observation)
     return Choice(twist, likelihood, "as asked for", None, twist, settings)
@@ -107,3 +107,10 @@ def _asked_for(
 def _reason(prior: Denoiser, observation: Observation) -> str:
     what = "linear" if observation.is_linear else "nonlinear or not Gaussian"
     return f"prior {type(prior).__name__}, observation {what}: no closed form"
+
+
+def _tweedie(prior: Denoiser, observation: Observation, settings: TwistedSMC | None) -> MeanLikelihood:
+    """As a twist it may be cheaper: weights make up for what its steps leave out."""
+    if settings is None:
+        return TweedieDenoiser(prior, observation)
+    return TweedieDenoiser(prior, observation, gradient="mean", repair="diagonal")

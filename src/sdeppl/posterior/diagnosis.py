@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..backend import to_host
+from .pareto import pareto_shape
 
 POOR_SHARE = 0.05
 WIDE_SPREAD = 0.5  # relative standard deviation of a run's estimate of p(y)
 FEW_RUNS = 8
+HEAVY_TAIL = 0.7
 
 
 class UntrustedWarning(UserWarning):
@@ -19,12 +21,14 @@ class UntrustedWarning(UserWarning):
 class Diagnosis:
     """Whether to believe the draws, as far as importance weights can tell.
 
-    likelihood, correction: what was used, and why: what it was chosen for. ess: effective share of
-    the draws, in (0, 1]: 1 for an exact guided score; by 1/(1 + particles × the relative variance of
-    the runs' estimates of p(y)), to which resampling on the way has contributed too. log_evidence, log_evidence_error:
-    ln p(y) and its standard error (0 where it is known exactly, NaN for fewer than 8 runs). spread: relative standard
-    deviation of one run's estimate of p(y), about the root of the relative bias of the run's average. runs,
-    particles: 0 where none were made. trusted: whether none of these is bad; text: in words.
+    likelihood, correction: what was used; why: what it was chosen for. ess: effective share of the draws,
+    in (0, 1]: 1 for an exact guided score, else 1/(1 + particles × the relative variance of the runs'
+    estimates of p(y)), to which all resampling on the way has contributed. log_evidence,
+    log_evidence_error: ln p(y) and its standard error: 0 where it is known exactly, NaN for fewer than 8
+    runs. spread: relative standard deviation of one run's estimate of p(y), whose square is about the
+    relative bias of the run's average. pareto_k: shape of the tail of these estimates (`pareto_shape`), NaN
+    for fewer than 25 runs: above 0.7 the figures themselves are not to be relied on. runs, particles:
+    0 where none were made. trusted: whether none of these is bad; text: in words.
     """
 
     likelihood: str
@@ -34,6 +38,7 @@ class Diagnosis:
     log_evidence: float
     log_evidence_error: float
     spread: float
+    pareto_k: float
     runs: int
     particles: int
     trusted: bool
@@ -46,13 +51,13 @@ class Diagnosis:
 def exact_diagnosis(why: str, log_evidence: float) -> Diagnosis:
     """Of draws whose guided score is the posterior's own."""
     text = f"exact: {why}. ln p(y) = {log_evidence:.4f}"
-    return Diagnosis("exact", None, why, 1.0, log_evidence, 0.0, 0.0, 0, 0, True, text)
+    return Diagnosis("exact", None, why, 1.0, log_evidence, 0.0, 0.0, -math.inf, 0, 0, True, text)
 
 
 def diagnose(
     likelihood: str, correction: str | None, why: str, log_evidences: Any, final_shares: Any, particles: int
 ) -> Diagnosis:
-    """From the runs' ln p(y) estimates (runs,) and the effective shares of their particles at the end (runs,).
+    """From the runs' estimates of ln p(y), (runs,), and the effective shares of their particles at the end.
 
     correction: None where the draws are those of the guided reverse SDE and the runs only measure it.
     """
@@ -61,7 +66,7 @@ def diagnose(
     count, largest = len(logs), max(logs)
     if not math.isfinite(largest):
         raise FloatingPointError(
-            f"no particle of {count} runs can have led to the data (ln p(y) = {largest}): the data lie outside "
+            f"no particle of {count} runs can have led to the data (ln p(y) = {largest}): they lie outside "
             "what the model can give, or so far out that its density underflows; check data and model"
         )
     scaled = [math.exp(v - largest) for v in logs]
@@ -74,12 +79,13 @@ def diagnose(
         variance = sum((v / mean - 1) ** 2 for v in scaled) / (count - 1)
         spread, error = math.sqrt(variance), math.sqrt(variance / count)
         ess = min(1 / (1 + particles * variance), 1.0)
-    trusted = ess >= POOR_SHARE and not spread > WIDE_SPREAD
+    k = pareto_shape(scaled)
+    trusted = ess >= POOR_SHARE and not spread > WIDE_SPREAD and not k > HEAVY_TAIL
     if correction is None:
         trusted = trusted and ess > 0.9
-    text = _words(likelihood, correction, why, ess, log_evidence, error, spread, count, trusted)
+    text = _words(likelihood, correction, why, ess, log_evidence, error, spread, k, count, trusted)
     return Diagnosis(
-        likelihood, correction, why, ess, log_evidence, error, spread, count, particles, trusted, text
+        likelihood, correction, why, ess, log_evidence, error, spread, k, count, particles, trusted, text
     )
 
 
@@ -91,17 +97,18 @@ def _words(
     log_evidence: float,
     error: float,
     spread: float,
+    k: float,
     runs: int,
     trusted: bool,
 ) -> str:
-    head = f"likelihood '{likelihood}', {'corrected by ' + correction if correction else 'not corrected'} ({why}); "
+    how = f"corrected by {correction}" if correction else "not corrected"
+    head = f"likelihood '{likelihood}', {how} ({why}); "
     figures = f"effective share {ess:.2f}, ln p(y) = {log_evidence:.3f} ± {error:.3f} from {runs} runs"
     if trusted:
         return head + figures
     if correction is None:
         return (
-            f"{head}{figures}: the draws follow the approximation, not the posterior; use correction='auto', or "
-            "reweight"
+            f"{head}{figures}: the draws follow the approximation, not the posterior; use correction='auto'"
         )
     reason = (
         f"single runs differ in p(y) by {spread:.0%}"

@@ -7,10 +7,11 @@ from typing import Any
 from array_api_compat import array_namespace, device
 
 from ..backend import cholesky, log_diagonal, solve_lower
-from ..likelihood import Guided, clipped, positive_part
+from ..likelihood import Guided, positive_part, positive_rows
 from ..sde import StepCoefficients
 
 DENSE_LIMIT = 64  # numbers in x up to which a step has a full covariance
+LEARNED_LIMIT = 16  # the same where C takes a product with it for each number
 DIRECTIONS = 8  # along which it has one, beyond
 
 
@@ -21,18 +22,19 @@ def rows(matrix: Any, v: Any) -> Any:
 
 @dataclass(frozen=True)
 class Proposal:
-    """x_t ~ N(centre, L (I - K T Kᵀ)(I - K T Kᵀ)ᵀ Lᵀ), guided; unguided N(centre - L shift, L Lᵀ).
+    """x_t ~ N(centre, L F Fᵀ Lᵀ) with F = I - K G⁻¹ Kᵀ, guided; unguided N(centre - L shift, L Lᵀ).
 
-    root: what multiplies by L and L⁻¹; K (dim, n) or (batch, dim, n), T (n, n) or (batch, n, n), or None where
-    guidance leaves the covariance as it is; log_ratio: ln of det of the guided factor over that of L, (batch,)
-    or (); shift: (batch, dim).
+    root: what multiplies by L and L⁻¹; K (dim, n) or (batch, dim, n) and G (n, n) or (batch, n, n), lower
+    triangular, or None where guidance leaves the covariance as it is; guided_root: (batch, dim, dim), a
+    root of the guided covariance in place of L F; log_ratio: ln det of L F over that of L, (batch,);
+    shift: (batch, dim).
     """
 
     centre: Any
     root: Any
     shift: Any
     K: Any | None
-    T: Any | None
+    G: Any | None
     log_ratio: Any
     guided_root: Any | None = None
 
@@ -49,7 +51,7 @@ class Proposal:
             self.root.take(index),
             pick(self.shift, 2),
             pick(self.K, 3),
-            pick(self.T, 3),
+            pick(self.G, 3),
             pick(self.log_ratio, 1),
             pick(self.guided_root, 3),
         )
@@ -63,7 +65,7 @@ class Proposal:
         else:
             white = z
             if self.K is not None:
-                inner = rows(self.T, rows(xp.matrix_transpose(self.K), z))
+                inner = MatrixRoot(self.G).back(rows(xp.matrix_transpose(self.K), z))
                 white = z - rows(self.K, inner)
             step = self.root.forward(white)
         unguided = white + self.shift
@@ -133,17 +135,18 @@ class SubspaceRoot:
 
 
 class MomentKernel:
-    """Steps x_t ~ N(decay x_s + first m, noise² I + first² C): mean and covariance of the true x_t given x_s.
+    """Steps x_t ~ N(decay x_s + first m, noise² I + first² C): the true x_t given x_s has these moments.
 
-    For x_0 drawn from p(x_0 given x_s), decay x_s + first x_0 + noise z is the reverse SDE's step exactly, for
-    any noise amplitude c; with m and C, Tweedie's moments, its Gaussian has the right two moments, so a Gaussian
-    prior is exact at any step length, and others to one order more than with noise² I alone. Guidance makes
-    them those of x_0 given x_s and y. Up to 64 numbers in x, or where C is the same for all x, C counts in
-    full; beyond, in full along `Q`, the leading directions of the prior's covariance (at most 8), and
-    isotropic across them, with the mean over the other directions of σ² λ/(α² λ + σ²), λ the prior's variance.
+    For x_0 drawn from p(x_0 given x_s), decay x_s + first x_0 + noise z is the reverse SDE's step exactly,
+    for any noise amplitude c; with m and C, Tweedie's moments, this Gaussian has its first two moments, so a
+    Gaussian prior is exact at any step length, and others to one order more than with noise² I alone.
+    Guidance makes the moments those of x_0 given x_s and y. Up to 64 numbers in x (16 where each costs a
+    product with C), or where C is the same for all x, C counts in full; beyond, in full along `Q`, the
+    leading directions of the prior's covariance (at most 8), and isotropic across them, with the mean over
+    the other directions of σ² λ/(α² λ + σ²), λ the prior's variance.
 
-    basis, variances: of the prior's covariance, rising. Source: Bao et al. 2022 (Analytic-DPM) for the optimal
-    isotropic variance; the rest is the law of total covariance.
+    basis, variances: of the prior's covariance, rising. Source: Bao et al. 2022 (Analytic-DPM) for the
+    optimal isotropic variance; the rest is the law of total covariance.
     """
 
     def __init__(self, basis: Any, variances: Any) -> None:
@@ -175,18 +178,17 @@ class MomentKernel:
         gram = xp.matrix_transpose(K) @ K
         identity = xp.eye(gram.shape[-1], dtype=x.dtype, device=device(x))
         G = cholesky(identity - gram)
-        T = xp.linalg.inv(identity + G)
-        return Proposal(centre, root, shift, K, T, log_diagonal(G) + zero)
+        return Proposal(centre, root, shift, K, identity + G, log_diagonal(G) + zero)
 
     def _root(self, guided: Guided, step: StepCoefficients, ratio: float) -> tuple[Any, Any]:
         """L, and M ↦ C M with the C that it is made of."""
         xp, covariance = array_namespace(self.Q), guided.prior.covariance
-        if covariance.shared or self.dim <= DENSE_LIMIT:
-            dense = positive_part(covariance, self.dim, self.dim).dense()
+        if covariance.shared or self.dim <= (DENSE_LIMIT if covariance.materialised else LEARNED_LIMIT):
+            dense = positive_part(covariance, self.dim).dense()
             return MatrixRoot(cholesky(_step_covariance(dense, step))), lambda M: dense @ M
         variance = sum(v * ratio / (v + ratio) for v in self.across) / len(self.across)
         inner = self.Q.T @ covariance.columns(self.Q)
-        inner = clipped(0.5 * (inner + xp.matrix_transpose(inner)))
+        inner = positive_rows(0.5 * (inner + xp.matrix_transpose(inner)))
         scale = math.sqrt(step.noise**2 + step.first**2 * variance)
         root = SubspaceRoot(self.Q, cholesky(_step_covariance(inner, step)), scale)
 

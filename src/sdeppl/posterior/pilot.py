@@ -1,6 +1,7 @@
 """Times for a twisted solve, from a small one: short steps where the weights become uneven."""
 
 import bisect
+import itertools
 import math
 from typing import Any
 
@@ -8,8 +9,9 @@ from ..backend import Noise, to_host
 from ..sde import IsotropicSDE, log_snr_grid
 from ..sde.grids import time_of_half_log_snr
 
-RUNS, PARTICLES, STEPS = 8, 32, 50
+RUNS, PARTICLES, STEPS = 16, 32, 50
 SHARE = 0.3  # of the steps spread evenly, whatever the pilot says
+SMOOTH = 0.3  # roughness of a whole solve that is not worth a grid of its own
 SEED = 0x70696C6F74  # of the pilot, so that a seed of draws does not change the grid
 
 
@@ -23,17 +25,18 @@ def adapted_grid(
 ) -> list[float]:
     """steps + 1 times from T to 0, dense in ln(α/σ) where `roughness` per unit of it is large.
 
-    times: of the pilot, steps + 1 of them; roughness: (pilot steps,), spread of the log weights' increments in the
-    step that ends at each of times[:-1]; level: σ/α before the last step. A share of the steps
-    is spread evenly.
+    times: of the pilot, steps + 1 of them; roughness: (pilot steps,), spread of the log weights'
+    increments in the step that ends at each of times[:-1]; level: σ/α before the last step. A share of the
+    steps is spread evenly.
     """
     spreads = [float(v) for v in to_host(roughness)][1:]
     levels = [sde.half_log_snr(t) for t in times[:-1]]
-    lengths = [b - a for a, b in zip(levels[:-1], levels[1:], strict=True)]
+    lengths = [b - a for a, b in itertools.pairwise(levels)]
     total, span = sum(spreads), levels[-1] - levels[0]
-    if not total > 0 or not math.isfinite(total):
+    if not math.isfinite(total):
         return log_snr_grid(sde, steps, level)
-    weights = [(1 - SHARE) * r / total + SHARE * h / span for r, h in zip(spreads, lengths, strict=True)]
+    even = max(SHARE / (1 - SHARE) * total, SMOOTH)
+    weights = [r + even * h / span for r, h in zip(spreads, lengths, strict=True)]
     reached = [0.0]
     for weight in weights:
         reached.append(reached[-1] + weight)

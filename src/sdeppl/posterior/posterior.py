@@ -24,7 +24,7 @@ FEW_STEPS = 20
 
 @dataclass(frozen=True)
 class PosteriorRun:
-    """draws: (draws, dim), in random order of quality; diagnosis: whether to believe them."""
+    """draws: (draws, dim), or by site name; diagnosis: whether to believe them."""
 
     draws: Any
     diagnosis: Diagnosis
@@ -35,11 +35,11 @@ class Posterior:
 
     prior: E and Cov of x_0 given x_t; observation: on the prior's backend, or None for the prior itself.
 
-    likelihood: how l(y given x_t) is approximated: 'exact' (closed form), 'tweedie', 'monte-carlo', 'nested',
-    'pigdm', 'sda', 'dps', 'naive', or a `MeanLikelihood`; 'auto' takes the closed form where there is one, else
-    'tweedie', or 'monte-carlo' where the observation has no derivative. correction: 'auto' makes the draws exact
-    whatever the likelihood, by `TwistedSMC`, unless it is exact already; a TwistedSMC says how; None leaves
-    them as guided. `choice` says what was taken and why.
+    likelihood: how l(y given x_t) is approximated: 'exact' (closed form), 'tweedie', 'monte-carlo',
+    'nested', 'pigdm', 'sda', 'dps', 'naive', or a `MeanLikelihood`; 'auto' takes the closed form where
+    there is one, else 'tweedie', or 'monte-carlo' where the observation has no derivative. correction:
+    'auto' makes the draws exact whatever the likelihood, by `TwistedSMC`, unless it is exact already; a
+    TwistedSMC says how; None leaves them as guided. `choice` says what was taken and why.
 
     steps: of the reverse SDE; for a Gaussian posterior by guidance and c = 1, 100 leave standard deviations
     within 1%, 50 within 3%, 20 within 10%. A corrected solve places them by a small pilot solve, where
@@ -86,7 +86,7 @@ class Posterior:
         noise: Literal["host", "native"] = "host",
         progress: bool = False,
     ) -> Any:
-        """(draws, dim), on the prior's backend: draws from p(x_0 given y), independent but within a twisted run.
+        """(draws, dim), on the prior's backend: from p(x_0 given y), independent but within a twisted run.
 
         c: noise amplitude of the reverse SDE in units of g(t), 0 for the probability-flow ODE, which a
         correction cannot use; solver: of an uncorrected solve, `ExponentialHeun` by default; noise: as in
@@ -145,12 +145,10 @@ class Posterior:
         return path.states[-1, ...]
 
     def _corrected(self, draws: int, stream: Any, c: Any, progress: bool) -> Runs:
-        settings = self.choice.correction
-        assert settings is not None
         _check_amplitude(c)
-        runs = -(-draws // settings.draws_per_run)
-        times = self.adapted_times
-        return self._problem(settings, times, c).solve(runs, stream, progress=progress)
+        settings = self.settings
+        runs = -(-draws // (settings.kept or settings.particles))
+        return self._problem(settings, self.adapted_times, c).solve(runs, stream, progress=progress)
 
     def _problem(self, settings: TwistedSMC, times: list[float], c: Any) -> TwistedSolve:
         assert self.choice.twist is not None
@@ -178,6 +176,12 @@ class Posterior:
         times = log_snr_grid(self.prior.sde, pilot.STEPS, self.level)
         return pilot.adapted_grid(self.prior.sde, times, self._pilot.roughness, self.steps, self.level)
 
+    @cached_property
+    def settings(self) -> TwistedSMC:
+        """Of a corrected solve, with as many draws kept of each run as the pilot found to be worth it."""
+        assert self.choice.correction is not None
+        return self.choice.correction.keeping(self._measure().ess)
+
     def _measure(self) -> Diagnosis:
         """The effective share of an uncorrected approximation, by the pilot."""
         return self._diagnosis(self._pilot, None)
@@ -204,5 +208,6 @@ class Posterior:
 def _check_amplitude(c: Any) -> None:
     if not callable(c) and not 0 < float(c) < math.inf:
         raise ValueError(
-            f"a corrected solve needs noise, c > 0; got c={c!r}; use correction=None for the probability-flow ODE"
+            f"a corrected solve needs noise, c > 0; got c={c!r}; use correction=None for the "
+            "probability-flow ODE"
         )

@@ -29,7 +29,7 @@ def effective_share(weights: Any) -> Any:
 
 
 def systematic(weights: Any, uniforms: Any, kept: int) -> Any:
-    """Indices (runs, kept) of particles drawn with `weights` (runs, particles), each at ⌊kept w⌋ or ⌈kept w⌉ places.
+    """Indices (runs, kept) of particles of weights w (runs, particles), ⌊kept w⌋ or ⌈kept w⌉ times each.
 
     uniforms: (runs,), in [0, 1). The comparison takes runs × kept × particles bits, and no
     synchronisation. Source: Kitagawa 1996; Douc, Cappé & Moulines 2005.

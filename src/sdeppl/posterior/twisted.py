@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from array_api_compat import array_namespace, device
@@ -23,15 +23,17 @@ BLOCK = 4096  # particles solved at once; blocks have noise of their own, so mem
 class TwistedSMC:
     """How the correction runs: many independent runs of `particles`, each giving `kept` draws.
 
-    Particles follow the guided reverse SDE and carry the weights that make them draws of the unguided one times
-    p(y given x_0), for any twist l(y given x_t): a better one makes the weights more even. A run resamples,
-    systematically, where its effective sample size falls below `resample_below` of its particles. Draws of
-    one run are dependent where it has resampled; runs are independent of each other, and their average over-
-    or underweights by about (relative variance of a weight)/particles. particles ≥ the number of draws, with
-    kept as many, is one large run.
+    Particles follow the guided reverse SDE and carry the weights that make them draws of the unguided one
+    times p(y given x_0), for any twist l(y given x_t): a better one makes the weights more even. A run
+    resamples, systematically, where its effective sample size falls below `resample_below` of its
+    particles. Draws of one run are dependent where it has resampled; runs are independent of each other, and
+    their average over- or underweights by about (relative variance of a weight)/particles.
 
-    Raises: ValueError for counts out of range. Source: Wu et al. 2023 (TDS), with the moments of the steps
-    matched (`MomentKernel`), and many runs for one.
+    particles: of a run; kept: by default half of the particles times their effective share in a small
+    pilot solve, an eighth at least. particles ≥ the number of draws, with kept as many, is one large run.
+
+    Raises: ValueError for counts out of range. Source: Wu et al. 2023 (TDS); here the moments of the steps
+    are matched (`MomentKernel`), and there are many runs for one.
     """
 
     particles: int = 64
@@ -43,17 +45,18 @@ class TwistedSMC:
             raise ValueError(
                 f"TwistedSMC: particles must be a whole number, 1 to {BLOCK}; got {self.particles!r}"
             )
-        if not 1 <= self.draws_per_run <= self.particles:
+        if self.kept is not None and not 1 <= self.kept <= self.particles:
             raise ValueError(f"TwistedSMC: kept must be 1 to particles = {self.particles}; got {self.kept!r}")
         if not 0 <= self.resample_below <= 1:
             raise ValueError(
                 f"TwistedSMC: resample_below is a share from 0 to 1; got {self.resample_below!r}"
             )
 
-    @property
-    def draws_per_run(self) -> int:
-        """Draws that a run gives: `kept`, by default a quarter of its particles."""
-        return max(self.particles // 4, 1) if self.kept is None else self.kept
+    def keeping(self, ess: float) -> "TwistedSMC":
+        """These settings with `kept` chosen for an effective share."""
+        if self.kept is not None:
+            return self
+        return replace(self, kept=max(int(self.particles * min(max(ess, 0.25), 1.0) / 2), 1))
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ class TwistedSolve:
             final = self.twist.observation.log_prob(x) - previous
             state = state.add(xp.reshape(final, (runs, K)))
         return state.finish(
-            x, self.settings.draws_per_run, stream.uniform(len(self.times), runs, index), roughness
+            x, self.settings.kept or K, stream.uniform(len(self.times), runs, index), roughness
         )
 
     @staticmethod

@@ -1,8 +1,9 @@
 """Layer 5: compiles what tracing found, a denoiser and the data to a posterior."""
 
-from .compile import ApproximateWarning, compile_posterior
+from .compile import ApproximateWarning, LinearisedWarning, compile_posterior
 from .gaussian_part import GaussianPart, RankWarning
-from .observation import LinearisedWarning, posterior_probes
+from .observation import observation_of
+from .probes import posterior_probes
 from .site_posterior import SitePosterior
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     "RankWarning",
     "SitePosterior",
     "compile_posterior",
+    "observation_of",
     "posterior_probes",
 ]

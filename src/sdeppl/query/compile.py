@@ -2,44 +2,58 @@
 
 import warnings
 from collections.abc import Sequence
-
-import torch
+from typing import Any
 
 from ..denoisers import Denoiser, NetworkDenoiser
 from ..posterior import Posterior
-from ..tracing import GaussianSite, LatentSpace, ModelError
+from ..tracing import LatentSpace, ModelError
 from .gaussian_part import GaussianPart
 from .observation import observation_of
 from .site_posterior import SitePosterior
 
 
 class ApproximateWarning(UserWarning):
-    """The posterior of a non-Gaussian prior by a Gaussian mean likelihood."""
+    """The posterior of a non-Gaussian prior by a mean likelihood without correction."""
+
+
+class LinearisedWarning(UserWarning):
+    """An observation is not affine and Gaussian in the latents, and its mean likelihood is not corrected."""
 
 
 def compile_posterior(
     space: LatentSpace,
     gaussian: GaussianPart,
     denoiser: Denoiser,
-    sites: Sequence[GaussianSite],
+    sites: Sequence[Any],
     likelihood: str = "auto",
     steps: int = 100,
+    correction: Any = "auto",
 ) -> SitePosterior:
     """p(latents given the sites' data) as a reverse SDE on the denoiser's backend.
 
     Raises: ModelError where nothing at all was observed; ValueError for an unknown likelihood. Warns:
-    ApproximateWarning, LinearisedWarning.
+    ApproximateWarning, LinearisedWarning, where an approximation is not corrected.
     """
-    if all(bool(torch.isnan(site.y).all()) for site in sites):
+    observation = observation_of(sites, gaussian, denoiser.backend)
+    if observation.count == 0:
         names = [site.name for site in sites]
         raise ModelError(f"every value of {names} is NaN, which means not observed; give some data")
-    observation = observation_of(sites, gaussian, denoiser.backend)
-    if isinstance(denoiser, NetworkDenoiser):
-        warnings.warn(
-            "the prior is not Gaussian (the network is kept), so the Gaussian mean likelihood, and with it "
-            "the posterior, is approximate: compare it with reference.nuts",
-            ApproximateWarning,
-            stacklevel=3,
-        )
-    posterior = Posterior(denoiser, observation, likelihood, steps)  # type: ignore[arg-type]
+    posterior = Posterior(denoiser, observation, likelihood, steps, correction=correction)
+    if posterior.choice.twist is not None and posterior.choice.correction is None:
+        if isinstance(denoiser, NetworkDenoiser):
+            warnings.warn(
+                "the prior is not Gaussian (the network is kept), so the mean likelihood "
+                f"'{posterior.choice.name}', and with it the posterior, is approximate: leave correction at "
+                "'auto', or compare it with reference.nuts",
+                ApproximateWarning,
+                stacklevel=3,
+            )
+        if not observation.is_linear:
+            warnings.warn(
+                f"the observation of {[site.name for site in sites]} is not affine and Gaussian in the "
+                f"unconstrained latents, so the mean likelihood '{posterior.choice.name}' is approximate: "
+                "leave correction at 'auto', or compare it with reference.nuts",
+                LinearisedWarning,
+                stacklevel=3,
+            )
     return SitePosterior(space, gaussian, posterior)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 
 from ..backend import Backend, from_torch, place, to_torch
-from ..posterior import Posterior
+from ..posterior import Posterior, PosteriorRun
 from ..solvers import Solver
 from ..tracing import LatentSpace
 from .gaussian_part import GaussianPart
@@ -40,11 +40,28 @@ class SitePosterior:
         noise: Literal["host", "native"] = "host",
         progress: bool = False,
     ) -> dict[str, Any]:
-        """{site name: (draws, *shape)}, independent draws, as arrays of the backend in the site's dtype.
+        """{site name: (draws, *shape)}, as arrays of the backend in the site's dtype.
 
-        Arguments as in `Posterior.sample`. Raises: NonFiniteState.
+        Arguments, errors and warnings as in `Posterior.sample`.
         """
         x = self.arrays.sample(draws, seed=seed, c=c, solver=solver, noise=noise, progress=progress)
+        return self._in_units(x)
+
+    def run(
+        self,
+        draws: int,
+        *,
+        seed: int = 0,
+        c: float | Callable[[float], float] = 1.0,
+        solver: Solver | None = None,
+        noise: Literal["host", "native"] = "host",
+        progress: bool = False,
+    ) -> PosteriorRun:
+        """As `sample`, with a diagnosis: what was chosen and why, effective share, ln p(y), in words."""
+        found = self.arrays.run(draws, seed=seed, c=c, solver=solver, noise=noise, progress=progress)
+        return PosteriorRun(self._in_units(found.draws), found.diagnosis)
+
+    def _in_units(self, x: Any) -> dict[str, Any]:
         location = place(self.gaussian.location, self.backend)
         scale = place(self.gaussian.scale, self.backend)
         return self._sites(location + scale * x)

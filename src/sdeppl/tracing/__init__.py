@@ -2,6 +2,7 @@
 
 from .draws import SlowDrawsWarning, prior_draws
 from .errors import ModelError, no_data
+from .family import Family
 from .latents import LatentSite, LatentSpace
 from .observe import Observe, data_tensor, observed_values
 from .observed import ConstraintSite, DensitySite, FamilySite, GaussianSite, ObservedSite
@@ -13,6 +14,7 @@ from .sites import ModelSites, find_sites, without_unseen
 __all__ = [
     "ConstraintSite",
     "DensitySite",
+    "Family",
     "FamilySite",
     "GaussianSite",
     "LatentSite",

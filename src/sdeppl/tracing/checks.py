@@ -56,20 +56,27 @@ def check_parents(
     nodes: Mapping[str, Any],
     names: Sequence[str],
     space: LatentSpace,
-) -> None:
-    """Check that the observed sites `names` depend on latents and each other alone. Raises: ModelError."""
+) -> set[str]:
+    """Check that the observed sites `names` depend on latents and each other alone.
+
+    Returns those that another depends on. Raises: ModelError, naming both sites.
+    """
     sites = {
-        name: node
-        for name, node in nodes.items()
-        if node["type"] == "sample" and not site_is_subsample(node)
+        name: node for name, node in nodes.items() if node["type"] == "sample" and not site_is_subsample(node)
     }
-    parents = site_parents(model, args, dict(kwargs), sites)
+    parents = site_parents(model, args, dict(kwargs), sites, observed=True)
     for name in names:
-        for parent in sites:
-            if parent in parents[name] and parent not in (*space.names, *names):
-                support = getattr(unwrap(nodes[parent]["fn"]), "support", None)
-                discrete = bool(getattr(support, "is_discrete", False))
-                raise random_parent(name, space.names, parent, discrete)
+        unknown = [
+            parent
+            for parent in sites
+            if parent in parents[name]
+            and parent not in (*space.names, *names)
+            and not nodes[parent]["is_observed"]
+        ]
+        if unknown:
+            support = getattr(unwrap(nodes[unknown[0]]["fn"]), "support", None)
+            raise random_parent(name, space.names, unknown[0], bool(getattr(support, "is_discrete", False)))
+    return {parent for name in names for parent in parents[name]}
 
 
 def check_support(target: Target) -> None:

@@ -23,16 +23,7 @@ def read_density(target: Target) -> DensitySite:
         )
     target.require_fixed(lambda z, seed: (target.log_prob(z, seed),))
     values, vectorised = target.probes.values(target.log_prob)
-    if bool(torch.isnan(values).any()):
-        raise ModelError(
-            f"site '{name}': its log_prob is NaN at a draw from the prior; check its parameters there, and "
-            "that every observed site it depends on was observed completely"
-        )
-    if bool(torch.isinf(values).all()):
-        raise ModelError(
-            f"site '{name}': the density of the data is zero at all of {len(values)} draws from the prior; "
-            "check the data, or widen the prior"
-        )
+    target.require_density(values)
     if bool((values == values[0]).all()):
         raise depends_on_no_latent(name)
     smooth, vectorised = target.probes.differentiable(target.log_prob, values, vectorised)

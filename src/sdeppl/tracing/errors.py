@@ -7,6 +7,10 @@ class ModelError(ValueError):
     """The model cannot be used as asked; the message names the site and says what to do."""
 
 
+class NoLatent(ModelError):
+    """An observed site depends on no latent."""
+
+
 def no_data(observable: Sequence[str]) -> ModelError:
     """The error for a query without any data."""
     if observable:
@@ -14,9 +18,9 @@ def no_data(observable: Sequence[str]) -> ModelError:
     return ModelError("no data, and the model has no likelihood: add an observed site to it")
 
 
-def depends_on_no_latent(name: str) -> ModelError:
+def depends_on_no_latent(name: str) -> NoLatent:
     """The error for an observed site that says nothing."""
-    return ModelError(f"site '{name}' depends on no latent; observing it says nothing about them")
+    return NoLatent(f"site '{name}' depends on no latent; observing it says nothing about them")
 
 
 def random_parent(name: str, latents: Sequence[str], parent: str = "", discrete: bool = False) -> ModelError:

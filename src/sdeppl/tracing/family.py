@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch.distributions import biject_to
 
+from .errors import ModelError
 from .observed import FamilySite
 from .parameters import Parameter, parameters, rebuilt
 from .probing import FAILURES, SLOW_PROBES, over_rows
@@ -43,6 +44,8 @@ def read_family(target: Target) -> FamilySite | None:
     target.require_fixed(lambda z, seed: (target.log_prob(z, seed),))
     try:
         found = _family(target)
+    except ModelError:
+        raise
     except FAILURES:  # of a distribution that cannot be taken apart
         return None
     if found is None:
@@ -89,6 +92,8 @@ def _family(target: Target) -> tuple[Family, torch.Tensor, bool] | None:
     y = target.y.reshape(-1)[target.kept.reshape(-1)]
     found = family(etas[: len(rows)], y).sum(dim=-1)
     same = target.probes.agree(found, over_rows(target.log_prob, rows, vectorised))
+    if same:
+        target.require_density(found)
     return (family, etas, vectorised) if same else None
 
 

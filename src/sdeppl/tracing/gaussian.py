@@ -46,9 +46,9 @@ def read_gaussian(target: Target) -> GaussianSite | None:
     target.require_fixed(lambda z, seed: _moments(target.base(z, seed), target.y))
     (means, variances), vectorised = target.probes.values(lambda z: _diagonal(*moments(z)))
     full = [moments(z)[1] for z in draws[:4]]
-    _require_positive(target.name, torch.nonzero(~torch.isnan(y))[:, 0], variances, full)
     constant = _constant(variances, full, target.probes.tolerance)
     site = GaussianSite(target.name, y, True, vectorised, moments, R if constant else None, None, None)
+    _require_positive(target.name, site.seen, variances, full[:1] if constant else full)
     if not _is_its_density(target, site):
         return None
     if constant and bool((means == means[0]).all()):
@@ -74,7 +74,9 @@ def _is_its_density(target: Target, site: GaussianSite) -> bool:
     if target.partly or not len(site.seen):
         return True
     rows = target.probes.draws[:SLOW_PROBES]
-    return target.probes.agree(*(over_rows(f, rows, site.vectorised) for f in (site.log_prob, target.log_prob)))
+    return target.probes.agree(
+        *(over_rows(f, rows, site.vectorised) for f in (site.log_prob, target.log_prob))
+    )
 
 
 def _constant(variances: torch.Tensor, full: list[torch.Tensor], tolerance: float) -> bool:
@@ -114,8 +116,8 @@ def _moments(base: Any, data: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor,
         blocks = base.covariance_matrix.expand((*data.shape, size)).reshape(-1, size, size)
         mean = base.loc.expand(data.shape).reshape(-1)
         return y, mean.to(torch.float64), torch.block_diag(*blocks).to(torch.float64)
-    y, slope, transforms = data, torch.ones((), dtype=torch.float64), []
-    inner = base
+    inner, transforms = base, list[Any]()
+    y, slope = data, torch.ones((), dtype=torch.float64)
     if isinstance(base, torch.distributions.TransformedDistribution):
         inner, transforms = unwrap(base.base_dist), list(base.transforms)
     mean, scale = inner.loc, inner.scale

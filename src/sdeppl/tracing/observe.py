@@ -94,8 +94,15 @@ def observed_part(name: str, fn: Any, value: torch.Tensor) -> tuple[Any, torch.T
         kept = ~missing if mask is None else mask & ~missing
         # any value in the support does: it is masked, but NaN would reach the gradient
         filler = base.sample().to(value).expand(value.shape)
-        return base.expand(value.shape).mask(kept).to_event(fn.event_dim), torch.where(missing, filler, value)
-    if isinstance(base, torch.distributions.MultivariateNormal) and base.batch_shape == () and mask is None:
+        wide = base if base.batch_shape == value.shape else base.expand(value.shape)
+        return wide.mask(kept).to_event(fn.event_dim), torch.where(missing, filler, value)
+    gone = missing.reshape(*fn.shape()[: value.dim() - base.event_dim], -1)
+    if mask is None and bool((gone.all(dim=-1) | ~gone.any(dim=-1)).all()):  # whole events
+        wide = base if base.batch_shape == gone.shape[:-1] else base.expand(gone.shape[:-1])
+        filled = torch.where(missing, wide.sample().to(value), value)
+        return wide.mask(~gone.any(dim=-1)).to_event(fn.event_dim - base.event_dim), filled
+    normals = (torch.distributions.MultivariateNormal, torch.distributions.LowRankMultivariateNormal)
+    if isinstance(base, normals) and base.batch_shape == () and mask is None:
         kept = torch.nonzero(~missing)[:, 0]
         covariance = base.covariance_matrix[kept][:, kept]
         return dist.MultivariateNormal(base.loc[kept], covariance), value[kept]

@@ -1,5 +1,6 @@
 """Looking at functions of the latents where the draws from the prior are."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -53,8 +54,9 @@ class Probes:
     ) -> tuple[bool, bool]:
         """Whether the function (n,) or () has a gradient that accounts for it, and whether under vmap.
 
-        Not where it cannot be taken (NumPy inside, .item()), is not finite where the value is, or is zero
-        in latents that the value depends on (round, argmax, comparisons).
+        Not where it cannot be taken (NumPy inside), is not finite where the value is, is another one than
+        differences show (.item(), .detach()), or is zero in latents that the value depends on (round,
+        argmax, comparisons).
         """
         weights = torch.rand(values[0].shape, generator=torch.Generator().manual_seed(0), dtype=values.dtype)
 
@@ -72,9 +74,24 @@ class Probes:
         return False, vectorised
 
     def _accounts_for(
-        self, function: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor, slopes: Any, vectorised: bool
+        self,
+        function: Callable[[torch.Tensor], torch.Tensor],
+        rows: torch.Tensor,
+        slopes: torch.Tensor,
+        vectorised: bool,
     ) -> bool:
+        """Whether the slopes (rows, dim) of a function z ↦ () are finite and explain how it changes."""
         if not torch.isfinite(slopes).all():
+            return False
+        generator = torch.Generator().manual_seed(1)
+        spread = self.draws.std(dim=0) * torch.randn(rows.shape, generator=generator, dtype=rows.dtype)
+        precise = self.tolerance < 1e-6
+        step, tolerance, eps = (1e-5, 1e-3, 2e-16) if precise else (1e-2, 0.1, 1e-7)
+        up, down = (over_rows(function, rows + sign * step * spread, vectorised, CHUNK) for sign in (1, -1))
+        secants, tangents = (up - down) / (2 * step), (slopes * spread).sum(dim=1)
+        limit = tolerance * (secants.abs() + tangents.abs()) + 100 * eps * (up.abs() + down.abs()) / step
+        # a kink between two points is no fault; a slope that is mostly another one is
+        if bool(((secants - tangents).abs() <= limit).double().mean() < 0.5):
             return False
         silent = (slopes == 0).all(dim=0)
         if not silent.any():
@@ -94,7 +111,9 @@ def over_rows(
     """
     with torch.no_grad():
         if vectorised:
-            return torch.func.vmap(function, randomness="different", chunk_size=chunk)(rows)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="There is a performance drop")
+                return torch.func.vmap(function, randomness="different", chunk_size=chunk)(rows)
         found = [function(row) for row in rows]
     if isinstance(found[0], torch.Tensor):
         return torch.stack(found)

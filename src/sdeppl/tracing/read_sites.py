@@ -1,6 +1,6 @@
 """Reading observed sites: what p(y | z) is as a function of the unconstrained latents z."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 
 from .checks import check_parents, check_prior, check_site, check_support
 from .density import read_constraint, read_density
+from .errors import NoLatent
 from .family import read_family
 from .gaussian import is_gaussian, read_gaussian
 from .latents import LatentSpace
@@ -18,6 +19,7 @@ from .reader import SiteReader
 from .target import Target
 
 
+@torch.no_grad()
 def read_sites(
     model: Callable[..., Any],
     space: LatentSpace,
@@ -33,7 +35,8 @@ def read_sites(
     Delta; `DensitySite`: all else that has log_prob. draws: (at least 4, dim) unconstrained latents from
     the prior, where the site is looked at: a function counts as affine if its Jacobian at the first leads
     to all the others, to 1e-5 of its size in float32 and 1e-9 in float64, a parameter as constant if it is
-    at all of them. A bend that no draw reaches is not seen, so give a few hundred.
+    at all of them. A bend that no draw reaches is not seen, so give a few hundred. Data that depend on no
+    latent are left out if another observed site depends on them.
 
     Raises: ModelError, naming the site: unknown, a latent, wrong shape, data outside the support,
     scaled, singular, without log_prob, depending on no latent or on a site that is neither latent nor
@@ -45,12 +48,23 @@ def read_sites(
     check_prior(nodes, space)
     for name, value in data.items():
         check_site(name, value, nodes, space)
-    check_parents(model, args, kwargs, nodes, list(data), space)
+    needed = check_parents(model, args, kwargs, nodes, list(data), space)
     reader = replace(reader, data={name: _like(nodes[name], value) for name, value in data.items()})
     precise = {site.dtype for site in space.sites} == {torch.float64}
     probes = Probes(draws, 1e-9 if precise else 1e-5)
     targets = [Target.of(reader, name, value.to(torch.float64), probes) for name, value in data.items()]
-    return [_read(target) for target in targets]
+    sites = [_read_or_leave_out(target, needed) for target in targets]
+    return [site for site in sites if site is not None]
+
+
+def _read_or_leave_out(target: Target, needed: Collection[str]) -> ObservedSite | None:
+    """None for a site that depends on no latent, which another observed site needs the value of."""
+    try:
+        return _read(target)
+    except NoLatent:
+        if target.name in needed:
+            return None
+        raise
 
 
 def _read(target: Target) -> ObservedSite:

@@ -10,6 +10,7 @@ from pyro import poutine
 
 from .latents import LatentSpace
 from .randomness import BatchedRandomness, seeded
+from .running import traced
 from .unwrap import own_mask
 
 
@@ -27,9 +28,7 @@ class SiteReader:
         """The trace at z (dim,); seed: of sites that are neither latent nor data."""
         conditioned = poutine.condition(self.model, data={**self.data, **self.space.unflatten(z)})
         with pyro.validation_enabled(False), seeded(seed), BatchedRandomness():
-            trace = poutine.trace(conditioned).get_trace(*self.args, **self.kwargs)
-        nodes: Mapping[str, Any] = trace.nodes
-        return nodes
+            return traced(conditioned, self.args, self.kwargs)
 
     def mask(self, name: str, z: torch.Tensor) -> torch.Tensor | None:
         """Where the model itself masks the site, broadcast to its shape."""

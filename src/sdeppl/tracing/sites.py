@@ -18,6 +18,7 @@ from ..sde import IsotropicSDE
 from .errors import ModelError, no_data
 from .latents import LatentSpace
 from .randomness import seeded
+from .running import traced
 from .unwrap import unwrap
 
 
@@ -39,7 +40,8 @@ def find_sites(
     """Trace the model once and sort its sample sites.
 
     A site is observable if it is observed already, or if it depends on others and none depends on
-    it; so is a Delta of others, a hard constraint once it gets a value. The rest is latent, unless `latents` names them. `Diffusion` sites are neither.
+    it; so is a Delta of others, a hard constraint once it gets a value. The rest is latent, unless
+    `latents` names them. `Diffusion` sites are neither.
 
     Raises: ModelError for no latent, a discrete or NaN latent, a latent that is not known or that the
     model observes, a Diffusion that something depends on, several Diffusion sites, or one over
@@ -99,10 +101,10 @@ def _sort(
     model: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], latents: Sequence[str] | None
 ) -> _Sorted:
     with seeded(0), torch.no_grad():
-        trace = poutine.trace(model).get_trace(*args, **kwargs)
+        nodes = traced(model, args, kwargs)
     sites: dict[str, Any] = {
         name: site
-        for name, site in dict[str, Any](trace.nodes).items()
+        for name, site in nodes.items()
         if site["type"] == "sample"
         and not site_is_subsample(site)
         and not site["infer"].get("_deterministic", False)
@@ -145,7 +147,7 @@ def _check_fixed_supports(
 ) -> None:
     """The bijections are read once, so a support may not move with another latent."""
     with seeded(1), torch.no_grad():
-        nodes = poutine.trace(model).get_trace(*args, **kwargs).nodes
+        nodes = traced(model, args, kwargs)
     missing = [name for name in space.names if name not in nodes]
     if missing:
         raise ModelError(f"latent site '{missing[0]}' is not in every run; its presence must not be random")
@@ -158,30 +160,36 @@ def _check_fixed_supports(
 
 
 def site_parents(
-    model: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], sites: Mapping[str, Any]
+    model: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    sites: Mapping[str, Any],
+    observed: bool = False,
 ) -> dict[str, set[str]]:
-    """Names of the random sites, not observed ones, that each site's distribution depends on directly.
+    """Names of the random sites that each site's distribution depends on directly.
 
-    sites: of a trace, whose values are used again. What depends on sites through a Delta or a
-    deterministic site depends on them directly.
+    sites: of a trace, whose values are used again; observed: whether to name those that the model itself
+    observes too. What depends on sites through a Delta or a deterministic site depends on them directly.
     """
     # NaN among the data means not observed, which validation would refuse
     with seeded(0), pyro.validation_enabled(False), torch.no_grad(), TrackProvenance(), _Replay(sites):
-        nodes: Mapping[str, Any] = poutine.trace(model).get_trace(*args, **kwargs).nodes
-    traced = [name for name in sites if name in nodes]  # one whose presence is random is refused later
-    random = {name for name in traced if not nodes[name]["is_observed"]}
-    found = {name: set(_provenance(nodes[name])) & random - {name} for name in traced}
-    return {name: found.get(name, set()) for name in sites}
+        nodes = traced(model, args, kwargs)
+        present = [name for name in sites if name in nodes]  # one whose presence is random is refused later
+        found = {name: set(_provenance(nodes[name])) - {name} for name in present}
+    random = {name for name in present if observed or not nodes[name]["is_observed"]}
+    return {name: found.get(name, set()) & random for name in sites}
 
 
 def _provenance(site: Any) -> frozenset[str]:
     fn = unwrap(site["fn"])
     if isinstance(fn, dist.Delta):  # its density depends on nothing but whether the values agree
         return get_provenance(fn.v)
+    # what a constructor assigns in place is not tracked, what it was given is
+    given: frozenset[str] = get_provenance(list(vars(fn).values()))
     try:
-        return get_provenance(site["fn"].log_prob(site["value"]))
+        return given | get_provenance(site["fn"].log_prob(site["value"]))
     except NotImplementedError:  # read_sites refuses it by name, if it gets data
-        return get_provenance(list(vars(fn).values()))
+        return given
 
 
 class _Replay(Messenger):

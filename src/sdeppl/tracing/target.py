@@ -45,7 +45,7 @@ class Target:
                 )
             y = torch.where(mask, y, torch.nan)
         base = unwrap(node["fn"])
-        events = torch.isnan(y).reshape(y.shape[: y.dim() - base.event_dim] + (-1,))
+        events = torch.isnan(y).reshape(*y.shape[: y.dim() - base.event_dim], -1)
         kept = ~events.any(dim=-1)
         value = reader.data[name]
         if bool(torch.isnan(y).any()):
@@ -85,6 +85,19 @@ class Target:
             pairs = zip(first, again, strict=True)
             if not all(torch.allclose(*pair, rtol=0.0, atol=0.0, equal_nan=True) for pair in pairs):
                 raise random_parent(self.name, self.reader.space.names)
+
+    def require_density(self, values: torch.Tensor) -> None:
+        """Check ln p(y | z) at draws from the prior. Raises: ModelError for NaN, or where none is finite."""
+        if bool(torch.isnan(values).any()):
+            raise ModelError(
+                f"site '{self.name}': its log_prob is NaN at a draw from the prior; check its "
+                "parameters there, and that every observed site it depends on was observed completely"
+            )
+        if bool(torch.isinf(values).all()):
+            raise ModelError(
+                f"site '{self.name}': the density of the data is zero, or infinite, at all of {len(values)} "
+                "draws from the prior; check the data, or widen the prior"
+            )
 
 
 def _mask(reader: SiteReader, name: str, z: torch.Tensor) -> torch.Tensor:

@@ -53,6 +53,16 @@ class Adapter(ABC):
         """The same numbers as a NumPy array."""
 
     @classmethod
+    @abstractmethod
+    def lgamma(cls, array: Any) -> Any:
+        """ln |Γ|, elementwise, in the dtype of `array`."""
+
+    @classmethod
+    @abstractmethod
+    def log_ndtr(cls, array: Any) -> Any:
+        """ln Φ, elementwise, in the dtype of `array`, right in the far left tail."""
+
+    @classmethod
     def detached(cls, array: Any) -> Any:
         """The same numbers, through which no gradient flows."""
         return array

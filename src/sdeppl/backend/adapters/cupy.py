@@ -73,3 +73,15 @@ class CupyAdapter(Adapter):
         import cupy
 
         return cupy.asnumpy(array)
+
+    @classmethod
+    def lgamma(cls, array: Any) -> Any:
+        from cupyx.scipy.special import gammaln
+
+        return gammaln(array)
+
+    @classmethod
+    def log_ndtr(cls, array: Any) -> Any:
+        from cupyx.scipy.special import log_ndtr
+
+        return log_ndtr(array)

@@ -50,3 +50,15 @@ class NumpyAdapter(Adapter):
     @classmethod
     def to_host(cls, array: Any) -> Any:
         return array
+
+    @classmethod
+    def lgamma(cls, array: Any) -> Any:
+        from scipy.special import gammaln
+
+        return gammaln(array)
+
+    @classmethod
+    def log_ndtr(cls, array: Any) -> Any:
+        from scipy.special import log_ndtr
+
+        return log_ndtr(array)

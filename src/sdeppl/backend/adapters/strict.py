@@ -7,6 +7,7 @@ from array_api_compat import is_array_api_strict_namespace
 
 from ..errors import BackendUnavailable, require_device
 from .base import Adapter, Normal
+from .numpy import NumpyAdapter
 
 
 class StrictAdapter(Adapter):
@@ -60,3 +61,17 @@ class StrictAdapter(Adapter):
         import array_api_strict as xp
 
         return np.asarray(array.to_device(xp.Device("CPU_DEVICE")))
+
+    @classmethod
+    def lgamma(cls, array: Any) -> Any:
+        return cls._as(NumpyAdapter.lgamma(cls.to_host(array)), array)
+
+    @classmethod
+    def log_ndtr(cls, array: Any) -> Any:
+        return cls._as(NumpyAdapter.log_ndtr(cls.to_host(array)), array)
+
+    @classmethod
+    def _as(cls, numbers: Any, like: Any) -> Any:
+        import array_api_strict as xp
+
+        return xp.asarray(numbers, dtype=like.dtype, device=like.device)

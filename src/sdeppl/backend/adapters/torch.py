@@ -68,6 +68,18 @@ class TorchAdapter(Adapter):
         return array.detach().cpu().numpy()
 
     @classmethod
+    def lgamma(cls, array: Any) -> Any:
+        import torch
+
+        return torch.lgamma(array)
+
+    @classmethod
+    def log_ndtr(cls, array: Any) -> Any:
+        import torch
+
+        return torch.special.log_ndtr(array)
+
+    @classmethod
     def detached(cls, array: Any) -> Any:
         return array.detach()
 

@@ -32,7 +32,7 @@ def with_likelihood(fn, dtype=D):
     return model
 
 
-def read(model, draws=256, latents=None, **data):
+def read(model, draws=100, latents=None, **data):
     space = find_sites(model, latents=latents).space
     values = prior_draws(model, space.names, draws, (0,))
     data = {name: torch.as_tensor(value, dtype=D) for name, value in data.items()}
@@ -87,7 +87,10 @@ AFFINE_FAMILIES = {
         [2.0, 0.3, 5.0],
     ),
     "censored": (lambda x: sp.Censored(dist.Normal(eta(x), SCALES), -0.5, t(2.0)), [2.0, -0.5, 0.3]),
-    "interval": (lambda x: sp.Interval(dist.Normal(eta(x), SCALES), t(-1.0), t(2.0, 0.0, 3.0)), [1.0, 1.0, 0.0]),
+    "interval": (
+        lambda x: sp.Interval(dist.Normal(eta(x), SCALES), t(-1.0), t(2.0, 0.0, 3.0)),
+        [1.0, 1.0, 0.0],
+    ),
     "heavy-tailed mixture": (
         lambda x: dist.MixtureSameFamily(
             WEIGHTS.expand([3]), dist.Normal(eta(x)[:, None].expand(3, 3), t(0.3, 1.0, 9.0))
@@ -113,12 +116,19 @@ CURVED_FAMILIES = {
     "softplus rate": (lambda x: dist.Poisson(torch.nn.functional.softplus(eta(x))), [2.0, 0.0, 5.0]),
     "squared location": (lambda x: dist.StudentT(t(4.0), eta(x) ** 2, SCALES), [2.0, -0.3, 5.0]),
     "squared logit": (lambda x: dist.Bernoulli(logits=eta(x) ** 2), [1.0, 0.0, 1.0]),
-    "gamma by its mean": (lambda x: dist.Gamma(t(2.5), 2.5 / eta(x).exp()), [2.0, 0.3, 5.0]),
+    "uniform below a latent": (lambda x: dist.Uniform(t(-9.0), 5 * x.exp()), [2.0, 0.3, 1.0]),
+    "gamma by its mean": (
+        lambda x: dist.Gamma(t(2.5), 2.5 / torch.nn.functional.softplus(eta(x))),
+        [2.0, 0.3, 5.0],
+    ),
 }
 
 GAUSSIANS = {
     "affine": (lambda x: dist.Normal(eta(x), SCALES), [2.0, -0.3, 5.0]),
-    "multivariate": (lambda x: dist.MultivariateNormal(eta(x), A @ A.T + torch.eye(3, dtype=D)), [2.0, -0.3, 5.0]),
+    "multivariate": (
+        lambda x: dist.MultivariateNormal(eta(x), A @ A.T + torch.eye(3, dtype=D)),
+        [2.0, -0.3, 5.0],
+    ),
     "curved": (lambda x: dist.Normal(eta(x) ** 2, SCALES), [2.0, -0.3, 5.0]),
     "lognormal": (lambda x: dist.LogNormal(eta(x), SCALES), [2.0, 0.3, 5.0]),
     "logit-normal": (
@@ -206,7 +216,6 @@ DENSITIES = {
         ),
         [2.0, -0.3, 5.0],
     ),
-    "uniform below a latent": (lambda x: dist.Uniform(t(-9.0), 5 * x.exp()), [2.0, 0.3, 1.0]),
     "of the user's own": (lambda x: Skewed(eta(x)), [2.0, -0.3, 5.0]),
     "not the normal it seems": (lambda x: Positive(eta(x), SCALES), [2.0, 0.3, 5.0]),
 }

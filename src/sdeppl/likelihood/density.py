@@ -1,0 +1,59 @@
+"""p(y given x_0) as a function of x_0, and no more."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ..backend import require_arrays
+from .observation import Linearisation, NotDifferentiable, Observation, Surrogate
+
+
+class DensityObservation(Observation):
+    """Any ln p(y given x_0), y held fixed: a black box, a simulator's likelihood, a classifier.
+
+    log_prob: x_0 (batch, dim) ↦ (batch,), of each row alone, normalised over y where ln p(y) matters;
+    dim: numbers in x_0; like: an array of the backend and dtype that x_0 will have. gradient: x_0 ↦
+    ∂ ln p/∂x_0 (batch, dim), or None. There is no predictor, so nothing is linearised.
+
+    Raises: TypeError, BackendMismatch for a `like` that is no array of real numbers; ValueError, at a call,
+    for another shape than (batch,).
+    """
+
+    has_jacobian = False
+
+    def __init__(
+        self,
+        log_prob: Callable[[Any], Any],
+        dim: int,
+        like: Any,
+        gradient: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self.backend = require_arrays(type(self).__name__, like=like)
+        self.dim = dim
+        self.function = log_prob
+        self.gradient = gradient
+
+    @property
+    def count(self) -> int:
+        """1: there is something observed, of whatever size."""
+        return 1
+
+    def log_prob(self, x0: Any) -> Any:
+        values = self.function(x0)
+        if tuple(values.shape) != (x0.shape[0],):
+            raise ValueError(
+                f"DensityObservation: log_prob must return ({x0.shape[0]},) for x_0 {tuple(x0.shape)}; got "
+                f"{tuple(values.shape)}"
+            )
+        return values
+
+    def linearise(self, x0: Any) -> Linearisation:
+        raise NotDifferentiable(
+            "an observation that is known by its density alone has no predictor to linearise; use "
+            "likelihood='monte-carlo', which needs none"
+        )
+
+    def surrogate(self, linear: Linearisation, variance: Any) -> Surrogate:
+        raise NotDifferentiable(
+            "an observation that is known by its density alone has no Gaussian form; use "
+            "likelihood='monte-carlo', which needs none"
+        )

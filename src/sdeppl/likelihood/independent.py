@@ -1,0 +1,136 @@
+"""Numbers y_i that are independent given their predictors η_i, with any distribution."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ..backend import Backend, backend_of, require_arrays, require_same
+from .families import ConvolvedFamily, Family, SmoothFamily
+from .normal_noise import observed_rows
+from .observation import Linearisation, Observation, Surrogate
+from .plateau import Plateau
+from .predictor import FunctionPredictor, LinearPredictor, Predictor
+from .quadrature import Quadrature
+from .tilt import gaussian_of
+
+BLOCK = 2**20  # numbers in the largest intermediate array, as long as a row of x_0 allows it
+
+
+class IndependentObservation(Observation):
+    """p(y given x_0) = Π_i p(y_i given η_i), with a predictor η_i(x_0) for each number.
+
+    log_density: (eta, y) ↦ ln p(y_i given η_i), elementwise, eta (..., observations) and y (observations,):
+    one of `sdeppl.likelihood.families`, such as Poisson(), or any function; it sees only the rows that were
+    observed. y: (observations,), where NaN means not observed; whole numbers may be integers.
+    η = H x_0 + offset with H (observations, dim) and offset (observations,), a number or None; or function:
+    x_0 (batch, dim) ↦ η (batch, observations) and its Jacobian (batch, observations, dim), with dim, the
+    numbers in x_0, and y of a real dtype. value: x_0 ↦ η alone, where that is cheaper, or all that there is.
+
+    The surrogate has the value and the slope of ln ∫ p(y_i given η_i) N(η_i; predicted_i, v_i) dη_i, and its
+    curvature where that is negative: in closed form or by a one-dimensional rule of the family's own, else
+    by a trapezoidal rule of `nodes` nodes about the peak, see `Quadrature`.
+
+    Raises: ValueError for shapes that do not fit and data outside the support; BackendMismatch; TypeError for
+    another dtype, and where not exactly one predictor is given.
+    Source: Zoeter & Heskes 2005 (Gaussian quadrature in expectation propagation).
+    """
+
+    def __init__(
+        self,
+        log_density: Callable[[Any, Any], Any],
+        y: Any,
+        *,
+        H: Any = None,
+        offset: Any = None,
+        function: Callable[[Any], tuple[Any, Any]] | None = None,
+        value: Callable[[Any], Any] | None = None,
+        dim: int | None = None,
+        nodes: int = 32,
+    ) -> None:
+        name = type(self).__name__
+        if (H is None) == (function is None and value is None):
+            raise TypeError(f"{name} takes either H or a function (or its value alone) for the predictor")
+        if nodes < 8:
+            raise ValueError(f"{name}: nodes must be at least 8; got {nodes}")
+        if y.ndim != 1:
+            raise ValueError(f"{name}: y must be (observations,); got {tuple(y.shape)}")
+        self.backend, y = _common(name, y, H)
+        observed = observed_rows(self.backend, y)
+        self.predictor: Predictor
+        if H is not None:
+            self.predictor, self.dim = _linear(name, self.backend, H, offset, observed), H.shape[1]
+        elif dim is None or offset is not None:
+            raise TypeError(f"{name}: a function needs dim, the numbers in x_0, and takes no offset")
+        else:
+            self.predictor, self.dim = FunctionPredictor(function, value, observed), dim
+        self.has_jacobian = self.predictor.has_jacobian
+        self.nodes = nodes
+        self.y = self.backend.xp.take(y, observed, axis=0)
+        self.log_density = log_density
+        if isinstance(log_density, Family):
+            self.log_density = log_density.rows(y, observed)
+            self.log_density.require_data(self.y)
+        if self.count:
+            plateau = Plateau.find(self.backend, lambda eta: self.log_density(eta, self.y), self.y)
+            slopes = self.log_density.slopes if isinstance(self.log_density, SmoothFamily) else None
+            self.quadrature = Quadrature(self.log_density, slopes, plateau, nodes)
+
+    def log_prob(self, x0: Any) -> Any:
+        xp = self.backend.xp
+        return xp.sum(self.log_density(self.predictor.value(x0), self.y), axis=-1)
+
+    def linearise(self, x0: Any) -> Linearisation:
+        return self.predictor.linearise(x0)
+
+    def surrogate(self, linear: Linearisation, variance: Any) -> Surrogate:
+        xp, predicted = self.backend.xp, linear.predicted
+        if self.count == 0:
+            return Surrogate(self.y, self.y, 0.0, True)
+        variance = xp.broadcast_to(variance, predicted.shape)
+        rows = max(1, BLOCK // (self.nodes * self.count))
+        parts = [
+            self._surrogate(predicted[i : i + rows, :], variance[i : i + rows, :])
+            for i in range(0, max(predicted.shape[0], 1), rows)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        y, R, log_scale = (xp.concat([getattr(p, k) for p in parts]) for k in ("y", "R", "log_scale"))
+        return Surrogate(y, R, log_scale, True)
+
+    def _surrogate(self, predicted: Any, variance: Any) -> Surrogate:
+        """For a block of rows."""
+        width = self.quadrature.plateau.width
+        if isinstance(self.log_density, ConvolvedFamily):
+            tilt = self.log_density.tilt(predicted, self.y, variance, self.nodes)
+        else:
+            variance = self.quadrature.resolved(predicted, variance)
+            tilt = self.quadrature.tilt(predicted, self.y, variance)
+        return gaussian_of(tilt, predicted, variance, width)
+
+
+def _common(name: str, y: Any, H: Any) -> tuple[Backend, Any]:
+    """The backend of y and H, and y in its dtype; whole numbers and booleans take the dtype of H."""
+    if H is None:
+        return require_arrays(name, y=y), y
+    if H.ndim != 2 or H.shape[0] != y.shape[0]:
+        raise ValueError(
+            f"expected H (observations, dim) and y (observations,); got {tuple(H.shape)} and {tuple(y.shape)}"
+        )
+    xp = require_arrays(name, H=H).xp
+    require_same(backend_of(H), y=y)
+    if not xp.isdtype(y.dtype, "real floating"):
+        y = xp.astype(y, H.dtype)
+    return require_arrays(name, H=H, y=y), y
+
+
+def _linear(name: str, backend: Backend, H: Any, offset: Any, rows: Any) -> LinearPredictor:
+    xp = backend.xp
+    if not bool(xp.all(xp.isfinite(H))):
+        raise ValueError("the operator H holds NaN or infinity")
+    if offset is None or isinstance(offset, (int, float)):
+        offset = xp.full((H.shape[0],), float(offset or 0.0), dtype=H.dtype, device=backend.device)
+    require_arrays(name, H=H, offset=offset)
+    if tuple(offset.shape) != (H.shape[0],) or not bool(xp.all(xp.isfinite(offset))):
+        raise ValueError(
+            f"{name}: offset must be finite and ({H.shape[0]},); got shape {tuple(offset.shape)}"
+        )
+    return LinearPredictor(xp.take(H, rows, axis=0), xp.take(offset, rows, axis=0))

@@ -1,0 +1,116 @@
+"""Where a log-density of single numbers, as a function of η, is largest, and how wide it is there."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from array_api_compat import array_namespace, device
+
+from ..backend import Backend
+
+FARTHEST = 1e8  # η that is looked at, in units of the data, and of 1
+COARSE = 257
+FINE = 33
+ROUNDS = 12  # each narrows what is looked at to 1/16
+LEVEL, FOOT = 0.5, 2.0  # below the largest ln p; one and two standard deviations of a normal density
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """η from `low` to `high`, where ln p is within ½ of its largest, (observations,) each.
+
+    width_low, width_high: how far outside it has fallen by 2. Where ln p rises without end, as that of a
+    Bernoulli number, the bound is far out.
+    """
+
+    low: Any
+    high: Any
+    width_low: Any
+    width_high: Any
+
+    @classmethod
+    def find(cls, backend: Backend, log_density: Callable[[Any], Any], y: Any) -> "Plateau":
+        """log_density: η (k, observations) ↦ ln p of the data y (observations,).
+
+        Raises: ValueError where p is zero, or ln p not a number, for all η.
+        """
+        xp = backend.xp
+        end = math.asinh(FARTHEST)
+        steps = xp.linspace(-end, end, COARSE, dtype=backend.dtype, device=backend.device)
+        grid = xp.clip(xp.abs(y), min=1.0) * xp.sinh(steps)[:, None]
+        values = _finite(log_density(grid))
+        peak, left, right = _around_largest(grid, values)
+        for _ in range(ROUNDS):
+            nodes = _between(left, right)
+            peak, left, right = _around_largest(nodes, _finite(log_density(nodes)))
+        largest = xp.max(
+            xp.stack([_finite(log_density(peak[None, :]))[0, :], xp.max(values, axis=0)]), axis=0
+        )
+        lost = xp.nonzero(~xp.isfinite(largest))[0]
+        if lost.shape[0]:
+            raise ValueError(
+                f"the log-density of y is not finite at any η for {lost.shape[0]} values of y, the first of "
+                f"which is number {int(lost[0])} of those observed: is it in the support?"
+            )
+        edges = {}
+        for side in (-1, 1):
+            outwards = grid if side > 0 else xp.flip(grid, axis=0)
+            for level in (LEVEL, FOOT):
+                edges[side, level] = _edge(log_density, outwards, peak, largest - level, side)
+        low, high = edges[-1, LEVEL], edges[1, LEVEL]
+        return cls(low, high, low - edges[-1, FOOT], edges[1, FOOT] - high)
+
+    @property
+    def width(self) -> Any:
+        """The scale on which ln p varies: the smaller of the widths that are not 0, else half the plateau."""
+        xp, half = array_namespace(self.low), 0.5 * (self.high - self.low)
+        sides = [xp.where(side > 0, side, half) for side in (self.width_low, self.width_high)]
+        return xp.minimum(*sides)
+
+
+def _finite(values: Any) -> Any:
+    """NaN, as of densities that overflow, counts as zero density."""
+    xp = array_namespace(values)
+    return xp.where(xp.isnan(values), -math.inf * xp.ones_like(values), values)
+
+
+def _between(left: Any, right: Any) -> Any:
+    """FINE nodes (FINE, observations) from left to right."""
+    xp = array_namespace(left)
+    share = xp.linspace(0.0, 1.0, FINE, dtype=left.dtype, device=device(left))[:, None]
+    return left + (right - left) * share
+
+
+def _around_largest(nodes: Any, values: Any) -> tuple[Any, Any, Any]:
+    """The node of largest value, and its neighbours."""
+    xp, count = array_namespace(nodes), nodes.shape[0]
+    best = xp.argmax(values, axis=0)
+    return tuple(pick(nodes, xp.clip(best + k, min=0, max=count - 1)) for k in (0, -1, 1))
+
+
+def pick(nodes: Any, index: Any) -> Any:
+    """nodes[index[...], ...]: one entry of the first axis for each of the rest."""
+    xp = array_namespace(nodes)
+    order = xp.arange(nodes.shape[0], device=device(nodes))
+    chosen = xp.reshape(order, (-1,) + (1,) * index.ndim) == index
+    return xp.sum(xp.where(chosen, nodes, xp.zeros_like(nodes)), axis=0)
+
+
+def _edge(log_density: Callable[[Any], Any], grid: Any, peak: Any, level: Any, side: int) -> Any:
+    """Where ln p first falls below `level` on one side of the peak; the grid's end where it never does."""
+    xp = array_namespace(grid)
+    beyond = (_finite(log_density(grid)) < level) & (side * (grid - peak) > 0)
+    inside, outside = peak, pick(grid, _first(beyond))
+    for _ in range(ROUNDS):
+        nodes = _between(inside, outside)
+        first = _first(_finite(log_density(nodes)) < level)
+        inside, outside = pick(nodes, xp.clip(first - 1, min=0)), pick(nodes, first)
+    return outside
+
+
+def _first(found: Any) -> Any:
+    """The index of the first that is true along the first axis, else of the last."""
+    xp, last = array_namespace(found), found.shape[0] - 1
+    order = xp.reshape(xp.arange(last + 1, device=device(found)), (-1,) + (1,) * (found.ndim - 1))
+    return xp.min(xp.where(found, order, last * xp.ones_like(order)), axis=0)

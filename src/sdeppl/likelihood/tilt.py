@@ -1,0 +1,74 @@
+"""p(y given η) seen from N(η; predicted, v): the moments of their product, and the Gaussian that has them."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from .observation import Surrogate
+
+
+@dataclass(frozen=True)
+class Tilt:
+    """Of each number, Z(η) = ∫ p(y given e) N(e; η, v) de, (batch, observations) each.
+
+    log_mass: ln Z; slope: ∂ ln Z/∂η; information: -∂² ln Z/∂η², negative where p is not log-concave;
+    shrinkage: Var[e]/v under the product, 1 - v information, kept apart for its digits near 0.
+    """
+
+    log_mass: Any
+    slope: Any
+    information: Any
+    shrinkage: Any
+
+
+def gaussian_of(tilt: Tilt, predicted: Any, variance: Any, width: Any) -> Surrogate:
+    """The Gaussian of η that gives Z, its slope and, where that is negative, its second derivative.
+
+    R = 1/information - v, y = η + slope (v + R). Where there is little or negative information it is put at
+    1e-7 slope² + 1e-14 / (v + width²) (with 3e-3 and 1e-5 in float32), width: the scale of p in η. The
+    Gaussian then has value and slope, and next to no curvature; less would cost log_scale its digits.
+    """
+    xp = array_namespace(predicted)
+    epsilon = float(xp.finfo(predicted.dtype).eps)
+    squared = tilt.slope * tilt.slope
+    least = 10 * math.sqrt(epsilon) * squared + 100 * epsilon / (variance + width**2)
+    information = xp.maximum(tilt.information, least)
+    shrinkage = xp.where(tilt.information > least, tilt.shrinkage, xp.ones_like(least))
+    R = xp.clip(shrinkage, min=epsilon**2) / information
+    total = variance + R
+    log_scale = tilt.log_mass + 0.5 * (xp.log(2 * math.pi * total) + squared * total)
+    return Surrogate(predicted + tilt.slope * total, R, xp.sum(log_scale, axis=-1), True)
+
+
+def normal_innovation(log_mass: Any, mean: Any, spread: Any, squared_scale: Any, variance: Any) -> Tilt:
+    """The tilt where y is a function of η plus normal noise of variance s².
+
+    mean, spread: mean and variance, given y, of (η + noise - predicted)/√(v + s²), which is standard
+    normal before y is known.
+    """
+    xp = array_namespace(mean)
+    total = variance + squared_scale
+    shrinkage = (squared_scale + variance * spread) / total
+    return Tilt(log_mass, mean / xp.sqrt(total), (1 - spread) / total, shrinkage)
+
+
+def scale_mixture(log_weights: Any, residual: Any, squared_scales: Any, variance: Any) -> Tilt:
+    """The tilt of noise Σ_k w_k N(m_k, s_k²).
+
+    log_weights, residual y - predicted - m_k and s_k², each with the components in front, (k, ...).
+    """
+    xp = array_namespace(residual)
+    total = squared_scales + variance
+    pull = residual / total
+    log_joint = log_weights - 0.5 * (xp.log(2 * math.pi * total) + residual * pull)
+    largest = xp.max(log_joint, axis=0)
+    joint = xp.exp(log_joint - largest)
+    mass = xp.sum(joint, axis=0)
+    share = joint / mass
+    slope = xp.sum(share * pull, axis=0)
+    disagreement = xp.sum(share * (pull - slope) ** 2, axis=0)
+    information = xp.sum(share / total, axis=0) - disagreement
+    shrinkage = xp.sum(share * squared_scales / total, axis=0) + variance * disagreement
+    return Tilt(largest + xp.log(mass), slope, information, shrinkage)
