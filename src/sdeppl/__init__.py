@@ -25,7 +25,7 @@ _NAMES_OF_MODULE = {
     "likelihood": "DPSDenoiser DensityObservation IndependentObservation JointObservation LinearConstraint "
     "LinearGaussian Linearisation MeanLikelihood MonteCarloDenoiser NaiveDenoiser NestedDenoiser "
     "NonlinearGaussian NotDifferentiable Observation PiGDMDenoiser SDADenoiser Surrogate "
-    "TweedieDenoiser exact_posterior joint_observation",
+    "TweedieDenoiser classifier_observation exact_posterior joint_observation",
     "posterior": "Diagnosis LogDensity Posterior PosteriorRun SignalLeftWarning TwistedSMC "
     "UntrustedWarning log_density",
     "tracing": "ModelError",

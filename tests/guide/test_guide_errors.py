@@ -41,8 +41,8 @@ def test_errors_name_the_site(guide):
         guide.condition(y=[1.0, 2.0])
     with pytest.raises(sp.ModelError, match="'y': the data are not numbers"):
         guide.condition(y="three")
-    with pytest.raises(ValueError, match="likelihood='exact' is unknown"):
-        guide.condition(y=Y, likelihood="exact")
+    with pytest.raises(ValueError, match="likelihood='exactly' is unknown"):
+        guide.condition(y=Y, likelihood="exactly")
     with pytest.raises(ValueError, match="names no backend"):
         guide.condition(y=Y, backend="jax")
     with pytest.raises(ValueError, match="5 draws are too few for the covariance of 3 numbers"):

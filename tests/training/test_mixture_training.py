@@ -121,13 +121,11 @@ def test_posterior_is_that_of_the_exact_denoiser(training):
     linear = guide.gaussian.denoiser(guide.sde, sp.resolve("torch"))
     untrained = sites(guide, sp.Posterior(linear, observation).sample(4000))
     mean, sd = exact_posterior(4.0)
-    # measured: means within 0.03 sd, standard deviations within 6%
-    # the learned covariance must not turn the innovation H C Hᵀ + R over: that would throw draws far off
     assert np.abs((draws - mean) / sd).max() < 2 * np.abs((reference - mean) / sd).max()
-    assert np.all(np.abs(draws.mean(0) - reference.mean(0)) < 0.15 * sd)
-    np.testing.assert_allclose(draws.std(0), reference.std(0), rtol=0.15)
-    # measured against the exact posterior: 0.19 sd, mostly the mean likelihood's own; 2.7 sd without
-    assert np.all(np.abs(draws.mean(0) - mean) < 0.4 * sd)
+    # the mean likelihood alone is 0.19 sd off; corrected, the network's error and the draws' are left
+    assert np.all(np.abs(draws.mean(0) - mean) < 0.1 * sd)
+    np.testing.assert_allclose(draws.std(0), sd, rtol=0.1)
+    assert np.all(np.abs(reference.mean(0) - mean) < 5 * sd / np.sqrt(4000) + 0.02 * sd)  # estimated moments
     assert np.abs((untrained.mean(0) - mean) / sd).max() > 1.3
 
 
@@ -135,7 +133,7 @@ def test_posterior_is_that_of_the_exact_denoiser(training):
 def test_an_approximate_posterior_says_so(training):
     """The network was kept, so the prior is not Gaussian, and the mean likelihood not exact."""
     with pytest.warns(sp.ApproximateWarning, match="compare it with reference.nuts"):
-        training.guide.condition(y=4.0)
+        training.guide.condition(y=4.0, correction=None)
 
 
 @pytest.mark.slow

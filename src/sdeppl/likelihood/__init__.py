@@ -2,6 +2,7 @@
 
 from . import families
 from .base import Guided, MeanLikelihood, Seen
+from .classifier import classifier_observation
 from .density import DensityObservation
 from .dps import DPSDenoiser
 from .exact import ExactPosterior, exact_posterior, has_exact_posterior

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..backend import Backend, backend_of, require_arrays, require_same
-from .families import ConvolvedFamily, Family, SmoothFamily
+from .families import ConvolvedFamily, Family
 from .normal_noise import observed_rows
 from .observation import Linearisation, Observation, Surrogate
 from .plateau import Plateau
@@ -12,7 +12,7 @@ from .predictor import FunctionPredictor, LinearPredictor, Predictor
 from .quadrature import Quadrature
 from .tilt import gaussian_of
 
-BLOCK = 2**20  # numbers in the largest intermediate array, as long as a row of x_0 allows it
+BLOCK = 2**18  # numbers in the largest intermediate array, as long as a row of x_0 allows it
 
 
 class IndependentObservation(Observation):
@@ -71,8 +71,7 @@ class IndependentObservation(Observation):
             self.log_density.require_data(self.y)
         if self.count:
             plateau = Plateau.find(self.backend, lambda eta: self.log_density(eta, self.y), self.y)
-            slopes = self.log_density.slopes if isinstance(self.log_density, SmoothFamily) else None
-            self.quadrature = Quadrature(self.log_density, slopes, plateau, nodes)
+            self.quadrature = Quadrature(self.log_density, plateau, nodes)
 
     def log_prob(self, x0: Any) -> Any:
         xp = self.backend.xp
@@ -87,10 +86,9 @@ class IndependentObservation(Observation):
             return Surrogate(self.y, self.y, 0.0, True)
         variance = xp.broadcast_to(variance, predicted.shape)
         rows = max(1, BLOCK // (self.nodes * self.count))
-        parts = [
-            self._surrogate(predicted[i : i + rows, :], variance[i : i + rows, :])
-            for i in range(0, max(predicted.shape[0], 1), rows)
-        ]
+        count = predicted.shape[0]
+        blocks = [slice(i, min(i + rows, count)) for i in range(0, max(count, 1), rows)]
+        parts = [self._surrogate(predicted[block, :], variance[block, :]) for block in blocks]
         if len(parts) == 1:
             return parts[0]
         y, R, log_scale = (xp.concat([getattr(p, k) for p in parts]) for k in ("y", "R", "log_scale"))

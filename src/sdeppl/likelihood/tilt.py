@@ -27,13 +27,15 @@ def gaussian_of(tilt: Tilt, predicted: Any, variance: Any, width: Any) -> Surrog
     """The Gaussian of η that gives Z, its slope and, where that is negative, its second derivative.
 
     R = 1/information - v, y = η + slope (v + R). Where there is little or negative information it is put at
-    1e-7 slope² + 1e-14 / (v + width²) (with 3e-3 and 1e-5 in float32), width: the scale of p in η. The
+    √ε slope²/(1 + |ln Z|) + 100 ε/(v + width²), ε the rounding of the dtype and width the scale of p in η. The
     Gaussian then has value and slope, and next to no curvature; less would cost log_scale its digits.
     """
     xp = array_namespace(predicted)
     epsilon = float(xp.finfo(predicted.dtype).eps)
     squared = tilt.slope * tilt.slope
-    least = 10 * math.sqrt(epsilon) * squared + 100 * epsilon / (variance + width**2)
+    # an impossible y has no slope either
+    size = xp.where(xp.isfinite(tilt.log_mass), xp.abs(tilt.log_mass), xp.zeros_like(squared))
+    least = math.sqrt(epsilon) * squared / (1 + size) + 100 * epsilon / (variance + width**2)
     information = xp.maximum(tilt.information, least)
     shrinkage = xp.where(tilt.information > least, tilt.shrinkage, xp.ones_like(least))
     R = xp.clip(shrinkage, min=epsilon**2) / information

@@ -45,9 +45,9 @@ def truncated_normal(low: Any, high: Any, width: Any) -> TruncatedNormal:
     a, b = xp.where(flip, -high, low), xp.where(flip, -low, high)
     peak = xp.clip(b, max=0.0)
     end = xp.clip(b, max=math.sqrt(2 * DROP))
-    reach = peak - 2 * DROP / (-peak + xp.sqrt(peak * peak + 2 * DROP))
-    # differences of the bounds for a wide interval, in which they keep their digits
-    span = xp.where(width < 1, xp.minimum(width, end - reach), end - xp.maximum(a, reach))
+    reach = 2 * DROP / (xp.sqrt(peak * peak + 2 * DROP) - peak)
+    # no difference of the bounds where width says it: in a far tail they have no digits for it
+    span = xp.minimum(xp.where(b > end, end - a, width), end - peak + reach)
     total, first, second = 0.0, 0.0, 0.0
     for nodes, weights in _panels(peak):
         offset = (end - peak) - span * nodes

@@ -12,6 +12,11 @@ from .local_scale import LocalScale, local_scale
 from .score_integral import score_integral
 
 
+def prior_of(denoiser: Denoiser) -> Denoiser:
+    """What a mean likelihood guides; any other denoiser itself."""
+    return denoiser.prior if isinstance(denoiser, MeanLikelihood) else denoiser
+
+
 @dataclass(frozen=True)
 class LangevinPoint:
     """A state, and what is known there; log_prior: ln p_t, or None where the score alone is known."""
@@ -58,8 +63,7 @@ class LangevinChain:
                 "LangevinCorrector needs ln l(y given x_t), and DPS with a step size zeta has none; use "
                 "DPSDenoiser(prior, observation), or another likelihood"
             )
-        prior = denoiser.prior if isinstance(denoiser, MeanLikelihood) else denoiser
-        return cls(denoiser, prior, t, nodes)
+        return cls(denoiser, prior_of(denoiser), t, nodes)
 
     def at(self, x: Any) -> LangevinPoint:
         """One evaluation of the denoiser at x (batch, dim)."""

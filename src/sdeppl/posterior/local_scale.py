@@ -5,7 +5,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..denoisers import Denoiser
+from ..denoisers import Covariance, Denoiser, PullbackCovariance
 from ..likelihood import Guided, MeanLikelihood, Seen, positive_part
 from .kernel import DENSE_LIMIT, LEARNED_LIMIT, rows
 
@@ -16,7 +16,7 @@ VISIBLE = 32  # units of rounding below which 1 - α²/σ² λ is not known
 class LocalScale:
     """P = V diag(v) Vᵀ, positive definite: where it is local, one for each row.
 
-    variances: v, (batch, dim) or (dim,), or a number; basis: V, (batch, dim, dim) or (dim, dim), or None for I.
+    variances: v, (batch, dim) or (dim,), or a number; basis: V, (batch, dim, dim) or (dim, dim), None for I.
     """
 
     variances: Any
@@ -63,6 +63,12 @@ class LocalScale:
         )
 
 
+def is_cheap(covariance: Covariance, dim: int) -> bool:
+    """Whether eigenvectors of the covariance are affordable at every step."""
+    learned = isinstance(covariance, PullbackCovariance)
+    return covariance.shared or dim <= (LEARNED_LIMIT if learned else DENSE_LIMIT)
+
+
 def local_scale(denoiser: Denoiser, guided: Guided, t: float) -> LocalScale:
     """What -∂² ln p(x_t given y) says of its width: P = σ² |I - α²/σ² C_y|⁻¹, C_y = Cov[x_0 given x_t, y].
 
@@ -75,10 +81,8 @@ def local_scale(denoiser: Denoiser, guided: Guided, t: float) -> LocalScale:
 
     Source: Betancourt 2013 (SoftAbs), for the absolute value.
     """
-    sde, covariance = denoiser.sde, guided.prior.covariance
-    alpha, sigma = sde.alpha(t), sde.sigma(t)
-    limit = DENSE_LIMIT if covariance.materialised else LEARNED_LIMIT
-    if not covariance.shared and denoiser.dim > limit:
+    alpha, sigma = denoiser.sde.alpha(t), denoiser.sde.sigma(t)
+    if not is_cheap(guided.prior.covariance, denoiser.dim):
         return LocalScale(sigma**2)
     matrix = _guided_covariance(denoiser, guided)
     xp = array_namespace(matrix)

@@ -67,7 +67,7 @@ class Posterior:
             )
         if steps < FEW_STEPS:
             warnings.warn(f"{steps} steps are few: standard deviations may be 10% off", stacklevel=2)
-        self.prior, self.steps = prior, steps
+        self.prior, self.observation, self.steps = prior, observation, steps
         levels = log_snr_grid(prior.sde, steps, noise_to_signal or 1e-3)
         step = prior.sde.half_log_snr(levels[1]) - prior.sde.half_log_snr(levels[0])
         self.choice = choose(prior, observation, likelihood, correction, step)

@@ -1,6 +1,6 @@
 """Families p(y given η) of single numbers for `IndependentObservation`: callables (eta, y) ↦ ln p."""
 
-from .base import ConvolvedFamily, Family, SmoothFamily
+from .base import ConvolvedFamily, Family
 from .counts import Bernoulli, Binomial, NegativeBinomial, Poisson
 from .heavy import Laplace, NormalMixture, StudentT
 from .normal import Censored, Interval, Normal
@@ -19,6 +19,5 @@ __all__ = [
     "NormalMixture",
     "Ordinal",
     "Poisson",
-    "SmoothFamily",
     "StudentT",
 ]

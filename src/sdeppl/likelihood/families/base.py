@@ -61,14 +61,6 @@ class Family(ABC):
             )
 
 
-class SmoothFamily(Family):
-    """A family whose ln p is smooth in η, with its derivatives: quadrature then keeps its digits as v → 0."""
-
-    @abstractmethod
-    def slopes(self, eta: Any, y: Any) -> tuple[Any, Any]:
-        """∂ ln p/∂η and ∂² ln p/∂η², elementwise."""
-
-
 class ConvolvedFamily(Family):
     """A family whose mean over η ~ N(predicted, v) is known, so that nothing need be searched for."""
 
@@ -99,10 +91,3 @@ def softplus(x: Any) -> Any:
     """ln(1 + e^x), elementwise, without overflow."""
     xp = array_namespace(x)
     return xp.clip(x, min=0.0) + xp.log1p(xp.exp(-xp.abs(x)))
-
-
-def logistic(x: Any) -> Any:
-    """1/(1 + e^{-x}), elementwise, with all digits on both sides."""
-    xp = array_namespace(x)
-    small = xp.exp(-xp.abs(x))
-    return xp.where(x > 0, xp.ones_like(x), small) / (1 + small)

@@ -1,33 +1,32 @@
 """Counts and yes-or-no data."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from array_api_compat import array_namespace
 
 from ...backend import lgamma, python_floats
-from .base import SmoothFamily, logistic, require_numbers, softplus
+from .base import Family, require_numbers, softplus
 
 
 @dataclass(frozen=True)
-class Poisson(SmoothFamily):
-    """y ~ Poisson(e^η): ln p = y η - e^η - ln y!. η is the logarithm of the rate; an exposure's is an offset."""
+class Poisson(Family):
+    """y ~ Poisson(e^η): ln p = y η - e^η - ln y!. η: ln of the rate; that of an exposure is an offset."""
 
     support: ClassVar[str] = "whole numbers from 0"
 
     def __call__(self, eta: Any, y: Any) -> Any:
-        return y * eta - array_namespace(eta).exp(eta) - lgamma(y + 1)
-
-    def slopes(self, eta: Any, y: Any) -> tuple[Any, Any]:
-        rate = array_namespace(eta).exp(eta)
-        return y - rate, -rate
+        xp = array_namespace(eta)
+        largest = math.log(float(xp.finfo(eta.dtype).max)) - 1  # ln p is finite there, and low enough
+        return y * eta - xp.exp(xp.clip(eta, max=largest)) - lgamma(y + 1)
 
     def supports(self, y: Any) -> Any:
         return _whole(y)
 
 
-class _Logits(SmoothFamily):
-    """ln p = y ln σ(η) + (trials - y) ln σ(-η) + constant."""
+class _Logits(Family):
+    """ln p = y ln σ(η) + (trials - y) ln σ(-η) + constant = y η - trials ln(1 + e^η) + constant."""
 
     def trials(self, y: Any) -> Any:
         """What y is the number of successes of, or its sum with the failures."""
@@ -38,12 +37,7 @@ class _Logits(SmoothFamily):
         return 0.0
 
     def __call__(self, eta: Any, y: Any) -> Any:
-        return self.constant(y) - y * softplus(-eta) - (self.trials(y) - y) * softplus(eta)
-
-    def slopes(self, eta: Any, y: Any) -> tuple[Any, Any]:
-        up, down = logistic(eta), logistic(-eta)
-        trials = self.trials(y)
-        return y * down - (trials - y) * up, -trials * up * down
+        return self.constant(y) + y * eta - self.trials(y) * softplus(eta)
 
 
 @dataclass(frozen=True)

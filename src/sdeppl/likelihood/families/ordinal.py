@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 from array_api_compat import array_namespace, device
 
-from .base import SmoothFamily, logistic, softplus
+from .base import Family, softplus
 
 
 @dataclass(frozen=True)
-class Ordinal(SmoothFamily):
+class Ordinal(Family):
     """y = k where η plus logistic noise lies between two of the cutpoints: c_{k-1} and c_k.
 
     P(y = k) = σ(c_k - η) - σ(c_{k-1} - η), k = 0 … len(cutpoints), with -∞ before the first and +∞ after
@@ -33,11 +33,6 @@ class Ordinal(SmoothFamily):
         low, high = self._bounds(y)
         gap = array_namespace(y).log(-array_namespace(y).expm1(low - high))
         return gap - softplus(low - eta) - softplus(eta - high)
-
-    def slopes(self, eta: Any, y: Any) -> tuple[Any, Any]:
-        low, high = self._bounds(y)
-        below, above = logistic(low - eta), logistic(eta - high)
-        return below - above, -below * logistic(eta - low) - above * logistic(high - eta)
 
     def supports(self, y: Any) -> Any:
         return (y >= 0) & (y <= len(self.cutpoints)) & (y == array_namespace(y).round(y))

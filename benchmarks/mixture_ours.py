@@ -1,0 +1,78 @@
+"""sdeppl's mean likelihoods on the mixture problem, with the mixture known and as a black box."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from mixture_problems import Problem
+
+import sdeppl as sp
+from sdeppl.backend import place, to_host
+
+OURS = sp.VPSDE(sp.LinearSchedule(0.1, 30.0))
+PUBLISHED = sp.VPSDE(sp.LinearSchedule(0.1, 20.0))
+RUNGS = ("naive", "dps", "sda", "pigdm", "tweedie", "monte-carlo")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """draws (n, d_x); where the method says them: ln p(y), its standard error, and whether it trusts them."""
+
+    draws: np.ndarray
+    log_evidence: float | None = None
+    error: float = 0.0
+    trusted: bool | None = None
+
+
+def known(problem: Problem, backend: sp.Backend) -> sp.GaussianMixtureDenoiser:
+    """The prior as what it is."""
+    unit = place(np.eye(problem.dim), backend)
+    covariances = backend.xp.broadcast_to(unit, (len(problem.weights), problem.dim, problem.dim))
+    weights, means = (place(part, backend) for part in (problem.weights, problem.means))
+    return sp.GaussianMixtureDenoiser(OURS, weights, means, covariances)
+
+
+def black_box(problem: Problem, backend: sp.Backend) -> sp.CallableDenoiser:
+    """The same mean and covariance, as functions that tell nothing of the mixture."""
+    prior = known(problem, backend)
+    return sp.CallableDenoiser(OURS, prior.mean, lambda x, t: prior(x, t).covariance, problem.dim, backend)
+
+
+def observation(problem: Problem, backend: sp.Backend) -> sp.LinearGaussian:
+    """y = A x_0 + sd ε."""
+    return sp.LinearGaussian(place(problem.A, backend), place(problem.y, backend), problem.sd**2)
+
+
+def answer(
+    problem: Problem, n: int, seed: int, backend: sp.Backend, prior: Any, steps: int, **options: Any
+) -> Answer:
+    """n draws of `sp.Posterior` with these options, and what its diagnosis says."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # distrust is counted in the table
+        seen = observation(problem, backend)
+        posterior = sp.Posterior(prior(problem, backend), seen, steps=steps, **options)
+        if options.get("correction", "auto") is None:
+            return Answer(to_host(posterior.sample(n, seed=seed)))
+        run = posterior.run(n, seed=seed)
+    found = run.diagnosis
+    return Answer(to_host(run.draws), found.log_evidence, found.log_evidence_error, found.trusted)
+
+
+def methods(steps: tuple[int, ...], name: str) -> dict[str, Callable[[Problem, int, int], Answer]]:
+    """name: of the backend."""
+    backend, table = sp.resolve(name), {}
+
+    def add(label: str, prior: Any, count: int, **options: Any) -> None:
+        table[f"{label}, {count} steps"] = lambda problem, n, seed: answer(
+            problem, n, seed, backend, prior, count, **options
+        )
+
+    for count in steps:
+        for rung in RUNGS:
+            add(rung, known, count, likelihood=rung, correction=None)
+        add("exact", known, count, likelihood="exact")
+        add("auto, mixture known", known, count)
+        add("auto, black box", black_box, count)
+    return table
