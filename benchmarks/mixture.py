@@ -141,11 +141,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[100, 400], help="of sdeppl's methods")
     parser.add_argument("--backend", default="torch", help="of sdeppl's methods")
     parser.add_argument("--only", nargs="+", default=[""], metavar="WORD", help="methods with one of these")
+    parser.add_argument("--slow", action="store_true", help="'monte-carlo', too")
     options = parser.parse_args()
     if options.short:
         options.problems, options.draws, options.steps = 2, 100, [50]
     torch.set_num_threads(1)
-    methods = baselines() | ours.methods(tuple(options.steps), options.backend) | peers()
+    methods = baselines() | ours.methods(tuple(options.steps), options.backend, options.slow) | peers()
     chosen = {name: m for name, m in methods.items() if any(word in name for word in options.only)}
     first = problems.make((8, 1), 1_000)
     for method in chosen.values():

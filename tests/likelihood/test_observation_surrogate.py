@@ -39,8 +39,18 @@ SCALAR = {
     "narrow interval": (families.Interval(1.3, 1.3 + 1e-4, 0.3), 1.3, (1.3,), 0.3),
     "half line": (families.Interval(-math.inf, 1.3, 0.02), 0.0, (1.3,), 0.02),
 }
-# what a rule of 32 nodes has where there is no closed form; errors as in `compare`
-LIMITS = {"poisson 0": 3e-5, "poisson 900": 1e-5, "bernoulli": 1e-5, "cauchy": 3e-5, "sharp student t": 1e-5}
+# what a rule of 32 nodes has where there is no closed form, the worst being walls seen from √v = 5; errors as
+# in `compare`
+LIMITS = {
+    "poisson 0": 5e-4,
+    "bernoulli": 3e-5,
+    "ordinal lowest": 7e-5,
+    "student t": 3e-6,
+    "sharp student t": 1e-5,
+    "cauchy": 1e-4,
+    "laplace": 5e-6,
+    "sharp laplace": 3e-5,
+}
 LIMIT = 1e-6
 
 
@@ -71,11 +81,25 @@ def compare(family, log_density, y, peaks, width, backend):
     return worst
 
 
+def plain(family, y):
+    """e ↦ ln p(y given e): the family itself, which is tested against SciPy, but for intervals by SciPy."""
+    if not isinstance(family, families.Interval):
+        return lambda e: family(e, np.array(y))
+
+    def between(e):
+        a, b = (family.low - e) / family.scale, (family.high - e) / family.scale
+        a, b = np.where(a + b > 0, -b, a), np.where(a + b > 0, -a, b)
+        upper = special.log_ndtr(b)
+        return upper + np.log(-np.expm1(special.log_ndtr(a) - upper))
+
+    return between
+
+
 @pytest.mark.parametrize("name", SCALAR)
 def test_value_slope_and_curvature(name):
     """Also far in the tails, for tiny variances, outliers, bounds and narrow intervals."""
     family, y, peaks, width = SCALAR[name]
-    error = compare(family, lambda e: family(e, np.array(y)), y, peaks, width, sp.resolve("numpy"))
+    error = compare(family, plain(family, y), y, peaks, width, sp.resolve("numpy"))
     assert error < LIMITS.get(name, LIMIT), error
 
 
@@ -144,7 +168,7 @@ def test_no_variance_gives_the_derivatives_at_the_point(name, backend):
     smooth = {"rtol": 0.02 if single else 1e-5, "atol": 1e-3 if single else 1e-6}
     np.testing.assert_allclose((centre - eta) / R, slope, **smooth)
     bent = curvature < -0.05
-    np.testing.assert_allclose(1 / R[bent], -curvature[bent], rtol=0.1 if single else 1e-4)
+    np.testing.assert_allclose(1 / R[bent], -curvature[bent], rtol=0.3 if single else 1e-4)
 
 
 @pytest.mark.parametrize("residual", [3.0, 30.0, 3e3])
@@ -156,24 +180,23 @@ def test_an_outlier_under_heavy_tails_says_next_to_nothing(residual, v):
     slope = centre / (v + R)
     if residual > 8 * math.sqrt(v):
         pull = 5 * residual / (residual**2 + 4 * 0.05**2)
-        assert slope == pytest.approx(pull, rel=2 * v / residual**2 + 1e-6)
+        assert slope == pytest.approx(pull, rel=8 * v / residual**2 + 1e-4)
         assert v / (v + R) < 1e-3
 
 
-def test_an_impossible_value_has_no_mass_and_no_pull(backend):
-    """A function that is zero everywhere near η; NaN in x_0 stays NaN."""
+def test_a_value_that_only_other_predictors_allow_pulls_towards_them(backend):
+    """Uniform noise, seen from 3,970 √v: the Gaussian says that η must come within 1 of y. NaN stays NaN."""
 
     def uniform(eta, y):
         xp = backend.xp
-        inside = xp.abs(y - eta) < 1
-        return xp.where(inside, 0 * eta - math.log(2), 0 * eta - math.inf)
+        return xp.where(xp.abs(y - eta) < 1, 0 * eta - math.log(2), 0 * eta - math.inf)
 
     seen = sp.IndependentObservation(uniform, array([2.0], backend), H=array([[1.0]], backend))
     linear = seen.linearise(array([[2.2], [400.0], [math.nan]], backend))
     found = seen.surrogate(linear, array([[0.01]], backend) + 0 * linear.predicted)
-    log_scale = host(found.log_scale)
-    assert np.isfinite(log_scale[0])
-    assert log_scale[1] == -math.inf
-    assert host(found.y)[1, 0] == pytest.approx(400.0)
-    assert np.isnan(log_scale[2])
-    assert np.isnan(host(found.y)[2, 0])
+    y, R, log_scale = host(found.y)[:, 0], host(found.R)[:, 0], host(found.log_scale)
+    value = log_scale + stats.norm.logpdf(y, [2.2, 400.0, math.nan], np.sqrt(0.01 + R))
+    assert value[0] == pytest.approx(-math.log(2), abs=1e-6)
+    assert value[1] == pytest.approx(-0.5 * 397**2 / 0.01, rel=1e-3)
+    assert (400 - y[1]) / (0.01 + R[1]) * 0.01 == pytest.approx(397, rel=1e-3)
+    assert np.isnan(value[2])

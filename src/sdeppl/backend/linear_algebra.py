@@ -33,6 +33,8 @@ def cholesky(matrix: Any) -> Any:
 def solve_lower(lower: Any, right: Any) -> Any:
     """L⁻¹ B for lower-triangular L (n, n) or (batch, n, n) and B (n, k) or (batch, n, k)."""
     xp, n = array_namespace(lower, right), lower.shape[-1]
+    if lower.ndim == 3 and right.ndim == 2:
+        right = xp.broadcast_to(right, (lower.shape[0], *right.shape))
     if lower.ndim == 2 and right.ndim == 3:
         return xp.linalg.solve(xp.broadcast_to(lower, (*right.shape[:-1], n)), right)
     if lower.ndim == 2 or n > SMALL:

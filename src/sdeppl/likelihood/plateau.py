@@ -62,11 +62,16 @@ class Plateau:
         return cls(low, high, low - edges[-1, FOOT], edges[1, FOOT] - high)
 
     @property
-    def width(self) -> Any:
-        """The scale on which ln p varies: the smaller of the widths that are not 0, else half the plateau."""
+    def feet(self) -> tuple[Any, Any]:
+        """width_low and width_high; half the plateau for a side that falls at once, or never."""
         xp, half = array_namespace(self.low), 0.5 * (self.high - self.low)
-        sides = [xp.where(side > 0, side, half) for side in (self.width_low, self.width_high)]
-        return xp.minimum(*sides)
+        low, high = (xp.where(side > 0, side, half) for side in (self.width_low, self.width_high))
+        return low, high
+
+    @property
+    def width(self) -> Any:
+        """The scale on which ln p varies: the smaller of the feet."""
+        return array_namespace(self.low).minimum(*self.feet)
 
 
 def _finite(values: Any) -> Any:

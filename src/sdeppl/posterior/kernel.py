@@ -91,9 +91,6 @@ class MatrixRoot:
 
     def back_columns(self, M: Any) -> Any:
         """L⁻¹ M, M (dim, k) or (batch, dim, k)."""
-        xp = array_namespace(M)
-        if self.L.ndim == 3 and M.ndim == 2:
-            M = xp.broadcast_to(M, (self.L.shape[0], *M.shape))
         return solve_lower(self.L, M)
 
     def take(self, index: Any) -> "MatrixRoot":

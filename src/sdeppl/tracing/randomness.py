@@ -20,10 +20,22 @@ def derive_seed(*keys: int) -> int:
 
 @contextmanager
 def seeded(*keys: int) -> Iterator[None]:
-    """Seed torch's global generator, which Pyro models draw from, and restore it afterwards."""
-    with torch.random.fork_rng():
-        torch.manual_seed(derive_seed(*keys))
+    """Seed torch's global generators, which Pyro models draw from, and restore them afterwards.
+
+    Where no CUDA device is in use the one of the CPU is all there is; torch.manual_seed would note the
+    call, stack trace and all, for a device to come, which takes longer than to run a small model.
+    """
+    if torch.cuda.is_initialized():
+        with torch.random.fork_rng():
+            torch.manual_seed(derive_seed(*keys))
+            yield
+        return
+    state = torch.get_rng_state()
+    torch.default_generator.manual_seed(derive_seed(*keys))
+    try:
         yield
+    finally:
+        torch.set_rng_state(state)
 
 
 class BatchedRandomness(TorchFunctionMode):
