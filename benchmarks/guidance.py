@@ -4,9 +4,9 @@
     python benchmarks/guidance.py --figure docs/guidance.png
 
 A Gaussian mixture of three components in three dimensions, two numbers of it seen: l(y given x_t) has a
-closed form. The error is that of E[x_0 given x_t, y], root mean square over x_t drawn from p(x_t given y), in units
-of the posterior's own standard deviation at that level, Cov[x_0 given x_t, y]; that of ln l, its standard
-deviation over x_t, is what makes the weights of a twisted solve uneven. NumPy, float64.
+closed form. The error is that of E[x_0 given x_t, y], root mean square over x_t drawn from p(x_t given
+y), in units of the posterior's own standard deviation at that level, from Cov[x_0 given x_t, y]; that of
+ln l, its standard deviation over x_t, is what makes the weights of a twisted solve uneven. NumPy, float64.
 """
 
 import argparse

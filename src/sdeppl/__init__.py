@@ -26,7 +26,7 @@ _NAMES_OF_MODULE = {
     "LinearGaussian Linearisation MeanLikelihood MonteCarloDenoiser NaiveDenoiser NestedDenoiser "
     "NonlinearGaussian NotDifferentiable Observation PiGDMDenoiser SDADenoiser Surrogate "
     "TweedieDenoiser classifier_observation exact_posterior joint_observation",
-    "posterior": "Diagnosis LogDensity Posterior PosteriorRun SignalLeftWarning TwistedSMC "
+    "posterior": "Diagnosis LangevinCorrector LogDensity Posterior PosteriorRun SignalLeftWarning TwistedSMC "
     "UntrustedWarning log_density",
     "tracing": "ModelError",
     "query": "ApproximateWarning LinearisedWarning RankWarning SitePosterior",

@@ -6,7 +6,6 @@ import mixture_by_hand as by_hand
 import numpy as np
 import pytest
 from checks import array, assert_array, host
-from scipy.special import ndtr
 
 import sdeppl as sp
 from sdeppl.backend import jvp
@@ -104,20 +103,20 @@ def test_tweedie_under_a_matrix_sde(A, B, u, t, precise):
 @EACH_SDE
 @EACH_KIND
 def test_draws_and_densities_are_those_of_the_marginals(kind, sde, t, backend):
-    """Draws moved by their own component's mean are white after its inverse root, exactly; and every
-    component is drawn as often as the first normals say."""
-    parts = by_hand.mixture(kind, 3)
-    prior, z = (
+    """Written out: α m_k + (α² C_k + σ² I)^½ z with the symmetric root, k by the cumulative weights."""
+    parts, rng = by_hand.mixture(kind, 3), np.random.default_rng(5)
+    prior, uniforms, z = (
         by_hand.denoiser(backend, sde, parts, array),
-        np.random.default_rng(5).standard_normal((400, 4)),
+        rng.uniform(size=400),
+        rng.normal(size=(400, 3)),
     )
     alpha, sigma = sde.alpha(t), sde.sigma(t)
-    found = prior.sample(t, array(z, backend))
+    found = prior.sample(t, array(uniforms, backend), array(z, backend))
     weights, means, covariances = parts
-    chosen = np.searchsorted(np.cumsum(weights)[:-1] / weights.sum(), ndtr(z[:, 0]))
+    chosen = np.searchsorted(np.cumsum(weights)[:-1] / weights.sum(), uniforms)
     eigenvalues, bases = np.linalg.eigh(alpha**2 * covariances + sigma**2 * np.eye(3))
     roots = (bases * np.sqrt(eigenvalues)[:, None, :]) @ np.swapaxes(bases, 1, 2)
-    expected = alpha * means[chosen] + np.einsum("nij,nj->ni", roots[chosen], z[:, 1:])
+    expected = alpha * means[chosen] + np.einsum("nij,nj->ni", roots[chosen], z)
     assert_array(found, expected, backend, 1e-12 if "64" in str(backend.dtype) else 1e-5)
     assert len(set(chosen)) == 4
     x = array(expected[:20], backend)
@@ -127,10 +126,61 @@ def test_draws_and_densities_are_those_of_the_marginals(kind, sde, t, backend):
 def test_draws_of_a_pushed_sde_are_pushed(precise):
     parts, mu = by_hand.mixture("equal", 3), array([2.0, -1.0, 0.4], precise)
     pushed, plain = sp.ShiftedVPSDE(mu, sp.LinearSchedule(0.3, 5.0)), sp.VPSDE(sp.LinearSchedule(0.3, 5.0))
-    z = array(np.random.default_rng(6).standard_normal((5, 4)), precise)
-    moved, still = (by_hand.denoiser(precise, sde, parts, array).sample(0.6, z) for sde in (pushed, plain))
+    rng = np.random.default_rng(6)
+    uniforms, z = array(rng.uniform(size=5), precise), array(rng.standard_normal((5, 3)), precise)
+    priors = [by_hand.denoiser(precise, sde, parts, array) for sde in (pushed, plain)]
+    moved, still = (prior.sample(0.6, uniforms, z) for prior in priors)
     assert_array(moved - pushed.shift(0.6), host(still), precise, 1e-14)
-    found = by_hand.denoiser(precise, pushed, parts, array).log_density(moved, 0.6)
-    assert_array(
-        found, host(by_hand.denoiser(precise, plain, parts, array).log_density(still, 0.6)), precise, 1e-12
+    expected = host(priors[1].log_density(still, 0.6))
+    assert_array(priors[0].log_density(moved, 0.6), expected, precise, 1e-12)
+
+
+@pytest.mark.parametrize("smallest", [0.03, 1e-12])
+def test_a_covariance_of_few_directions(smallest, backend):
+    """I but for two directions, kept as such; with one of far less variance all directions are kept, for
+    digits' sake. Moments as by conditioning either way."""
+    weights, means, _ = by_hand.mixture("equal", 12)
+    U, _ = np.linalg.qr(np.random.default_rng(2).standard_normal((12, 2)))
+    one = np.eye(12) + (U * np.array([3.0, smallest - 1])) @ U.T
+    parts = weights, means, np.broadcast_to(0.5 * (one + one.T), (4, 12, 12))
+    single = "32" in str(backend.dtype)
+    if single and smallest < 1e-6:
+        pytest.skip("float32 cannot tell such a covariance from a singular one")
+    prior = by_hand.denoiser(backend, sp.VPSDE(), parts, array)
+    assert tuple(prior.one.U.shape) == (12, 2 if smallest > 1e-6 else 12)
+    t, v = 0.3, np.random.default_rng(3).standard_normal((12, 2))
+    x = by_hand.states((weights, means, parts[2]), prior.sde.alpha(t), prior.sde.sigma(t))
+    mean, covariance = by_hand.isotropic(parts, prior.sde, t, host(array(x, backend)))
+    moments = prior(array(x, backend), t)
+    tolerance = 2e-4 if single else 1e-10
+    assert_array(moments.mean, mean, backend, tolerance)
+    assert_array(moments.covariance.dense(), covariance, backend, tolerance)
+    _, operator = prior._conditional(array(x, backend), t)
+    assert_array(operator.columns(array(v, backend)), covariance @ v, backend, tolerance)
+    assert_array(prior.covariances, parts[2], backend, 1e-5 if single else 1e-12)
+
+
+@EACH_KIND
+def test_where_no_signal_is_left_it_is_the_prior(kind, backend):
+    """α = 0, as at the end of some schedules."""
+    parts = by_hand.mixture(kind, 3)
+    prior = by_hand.denoiser(backend, NoSignal(), parts, array)
+    moments = prior(array(np.ones((2, 3)), backend), 1.0)
+    weights, means, covariances = parts
+    shares = weights / weights.sum()
+    mean = shares @ means
+    covariance = np.einsum("k,kij->ij", shares, covariances) + (shares[:, None] * (means - mean)).T @ (
+        means - mean
     )
+    assert_array(moments.mean, np.stack([mean, mean]), backend)
+    assert_array(moments.covariance.dense(), np.stack([covariance, covariance]), backend)
+
+
+class NoSignal(sp.VPSDE):
+    """VP with nothing left at T."""
+
+    def alpha(self, t):
+        return 0.0
+
+    def sigma(self, t):
+        return 1.0

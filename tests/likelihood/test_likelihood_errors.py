@@ -53,5 +53,5 @@ def test_a_prior_that_does_not_fit_is_refused():
         sp.TweedieDenoiser(prior, linear(sp.resolve("torch")))
     with pytest.raises(sp.BackendMismatch, match="R is of torch on cpu, expected numpy on cpu"):
         sp.LinearGaussian(H, Y, array(R_DIAGONAL, sp.resolve("torch")))
-    with pytest.raises(ValueError, match="method='exact' is unknown; use 'auto', 'dense', 'matrix-free' or 'low-rank'"):
+    with pytest.raises(ValueError, match="method='exact' is unknown; use 'auto', 'dense', 'matrix-free' or"):
         sp.TweedieDenoiser(prior, linear(numpy), "exact")

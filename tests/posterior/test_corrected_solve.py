@@ -92,3 +92,17 @@ def test_a_level_above_the_start_is_refused():
     rung, stream = sp.TweedieDenoiser(*mixture_on(numpy)), sp.Noise(0).stream(numpy)
     with pytest.raises(ValueError, match=r"before the solve starts, at t = 0\.5; use a smaller level"):
         solve_corrected(rung, np.zeros((2, 2)), [0.5, 0.1, 0.0], 1.0, LangevinCorrector(level=100.0), stream)
+
+
+def test_a_posterior_may_ask_for_it():
+    """By `correction=`: the same draws as the function's; the diagnosis is that of the rung alone."""
+    numpy = sp.resolve("numpy")
+    prior, seen = mixture_on(numpy)
+    settings = LangevinCorrector(steps=5)
+    posterior = sp.Posterior(prior, seen, "sda", steps=50, correction=settings)
+    run = posterior.run(40, seed=3, c=0.0)
+    stream = sp.Noise(3).stream(numpy)
+    x = posterior.start.draw(stream, 40)
+    expected = solve_corrected(posterior.denoiser, x, posterior.times, 0.0, settings, stream)
+    np.testing.assert_allclose(run.draws, expected.x, rtol=1e-12)
+    assert run.diagnosis.correction is None

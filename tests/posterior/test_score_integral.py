@@ -8,13 +8,13 @@ from langevin_targets import gaussian_on, mixture_on, time_of
 from sdeppl.posterior.score_integral import lobatto, score_integral
 
 
-@pytest.mark.parametrize("inner", [1, 2, 3, 6])
+@pytest.mark.parametrize("inner", [1, 2, 3, 4])
 def test_the_rule_integrates_the_polynomials_it_states(inner):
     """u^k from 0 to 1 up to degree 2 inner + 1, and not the next."""
     nodes, weights = np.array(lobatto(inner))
     degrees = np.arange(2 * inner + 3)
     errors = np.abs((nodes ** degrees[:, None]) @ weights - 1 / (degrees + 1))
-    assert errors[:-1].max() < 1e-14 < 1e-7 < errors[-1]
+    assert errors[:-1].max() < 1e-14 < 1e-6 < errors[-1]
 
 
 @pytest.mark.parametrize("inner", [1, 2, 3])

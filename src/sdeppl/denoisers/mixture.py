@@ -3,13 +3,12 @@
 import math
 from typing import Any
 
-from scipy.special import ndtri
-
-from ..backend import place, require_arrays, to_host
+from ..backend import require_arrays
 from ..sde import AffineMarginals, IsotropicSDE, require_isotropic
 from .base import Denoiser, Moments
 from .covariance import MatrixCovariance
 from .mixture_covariance import MixtureCovariance
+from .spread import OneSpread, SeveralSpreads
 
 MATRIX_LIMIT = 32  # dim up to which the covariance is a matrix for each row
 
@@ -22,7 +21,8 @@ class GaussianMixtureDenoiser(Denoiser):
     Mean Σ r_k μ_k, covariance Σ r_k (S_k + μ_k μ_kᵀ) - mean meanᵀ, with responsibilities r_k of x_t.
     Where all C_k are equal one of them is kept (`eigenvalues` (1, dim), `bases` (1, dim, dim)), and no
     array has components × batch × dim numbers; where all are diagonal `bases` is None, and a call
-    costs components × dim for each row. Above dim = 32 the covariance is an operator.
+    costs components × dim for each row; one covariance that is a multiple of I but for q directions adds
+    q × dim, any other dim². Above dim = 32 the covariance is an operator.
 
     Raises: ValueError for shapes that do not fit, weights that are not positive, and covariances
     that are not symmetric and positive definite; TypeError for what is no array, or of another dtype.
@@ -50,7 +50,8 @@ class GaussianMixtureDenoiser(Denoiser):
             raise ValueError("the covariances of a mixture must be positive definite")
         # of all components, so that offsets from it lose no digits to a mean that is far from zero
         self.centre = xp.sum(xp.exp(self.log_weights)[:, None] * means, axis=0)
-        self.relative: Any = self._rotate(means - self.centre) if self.eigenvalues.shape[0] == 1 else None
+        basis = None if self.bases is None else self.bases[0, :, :]
+        self.one = OneSpread.of(self.eigenvalues[0, :], basis) if self.eigenvalues.shape[0] == 1 else None
 
     def __repr__(self) -> str:
         return f"GaussianMixtureDenoiser({self.sde}, components={self.means.shape[0]}, dim={self.dim})"
@@ -77,13 +78,8 @@ class GaussianMixtureDenoiser(Denoiser):
     @property
     def covariances(self) -> Any:
         """C_k, (components, dim, dim)."""
-        xp = self.backend.xp
-        if self.bases is None:
-            identity = xp.eye(self.dim, dtype=self.backend.dtype, device=self.backend.device)
-            matrices = self.eigenvalues[:, None, :] * identity
-        else:
-            matrices = (self.bases * self.eigenvalues[:, None, :]) @ xp.matrix_transpose(self.bases)
-        return xp.broadcast_to(matrices, (*self.means.shape, self.dim))
+        matrices = SeveralSpreads(self.eigenvalues, self.bases).matrices()
+        return self.backend.xp.broadcast_to(matrices, (*self.means.shape, self.dim))
 
     @property
     def marginals(self) -> AffineMarginals:
@@ -92,35 +88,35 @@ class GaussianMixtureDenoiser(Denoiser):
 
     def log_density(self, x: Any, t: float) -> Any:
         """ln p_t(x), (batch,)."""
-        xp, sde = self.backend.xp, self.sde
-        alpha = sde.alpha(t)
-        variances = alpha**2 * self.eigenvalues + sde.sigma(t) ** 2
-        if self.relative is None:
-            _, log_joint = self._several(sde.centre(x, t), alpha, variances)
+        xp, alpha, sigma = self.backend.xp, self.sde.alpha(t), self.sde.sigma(t)
+        variances = alpha**2 * self.eigenvalues + sigma**2
+        x = self.sde.centre(x, t)
+        if self.one is None:
+            _, log_joint = self._several(x, alpha, variances)
             common = 0.5 * self.dim * math.log(2 * math.pi)
         else:
-            centred, log_joint = self._one_covariance(sde.centre(x, t), alpha, variances)
-            common = 0.5 * xp.sum(centred * centred / variances + xp.log(2 * math.pi * variances), axis=-1)
+            inverse = self.one.map(lambda values: 1 / (alpha**2 * values + sigma**2))
+            centred, log_joint, _ = self._one_covariance(x, alpha, inverse)
+            squares = xp.sum(centred * inverse.rows(centred), axis=-1)
+            common = 0.5 * (squares + xp.sum(xp.log(2 * math.pi * variances)))
         largest = xp.max(log_joint, axis=-1)
         return largest + xp.log(xp.sum(xp.exp(log_joint - largest[:, None]), axis=-1)) - common
 
-    def sample(self, t: float, z: Any) -> Any:
-        """Draws of x_t, (n, dim), from normals z (n, dim + 1), whose first column chooses the component.
+    def sample(self, t: float, uniforms: Any, z: Any) -> Any:
+        """Draws of x_t, (n, dim): uniforms (n,) choose the components, normals z (n, dim) the place.
 
         α m_k + shift + (α² C_k + σ² I)^½ z, with the symmetric root: alike on every backend.
         """
-        xp, alpha = self.backend.xp, self.sde.alpha(t)
-        below = to_host(xp.cumulative_sum(xp.exp(self.log_weights)))[:-1]
-        edges = place(ndtri(below.clip(0.0, 1.0)), self.backend)
-        chosen = xp.sum(xp.astype(z[:, :1] > edges, xp.int64), axis=-1)
-        scales = xp.sqrt(alpha**2 * self.eigenvalues + self.sde.sigma(t) ** 2)
-        moved = xp.zeros_like(z[:, 1:])
-        for k in range(scales.shape[0]):
-            basis = None if self.bases is None else self.bases[k, :, :]
-            along = z[:, 1:] if basis is None else z[:, 1:] @ basis
-            stretched = scales[k, :] * along if basis is None else (scales[k, :] * along) @ basis.T
-            one = self.relative is not None
-            moved = stretched if one else xp.where((chosen == k)[:, None], stretched, moved)
+        xp, alpha, variance = self.backend.xp, self.sde.alpha(t), self.sde.sigma(t) ** 2
+        below = xp.cumulative_sum(xp.exp(self.log_weights))[:-1]
+        chosen = xp.sum(xp.astype(below <= uniforms[:, None], xp.int64), axis=-1)
+        if self.one is not None:
+            moved = self.one.map(lambda values: xp.sqrt(alpha**2 * values + variance)).rows(z)
+        else:
+            moved, roots = xp.zeros_like(z), xp.sqrt(alpha**2 * self.eigenvalues + variance)
+            spreads = SeveralSpreads(roots, self.bases)
+            for k in range(roots.shape[0]):
+                moved = xp.where((chosen == k)[:, None], spreads.product(k, z.T).T, moved)
         return alpha * xp.take(self.means, chosen, axis=0) + moved + self.sde.shift(t)
 
     def _decompose(self, covariances: Any) -> tuple[Any, Any]:
@@ -137,58 +133,59 @@ class GaussianMixtureDenoiser(Denoiser):
             return diagonal, None
         return xp.linalg.eigh(covariances)
 
-    def _rotate(self, x: Any, back: bool = False) -> Any:
-        """x (..., dim) in the components' eigenbases, or back from these."""
-        if self.bases is None:
-            return x
-        bases = self.bases if self.eigenvalues.shape[0] > 1 else self.bases[0, :, :]
-        return x @ (self.backend.xp.matrix_transpose(bases) if back else bases)
-
     def _conditional(self, x: Any, t: float) -> tuple[Any, MixtureCovariance]:
         """Mean and covariance of x_0 given x_t = x."""
-        x = self.sde.centre(x, t)
-        alpha, sigma = self.sde.alpha(t), self.sde.sigma(t)
-        variances = alpha**2 * self.eigenvalues + sigma**2
-        spread = sigma**2 * self.eigenvalues / variances
-        moments = self._of_one_covariance if self.eigenvalues.shape[0] == 1 else self._of_several
-        shares, mean, offsets = moments(x, alpha, sigma, variances)
-        return mean, MixtureCovariance(shares, offsets, spread, self.bases)
+        x, alpha, sigma = self.sde.centre(x, t), self.sde.alpha(t), self.sde.sigma(t)
+        if self.one is None:
+            return self._with_several(x, alpha, sigma)
+        return self._with_one(self.one, x, alpha, sigma)
 
-    def _one_covariance(self, x: Any, alpha: float, variances: Any) -> tuple[Any, Any]:
-        """x - α centre in the eigenbasis, and log joints (batch, components) without what all share: ln
-        N(x; α centre, ·), whose size would cost their differences digits."""
-        xp, relative = self.backend.xp, self.relative
-        centred = self._rotate(x - alpha * self.centre)
-        squares = 0.5 * alpha**2 * xp.sum(relative * relative / variances, axis=-1)
-        return centred, self.log_weights - squares + (alpha / variances * centred) @ relative.T
+    def _one_covariance(self, x: Any, alpha: float, inverse: OneSpread) -> tuple[Any, Any, Any]:
+        """x - α centre; log joints (batch, components) without what all share: ln N(x; α centre, ·), whose
+        size would cost their differences digits; V⁻¹ (m_k - centre), with V⁻¹ given as `inverse`."""
+        xp, relative = self.backend.xp, self.means - self.centre
+        scaled, centred = inverse.rows(relative), x - alpha * self.centre
+        squares = 0.5 * alpha**2 * xp.sum(relative * scaled, axis=-1)
+        return centred, self.log_weights - squares + alpha * (centred @ scaled.T), scaled
+
+    def _with_one(self, one: OneSpread, x: Any, alpha: float, sigma: float) -> tuple[Any, MixtureCovariance]:
+        """Where all covariances are equal: μ_k = centre + α C V⁻¹ (x - α centre) + σ² V⁻¹ (m_k - centre)."""
+
+        def over_variance(number: float) -> OneSpread:
+            return one.map(lambda values: number * values / (alpha**2 * values + sigma**2))
+
+        inverse = one.map(lambda values: 1 / (alpha**2 * values + sigma**2))
+        centred, log_joint, scaled = self._one_covariance(x, alpha, inverse)
+        shares, offsets = self._normalise(log_joint), sigma**2 * scaled
+        mean = self.centre + over_variance(alpha).rows(centred) + shares @ offsets
+        return mean, MixtureCovariance(shares, offsets, over_variance(sigma**2))
 
     def _several(self, x: Any, alpha: float, variances: Any) -> tuple[Any, Any]:
         """x - α m_k in the eigenbases, (components, batch, dim), and log joints without powers of 2π."""
         xp, variances = self.backend.xp, variances[:, None, :]
-        centred = self._rotate(x[None, :, :] - alpha * self.means[:, None, :])
+        centred = x[None, :, :] - alpha * self.means[:, None, :]
+        centred = centred if self.bases is None else centred @ self.bases
         squares = xp.sum(centred * centred / variances + xp.log(variances), axis=-1)
         return centred, self.log_weights - 0.5 * squares.T
 
-    def _of_one_covariance(self, x: Any, alpha: float, sigma: float, variances: Any) -> tuple[Any, Any, Any]:
-        """Shares (batch, components), mean (batch, dim) and offsets (components, dim) of the conditionals."""
-        centred, log_joint = self._one_covariance(x, alpha, variances)
-        shares = self._normalise(log_joint)
-        offsets = self._rotate(sigma**2 / variances * self.relative, back=True)
-        pulled = self._rotate(alpha * self.eigenvalues / variances * centred, back=True)
-        return shares, self.centre + pulled + shares @ offsets, offsets
-
-    def _of_several(self, x: Any, alpha: float, sigma: float, variances: Any) -> tuple[Any, Any, Any]:
-        """The same, offsets (batch, components, dim)."""
+    def _with_several(self, x: Any, alpha: float, sigma: float) -> tuple[Any, MixtureCovariance]:
+        """μ_k = m_k + α C_k V_k⁻¹ (x - α m_k) = x/α - σ²/α V_k⁻¹ (x - α m_k)."""
+        xp = self.backend.xp
+        variances = alpha**2 * self.eigenvalues + sigma**2
+        spread = SeveralSpreads(sigma**2 * self.eigenvalues / variances, self.bases)
         centred, log_joint = self._several(x, alpha, variances)
-        xp, shares, variances = self.backend.xp, self._normalise(log_joint), variances[:, None, :]
-        if alpha > sigma:  # from x/α, which they are near to: small numbers keep their digits
-            origin = x / alpha
-            offsets = self._rotate(sigma**2 / (-alpha * variances) * centred, back=True)
-        else:
-            origin, factor = self.centre, alpha * self.eigenvalues[:, None, :] / variances
-            offsets = (self.means - origin)[:, None, :] + self._rotate(factor * centred, back=True)
+        shares, variances = self._normalise(log_joint), variances[:, None, :]
+        near = alpha > sigma  # to x/α: from there the offsets are small numbers, which keep their digits
+        factor = (
+            -(sigma**2) / (alpha * variances) if near else alpha * self.eigenvalues[:, None, :] / variances
+        )
+        moved = factor * centred
+        moved = moved if self.bases is None else moved @ xp.matrix_transpose(self.bases)
+        origin = x / alpha if near else self.centre
+        offsets = moved if near else (self.means - origin)[:, None, :] + moved
         offsets = xp.permute_dims(offsets, (1, 0, 2))
-        return shares, origin + xp.sum(shares[..., None] * offsets, axis=1), offsets
+        mean = origin + xp.sum(shares[..., None] * offsets, axis=1)
+        return mean, MixtureCovariance(shares, offsets, spread)
 
     def _normalise(self, log_joint: Any) -> Any:
         """Responsibilities (batch, components)."""

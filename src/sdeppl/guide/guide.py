@@ -18,10 +18,12 @@ from ..tracing import (
     changed_prior,
     data_tensor,
     find_sites,
+    find_tails,
     no_data,
     observed_values,
     prior_draws,
     read_sites,
+    with_tails,
 )
 from . import saving
 from .sample_sites import sample_sites
@@ -61,7 +63,9 @@ class ScoreGuide:
         _check_net(net)
         self.model, self.args, self.kwargs = model, tuple(args), dict(kwargs or {})
         sites = find_sites(model, self.args, self.kwargs, latents)
-        self.space, self.observable = sites.space, sites.observable
+        self.traced, self.observable = sites.space, sites.observable
+        self.space = sites.space
+        self.tails: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         self.sde = sde or sites.diffusion or VPSDE()
         self.net_factory = net
         self.seed = seed
@@ -80,6 +84,8 @@ class ScoreGuide:
     def fit_gaussian(self, draws: int = MOMENT_DRAWS, progress: bool = True) -> "ScoreGuide":
         """Estimate the prior's mean and covariance from `draws` draws; a network starts anew.
 
+        Latents with heavy tails are drawn in by z = median + scale sinh(u) first (`tracing.find_tails`).
+
         The standard error of each is 1/√draws of the prior's own scale.
         """
         if draws < 2 * self.space.dim:
@@ -93,10 +99,16 @@ class ScoreGuide:
             for index, first in enumerate(tqdm(starts, disable=not progress, desc="prior moments")):
                 yield self.prior_batch(min(BATCH, draws - first), 0, index)
 
+        self.set_tails({})
+        self.set_tails(find_tails(self.traced, self.prior_batch(BATCH, 0, 0)))
         self.gaussian = GaussianPart.estimate(batches())
         self.net, self.use_net = None, False
         self.forget()
         return self
+
+    def set_tails(self, tails: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> None:
+        """Latents with heavy tails, in which a mean and a covariance say nothing: {site: (median, scale)}."""
+        self.tails, self.space = tails, with_tails(self.traced, tails)
 
     def forget(self) -> None:
         """Throw away draws kept for the next call as a Pyro guide: the denoiser has changed."""
@@ -154,7 +166,8 @@ class ScoreGuide:
         if near is not None:  # a bend where the posterior is, and the prior seldom
             probes = torch.cat([near, probes])
             sites = read_sites(model, self.space, tensors, probes, args, kwargs)
-        return compile_posterior(self.space, gaussian, self.denoiser(chosen), sites, likelihood, steps, correction)
+        denoiser = self.denoiser(chosen)
+        return compile_posterior(self.space, gaussian, denoiser, sites, likelihood, steps, correction)
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Sample every latent site given the observed sites among `kwargs`, as a Pyro guide does."""
@@ -187,7 +200,7 @@ class ScoreGuide:
         if model is self.model and args is self.args and kwargs is self.kwargs:
             return self.observable
         sites = find_sites(model, args, kwargs, latents=self.space.names)
-        differs = sites.space.same_as(self.space)
+        differs = sites.space.same_as(self.traced)
         if differs:
             raise ModelError(f"the model's latents are not those the guide was trained on: {differs}")
         z = self.prior_batch(4, 1)

@@ -21,6 +21,8 @@ def contents(guide: "ScoreGuide") -> tuple[dict[str, Any], dict[str, Any]]:
     if guide.gaussian is None:
         raise ModelError("the guide is not fitted, so there is nothing to save")
     tensors = {f"gaussian.{name}": getattr(guide.gaussian, name) for name in _PARTS}
+    for name, (loc, scale) in guide.tails.items():
+        tensors |= {f"tail.loc.{name}": loc, f"tail.scale.{name}": scale}
     if guide.net is not None:
         tensors |= {f"net.{name}": value for name, value in guide.net.state_dict().items()}
     z = guide.prior_batch(4, 1)
@@ -40,6 +42,10 @@ def restore(guide: "ScoreGuide", tensors: dict[str, Any], content: dict[str, Any
     mine = {site.name: list(site.shape) for site in guide.space.sites}
     if content.get("latents") != mine:
         raise ModelError(f"{path} was trained on latents {content.get('latents')}; the model has {mine}")
+    tailed = [name.removeprefix("tail.loc.") for name in tensors if name.startswith("tail.loc.")]
+    if not all(name in mine and f"tail.scale.{name}" in tensors for name in tailed):
+        raise CorruptFile(f"{path} does not fit this guide: its heavy tails are of {tailed}")
+    guide.set_tails({name: (tensors[f"tail.loc.{name}"], tensors[f"tail.scale.{name}"]) for name in tailed})
     _check_prior(guide, tensors, path)
     try:
         parts = {name: tensors[f"gaussian.{name}"] for name in _PARTS}

@@ -23,8 +23,8 @@ class MonteCarloDenoiser(MeanLikelihood):
     `rounds` draws x_0 = μ + L ξ, weighs them by p(y given x_0) N(x_0; m, C)/N(x_0; μ, L Lᵀ), to a power
     that leaves a third of them effective, and takes their mean and covariance as the next μ and L Lᵀ; μ = m
     and L Lᵀ = C at first. The last draws give l and, weighted, E[x_0 given x_t, y] and its covariance. The ξ
-    are the same at every x_t and t. Costs (rounds + 1) × samples evaluations of p(y given x_0), Cholesky factors of
-    as many covariances, and dim products with C where it is not a matrix: for few numbers in x_0.
+    are the same at every x_t and t. Costs (rounds + 1) × samples evaluations of p(y given x_0), rounds + 1
+    Cholesky factors, and dim products with C where it is not a matrix: for few numbers in x_0.
 
     samples: an even number, in pairs ±ξ; seed: of ξ. Raises: as `MeanLikelihood`; ValueError for counts out
     of range; TypeError for a hard constraint. Source: Cappé et al. 2008 (adaptive importance sampling).

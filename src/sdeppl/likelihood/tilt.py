@@ -27,15 +27,16 @@ def gaussian_of(tilt: Tilt, predicted: Any, variance: Any, width: Any) -> Surrog
     """The Gaussian of η that gives Z, its slope and, where that is negative, its second derivative.
 
     R = 1/information - v, y = η + slope (v + R). Where there is little or negative information it is put at
-    √ε slope²/(1 + |ln Z|) + 100 ε/(v + width²), ε the rounding of the dtype and width the scale of p in η. The
-    Gaussian then has value and slope, and next to no curvature; less would cost log_scale its digits.
+    ε^0.4 slope²/(1 + |ln Z|) + 100 ε/(v + width²), ε the rounding of the dtype and width the scale of p in
+    η: the Gaussian then has value and slope, and next to no curvature. Less would cost log_scale its digits;
+    so it keeps them to about 1e-10 (1 + |ln Z|) in float64.
     """
     xp = array_namespace(predicted)
     epsilon = float(xp.finfo(predicted.dtype).eps)
     squared = tilt.slope * tilt.slope
     # an impossible y has no slope either
     size = xp.where(xp.isfinite(tilt.log_mass), xp.abs(tilt.log_mass), xp.zeros_like(squared))
-    least = math.sqrt(epsilon) * squared / (1 + size) + 100 * epsilon / (variance + width**2)
+    least = epsilon**0.4 * squared / (1 + size) + 100 * epsilon / (variance + width**2)
     information = xp.maximum(tilt.information, least)
     shrinkage = xp.where(tilt.information > least, tilt.shrinkage, xp.ones_like(least))
     R = xp.clip(shrinkage, min=epsilon**2) / information

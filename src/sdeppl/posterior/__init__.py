@@ -1,6 +1,7 @@
 """Layer 4: prior + observation to draws, and log-densities, on arrays alone."""
 
 from .choice import Choice
+from .corrector import LangevinCorrector
 from .diagnosis import Diagnosis, UntrustedWarning
 from .log_density import LogDensity, log_density
 from .posterior import Posterior, PosteriorRun
@@ -10,6 +11,7 @@ from .twisted import TwistedSMC
 __all__ = [
     "Choice",
     "Diagnosis",
+    "LangevinCorrector",
     "LogDensity",
     "Posterior",
     "PosteriorRun",

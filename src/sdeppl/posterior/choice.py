@@ -18,7 +18,10 @@ from ..likelihood import (
     exact_posterior,
     has_exact_posterior,
 )
+from .corrector import LangevinCorrector
 from .twisted import TwistedSMC
+
+CORRECTIONS = (TwistedSMC, LangevinCorrector)
 
 RUNGS: dict[str, type[MeanLikelihood]] = {
     rung.name: rung
@@ -47,7 +50,7 @@ class Choice:
     why: str
     exact: ExactPosterior | None = None
     twist: MeanLikelihood | None = None
-    correction: TwistedSMC | None = None
+    correction: TwistedSMC | LangevinCorrector | None = None
 
 
 def choose(
@@ -88,12 +91,12 @@ def _check_names(likelihood: Any, correction: Any) -> None:
         raise ValueError(
             f"likelihood={likelihood!r} is unknown; use one of {', '.join(map(repr, LIKELIHOODS))}"
         )
-    if not (correction is None or correction == "auto" or isinstance(correction, TwistedSMC)):
-        raise TypeError(f"correction={correction!r}: use 'auto', None or a TwistedSMC")
+    if not (correction is None or correction == "auto" or isinstance(correction, CORRECTIONS)):
+        raise TypeError(f"correction={correction!r}: use 'auto', None, a TwistedSMC or a LangevinCorrector")
 
 
 def _asked_for(
-    prior: Denoiser, observation: Observation, likelihood: str, settings: TwistedSMC | None, step: float
+    prior: Denoiser, observation: Observation, likelihood: str, settings: Any, step: float
 ) -> Choice:
     if likelihood == "dps" and observation.has_jacobian:
         twist: MeanLikelihood = DPSDenoiser(prior, observation, zeta=1.0, step=step)
@@ -109,8 +112,8 @@ def _reason(prior: Denoiser, observation: Observation) -> str:
     return f"prior {type(prior).__name__}, observation {what}: no closed form"
 
 
-def _tweedie(prior: Denoiser, observation: Observation, settings: TwistedSMC | None) -> MeanLikelihood:
+def _tweedie(prior: Denoiser, observation: Observation, settings: Any) -> MeanLikelihood:
     """As a twist it may be cheaper: weights make up for what its steps leave out."""
-    if settings is None:
+    if not isinstance(settings, TwistedSMC):
         return TweedieDenoiser(prior, observation)
     return TweedieDenoiser(prior, observation, gradient="mean", repair="diagonal")

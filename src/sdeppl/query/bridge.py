@@ -22,11 +22,11 @@ class Bridge:
     backend: Backend
     vectorised: bool
 
-    def values(self, function: Callable[[torch.Tensor], Any]) -> Callable[[Any], Any]:
-        """x ↦ function(z), for z (dim,) ↦ a tensor or a tuple of them."""
+    def values(self, function: Callable[[torch.Tensor], Any], chunk: int = 16384) -> Callable[[Any], Any]:
+        """x ↦ function(z), for z (dim,) ↦ a tensor or a tuple of them; chunk: rows at a time."""
 
         def call(x: Any) -> Any:
-            found = over_rows(function, self._latents(x), self.vectorised)
+            found = over_rows(function, self._latents(x), self.vectorised, chunk)
             if isinstance(found, tuple):
                 return tuple(self.arrive(part) for part in found)
             return self.arrive(found)
@@ -49,7 +49,7 @@ class Bridge:
             jacobian, (predicted, *rest) = torch.func.jacrev(one, has_aux=True)(z)
             return (predicted, jacobian * self.gaussian.scale, *rest)
 
-        return self.values(flat)
+        return self.values(flat, 4096)
 
     def gradient(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Any], Any]:
         """x ↦ ∂function/∂x (batch, dim), for z (dim,) ↦ a number."""

@@ -24,7 +24,6 @@ from .watch import NonFiniteState, Watch
 from .weak import PlatenWeak2
 
 __all__ = [
-    "Watch",
     "BAOAB",
     "SRA1",
     "SRIW1",
@@ -56,6 +55,7 @@ __all__ = [
     "Tableau",
     "Tsitouras54",
     "UniPC",
+    "Watch",
     "divergence",
     "rademacher",
     "solve",

@@ -10,6 +10,7 @@ from .probing import over_rows
 from .read_sites import read_sites
 from .reader import SiteReader, changed_prior
 from .sites import ModelSites, find_sites, without_unseen
+from .tails import find_tails, with_tails
 
 __all__ = [
     "ConstraintSite",
@@ -28,10 +29,12 @@ __all__ = [
     "changed_prior",
     "data_tensor",
     "find_sites",
+    "find_tails",
     "no_data",
     "observed_values",
     "over_rows",
     "prior_draws",
     "read_sites",
+    "with_tails",
     "without_unseen",
 ]

@@ -17,7 +17,8 @@ class LatentSite:
     """One latent site: its shape as the model has it, its dtype, its support and the bijection to it.
 
     transform: unconstrained to support; unconstrained_shape: of the former (a simplex of d numbers
-    has d - 1); `start` and `stop`: where its numbers lie in the vector.
+    has d - 1); `start` and `stop`: where its numbers lie in the vector; tamed: whether its heavy tails are
+    drawn in (`with_tails`).
     """
 
     name: str
@@ -29,12 +30,13 @@ class LatentSite:
     transform: Any
     start: int
     stop: int
+    tamed: bool = False
 
     @property
     def is_real(self) -> bool:
         """Whether the unconstrained numbers are the site's own."""
         # not the transform's codomain: torch says "real" for every bijection that ends in a shift
-        return _plain(self.support) is constraints.real
+        return not self.tamed and _plain(self.support) is constraints.real
 
     def unconstrain(self, value: torch.Tensor) -> torch.Tensor:
         """(batch, *shape) in the support to (batch, numbers) in float64.

@@ -9,6 +9,7 @@ import torch
 
 SLOW_PROBES = 16
 CHUNK = 64
+LARGEST = 2**22  # numbers in the latents of one chunk
 FAILURES = (RuntimeError, NotImplementedError, ValueError, TypeError)
 
 
@@ -103,7 +104,7 @@ class Probes:
 
 
 def over_rows(
-    function: Callable[[torch.Tensor], Any], rows: torch.Tensor, vectorised: bool, chunk: int = 4096
+    function: Callable[[torch.Tensor], Any], rows: torch.Tensor, vectorised: bool, chunk: int = 16384
 ) -> Any:
     """The function of z (dim,) at each row (batch, dim), stacked; under vmap, or one by one.
 
@@ -111,6 +112,7 @@ def over_rows(
     """
     with torch.no_grad():
         if vectorised:
+            chunk = min(chunk, max(CHUNK, LARGEST // max(rows.shape[1], 1)))
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="There is a performance drop")
                 return torch.func.vmap(function, randomness="different", chunk_size=chunk)(rows)
