@@ -82,13 +82,14 @@ class Row:
         self.seconds: list[float] = []
         self.evidence: list[tuple[float, float]] = []  # error in nats, and in its own standard errors
         self.distrusted = 0
+        self.failures: list[str] = []
 
     def run(self, method: Method, problem: Problem, ruler: Ruler, n: int) -> None:
         start = time.process_time()
         try:
             answer = method(problem, n, problem.seed)
-        except (FloatingPointError, RuntimeError) as error:
-            print(f"    problem {problem.seed}: {type(error).__name__}: {str(error)[:120]}")
+        except (ArithmeticError, RuntimeError) as error:
+            self.failures.append(f"{type(error).__name__}: {str(error)[:100]}")
             answer = Answer(np.full((n, problem.dim), math.inf))
         self.seconds.append(time.process_time() - start)
         finite = np.all(np.isfinite(answer.draws))
@@ -129,6 +130,9 @@ def cell_table(cell: tuple[int, int], count: int, n: int, methods: dict[str, Met
     print(head + f"{'ln p(y)':>10}{'z':>8}{'?':>6}")
     for name, row in rows.items():
         print(row.line(name, floor), flush=True)
+    for name, row in rows.items():
+        if row.failures:
+            print(f"{name}: {len(row.failures)} problems failed, the first by {row.failures[0]}")
 
 
 def main() -> None:
@@ -150,7 +154,7 @@ def main() -> None:
     chosen = {name: m for name, m in methods.items() if any(word in name for word in options.only)}
     first = problems.make((8, 1), 1_000)
     for method in chosen.values():
-        method(first, 20, 0)  # loads what it needs
+        Row().run(method, first, Ruler.of(first, 20), 20)  # loads what it needs
     print("SW: mean ± 1.96 standard errors over the problems. ln p(y): root mean square error in nats;")
     print("z: the largest in its own standard errors; ?: problems on which the method distrusts its draws.")
     for text in options.cells:

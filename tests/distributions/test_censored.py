@@ -132,15 +132,17 @@ def test_interval_probability(name):
     np.testing.assert_allclose(found[kept], outside[kept], rtol=1e-9, atol=1e-14)
 
 
-def test_far_intervals_and_their_slopes():
-    """(30, 31] under a standard normal is e^-454: Mills' ratio gives it, and the slope in the mean."""
+@pytest.mark.parametrize("low", [30.0, 60.0, -31.0, -61.0])
+def test_far_intervals_and_their_slopes(low):
+    """One unit, (30, 31] of which under a standard normal is e^-454; the slope is in the mean."""
     mean = t(0.0).requires_grad_()
-    value = log_between(dist.Normal(mean, 1.0), t(30.0), t(31.0))
-    expected = stats.norm.logsf(30) + math.log1p(-math.exp(stats.norm.logsf(31) - stats.norm.logsf(30)))
+    value = log_between(dist.Normal(mean, 1.0), t(low), t(low + 1))
+    near, far = sorted([abs(low), abs(low + 1)])
+    expected = stats.norm.logsf(near) + math.log1p(-math.exp(stats.norm.logsf(far) - stats.norm.logsf(near)))
     assert value.item() == pytest.approx(expected, rel=1e-13)
     slope = torch.autograd.grad(value.sum(), mean)[0]
-    density = np.exp(stats.norm.logpdf([30, 31]) - expected)
-    assert slope.item() == pytest.approx(density[0] - density[1], rel=1e-11)
+    density = np.exp(stats.norm.logpdf([near, far]) - expected)
+    assert slope.item() == pytest.approx(math.copysign(density[0] - density[1], low), rel=1e-11)
 
 
 def test_gradients_pass_where_a_bound_is_missing_or_taken():

@@ -167,6 +167,23 @@ def test_constraints_are_one_constraint_and_must_not_depend_on_one_another(backe
         sp.JointObservation([first, parts_on(backend)["full"], first])
 
 
+def test_a_constraint_beside_noisy_rows_is_the_limit_of_small_noise(precise):
+    """In closed form: mean and covariance of x_0 given both, against a variance of 1e-9 for the constraint."""
+    hard = sp.LinearConstraint(array(H[:1], precise), array(Y[:1], precise))
+    noisy = sp.LinearGaussian(array(H[1:3], precise), array(Y[1:3], precise), array(R_FULL, precise))
+    near = sp.LinearGaussian(array(H[:1], precise), array(Y[:1], precise), 1e-9)
+    prior = sp.GaussianDenoiser(
+        sp.VPSDE(), array(np.arange(DIM) * 0.3, precise), array(covariance_matrix(DIM, 23), precise)
+    )
+    exact = sp.exact_posterior(prior, sp.joint_observation([noisy, hard]))
+    limit = sp.exact_posterior(prior, sp.joint_observation([noisy, near]))
+    x = array(X, precise)
+    assert_array(exact.denoiser.score(x, 0.3), host(limit.denoiser.score(x, 0.3)), precise, 1e-6)
+    assert float(exact.log_evidence) == pytest.approx(float(limit.log_evidence), abs=1e-6)
+    location = host(exact.denoiser.location)
+    assert (H[0] @ location) == pytest.approx(Y[0], abs=1e-10)
+
+
 def test_with_a_density_alone_nothing_is_linearised(backend):
     xp = backend.xp
     black_box = sp.DensityObservation(lambda x: -xp.sum(x * x, axis=1), DIM, array(Y, backend))

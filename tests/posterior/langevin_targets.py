@@ -60,7 +60,7 @@ class ExactLikelihood(sp.MeanLikelihood):
 def exact_draws(posterior, t, count, seed):
     """Of x_t, from the host's normals: the same on every backend."""
     z = np.random.default_rng(seed).standard_normal((count, posterior.dim + 1))
-    return posterior.sample(t, array(z, posterior.backend))
+    return posterior.marginals.sample(t, count, array(z, posterior.backend))
 
 
 def distribution_along(direction, t):

@@ -1,5 +1,7 @@
 """What else an observation of sites gives: Jacobians, gradients, array code, joints, constraints."""
 
+import warnings
+
 import numpy as np
 import pyro
 import pyro.distributions as dist
@@ -165,6 +167,16 @@ def test_constraints(precise):
     with pytest.raises(sp.ModelError, match=r"site 'total': the 2 rows of H .* depend on one"):
         observation_of(read(dependent, total=[1.0, 3.0]), PART, precise)
 
+    def twice():
+        x = prior()
+        pyro.sample("one", dist.Delta(x[0]))
+        pyro.sample("other", dist.Delta(1 - x[0]))
+
+    with pytest.raises(
+        sp.ModelError, match=r"sites \['one', 'other'\] together: the 2 rows of H .* depend on"
+    ):
+        observation_of(read(twice, one=1.0, other=0.0), PART, precise)
+
 
 ROUNDED = {
     "gaussian": lambda x: dist.Normal(x.round(), 0.5).to_event(1),
@@ -177,7 +189,12 @@ ROUNDED = {
 @pytest.mark.parametrize("kind", ROUNDED)
 def test_what_cannot_be_differentiated_has_its_density_only(kind, precise):
     model = with_likelihood(ROUNDED[kind])
-    observation = observation_of(read(model, latents=["x"], y=[1.0, 2.0, 0.0]), PART, precise)
+    sites = read(model, latents=["x"], y=[1.0, 2.0, 0.0])
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        observation = observation_of(sites, PART, precise)
+    slow = [str(one.message) for one in said if one.category is sp.tracing.SlowDrawsWarning]
+    assert [text[:8] for text in slow] == (["site 'y'"] if kind == "in NumPy" else [])
     found = log_prob(observation, precise)
     expected = expected_log_prob(model, y=[1.0, 2.0, 0.0])
     np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -75,6 +76,32 @@ def test_multivariate_normal_is_marginalised():
     kept = [0, 2]
     reference = stats.multivariate_normal(LOC[kept].numpy(), C[kept][:, kept].numpy())
     assert site_density(model, {"y": Y}) == pytest.approx(reference.logpdf(Y[kept].numpy()), rel=1e-12)
+
+
+def test_a_low_rank_normal_is_marginalised():
+    factor, diagonal = (
+        torch.tensor([[1.0], [0.5], [-0.3], [2.0]]).double(),
+        torch.tensor([0.3, 0.7, 1.1, 0.2]),
+    )
+    C = factor @ factor.T + diagonal.double().diag()
+
+    def model():
+        pyro.sample("y", dist.LowRankMultivariateNormal(LOC, factor, diagonal.double()))
+
+    kept = [0, 2]
+    reference = stats.multivariate_normal(LOC[kept].numpy(), C[kept][:, kept].numpy())
+    assert site_density(model, {"y": Y}) == pytest.approx(reference.logpdf(Y[kept].numpy()), rel=1e-12)
+
+
+def test_whole_events_are_left_out():
+    def model():
+        with pyro.plate("three", 3):
+            pyro.sample("y", dist.MultivariateStudentT(torch.tensor(3.0).double(), LOC, torch.eye(4).double()))
+
+    data = torch.stack([Y.nan_to_num(0.5), torch.full((4,), nan).double(), torch.zeros(4).double()])
+    alone = stats.multivariate_t(LOC.numpy(), np.eye(4), df=3)
+    expected = alone.logpdf(data[0].numpy()) + alone.logpdf(data[2].numpy())
+    assert site_density(model, {"y": data}) == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_models_own_masks_stay():

@@ -26,12 +26,13 @@ def joint_observation(parts: Sequence[Observation]) -> Observation:
         return flat[0]
     together = JointObservation(flat)
     xp = together.backend.xp
-    if all(type(part) in (LinearGaussian, LinearConstraint) for part in flat):
-        H, y = (xp.concat([getattr(part, name) for part in flat]) for name in ("H", "y"))
-        if all(type(part) is LinearConstraint for part in flat):
-            return LinearConstraint(H, y)
-        if not together.hard:
-            return LinearGaussian(H, y, _noise(xp, [(part.R, part.R.ndim == 1) for part in flat]))
+    noisy = [part for part in flat if isinstance(part, LinearGaussian)]
+    exact = [part for part in flat if isinstance(part, LinearConstraint)]
+    if len(noisy) == len(flat):
+        H, y = (xp.concat([getattr(part, name) for part in noisy]) for name in ("H", "y"))
+        return LinearGaussian(H, y, _noise(xp, [(part.R, part.R.ndim == 1) for part in noisy]))
+    if len(exact) == len(flat):
+        return LinearConstraint(*(xp.concat([getattr(part, name) for part in exact]) for name in ("H", "y")))
     return together
 
 
@@ -64,6 +65,8 @@ class JointObservation(Observation):
         self.is_gaussian = all(part.is_gaussian for part in self.parts)
         self.has_jacobian = all(part.has_jacobian for part in self.parts)
         self.hard = any(part.hard for part in self.parts)
+        if self.is_gaussian:  # of others y need not be in the units of the predictor
+            self.y = self.backend.xp.concat([part.y for part in self.parts])
         ends = accumulate((part.count for part in self.parts), initial=0)
         self.rows = tuple(slice(*pair) for pair in pairwise(ends))
 

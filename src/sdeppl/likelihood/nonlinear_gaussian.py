@@ -35,16 +35,18 @@ class NonlinearGaussian(Observation):
         name = type(self).__name__
         if function is None and value is None:
             raise TypeError(f"{name} needs a function, or at least its value without a Jacobian")
-        constant = R is not None
         self.backend = require_arrays(name, y=y, R=None if isinstance(R, (int, float)) else R)
         if y.ndim != 1:
             raise ValueError(f"expected y (observations,); got {tuple(y.shape)}")
         self.dim, self.function, self.value = dim, function, value
         self.has_jacobian = function is not None
         self.observed = observed_rows(self.backend, y)
-        self.R = observed_noise(self.backend, R, y.shape[0], self.observed) if constant else None
         self.y = self.backend.xp.take(y, self.observed, axis=0)
-        self.noise = NormalNoise(self.R, self.R.ndim == 1) if constant else None
+        self.R: Any = None
+        self.noise: NormalNoise | None = None
+        if R is not None:
+            self.R = observed_noise(self.backend, R, y.shape[0], self.observed)
+            self.noise = NormalNoise(self.R, self.R.ndim == 1)
 
     def log_prob(self, x0: Any) -> Any:
         predicted, R = self._value(x0)

@@ -75,7 +75,6 @@ class Observation(ABC):
     backend: Backend
     dim: int
     y: Any
-    R: Any
     is_linear: bool = False
     is_gaussian: bool = False
     has_jacobian: bool = True
@@ -105,12 +104,3 @@ class Observation(ABC):
         variance: (batch, observations) or (observations,), in units of η². Gaussian noise is its own
         surrogate, whatever the variance.
         """
-
-    # until tweedie.py takes them from the surrogate
-    def add_noise(self, matrix: Any) -> Any:
-        """matrix (..., observations, observations) + R."""
-        return Surrogate(self.y, self.R, 0.0, self.R.ndim == 1).add_noise(matrix)
-
-    def noise_product(self, v: Any) -> Any:
-        """R v row by row: (batch, observations)."""
-        return Surrogate(self.y, self.R, 0.0, self.R.ndim == 1).noise_product(v)

@@ -1,5 +1,6 @@
 """From traced sites to one observation of the standardised vector."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,15 @@ from ..likelihood import (
     Observation,
     joint_observation,
 )
-from ..tracing import ConstraintSite, DensitySite, FamilySite, GaussianSite, ModelError, ObservedSite
+from ..tracing import (
+    ConstraintSite,
+    DensitySite,
+    FamilySite,
+    GaussianSite,
+    ModelError,
+    ObservedSite,
+    SlowDrawsWarning,
+)
 from .bridge import Bridge
 from .families import array_family
 from .gaussian_part import GaussianPart
@@ -27,12 +36,19 @@ def observation_of(sites: Sequence[ObservedSite], gaussian: GaussianPart, backen
     Pure array code for affine Gaussian sites and constraints, and for affine families that the array
     layers know: then sampling calls neither torch nor Pyro for the likelihood. Else the model is run.
 
-    Raises: ModelError, naming the site, for what the observation does not take.
+    Raises: ModelError, naming the site, for what the observation does not take. Warns: SlowDrawsWarning.
     """
     parts = []
     for site in sites:
         if not len(site.seen):
             continue
+        if not site.vectorised and getattr(site, "H", None) is None:
+            warnings.warn(
+                f"site '{site.name}': the model cannot be run for many latents at once, so its likelihood is "
+                "evaluated for one after the other; replace NumPy, .item() and branches on values by torch",
+                SlowDrawsWarning,
+                stacklevel=4,
+            )
         try:
             parts.append(_part(site, Bridge(gaussian, backend, site.vectorised)))
         except ValueError as error:
@@ -40,7 +56,10 @@ def observation_of(sites: Sequence[ObservedSite], gaussian: GaussianPart, backen
     if not parts:
         nothing = torch.zeros((0, gaussian.location.shape[0]), dtype=torch.float64)
         return LinearGaussian(*(place(part, backend) for part in (nothing, nothing[:, 0], nothing[:, 0])))
-    return joint_observation(parts)
+    try:
+        return joint_observation(parts)
+    except ValueError as error:
+        raise ModelError(f"sites {[site.name for site in sites]} together: {error}") from error
 
 
 def _part(site: ObservedSite, bridge: Bridge) -> Observation:

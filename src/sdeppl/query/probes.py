@@ -1,12 +1,13 @@
 """Points near the posterior, before it is known."""
 
+import warnings
 from collections.abc import Sequence
 
 import torch
 
 from ..backend import resolve
 from ..likelihood import Observation
-from ..tracing import DensitySite, ObservedSite
+from ..tracing import DensitySite, ObservedSite, SlowDrawsWarning
 from .gaussian_part import GaussianPart
 from .observation import observation_of
 
@@ -31,7 +32,9 @@ def posterior_probes(
     ]
     if not usable:
         return None
-    observation = observation_of(usable, gaussian, resolve("torch"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SlowDrawsWarning)  # said once, when the posterior is compiled
+        observation = observation_of(usable, gaussian, resolve("torch"))
     if not observation.is_linear:
         draws = draws[: max(4, LARGEST // max(observation.count, gaussian.location.shape[0]) ** 2)]
     start = gaussian.standardise(draws)
