@@ -22,8 +22,9 @@ _NAMES_OF_MODULE = {
     "denoisers": "CallableDenoiser Denoiser GaussianDenoiser GaussianMixtureDenoiser Moments NetworkDenoiser",
     "nn": "ResidualMLP",
     "distributions": "Censored Diffusion Interval SDEPath WienerReparam",
-    "likelihood": "DPSDenoiser DensityObservation IndependentObservation JointObservation LinearConstraint "
-    "LinearGaussian Linearisation MeanLikelihood MonteCarloDenoiser NaiveDenoiser NestedDenoiser "
+    "likelihood": "CubatureDenoiser DPSDenoiser DensityObservation IndependentObservation "
+    "JointObservation LinearConstraint LinearGaussian Linearisation MeanLikelihood "
+    "MonteCarloDenoiser NaiveDenoiser NestedDenoiser "
     "NonlinearGaussian NotDifferentiable Observation PiGDMDenoiser SDADenoiser Surrogate "
     "TweedieDenoiser classifier_observation exact_posterior joint_observation",
     "posterior": "Diagnosis LangevinCorrector LogDensity Posterior PosteriorRun SignalLeftWarning TwistedSMC "

@@ -168,7 +168,7 @@ def test_constraints_are_one_constraint_and_must_not_depend_on_one_another(backe
 
 
 def test_a_constraint_beside_noisy_rows_is_the_limit_of_small_noise(precise):
-    """In closed form: mean and covariance of x_0 given both, against a variance of 1e-9 for the constraint."""
+    """In closed form: mean and covariance of x_0 given both, against a variance of 1e-9."""
     hard = sp.LinearConstraint(array(H[:1], precise), array(Y[:1], precise))
     noisy = sp.LinearGaussian(array(H[1:3], precise), array(Y[1:3], precise), array(R_FULL, precise))
     near = sp.LinearGaussian(array(H[:1], precise), array(Y[:1], precise), 1e-9)

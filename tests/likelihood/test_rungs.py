@@ -262,3 +262,62 @@ def test_a_hard_constraint_is_the_limit_of_little_noise(precise):
         prior, sp.LinearConstraint(array(H, precise), array(Y, precise)), gradient="mean"
     )
     np.testing.assert_allclose(host(kalman.mean(x, 0.4)) @ H.T, np.broadcast_to(Y, (4, 2)), rtol=1e-9)
+
+
+def test_cubature_of_a_linear_predictor_is_tweedie(precise):
+    """Any N(m, C): mean, ln l and the covariance given y."""
+
+    def function(x):
+        value = host(x) @ H.T
+        return array(value, precise), array(np.broadcast_to(H, (len(value), 2, DIM)), precise)
+
+    prior, x = mixture_on(precise), array(X, precise)
+    seen = sp.NonlinearGaussian(function, DIM, array(Y, precise), array(R_FULL, precise))
+    found = sp.CubatureDenoiser(prior, seen)
+    exact = sp.TweedieDenoiser(prior, linear(precise, noise=R_FULL), gradient="mean")
+    for t in TIMES:
+        assert_array(found.mean(x, t), host(exact.mean(x, t)), precise, 1e-7)
+        assert_array(found.log_likelihood(x, t), host(exact.log_likelihood(x, t)), precise, 1e-7)
+        dense = host(exact(x, t).covariance.dense())
+        assert_array(found(x, t).covariance.dense(), dense, precise, 1e-6)
+
+
+def test_cubature_has_the_moments_of_a_quadratic_predictor_and_of_its_noise(precise):
+    """E[A], Cov[x_0, A] and E[R] of A = (x₀ + 0.3 x₁², x₂ x₀), R = (0.3 + 0.1 x₁², 0.5) in closed form."""
+    prior, x, t = mixture_on(precise), array(X, precise), 0.4
+    seen = bent(precise, noisy=True)
+    rung = sp.CubatureDenoiser(prior, seen)
+    moments = prior(x, t)
+    m, C = host(moments.mean), host(moments.covariance.dense())
+    root = np.linalg.cholesky(C)
+    mean, slope, noise = (host(a) for a in rung._moments(moments.mean, array(root, precise)))
+    expected = np.stack([m[:, 0] + 0.3 * (m[:, 1] ** 2 + C[:, 1, 1]), m[:, 2] * m[:, 0] + C[:, 0, 2]], axis=1)
+    np.testing.assert_allclose(mean, expected, rtol=1e-10)
+    cross = np.stack(
+        [C[:, :, 0] + 0.6 * m[:, 1:2] * C[:, :, 1], m[:, 2:] * C[:, :, 0] + m[:, :1] * C[:, :, 2]], axis=2
+    )
+    np.testing.assert_allclose(root @ slope, cross, atol=1e-10)
+    # Cov[A] beyond the linear part is positive, and E[R] comes on top
+    average = np.stack([0.3 + 0.1 * (m[:, 1] ** 2 + C[:, 1, 1]), 0.5 + 0 * m[:, 0]], axis=1)
+    bend = noise - average[:, :, None] * np.eye(2)
+    assert np.linalg.eigvalsh(bend).min() > -1e-12
+    assert np.abs(bend).max() > 1e-3
+
+
+def test_cubature_is_for_nonlinear_gaussian_observations():
+    numpy = sp.resolve("numpy")
+    with pytest.raises(TypeError, match="likelihood='cubature' is for a NonlinearGaussian"):
+        sp.CubatureDenoiser(mixture_on(numpy), linear(numpy))
+
+
+def test_the_gradient_of_a_joint_with_a_black_box_is_the_sum_of_its_parts():
+    """DPS through a matrix, and through a density that says its gradient."""
+    numpy = sp.resolve("numpy")
+    prior = mixture_on(numpy)
+    box = sp.DensityObservation(
+        lambda x: -0.5 * np.sum((x - 1) ** 2, axis=1), DIM, X, gradient=lambda x: 1 - x
+    )
+    both = sp.DPSDenoiser(prior, sp.JointObservation([linear(numpy), box]))
+    one, other = sp.DPSDenoiser(prior, linear(numpy)), sp.DPSDenoiser(prior, box)
+    shift = one.mean(X, 0.4) + other.mean(X, 0.4) - 2 * prior.mean(X, 0.4)
+    np.testing.assert_allclose(both.mean(X, 0.4) - prior.mean(X, 0.4), shift, rtol=1e-12)

@@ -40,6 +40,41 @@ def test_wrong_draws_become_the_posterior(rung, known):
     assert largest_distance(corrected.x, 0.0) < limit
 
 
+def curved_on(numpy):
+    """A Gaussian prior seen through .7 x² + y, and both numbers' distribution functions by quadrature."""
+    prior = sp.GaussianDenoiser(SDE, np.array([0.3, -0.2]), np.array([[1.0, 0.3], [0.3, 0.6]]))
+
+    def predictor(x):
+        slopes = np.stack([1.4 * x[:, 0], np.ones(len(x))], axis=-1)
+        return (0.7 * x[:, 0] ** 2 + x[:, 1])[:, None], slopes[:, None, :]
+
+    seen = sp.NonlinearGaussian(predictor, 2, np.array([0.8]), 0.15)
+    line = np.linspace(-6, 6, 601)
+    grid = np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 2)
+    logs = prior.log_density(grid, 1e-12) + seen.log_prob(grid)
+    mass = np.exp(logs - logs.max()).reshape(601, 601)
+    sums = [np.cumsum(mass.sum(axis=axis)) / mass.sum() for axis in (1, 0)]
+    return prior, seen, [lambda x, sums=s: np.interp(x, line + 0.01, sums) for s in sums]
+
+
+@pytest.mark.parametrize("rung", [sp.TweedieDenoiser, sp.PiGDMDenoiser], ids=["tweedie", "pigdm"])
+def test_a_nonlinear_observation_gives_its_posterior(rung):
+    """As above, a Gaussian prior and a curved predictor, against quadrature (seed 1, 3,000 draws)."""
+    prior, seen, functions = curved_on(sp.resolve("numpy"))
+    times, stream, count = sp.log_snr_grid(SDE, 50, 1e-3), sp.Noise(1).stream(prior.backend), 3_000
+    guided, x = rung(prior, seen), start_moments(prior).draw(stream, count)
+    reverse = sp.ReverseSDE(SDE, guided, 1.0)
+    wrong = sp.solve(reverse, x, times, solver=sp.ExponentialHeun(), noise=stream, keep="last").states[-1]
+    corrected = solve_corrected(guided, x, times, 1.0, LangevinCorrector(steps=40), stream)
+    far, near = (
+        max(scipy.stats.kstest(draws[:, i], functions[i]).statistic for i in (0, 1))
+        for draws in (wrong, corrected.x)
+    )
+    limit = scipy.stats.kstwo.isf(1e-3, count)
+    assert far > 2 * limit
+    assert near < limit
+
+
 @pytest.mark.parametrize("c", [0.0, 1.0])
 @pytest.mark.parametrize("level", [None, 0.3, 1e-4])
 def test_a_corrected_solve_of_a_gaussian_has_the_exact_moments(c, level):

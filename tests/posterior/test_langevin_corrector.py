@@ -58,7 +58,7 @@ def test_a_mixture_keeps_its_distribution(level, known, precise):
     rung = ExactLikelihood(prior if known else score_alone(prior), seen, prior)
     t = time_of(level)
     x = exact_draws(rung.posterior, t, 5_000, seed=3)
-    corrected = LangevinCorrector(steps=20).correct(rung, x, t, sp.Noise(4).stream(precise))
+    corrected = LangevinCorrector(steps=10).correct(rung, x, t, sp.Noise(4).stream(precise))
     assert smallest_p_value(x, t) > 1e-4
     assert smallest_p_value(corrected.x, t) > 1e-4
 
@@ -166,7 +166,7 @@ def test_a_step_size_is_found_where_the_scale_does_not_know_the_observation():
     numpy = sp.resolve("numpy")
     prior, _ = gaussian_on(numpy)
     row, noise, t = np.array([[1.0, 0.0, 0.0]]), 0.05, time_of(0.02)
-    rung = sp.MonteCarloDenoiser(prior, BlackBox(row, np.array([1.0]), noise**2), samples=64)
+    rung = sp.MonteCarloDenoiser(prior, BlackBox(row, np.array([1.0]), noise**2), samples=64, rounds=1)
     exact = sp.exact_posterior(prior, sp.LinearGaussian(row, np.array([1.0]), noise**2)).denoiser
     x = exact.marginals.sample(t, 600, seed=1) + np.array([0.1, 0.0, 0.0])
     tuned = LangevinCorrector(steps=40).tuned(rung, x[:50], t, sp.Noise(11).stream(numpy))

@@ -96,7 +96,8 @@ def test_a_low_rank_normal_is_marginalised():
 def test_whole_events_are_left_out():
     def model():
         with pyro.plate("three", 3):
-            pyro.sample("y", dist.MultivariateStudentT(torch.tensor(3.0).double(), LOC, torch.eye(4).double()))
+            scale, df = torch.eye(4).double(), torch.tensor(3.0).double()
+            pyro.sample("y", dist.MultivariateStudentT(df, LOC, scale))
 
     data = torch.stack([Y.nan_to_num(0.5), torch.full((4,), nan).double(), torch.zeros(4).double()])
     alone = stats.multivariate_t(LOC.numpy(), np.eye(4), df=3)

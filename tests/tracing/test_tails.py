@@ -51,8 +51,8 @@ def test_only_heavy_tails_are_found_and_they_are_tame_afterwards():
 
 
 def test_a_posterior_under_a_heavy_tailed_prior():
-    """Cauchy location seen with noise, against quadrature: 4,000 draws, seed 0; the guide's network is small and
-    trained briefly, so 0.1 sd and 8% are allowed. Without taming the scale of the prior is 1e3 or more."""
+    """Cauchy location seen with noise, against quadrature: 2,000 draws, seed 0; the network is trained
+    briefly, so 0.1 sd and 8% are allowed. Without taming the scale of the prior is 1e3 or more."""
 
     def model(y=None):
         x = pyro.sample("x", dist.Cauchy(torch.tensor(2.0, dtype=D), 1.5))

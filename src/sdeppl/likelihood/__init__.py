@@ -3,6 +3,7 @@
 from . import families
 from .base import Guided, MeanLikelihood, Seen
 from .classifier import classifier_observation
+from .cubature import CubatureDenoiser
 from .density import DensityObservation
 from .dps import DPSDenoiser
 from .exact import ExactPosterior, exact_posterior, has_exact_posterior
@@ -20,6 +21,7 @@ from .sda import SDADenoiser
 from .tweedie import TweedieDenoiser, positive_part, positive_rows
 
 __all__ = [
+    "CubatureDenoiser",
     "DPSDenoiser",
     "DensityObservation",
     "ExactPosterior",
@@ -41,6 +43,7 @@ __all__ = [
     "Seen",
     "Surrogate",
     "TweedieDenoiser",
+    "classifier_observation",
     "exact_posterior",
     "families",
     "has_exact_posterior",

@@ -5,6 +5,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from ..backend import numerical_gradient
+from .joint import JointObservation
 from .observation import Observation
 
 
@@ -23,6 +24,9 @@ def log_prob_gradient(observation: Observation, x0: Any) -> Any:
             if noise.diagonal:
                 return linear.adjoint(residual / noise.R)
             return linear.adjoint(xp.linalg.solve(noise.R, residual[..., None])[..., 0])
+    if isinstance(observation, JointObservation):
+        gradients = [log_prob_gradient(part, x0) for part in observation.parts if part.count]
+        return sum(gradients[1:], start=gradients[0])
     gradient = getattr(observation, "gradient", None)
     if gradient is not None:
         return gradient(x0)

@@ -69,7 +69,7 @@ class IndependentObservation(Observation):
         if isinstance(log_density, Family):
             self.log_density = log_density.rows(y, observed)
             self.log_density.require_data(self.y)
-        if self.count:
+        if self.count and not isinstance(self.log_density, ConvolvedFamily):
             plateau = Plateau.find(self.backend, lambda eta: self.log_density(eta, self.y), self.y)
             self.quadrature = Quadrature(self.log_density, plateau, nodes)
 
@@ -96,13 +96,12 @@ class IndependentObservation(Observation):
 
     def _surrogate(self, predicted: Any, variance: Any) -> Surrogate:
         """For a block of rows."""
-        width = self.quadrature.plateau.width
         if isinstance(self.log_density, ConvolvedFamily):
             tilt = self.log_density.tilt(predicted, self.y, variance, self.nodes)
-        else:
-            variance = self.quadrature.resolved(predicted, variance)
-            tilt = self.quadrature.tilt(predicted, self.y, variance)
-        return gaussian_of(tilt, predicted, variance, width)
+            return gaussian_of(tilt, predicted, variance, self.log_density.scale)
+        variance = self.quadrature.resolved(predicted, variance)
+        tilt = self.quadrature.tilt(predicted, self.y, variance)
+        return gaussian_of(tilt, predicted, variance, self.quadrature.plateau.width)
 
 
 def _common(name: str, y: Any, H: Any) -> tuple[Backend, Any]:

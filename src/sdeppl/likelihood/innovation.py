@@ -6,7 +6,7 @@ from typing import Any
 from array_api_compat import array_namespace, device
 
 from ..backend import cholesky, log_diagonal, solve_lower
-from .observation import Linearisation, Observation, Surrogate
+from .observation import Linearisation, Surrogate
 
 
 class Innovation:
@@ -16,7 +16,7 @@ class Innovation:
     `root`: L with L Lᵀ = S; `white`: L⁻¹ (y - predicted), (batch, n); `log_likelihood`: (batch,).
     """
 
-    def __init__(self, observation: Observation, linear: Linearisation, projected: Any) -> None:
+    def __init__(self, observation: Any, linear: Linearisation, projected: Any) -> None:
         xp = array_namespace(linear.predicted)
         self.noise: Surrogate = observation.surrogate(linear, xp.linalg.diagonal(projected))
         self.root = cholesky(self.noise.add_noise(projected))

@@ -49,7 +49,7 @@ class NonlinearGaussian(Observation):
             self.noise = NormalNoise(self.R, self.R.ndim == 1)
 
     def log_prob(self, x0: Any) -> Any:
-        predicted, R = self._value(x0)
+        predicted, R = self.predict(x0)
         noise = self.noise or NormalNoise(R, R.ndim == 2)
         return noise.log_density(self.y - predicted)
 
@@ -67,7 +67,7 @@ class NonlinearGaussian(Observation):
             return Surrogate(self.y, linear.R, 0.0, linear.R.ndim == 2)
         return Surrogate(self.y, self.R, 0.0, self.R.ndim == 1)
 
-    def _value(self, x0: Any) -> tuple[Any, Any]:
+    def predict(self, x0: Any) -> tuple[Any, Any]:
         """A(x_0) of the observed rows; R(x_0), or None where R is constant."""
         if self.value is None:
             linear = self.linearise(x0)

@@ -55,9 +55,11 @@ class Plateau:
             )
         edges = {}
         for side in (-1, 1):
-            outwards = grid if side > 0 else xp.flip(grid, axis=0)
+            outwards, known = (a if side > 0 else xp.flip(a, axis=0) for a in (grid, values))
             for level in (LEVEL, FOOT):
-                edges[side, level] = _edge(log_density, outwards, peak, largest - level, side)
+                beyond = (known < largest - level) & (side * (outwards - peak) > 0)
+                outside = pick(outwards, _first(beyond))
+                edges[side, level] = _edge(log_density, peak, outside, largest - level)
         low, high = edges[-1, LEVEL], edges[1, LEVEL]
         return cls(low, high, low - edges[-1, FOOT], edges[1, FOOT] - high)
 
@@ -102,11 +104,9 @@ def pick(nodes: Any, index: Any) -> Any:
     return xp.sum(xp.where(chosen, nodes, xp.zeros_like(nodes)), axis=0)
 
 
-def _edge(log_density: Callable[[Any], Any], grid: Any, peak: Any, level: Any, side: int) -> Any:
-    """Where ln p first falls below `level` on one side of the peak; the grid's end where it never does."""
-    xp = array_namespace(grid)
-    beyond = (_finite(log_density(grid)) < level) & (side * (grid - peak) > 0)
-    inside, outside = peak, pick(grid, _first(beyond))
+def _edge(log_density: Callable[[Any], Any], inside: Any, outside: Any, level: Any) -> Any:
+    """Where ln p first falls below `level` on the way from inside to outside; outside where it never does."""
+    xp = array_namespace(inside)
     for _ in range(ROUNDS):
         nodes = _between(inside, outside)
         first = _first(_finite(log_density(nodes)) < level)

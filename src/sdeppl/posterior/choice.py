@@ -5,12 +5,14 @@ from typing import Any
 
 from ..denoisers import Denoiser
 from ..likelihood import (
+    CubatureDenoiser,
     DPSDenoiser,
     ExactPosterior,
     MeanLikelihood,
     MonteCarloDenoiser,
     NaiveDenoiser,
     NestedDenoiser,
+    NonlinearGaussian,
     Observation,
     PiGDMDenoiser,
     SDADenoiser,
@@ -21,6 +23,7 @@ from ..likelihood import (
 from .corrector import LangevinCorrector
 from .twisted import TwistedSMC
 
+FEW_NUMBERS = 16  # in x_0, up to which its covariance is at hand, and 2 dim evaluations are few
 CORRECTIONS = (TwistedSMC, LangevinCorrector)
 
 RUNGS: dict[str, type[MeanLikelihood]] = {
@@ -31,6 +34,7 @@ RUNGS: dict[str, type[MeanLikelihood]] = {
         SDADenoiser,
         PiGDMDenoiser,
         TweedieDenoiser,
+        CubatureDenoiser,
         MonteCarloDenoiser,
         NestedDenoiser,
     )
@@ -77,9 +81,12 @@ def choose(
     settings = TwistedSMC() if correction == "auto" else correction
     if likelihood != "auto":
         return _asked_for(prior, observation, likelihood, settings, step)
-    if not observation.has_jacobian:
+    if isinstance(observation, NonlinearGaussian) and prior.dim <= FEW_NUMBERS:
+        why = "nonlinear Gaussian observation of few numbers: no closed form"
+        twist: MeanLikelihood = CubatureDenoiser(prior, observation)
+    elif not observation.has_jacobian:
         why = f"{type(observation).__name__} has no Jacobian"
-        twist: MeanLikelihood = MonteCarloDenoiser(prior, observation)
+        twist = MonteCarloDenoiser(prior, observation)
     else:
         why = _reason(prior, observation)
         twist = _tweedie(prior, observation, settings)

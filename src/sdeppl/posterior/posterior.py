@@ -36,9 +36,10 @@ class Posterior:
 
     prior: E and Cov of x_0 given x_t; observation: on the prior's backend, or None for the prior itself.
 
-    likelihood: how l(y given x_t) is approximated: 'exact' (closed form), 'tweedie', 'monte-carlo',
-    'nested', 'pigdm', 'sda', 'dps', 'naive', or a `MeanLikelihood`; 'auto' takes the closed form where
-    there is one, else 'tweedie', or 'monte-carlo' where the observation has no derivative. correction:
+    likelihood: how l(y given x_t) is approximated: 'exact' (closed form), 'tweedie', 'cubature',
+    'monte-carlo', 'nested', 'pigdm', 'sda', 'dps', 'naive', or a `MeanLikelihood`; 'auto' takes the closed
+    form where there is one, else 'cubature' for a nonlinear Gaussian observation of few numbers,
+    'monte-carlo' where there is no derivative, and 'tweedie' for the rest. correction:
     'auto' makes the draws exact whatever the likelihood, by `TwistedSMC`, unless it is exact already; a
     TwistedSMC says how; a `LangevinCorrector` moves them within their modes; None leaves them as guided.
     `choice` says what was taken and why.

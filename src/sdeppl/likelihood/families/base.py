@@ -62,7 +62,12 @@ class Family(ABC):
 
 
 class ConvolvedFamily(Family):
-    """A family whose mean over η ~ N(predicted, v) is known, so that nothing need be searched for."""
+    """A family whose mean over η ~ N(predicted, v) is known, so that nothing need be searched for.
+
+    `scale`: a number or an array (observations,), how far η must move to matter.
+    """
+
+    scale: Any
 
     @abstractmethod
     def tilt(self, predicted: Any, y: Any, variance: Any, nodes: int) -> Tilt:

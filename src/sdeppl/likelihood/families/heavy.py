@@ -27,6 +27,11 @@ class NormalMixture(ConvolvedFamily):
     means: tuple[float, ...]
     scales: tuple[float, ...]
 
+    @property
+    def scale(self) -> float:
+        """The smallest of the scales."""
+        return min(self.scales)
+
     def __post_init__(self) -> None:
         for name in ("weights", "means", "scales"):
             object.__setattr__(self, name, tuple(float(number) for number in getattr(self, name)))
