@@ -141,3 +141,17 @@ def test_a_posterior_may_ask_for_it():
     expected = solve_corrected(posterior.denoiser, x, posterior.times, 0.0, settings, stream)
     np.testing.assert_allclose(run.draws, expected.x, rtol=1e-12)
     assert run.diagnosis.correction is None
+
+
+def test_chains_that_hardly_move_are_reported_and_a_black_box_is_tuned():
+    """A step far too long; and an observation without a Jacobian, with a step size found on other states."""
+    numpy = sp.resolve("numpy")
+    prior, seen = mixture_on(numpy)
+    stuck = LangevinCorrector(steps=3, step_size=1e4)
+    with pytest.warns(sp.UntrustedWarning, match="the Langevin steps hardly move"):
+        sp.Posterior(prior, seen, "tweedie", steps=30, correction=stuck).sample(50)
+    box = sp.DensityObservation(seen.log_prob, prior.dim, prior.means)
+    settings = LangevinCorrector(steps=3)
+    posterior = sp.Posterior(prior, box, "monte-carlo", steps=30, correction=settings)
+    posterior.sample(20, seed=1)
+    assert posterior._langevin.step_size is not None

@@ -14,13 +14,15 @@ from ..sde import ReverseSDE, log_snr_grid
 from ..solvers import ExponentialHeun, Solver, solve
 from . import pilot
 from .choice import choose
-from .corrector import LangevinCorrector, solve_corrected
+from .corrector import LangevinCorrector, solve_corrected, tune_corrector
 from .diagnosis import Diagnosis, UntrustedWarning, diagnose, exact_diagnosis
 from .kernel import MomentKernel
 from .start import start_moments
 from .twisted import Runs, TwistedSMC, TwistedSolve
 
 FEW_STEPS = 20
+FEW_ACCEPTED = 0.1
+TRIAL_DRAWS = 100
 
 
 @dataclass(frozen=True)
@@ -130,9 +132,8 @@ class Posterior:
             guided = self._guided(draws, stream, c, solver, progress)
             return PosteriorRun(guided, self._known_diagnosis())  # type: ignore[arg-type]
         if isinstance(correction, LangevinCorrector):
-            start = self.start.draw(stream, draws)
-            moved = solve_corrected(self.denoiser, start, self.times, c, correction, stream, solver, progress)
-            return PosteriorRun(moved.x, None)  # type: ignore[arg-type]
+            moved = self._moved(draws, stream, c, solver, progress)
+            return PosteriorRun(moved, None)  # type: ignore[arg-type]
         if solver is not None:
             raise ValueError("solver= is not for a twisted solve, which takes steps of its own")
         runs = self._corrected(draws, stream, c, progress)
@@ -152,6 +153,31 @@ class Posterior:
             progress=progress,
         )
         return path.states[-1, ...]
+
+    def _moved(self, draws: int, stream: Any, c: Any, solver: Solver | None, progress: bool) -> Any:
+        start = self.start.draw(stream, draws)
+        settings = self._langevin
+        found = solve_corrected(self.denoiser, start, self.times, c, settings, stream, solver, progress)
+        acceptance = float(self.prior.backend.xp.mean(found.acceptance))
+        if acceptance < FEW_ACCEPTED:
+            warnings.warn(
+                f"the Langevin steps hardly move: {acceptance:.1%} of them are taken, so the draws are still "
+                "the approximation's; use a smaller step_size, another level, or TwistedSMC",
+                UntrustedWarning,
+                stacklevel=5,
+            )
+        return found.x
+
+    @cached_property
+    def _langevin(self) -> LangevinCorrector:
+        """As asked for; with a step size found first where the local scale leaves the observation out."""
+        settings = self.choice.correction
+        assert isinstance(settings, LangevinCorrector) and self.observation is not None
+        if self.observation.has_jacobian or settings.step_size is not None:
+            return settings
+        stream = pilot.pilot_stream(self.prior.backend)
+        start = self.start.draw(stream, TRIAL_DRAWS)
+        return tune_corrector(self.denoiser, start, self.times, 1.0, settings, stream)
 
     def _corrected(self, draws: int, stream: Any, c: Any, progress: bool) -> Runs:
         _check_amplitude(c)
