@@ -44,7 +44,8 @@ LIKELIHOODS = ("auto", "exact", *RUNGS)
 
 @dataclass(frozen=True)
 class Choice:
-    """denoiser: of x_0 given x_t and y; twist: the same as a mean likelihood, or None where it is exact.
+    """denoiser: of x_0 given x_t and y; twist: the same as a mean likelihood, or None where it is exact;
+    rival: another twist, to be taken where it leaves the weights of a pilot solve more even.
 
     correction: None where draws are those of the guided reverse SDE; why: in words.
     """
@@ -54,6 +55,7 @@ class Choice:
     why: str
     exact: ExactPosterior | None = None
     twist: MeanLikelihood | None = None
+    rival: MeanLikelihood | None = None
     correction: TwistedSMC | LangevinCorrector | None = None
 
 
@@ -72,7 +74,7 @@ def choose(
         if likelihood.prior is not prior or likelihood.observation is not observation:
             raise ValueError("likelihood was made with another prior or observation than the posterior's")
         settings = TwistedSMC() if correction == "auto" else correction
-        return Choice(likelihood, likelihood.name, "as asked for", None, likelihood, settings)
+        return Choice(likelihood, likelihood.name, "as asked for", None, likelihood, None, settings)
     closed = has_exact_posterior(prior, observation)
     if likelihood == "exact" or (likelihood == "auto" and closed):
         exact = exact_posterior(prior, observation)
@@ -84,13 +86,16 @@ def choose(
     if isinstance(observation, NonlinearGaussian) and prior.dim <= FEW_NUMBERS:
         why = "nonlinear Gaussian observation of few numbers: no closed form"
         twist: MeanLikelihood = CubatureDenoiser(prior, observation)
+        if observation.has_jacobian and isinstance(settings, TwistedSMC):
+            rival = _tweedie(prior, observation, settings)
+            return Choice(twist, twist.name, why, None, twist, rival, settings)
     elif not observation.has_jacobian:
         why = f"{type(observation).__name__} has no Jacobian"
         twist = MonteCarloDenoiser(prior, observation)
     else:
         why = _reason(prior, observation)
         twist = _tweedie(prior, observation, settings)
-    return Choice(twist, twist.name, why, None, twist, settings)
+    return Choice(twist, twist.name, why, None, twist, None, settings)
 
 
 def _check_names(likelihood: Any, correction: Any) -> None:
@@ -111,7 +116,7 @@ def _asked_for(
         twist = _tweedie(prior, observation, settings)
     else:
         twist = RUNGS[likelihood](prior, observation)
-    return Choice(twist, likelihood, "as asked for", None, twist, settings)
+    return Choice(twist, likelihood, "as asked for", None, twist, None, settings)
 
 
 def _reason(prior: Denoiser, observation: Observation) -> str:

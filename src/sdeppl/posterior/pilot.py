@@ -20,6 +20,18 @@ def pilot_stream(backend: Any) -> Any:
     return Noise(SEED).stream(backend)
 
 
+def evenness(log_evidences: Any) -> float:
+    """1/(1 + particles × relative variance of the runs' p(y)): effective share; -1 where none is possible."""
+    logs = [float(v) for v in to_host(log_evidences)]
+    largest = max(logs)
+    if not math.isfinite(largest):
+        return -1.0
+    scaled = [math.exp(v - largest) for v in logs]
+    mean = sum(scaled) / len(scaled)
+    variance = sum((v / mean - 1) ** 2 for v in scaled) / (len(scaled) - 1)
+    return 1 / (1 + PARTICLES * variance)
+
+
 def adapted_grid(
     sde: IsotropicSDE, times: list[float], roughness: Any, steps: int, level: float
 ) -> list[float]:

@@ -1,6 +1,5 @@
 """Draws from p(x_0 given y)."""
 
-import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from .corrector import LangevinCorrector, solve_corrected, tune_corrector
 from .diagnosis import Diagnosis, UntrustedWarning, diagnose, exact_diagnosis
 from .kernel import MomentKernel
 from .start import start_moments
-from .twisted import Runs, TwistedSMC, TwistedSolve
+from .twisted import Runs, TwistedSMC, TwistedSolve, require_noise
 
 FEW_STEPS = 20
 FEW_ACCEPTED = 0.1
@@ -180,14 +179,16 @@ class Posterior:
         return tune_corrector(self.denoiser, start, self.times, 1.0, settings, stream)
 
     def _corrected(self, draws: int, stream: Any, c: Any, progress: bool) -> Runs:
-        _check_amplitude(c)
+        require_noise(c)
         settings = self.settings
         runs = -(-draws // (settings.kept or settings.particles))
-        return self._problem(settings, self.adapted_times, c).solve(runs, stream, progress=progress)
+        problem = self._problem(self._pilot[0], settings, self.adapted_times, c)
+        return problem.solve(runs, stream, progress=progress)
 
-    def _problem(self, settings: TwistedSMC, times: list[float], c: Any) -> TwistedSolve:
-        assert self.choice.twist is not None
-        return TwistedSolve(self.choice.twist, times, c, self._prior_start, self._kernel, settings)
+    def _problem(
+        self, twist: MeanLikelihood, settings: TwistedSMC, times: list[float], c: Any
+    ) -> TwistedSolve:
+        return TwistedSolve(twist, times, c, self._prior_start, self._kernel, settings)
 
     @cached_property
     def _prior_start(self) -> Any:
@@ -199,17 +200,25 @@ class Posterior:
         return MomentKernel(self._prior_start.basis, self._prior_start.variances)
 
     @cached_property
-    def _pilot(self) -> Runs:
-        settings = TwistedSMC(pilot.PARTICLES)
-        times = log_snr_grid(self.prior.sde, pilot.STEPS, self.level)
-        problem = self._problem(settings, times, 1.0)
-        return problem.solve(pilot.RUNS, pilot.pilot_stream(self.prior.backend), measure=True)
+    def _pilot(self) -> tuple[MeanLikelihood, Runs]:
+        """The twist, of one or two, that leaves the weights of a small solve more even; and its runs."""
+        times, stream = self._pilot_times, pilot.pilot_stream(self.prior.backend)
+        tried = []
+        for twist in (self.choice.twist, self.choice.rival):
+            if twist is not None:
+                problem = self._problem(twist, TwistedSMC(pilot.PARTICLES), times, 1.0)
+                tried.append((twist, problem.solve(pilot.RUNS, stream, measure=True)))
+        return max(tried, key=lambda pair: pilot.evenness(pair[1].log_evidence))
+
+    @property
+    def _pilot_times(self) -> list[float]:
+        return log_snr_grid(self.prior.sde, pilot.STEPS, self.level)
 
     @cached_property
     def adapted_times(self) -> list[float]:
         """The times of a corrected solve, T to 0."""
-        times = log_snr_grid(self.prior.sde, pilot.STEPS, self.level)
-        return pilot.adapted_grid(self.prior.sde, times, self._pilot.roughness, self.steps, self.level)
+        roughness = self._pilot[1].roughness
+        return pilot.adapted_grid(self.prior.sde, self._pilot_times, roughness, self.steps, self.level)
 
     @cached_property
     def settings(self) -> TwistedSMC:
@@ -219,12 +228,12 @@ class Posterior:
 
     def _measure(self) -> Diagnosis:
         """The effective share of an uncorrected approximation, by the pilot."""
-        return self._diagnosis(self._pilot, None)
+        return self._diagnosis(self._pilot[1], None)
 
     def _diagnosis(self, runs: Runs, correction: TwistedSMC | None) -> Diagnosis:
         particles = pilot.PARTICLES if correction is None else correction.particles
         return diagnose(
-            self.choice.name,
+            self._pilot[0].name,
             None if correction is None else "twisted SMC",
             self.choice.why,
             runs.log_evidence,
@@ -238,11 +247,3 @@ class Posterior:
         if self.choice.twist is None:
             return exact_diagnosis(self.choice.why, 0.0)
         return None
-
-
-def _check_amplitude(c: Any) -> None:
-    if not callable(c) and not 0 < float(c) < math.inf:
-        raise ValueError(
-            f"a corrected solve needs noise, c > 0; got c={c!r}; use correction=None for the "
-            "probability-flow ODE"
-        )

@@ -198,3 +198,12 @@ class _Weights:
         draws = xp.take(x, xp.reshape(index, (-1,)), axis=0)
         spread = xp.stack(roughness) if roughness else None
         return Runs(draws, self.log_evidence + log_mean, effective_share(weights), spread)
+
+
+def require_noise(c: Any) -> None:
+    """Raises: ValueError for a noise amplitude of 0, of which a twisted solve has no weights."""
+    if not callable(c) and not 0 < float(c) < math.inf:
+        raise ValueError(
+            f"a corrected solve needs noise, c > 0; got c={c!r}; use correction=None for the "
+            "probability-flow ODE"
+        )
