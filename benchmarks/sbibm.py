@@ -29,6 +29,7 @@ from sbibm_tasks import TASKS, Task, design_matrix
 
 import sdeppl as sp
 from sdeppl.backend import to_host
+from sdeppl.posterior import TwistedSMC
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ def judge(run: Callable[[], Any], case: Case, options: argparse.Namespace) -> Fo
     return Found(score, seconds, found.diagnosis.ess, found.diagnosis.trusted, str(found.diagnosis))
 
 
+def correction(options: argparse.Namespace) -> Any:
+    """The default one, or one with `--particles` a run."""
+    return "auto" if options.particles is None else TwistedSMC(options.particles)
+
+
 def with_exact_score(task: Task, case: Case, options: argparse.Namespace) -> Found:
     """The prior's exact denoiser and the exact p(y | θ)."""
     backend = sp.resolve(options.backend)
@@ -61,7 +67,13 @@ def with_exact_score(task: Task, case: Case, options: argparse.Namespace) -> Fou
     def run() -> Any:
         prior = task.denoiser(sp.VPSDE(), backend)
         observation = task.observation(case.y, backend)
-        posterior = sp.Posterior(prior, observation, likelihood=options.likelihood, steps=options.steps)
+        posterior = sp.Posterior(
+            prior,
+            observation,
+            likelihood=options.likelihood,
+            steps=options.steps,
+            correction=correction(options),
+        )
         return posterior.run(options.draws, seed=options.seed)
 
     return judge(run, case, options)
@@ -76,6 +88,7 @@ def with_net(guide: sp.ScoreGuide, task: Task, case: Case, options: argparse.Nam
             likelihood=options.likelihood,
             steps=options.steps,
             backend=options.backend,
+            correction=correction(options),
         )
         return posterior.run(options.draws, seed=options.seed)
 
@@ -163,6 +176,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=100, help="of the reverse SDE")
     parser.add_argument("--training", type=int, default=5_000, help="steps of score matching")
     parser.add_argument("--likelihood", default="auto")
+    parser.add_argument("--particles", type=int, default=None, help="of each twisted run; by default 64")
     parser.add_argument("--backend", default=None)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=None, help="processes for the folds of C2ST")
