@@ -27,8 +27,8 @@ _NAMES_OF_MODULE = {
     "MonteCarloDenoiser NaiveDenoiser NestedDenoiser "
     "NonlinearGaussian NotDifferentiable Observation PiGDMDenoiser SDADenoiser Surrogate "
     "TweedieDenoiser classifier_observation exact_posterior joint_observation",
-    "posterior": "Diagnosis LangevinCorrector LogDensity Posterior PosteriorRun SignalLeftWarning TwistedSMC "
-    "UntrustedWarning log_density",
+    "posterior": "Diagnosis LangevinCorrector LogDensity Posterior PosteriorRun SignalLeftWarning "
+    "TemperedSMC TwistedSMC UntrustedWarning log_density",
     "tracing": "ModelError",
     "query": "ApproximateWarning LinearisedWarning RankWarning SitePosterior",
     "guide": "CorruptFile ScoreGuide",

@@ -226,7 +226,7 @@ def test_many_numbers_of_which_few_directions_are_far_from_gaussian(dim):
     run = posterior.run(1_000, seed=4)
     exact = sp.exact_posterior(prior, seen)
     shares = np.exp(exact.denoiser.log_weights)
-    size = 1_000 * min(run.diagnosis.ess * run.diagnosis.particles / posterior.settings.kept, 1.0)
+    size = 1_000 * min(run.diagnosis.ess * run.diagnosis.particles / posterior.correction.settings.kept, 1.0)
     found = (run.draws[:, 0] > 0).mean()
     assert abs(found - shares[1]) < 5 * math.sqrt(shares[0] * shares[1] / size)
     assert abs(run.diagnosis.log_evidence - float(exact.log_evidence)) < 0.05
@@ -242,7 +242,7 @@ def test_what_cannot_be_is_refused():
     prior, seen = box(mixture_on(numpy)), seen_on(numpy)
     with pytest.raises(ValueError, match=r"a corrected solve needs noise, c > 0; got c=0\.0"):
         sp.Posterior(prior, seen).sample(3, c=0.0)
-    with pytest.raises(ValueError, match="solver= is not for a twisted solve"):
+    with pytest.raises(ValueError, match="solver= is not for a corrected solve"):
         sp.Posterior(prior, seen).sample(3, solver=sp.ExponentialHeun())
     with pytest.raises(TypeError, match="correction='smc': use 'auto', None, a TwistedSMC or"):
         sp.Posterior(prior, seen, correction="smc")

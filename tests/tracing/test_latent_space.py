@@ -61,7 +61,8 @@ def test_bijections_are_the_ones_of_the_support():
 
     space = find_sites(model).space
     found = space.flatten({"positive": torch.tensor([0.5]), "interval": torch.tensor([3.0])})
-    torch.testing.assert_close(found, torch.tensor([[math.log(0.5), math.log(1 / 3)]]).double())
+    wanted = torch.tensor([[math.log(0.5), -0.6744897501960817]]).double()  # ln ½, Φ⁻¹(¼)
+    torch.testing.assert_close(found, wanted)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -80,7 +81,7 @@ def test_rounding_onto_the_edge_is_no_outlier(dtype):
     z = space.flatten(edge)
     limit = -math.log(torch.finfo(dtype).eps) + 3
     assert float(z.abs().max()) < limit
-    assert z[0, 0] < -limit / 2 and z[1, 0] > limit / 2
+    assert z[0, 0] < -5 and z[1, 0] > 5  # standard deviations
     back = space.unflatten(z)
     for name in ("u", "d"):
         torch.testing.assert_close(back[name], edge[name], rtol=1e-5, atol=1e-6)

@@ -9,6 +9,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+VERSION = 2  # 1: latents on an interval by a logit
+
 
 class CorruptFile(ValueError):
     """A file is not what it should be: damaged, of another kind or of another version."""
@@ -28,7 +30,7 @@ def write(path: str | Path, kind: str, tensors: dict[str, torch.Tensor], content
     """
     check_folder(path)
     path = Path(path)
-    header = {"sdeppl": json.dumps({"kind": kind, "version": 1, **content})}
+    header = {"sdeppl": json.dumps({"kind": kind, "version": VERSION, **content})}
     whole = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
     temporary = path.with_name(path.name + ".part")
     save_file(whole, temporary, metadata=header)
@@ -53,9 +55,9 @@ def read(path: str | Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str
         content = None
     if not isinstance(content, dict):
         raise CorruptFile(f"{path} was not written by sdeppl")
-    if (content.get("kind"), content.get("version")) != (kind, 1):
+    if (content.get("kind"), content.get("version")) != (kind, VERSION):
         raise CorruptFile(
             f"{path} holds a {content.get('kind')!r} of version {content.get('version')}; expected a "
-            f"{kind!r} of version 1"
+            f"{kind!r} of version {VERSION}"
         )
     return tensors, content

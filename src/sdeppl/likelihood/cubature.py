@@ -51,10 +51,10 @@ class CubatureDenoiser(MeanLikelihood):
         H = xp.matrix_transpose(slope) @ solve_lower(root, identity)
         linear = Linearisation(mean, H)
         gram = xp.matrix_transpose(slope) @ slope
-        innovation = Innovation(_Fixed(self.observation, noise), linear, gram)
+        seen = Seen(H, Surrogate(self.observation.y, noise, 0.0, False))
+        innovation = Innovation(seen.noise, linear, gram)
         cross = root @ slope
         shift = (cross @ innovation.weights[..., None])[..., 0]
-        seen = Seen(H, innovation.noise)
         return Guided(
             Moments(moments.mean, covariance), moments.mean + shift, innovation.log_likelihood, seen
         )
@@ -79,13 +79,3 @@ class CubatureDenoiser(MeanLikelihood):
             return mean, slope, bend + (R * identity if R.ndim == 1 else R)
         R = xp.mean(xp.reshape(R, (batch, 2 * dim, *R.shape[1:])), axis=1)
         return mean, slope, bend + (R[..., None, :] * identity if R.ndim == 2 else R)
-
-
-class _Fixed:
-    """An observation of the same y with given covariances (batch, n, n)."""
-
-    def __init__(self, observation: Observation, noise: Any) -> None:
-        self.y, self.noise = observation.y, noise
-
-    def surrogate(self, linear: Linearisation, variance: Any) -> Surrogate:
-        return Surrogate(self.y, self.noise, 0.0, False)

@@ -12,15 +12,14 @@ from .observation import Linearisation, Surrogate
 class Innovation:
     """l(y given x_t) with η ~ N(predicted, P): N(y; predicted, S), S = P + R, times the surrogate's scale.
 
-    projected: P, (n, n) or (batch, n, n), in units of η². `noise`: the surrogate of p(y given η);
-    `root`: L with L Lᵀ = S; `white`: L⁻¹ (y - predicted), (batch, n); `log_likelihood`: (batch,).
+    noise: the surrogate of p(y given η); projected: P, (n, n) or (batch, n, n), in units of η². `root`: L,
+    L Lᵀ = S; `white`: L⁻¹ (y - predicted), (batch, n); `log_likelihood`: (batch,).
     """
 
-    def __init__(self, observation: Any, linear: Linearisation, projected: Any) -> None:
+    def __init__(self, noise: Surrogate, linear: Linearisation, projected: Any) -> None:
         xp = array_namespace(linear.predicted)
-        self.noise: Surrogate = observation.surrogate(linear, xp.linalg.diagonal(projected))
-        self.root = cholesky(self.noise.add_noise(projected))
-        residual = self.noise.y - linear.predicted
+        self.root = cholesky(noise.add_noise(projected))
+        residual = noise.y - linear.predicted
         self.white = (
             solve_lower(self.root, residual.T).T
             if self.root.ndim == 2
@@ -28,7 +27,7 @@ class Innovation:
         )
         constant = 0.5 * residual.shape[-1] * math.log(2 * math.pi)
         squared = xp.sum(self.white * self.white, axis=-1)
-        self.log_likelihood = self.noise.log_scale - 0.5 * squared - log_diagonal(self.root) - constant
+        self.log_likelihood = noise.log_scale - 0.5 * squared - log_diagonal(self.root) - constant
 
     @property
     def inverse_root(self) -> Any:

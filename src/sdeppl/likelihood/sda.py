@@ -29,7 +29,9 @@ class FixedVarianceDenoiser(MeanLikelihood):
             return self.unguided(x, t)
         moments = self.prior(x, t)
         linear = self.observation.linearise(moments.mean)
-        innovation = Innovation(self.observation, linear, self.projected(linear, t))
+        projected = self.projected(linear, t)
+        noise = self.observation.surrogate(linear, self.backend.xp.linalg.diagonal(projected))
+        innovation = Innovation(noise, linear, projected)
         shift = moments.covariance @ linear.adjoint(innovation.weights)
         return Guided(moments, moments.mean + shift, innovation.log_likelihood)
 

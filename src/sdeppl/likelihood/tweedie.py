@@ -8,9 +8,10 @@ from ..backend import cholesky, numerical_gradient
 from ..backend.linear_algebra import SMALL
 from ..denoisers import Covariance, Denoiser, MatrixCovariance, Moments, PullbackCovariance
 from .base import Guided, MeanLikelihood, Seen
+from .information import compressed
 from .innovation import Innovation
 from .matrix_free import LowRank, matrix_free_weights
-from .observation import Linearisation, Observation
+from .observation import Linearisation, Observation, Surrogate
 
 DENSE_LIMIT = 128
 LEARNED_LIMIT = 16  # numbers in x_0 up to which a learned covariance is written out
@@ -93,13 +94,27 @@ class TweedieDenoiser(MeanLikelihood):
         covariance = positive_part(moments.covariance, self.observation.count, self.repair)
         linear = self.observation.linearise(moments.mean)
         cross = covariance.columns(xp.matrix_transpose(linear.H))
-        innovation = Innovation(self.observation, linear, projected_covariance(linear, cross, covariance))
+        variance = xp.clip(xp.sum(linear.H * xp.matrix_transpose(cross), axis=-1), min=0.0)
+        noise = self.observation.surrogate(linear, variance)
+        if self._is_compressible(linear, noise):
+            linear, noise = compressed(linear, noise)
+            cross = covariance.columns(xp.matrix_transpose(linear.H))
+        projected = projected_covariance(linear, cross, covariance)
+        innovation = Innovation(noise, linear, projected)
         shift = _rows(cross, innovation.weights)
         if self.gradient == "full":
             shift = shift + self._slopes(x, t, covariance, linear, innovation)
-        seen = Seen(linear.H, innovation.noise)
+        seen = Seen(linear.H, noise)
         return Guided(
             Moments(moments.mean, covariance), moments.mean + shift, innovation.log_likelihood, seen
+        )
+
+    def _is_compressible(self, linear: Linearisation, noise: Surrogate) -> bool:
+        """Whether more numbers were seen than are in x_0, and no gradient asks how each depends on x."""
+        bends = linear.H.ndim == 3 or linear.R is not None
+        many = linear.H.shape[-2] > self.dim and self.dim <= DENSE_LIMIT
+        return (
+            many and noise.diagonal and not self.observation.hard and not (bends and self.gradient == "full")
         )
 
     def _dense(self, moments: Moments) -> bool:

@@ -6,6 +6,7 @@ from .diagnosis import Diagnosis, UntrustedWarning
 from .log_density import LogDensity, log_density
 from .posterior import Posterior, PosteriorRun
 from .start import SignalLeftWarning, Start, start_moments
+from .tempered import TemperedSMC
 from .twisted import TwistedSMC
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "PosteriorRun",
     "SignalLeftWarning",
     "Start",
+    "TemperedSMC",
     "TwistedSMC",
     "UntrustedWarning",
     "log_density",

@@ -1,6 +1,6 @@
 """Which mean likelihood and which correction: from what the prior and the observation are."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..denoisers import Denoiser
@@ -21,10 +21,11 @@ from ..likelihood import (
     has_exact_posterior,
 )
 from .corrector import LangevinCorrector
+from .tempered import TemperedSMC
 from .twisted import TwistedSMC
 
 FEW_NUMBERS = 16  # in x_0, up to which its covariance is at hand, and 2 dim evaluations are few
-CORRECTIONS = (TwistedSMC, LangevinCorrector)
+CORRECTIONS = (TwistedSMC, TemperedSMC, LangevinCorrector)
 
 RUNGS: dict[str, type[MeanLikelihood]] = {
     rung.name: rung
@@ -47,7 +48,8 @@ class Choice:
     """denoiser: of x_0 given x_t and y; twist: the same as a mean likelihood, or None where it is exact;
     rival: another twist, to be taken where it leaves the weights of a pilot solve more even.
 
-    correction: None where draws are those of the guided reverse SDE; why: in words.
+    correction: None where draws are those of the guided reverse SDE; fallback: another one, for where its
+    pilot shows that it fails; why: in words.
     """
 
     denoiser: Denoiser
@@ -56,7 +58,8 @@ class Choice:
     exact: ExactPosterior | None = None
     twist: MeanLikelihood | None = None
     rival: MeanLikelihood | None = None
-    correction: TwistedSMC | LangevinCorrector | None = None
+    correction: TwistedSMC | TemperedSMC | LangevinCorrector | None = None
+    fallback: TwistedSMC | TemperedSMC | None = None
 
 
 def choose(
@@ -81,8 +84,20 @@ def choose(
         kind = type(prior).__name__.removesuffix("Denoiser")
         return Choice(exact.denoiser, "exact", f"{kind} prior, linear Gaussian observation", exact)
     settings = TwistedSMC() if correction == "auto" else correction
+    if isinstance(settings, TemperedSMC):
+        return _without_guidance(prior, observation, settings)
     if likelihood != "auto":
         return _asked_for(prior, observation, likelihood, settings, step)
+    found = _suited(prior, observation, settings)
+    if correction != "auto" or prior.dim > FEW_NUMBERS or observation.hard:
+        return found
+    if isinstance(found.twist, MonteCarloDenoiser):  # as many evaluations for guidance as without it
+        return replace(found, correction=TemperedSMC(), fallback=settings)
+    return replace(found, fallback=TemperedSMC())
+
+
+def _suited(prior: Denoiser, observation: Observation, settings: Any) -> Choice:
+    """A twist, or two, for what the prior and the observation are."""
     if isinstance(observation, NonlinearGaussian) and prior.dim <= FEW_NUMBERS:
         why = "nonlinear Gaussian observation of few numbers: no closed form"
         twist: MeanLikelihood = CubatureDenoiser(prior, observation)
@@ -96,6 +111,15 @@ def choose(
         why = _reason(prior, observation)
         twist = _tweedie(prior, observation, settings)
     return Choice(twist, twist.name, why, None, twist, None, settings)
+
+
+def _without_guidance(prior: Denoiser, observation: Observation, settings: TemperedSMC) -> Choice:
+    if observation.hard:
+        raise TypeError(
+            f"TemperedSMC takes powers of p(y given x_0), and {type(observation).__name__} is a hard "
+            "constraint, which has none; use TwistedSMC"
+        )
+    return Choice(prior, "tempered", "as asked for", correction=settings)
 
 
 def _check_names(likelihood: Any, correction: Any) -> None:

@@ -11,6 +11,11 @@ POOR_SHARE = 0.05
 WIDE_SPREAD = 0.5  # relative standard deviation of a run's estimate of p(y)
 FEW_RUNS = 8
 HEAVY_TAIL = 0.7
+UNEVEN = 0.1  # relative standard deviation of runs' p(y) from which their tail counts
+MORE = {
+    "twisted SMC": "TwistedSMC(particles=512)",
+    "tempered SMC": "TemperedSMC(particles=1024, moves=64)",
+}
 
 
 class UntrustedWarning(UserWarning):
@@ -23,11 +28,13 @@ class Diagnosis:
 
     likelihood, correction: what was used; why: what it was chosen for. ess: effective share of the draws,
     in (0, 1]: 1 for an exact guided score, else 1/(1 + particles × the relative variance of the runs'
-    estimates of p(y)), to which all resampling on the way has contributed. log_evidence,
+    estimates of p(y)), to which all resampling on the way has contributed; for TemperedSMC, whose particles
+    move apart again, their variance over particles × that of the runs' means. log_evidence,
     log_evidence_error: ln p(y) and its standard error: 0 where it is known exactly, NaN for fewer than 8
     runs. spread: relative standard deviation of one run's estimate of p(y), whose square is about the
     relative bias of the run's average. pareto_k: shape of the tail of these estimates (`pareto_shape`), NaN
-    for fewer than 25 runs: above 0.7 the figures themselves are not to be relied on. runs, particles:
+    for fewer than 25 runs: above 0.7, where spread is more than 0.1, the figures themselves are not to be
+    relied on. runs, particles:
     0 where none were made. trusted: whether none of these is bad; text: in words.
     """
 
@@ -55,11 +62,18 @@ def exact_diagnosis(why: str, log_evidence: float) -> Diagnosis:
 
 
 def diagnose(
-    likelihood: str, correction: str | None, why: str, log_evidences: Any, final_shares: Any, particles: int
+    likelihood: str,
+    correction: str | None,
+    why: str,
+    log_evidences: Any,
+    final_shares: Any,
+    particles: int,
+    moved: bool = False,
 ) -> Diagnosis:
     """From the runs' estimates of ln p(y), (runs,), and the effective shares of their particles at the end.
 
-    correction: None where the draws are those of the guided reverse SDE and the runs only measure it.
+    correction: None where the draws are those of the guided reverse SDE and the runs only measure it;
+    moved: whether particles were moved apart after each resampling, so that final_shares are all there is.
     """
     logs = [float(v) for v in to_host(log_evidences)]
     shares = [float(v) for v in to_host(final_shares)]
@@ -78,9 +92,10 @@ def diagnose(
     else:
         variance = sum((v / mean - 1) ** 2 for v in scaled) / (count - 1)
         spread, error = math.sqrt(variance), math.sqrt(variance / count)
-        ess = min(1 / (1 + particles * variance), 1.0)
+        ess = final if moved else min(1 / (1 + particles * variance), 1.0)
     k = pareto_shape(scaled)
-    trusted = ess >= POOR_SHARE and not spread > WIDE_SPREAD and not k > HEAVY_TAIL
+    heavy = k > HEAVY_TAIL and spread > UNEVEN
+    trusted = ess >= POOR_SHARE and not spread > WIDE_SPREAD and not heavy
     if correction is None:
         trusted = trusted and ess > 0.9
     text = _words(likelihood, correction, why, ess, log_evidence, error, spread, k, count, trusted)
@@ -110,12 +125,12 @@ def _words(
         return (
             f"{head}{figures}: the draws follow the approximation, not the posterior; use correction='auto'"
         )
-    reason = (
-        f"single runs differ in p(y) by {spread:.0%}"
-        if spread > WIDE_SPREAD
-        else f"only {ess:.1%} of the weight counts"
-    )
+    reason = f"only {ess:.1%} of the weight counts"
+    if spread > WIDE_SPREAD:
+        reason = f"single runs differ in p(y) by {spread:.0%}"
+    elif k > HEAVY_TAIL and spread > UNEVEN:
+        reason = f"a few runs may have most of the weight (Pareto's k = {k:.1f})"
     return (
         f"{head}{figures}: do not trust these draws, {reason}; use more particles "
-        "(correction=TwistedSMC(particles=512)), more steps, or compare with reference.nuts"
+        f"(correction={MORE[correction]}), more steps, or compare with reference.nuts"
     )

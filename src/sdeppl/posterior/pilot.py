@@ -20,7 +20,7 @@ def pilot_stream(backend: Any) -> Any:
     return Noise(SEED).stream(backend)
 
 
-def evenness(log_evidences: Any) -> float:
+def evenness(log_evidences: Any, particles: int) -> float:
     """1/(1 + particles × relative variance of the runs' p(y)): effective share; -1 where none is possible."""
     logs = [float(v) for v in to_host(log_evidences)]
     largest = max(logs)
@@ -29,7 +29,7 @@ def evenness(log_evidences: Any) -> float:
     scaled = [math.exp(v - largest) for v in logs]
     mean = sum(scaled) / len(scaled)
     variance = sum((v / mean - 1) ** 2 for v in scaled) / (len(scaled) - 1)
-    return 1 / (1 + PARTICLES * variance)
+    return 1 / (1 + particles * variance)
 
 
 def adapted_grid(

@@ -13,11 +13,12 @@ from ..sde import ReverseSDE, log_snr_grid
 from ..solvers import ExponentialHeun, Solver, solve
 from . import pilot
 from .choice import choose
+from .correction import TemperedCorrection, TwistedCorrection
 from .corrector import LangevinCorrector, solve_corrected, tune_corrector
-from .diagnosis import Diagnosis, UntrustedWarning, diagnose, exact_diagnosis
-from .kernel import MomentKernel
+from .diagnosis import POOR_SHARE, Diagnosis, UntrustedWarning, exact_diagnosis
 from .start import start_moments
-from .twisted import Runs, TwistedSMC, TwistedSolve, require_noise
+from .tempered import TemperedSMC
+from .twisted import TwistedSMC
 
 FEW_STEPS = 20
 FEW_ACCEPTED = 0.1
@@ -41,9 +42,10 @@ class Posterior:
     'monte-carlo', 'nested', 'pigdm', 'sda', 'dps', 'naive', or a `MeanLikelihood`; 'auto' takes the closed
     form where there is one, else 'cubature' for a nonlinear Gaussian observation of few numbers,
     'monte-carlo' where there is no derivative, and 'tweedie' for the rest. correction:
-    'auto' makes the draws exact whatever the likelihood, by `TwistedSMC`, unless it is exact already; a
-    TwistedSMC says how; a `LangevinCorrector` moves them within their modes; None leaves them as guided.
-    `choice` says what was taken and why.
+    'auto' makes the draws exact whatever the likelihood, unless it is exact already: by `TwistedSMC`; for up
+    to 16 numbers by `TemperedSMC`, which needs no guidance, where there is no derivative or a pilot solve
+    shows that guidance fails. Either says how it runs; a `LangevinCorrector` moves draws within their modes;
+    None leaves them as guided. `choice` says what was taken and why.
 
     steps: of the reverse SDE; for a Gaussian posterior by guidance and c = 1, 100 leave standard deviations
     within 1%, 50 within 3%, 20 within 10%. A corrected solve places them by a small pilot solve, where
@@ -62,7 +64,7 @@ class Posterior:
         likelihood: str | MeanLikelihood = "auto",
         steps: int = 100,
         noise_to_signal: float | None = None,
-        correction: TwistedSMC | LangevinCorrector | Literal["auto"] | None = "auto",
+        correction: TwistedSMC | TemperedSMC | LangevinCorrector | Literal["auto"] | None = "auto",
     ) -> None:
         if not isinstance(prior, Denoiser) or not isinstance(observation, Observation | None):
             raise TypeError(
@@ -116,7 +118,7 @@ class Posterior:
         """
         found = self._run(draws, seed, c, solver, noise, progress)
         if found.diagnosis is None:
-            return PosteriorRun(found.draws, self._measure())
+            return PosteriorRun(found.draws, self._prepared(None, self.choice.why).measure())
         return found
 
     def _run(
@@ -134,12 +136,15 @@ class Posterior:
             moved = self._moved(draws, stream, c, solver, progress)
             return PosteriorRun(moved, None)  # type: ignore[arg-type]
         if solver is not None:
-            raise ValueError("solver= is not for a twisted solve, which takes steps of its own")
-        runs = self._corrected(draws, stream, c, progress)
-        diagnosis = self._diagnosis(runs, correction)
+            raise ValueError("solver= is not for a corrected solve, which takes steps of its own")
+        x, diagnosis = self.correction.draw(draws, stream, c, progress)
+        if not diagnosis.trusted and self._other is not None:
+            other = self._other.draw(draws, Noise(seed, noise).stream(self.denoiser.backend), c, progress)
+            if other[1].trusted or other[1].ess > diagnosis.ess:
+                x, diagnosis = other
         if not diagnosis.trusted:
             warnings.warn(diagnosis.text, UntrustedWarning, stacklevel=4)
-        return PosteriorRun(runs.draws[:draws, :], diagnosis)
+        return PosteriorRun(x, diagnosis)
 
     def _guided(self, draws: int, stream: Any, c: Any, solver: Solver | None, progress: bool) -> Any:
         path = solve(
@@ -178,68 +183,35 @@ class Posterior:
         start = self.start.draw(stream, TRIAL_DRAWS)
         return tune_corrector(self.denoiser, start, self.times, 1.0, settings, stream)
 
-    def _corrected(self, draws: int, stream: Any, c: Any, progress: bool) -> Runs:
-        require_noise(c)
-        settings = self.settings
-        runs = -(-draws // (settings.kept or settings.particles))
-        problem = self._problem(self._pilot[0], settings, self.adapted_times, c)
-        return problem.solve(runs, stream, progress=progress)
-
-    def _problem(
-        self, twist: MeanLikelihood, settings: TwistedSMC, times: list[float], c: Any
-    ) -> TwistedSolve:
-        return TwistedSolve(twist, times, c, self._prior_start, self._kernel, settings)
+    @cached_property
+    def correction(self) -> TwistedCorrection | TemperedCorrection:
+        """The choice's, or its fallback where a pilot shows that this leaves the weights more even."""
+        first = self._prepared(self.choice.correction, self.choice.why)
+        if self.choice.fallback is None or first.evenness >= POOR_SHARE:
+            return first
+        second = self._fallback(first)
+        return second if second.evenness > first.evenness else first
 
     @cached_property
-    def _prior_start(self) -> Any:
-        """The end of the unguided forward SDE: a twisted solve weighs the data from there on."""
-        return start_moments(self.prior)
+    def _other(self) -> TwistedCorrection | TemperedCorrection | None:
+        """The fallback, for where the draws of the first correction are not to be trusted."""
+        if self.choice.fallback is None or self.correction.why != self.choice.why:
+            return None
+        return self._fallback(self.correction)
 
-    @cached_property
-    def _kernel(self) -> MomentKernel:
-        return MomentKernel(self._prior_start.basis, self._prior_start.variances)
+    def _fallback(
+        self, first: TwistedCorrection | TemperedCorrection
+    ) -> TwistedCorrection | TemperedCorrection:
+        kind = "tempering" if isinstance(first, TemperedCorrection) else "guidance"
+        share = max(first.evenness, 0.0)
+        why = f"{self.choice.why}; {kind} was not to be trusted, with an effective share of {share:.2g}"
+        return self._prepared(self.choice.fallback, why)
 
-    @cached_property
-    def _pilot(self) -> tuple[MeanLikelihood, Runs]:
-        """The twist, of one or two, that leaves the weights of a small solve more even; and its runs."""
-        times, stream = self._pilot_times, pilot.pilot_stream(self.prior.backend)
-        tried = []
-        for twist in (self.choice.twist, self.choice.rival):
-            if twist is not None:
-                problem = self._problem(twist, TwistedSMC(pilot.PARTICLES), times, 1.0)
-                tried.append((twist, problem.solve(pilot.RUNS, stream, measure=True)))
-        return max(tried, key=lambda pair: pilot.evenness(pair[1].log_evidence))
-
-    @property
-    def _pilot_times(self) -> list[float]:
-        return log_snr_grid(self.prior.sde, pilot.STEPS, self.level)
-
-    @cached_property
-    def adapted_times(self) -> list[float]:
-        """The times of a corrected solve, T to 0."""
-        roughness = self._pilot[1].roughness
-        return pilot.adapted_grid(self.prior.sde, self._pilot_times, roughness, self.steps, self.level)
-
-    @cached_property
-    def settings(self) -> TwistedSMC:
-        """Of a corrected solve, with as many draws kept of each run as the pilot found to be worth it."""
-        assert isinstance(self.choice.correction, TwistedSMC)
-        return self.choice.correction.keeping(self._measure().ess)
-
-    def _measure(self) -> Diagnosis:
-        """The effective share of an uncorrected approximation, by the pilot."""
-        return self._diagnosis(self._pilot[1], None)
-
-    def _diagnosis(self, runs: Runs, correction: TwistedSMC | None) -> Diagnosis:
-        particles = pilot.PARTICLES if correction is None else correction.particles
-        return diagnose(
-            self._pilot[0].name,
-            None if correction is None else "twisted SMC",
-            self.choice.why,
-            runs.log_evidence,
-            runs.final_share,
-            particles,
-        )
+    def _prepared(self, settings: Any, why: str) -> TwistedCorrection | TemperedCorrection:
+        if isinstance(settings, TemperedSMC):
+            assert self.observation is not None
+            return TemperedCorrection(self.prior, self.observation, settings, self.times, why)
+        return TwistedCorrection(self.prior, self.choice, settings, self.steps, self.level, why)
 
     def _known_diagnosis(self) -> Diagnosis | None:
         if self.choice.exact is not None:

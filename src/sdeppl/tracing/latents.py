@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.distributions import biject_to, constraints
-from torch.distributions.constraints import MixtureSameFamilyConstraint
+from torch.distributions import constraints
 
+from .bijections import bijection
 from .errors import ModelError
 
 
@@ -51,7 +51,7 @@ class LatentSite:
                 torch.as_tensor(bound, dtype=torch.float64)
                 for bound in (support.lower_bound, support.upper_bound)
             )
-            gap = torch.maximum(low.abs(), high.abs()) * eps / 4
+            gap = torch.maximum(low.abs(), high.abs()) * eps
             value = torch.minimum(torch.maximum(value, low + gap), high - gap)
         elif support is constraints.simplex:
             value = value.clamp_min(8 * eps)
@@ -89,7 +89,7 @@ class LatentSpace:
                 )
             if torch.isnan(value).any():
                 raise ModelError(f"latent site '{name}' drew NaN from the prior; check its parameters")
-            transform = _bijection(name, support)
+            transform = bijection(name, support)
             shape = transform.inv(value).shape
             stop = start + math.prod(shape)
             found.append(
@@ -135,27 +135,6 @@ class LatentSpace:
             if not _same_transform(mine, theirs):
                 return f"site '{mine.name}': the support {mine.transform} against {theirs.transform}"
         return None
-
-
-def _bijection(name: str, support: Any) -> Any:
-    """From unconstrained numbers to the support. Raises: ModelError, naming the site, for none."""
-    try:
-        return biject_to(_without_mixtures(support))
-    except NotImplementedError as error:
-        raise ModelError(
-            f"latent site '{name}': no bijection is known to its support {support}; write it as a function "
-            "of latents with ordinary supports"
-        ) from error
-
-
-def _without_mixtures(support: Any) -> Any:
-    """A mixture's support is that of its components, which torch has no bijection registered for."""
-    if isinstance(support, MixtureSameFamilyConstraint):
-        return _without_mixtures(support.base_constraint)
-    if isinstance(support, constraints.independent):
-        inner = _without_mixtures(support.base_constraint)
-        return constraints.independent(inner, support.reinterpreted_batch_ndims)
-    return support
 
 
 def _plain(support: Any) -> Any:

@@ -1,0 +1,135 @@
+"""Draws made exact by importance weights: a pilot solve, the solve, and what the weights say of it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ..backend import NoiseStream
+from ..denoisers import Denoiser
+from ..likelihood import MeanLikelihood, Observation
+from ..sde import log_snr_grid
+from . import pilot
+from .choice import Choice
+from .diagnosis import Diagnosis, diagnose
+from .kernel import MomentKernel
+from .renoising import Renoising
+from .start import Start, start_moments
+from .tempered import PARTICLES, Stage, TemperedSMC, TemperedSolve
+from .tempering import moved_share
+from .twisted import Runs, TwistedSMC, TwistedSolve, require_noise
+
+LEAST_RUNS = 16  # of a tempered solve, however few draws are wanted: their differences are the diagnosis
+
+
+class TwistedCorrection:
+    """`TwistedSMC` with the better of the choice's twists, its steps where the weights become uneven.
+
+    wanted: settings, or None for the default ones; steps: of the reverse SDE; level: σ/α before the last
+    one; why: of the diagnosis.
+    """
+
+    def __init__(
+        self, prior: Denoiser, choice: Choice, wanted: TwistedSMC | None, steps: int, level: float, why: str
+    ) -> None:
+        self.prior, self.choice, self.steps, self.level = prior, choice, steps, level
+        self.wanted, self.why = wanted or TwistedSMC(), why
+        self.pilot_times = log_snr_grid(prior.sde, pilot.STEPS, level)
+
+    def draw(self, draws: int, stream: NoiseStream, c: Any, progress: bool) -> tuple[Any, Diagnosis]:
+        """(draws, dim), and the diagnosis. Raises: ValueError for c = 0; NonFiniteState."""
+        require_noise(c)
+        settings = self.settings
+        count = -(-draws // (settings.kept or settings.particles))
+        runs = self._problem(self.pilot[0], settings, self.times, c).solve(count, stream, progress=progress)
+        return runs.draws[:draws, :], self._diagnosis(runs, "twisted SMC", settings.particles)
+
+    def measure(self) -> Diagnosis:
+        """The effective share of the approximation without a correction, by the pilot."""
+        return self._diagnosis(self.pilot[1], None, pilot.PARTICLES)
+
+    @property
+    def evenness(self) -> float:
+        """Effective share by the pilot, -1 where it found nothing."""
+        return pilot.evenness(self.pilot[1].log_evidence, pilot.PARTICLES)
+
+    @cached_property
+    def pilot(self) -> tuple[MeanLikelihood, Runs]:
+        """The twist, of one or two, that leaves the weights of a small solve more even; and its runs."""
+        tried, stream = [], pilot.pilot_stream(self.prior.backend)
+        for twist in (self.choice.twist, self.choice.rival):
+            if twist is not None:
+                problem = self._problem(twist, TwistedSMC(pilot.PARTICLES), self.pilot_times, 1.0)
+                tried.append((twist, problem.solve(pilot.RUNS, stream, measure=True)))
+        return max(tried, key=lambda pair: pilot.evenness(pair[1].log_evidence, pilot.PARTICLES))
+
+    @cached_property
+    def times(self) -> list[float]:
+        """T to 0."""
+        roughness = self.pilot[1].roughness
+        return pilot.adapted_grid(self.prior.sde, self.pilot_times, roughness, self.steps, self.level)
+
+    @cached_property
+    def settings(self) -> TwistedSMC:
+        """With as many draws kept of each run as the pilot found to be worth it."""
+        return self.wanted.keeping(self.measure().ess)
+
+    @cached_property
+    def _start(self) -> Start:
+        """The end of the unguided forward SDE: a twisted solve weighs the data from there on."""
+        return start_moments(self.prior)
+
+    @cached_property
+    def _kernel(self) -> MomentKernel:
+        return MomentKernel(self._start.basis, self._start.variances)
+
+    def _problem(self, twist: MeanLikelihood, settings: TwistedSMC, times: list[float], c: Any) -> Any:
+        return TwistedSolve(twist, times, c, self._start, self._kernel, settings)
+
+    def _diagnosis(self, runs: Runs, correction: str | None, particles: int) -> Diagnosis:
+        name = self.pilot[0].name
+        return diagnose(name, correction, self.why, runs.log_evidence, runs.final_share, particles)
+
+
+@dataclass(frozen=True)
+class TemperedCorrection:
+    """`TemperedSMC` with the stages that its pilot finds.
+
+    times: by which draws of the prior are made, T to 0; why: of the diagnosis.
+    """
+
+    prior: Denoiser
+    observation: Observation
+    settings: TemperedSMC
+    times: list[float]
+    why: str
+
+    def draw(self, draws: int, stream: NoiseStream, c: Any, progress: bool) -> tuple[Any, Diagnosis]:
+        """(draws, dim) and diagnosis. Raises: ValueError for c = 0; NonFiniteState, FloatingPointError."""
+        require_noise(c)
+        count = max(-(-draws // self.settings.keeps), LEAST_RUNS)
+        runs = self._problem(c).solve(self.plan[0], count, stream, progress)
+        share, particles = moved_share(runs.moments, self.settings.particles), self.settings.particles
+        shares = 0 * runs.log_evidence + share
+        found = diagnose(
+            "tempered", "tempered SMC", self.why, runs.log_evidence, shares, particles, moved=True
+        )
+        return runs.draws[:draws, :], found
+
+    @property
+    def evenness(self) -> float:
+        """Effective share by the pilot, as of a twisted solve."""
+        return pilot.evenness(self.plan[1], PARTICLES)
+
+    @cached_property
+    def plan(self) -> tuple[list[Stage], Any]:
+        """The stages, and the ln p(y) of the pilot's runs."""
+        return self._problem(1.0).plan(pilot.pilot_stream(self.prior.backend))
+
+    @cached_property
+    def _start(self) -> Start:
+        return start_moments(self.prior)
+
+    def _problem(self, c: Any) -> TemperedSolve:
+        kernel = MomentKernel(self._start.basis, self._start.variances)
+        moving = Renoising(self.prior, self._start, kernel, self.times, c)
+        return TemperedSolve(moving, self.observation, self.settings)

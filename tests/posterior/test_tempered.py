@@ -1,0 +1,258 @@
+"""Tempered sequential Monte Carlo: no guidance at all, and the posterior all the same.
+
+Truth is in closed form or by a sum over a fine grid. Seeds are stated; limits are 5 standard errors where
+nothing else is said, at the effective share that the runs report: a fresh seed fails in about 1e-5.
+"""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+from checks import array, assert_array, covariance_matrix, host
+from scipy.special import logsumexp
+
+import sdeppl as sp
+from sdeppl.backend import Noise
+from sdeppl.posterior.kernel import MomentKernel
+from sdeppl.posterior.renoising import Renoising
+from sdeppl.posterior.start import start_moments
+from sdeppl.posterior.tempering import moved_share, next_power
+
+SDE = sp.VPSDE()
+MEAN, COVARIANCE = np.array([2.0, -1.0, 0.5]), covariance_matrix(3, seed=21, smallest=0.1, largest=2.0)
+H, Y, R = np.array([[1.0, 0.5, 0.0], [0.0, -1.0, 2.0]]), np.array([1.5, 0.0]), np.array([0.2, 0.6])
+WEIGHTS, CENTRES = np.array([0.2, 0.5, 0.3]), np.array([[-3.0, 0.0], [1.0, 1.0], [2.0, -2.0]])
+SPREADS = np.stack([np.array([[0.5, 0.2], [0.2, 0.3]]), 0.05 * np.eye(2), np.diag([0.02, 1.0])])
+RADIUS, WIDTH = 1.2, 0.03  # of a ring, seen in half of the plane
+
+
+def gaussian_on(backend, dim=3):
+    return sp.GaussianDenoiser(SDE, array(MEAN[:dim], backend), array(COVARIANCE[:dim, :dim], backend))
+
+
+def mixture_on(backend):
+    return sp.GaussianMixtureDenoiser(
+        SDE, array(WEIGHTS, backend), array(CENTRES, backend), array(SPREADS, backend)
+    )
+
+
+def ring(x, xp):
+    """ln p(y given x): within a narrow ring round 0, to the right of it."""
+    radius = xp.sqrt(x[..., 0] ** 2 + x[..., 1] ** 2)
+    return xp.where(x[..., 0] > 0, -0.5 * ((radius - RADIUS) / WIDTH) ** 2, -xp.inf)
+
+
+def ring_on(backend):
+    return sp.DensityObservation(lambda x: ring(x, backend.xp), 2, array([0.0], backend))
+
+
+def mixture_draws(count, seed):
+    rng = np.random.default_rng(seed)
+    chosen = rng.choice(3, size=count, p=WEIGHTS)
+    z = rng.standard_normal((count, 2))
+    return CENTRES[chosen] + np.einsum("nij,nj->ni", np.linalg.cholesky(SPREADS)[chosen], z)
+
+
+def log_mixture(x):
+    parts = [scipy.stats.multivariate_normal(m, C).logpdf(x) for m, C in zip(CENTRES, SPREADS, strict=True)]
+    return logsumexp(np.log(WEIGHTS)[:, None] + np.stack(parts), axis=0)
+
+
+def truth(log_likelihood, log_prior, edge=1.5, step=0.004):
+    """Mean (2,), variances (2,) and ln p(y), by a sum over a grid."""
+    line = np.arange(-edge, edge, step) + step / 2
+    grid = np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 2)
+    logs = log_prior(grid) + log_likelihood(grid, np)
+    evidence = logsumexp(logs) + 2 * math.log(step)
+    weights = np.exp(logs - logsumexp(logs))
+    mean = weights @ grid
+    return mean, weights @ (grid - mean) ** 2, evidence
+
+
+def box(prior):
+    """The same denoiser, known by its mean and covariance alone."""
+    return sp.CallableDenoiser(
+        prior.sde, prior.mean, lambda x, t: prior(x, t).covariance, prior.dim, prior.backend
+    )
+
+
+def moving(prior, c=1.0):
+    start = start_moments(prior)
+    return Renoising(prior, start, MomentKernel(start.basis, start.variances), sp.log_snr_grid(SDE, 100), c)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8])
+def test_next_power_of_normal_log_likelihoods(share):
+    """ln p(y given x) ~ N(m, s²) has the effective share exp(-Δλ² s²); by quantiles, so without chance."""
+    s = 4.0
+    values = -7.0 + s * scipy.stats.norm.ppf((np.arange(200_000) + 0.5) / 200_000)
+    assert next_power(values, 0.1, share) == pytest.approx(0.1 + math.sqrt(-math.log(share)) / s, rel=1e-3)
+    assert next_power(values / 100, 0.1, share) == 1.0
+    impossible = np.concatenate([values, np.full(300_000, -np.inf)])  # they count for nothing
+    assert next_power(impossible, 0.1, share) == pytest.approx(next_power(values, 0.1, share), rel=1e-12)
+
+
+@pytest.mark.parametrize("copies", [1, 4, 16])
+def test_moved_share_of_copies(copies):
+    """Each particle standing `copies` times: a share 1/copies of them counts. 2,000 runs of 64, seed 3: the
+    share is known to 2%."""
+    rng = np.random.default_rng(3)
+    x = 5.0 + 0.3 * np.repeat(rng.standard_normal((2_000, 64 // copies, 3)), copies, axis=1)
+    moments = np.stack([x.mean(axis=1), (x * x).mean(axis=1)], axis=1)
+    assert moved_share(moments, 64) == pytest.approx(1 / copies, rel=0.1)
+
+
+@pytest.mark.parametrize("level", [0.1, 0.5, 2.0, 20.0])  # the last is cut to 2.2
+def test_moves_leave_the_prior_where_it_is(level, precise):
+    """20 moves of 4,000 exact draws of a mixture that is known by its mean and covariance alone: the shares
+    of its components, mean, mean square and mean log-density stay, each to 5 standard errors; seed 8."""
+    moves, stream = moving(box(mixture_on(precise))), Noise(8).stream(precise)
+    x = array(mixture_draws(4_000, seed=9), precise)
+    for j in range(20):
+        x = moves.move(x, level, stream, 1 + 100 * j)
+    exact = mixture_draws(100_000, seed=10)
+
+    def figures(x):
+        parts = np.stack(
+            [scipy.stats.multivariate_normal(m, C).logpdf(x) for m, C in zip(CENTRES, SPREADS, strict=True)]
+        )
+        share = np.exp(np.log(WEIGHTS)[:, None] + parts - log_mixture(x)).T
+        return np.concatenate([share, x, x * x, log_mixture(x)[:, None]], axis=1)
+
+    found, true = figures(host(x)), figures(exact)
+    errors = (found.mean(axis=0) - true.mean(axis=0)) / true.std(axis=0)
+    # where draws change modes the steps, exact in two moments, leave .03 standard deviations of log-density
+    slack = 0.03 if level > 1 else 0.0
+    assert np.abs(errors).max() < 5 / math.sqrt(4_000) + slack
+
+
+@pytest.mark.parametrize("c", [0.5, 1.0, 1.5])
+def test_a_gaussian_posterior_is_drawn_exactly(c, precise):
+    """Mean, each entry of the whitened covariance, and ln p(y); seed 5."""
+    seen = sp.LinearGaussian(array(H, precise), array(Y, precise), array(R, precise))
+    posterior = sp.Posterior(box(gaussian_on(precise)), seen, correction=sp.TemperedSMC(kept=256))
+    run = posterior.run(8_192, seed=5, c=c)
+    draws, diagnosis = host(run.draws), run.diagnosis
+    S = H @ COVARIANCE @ H.T + np.diag(R)
+    gain = COVARIANCE @ H.T @ np.linalg.inv(S)
+    mean, covariance = MEAN + gain @ (Y - H @ MEAN), COVARIANCE - gain @ H @ COVARIANCE
+    white = np.linalg.solve(np.linalg.cholesky(covariance), (draws - mean).T).T
+    size = 8_192 * diagnosis.ess
+    assert np.abs(white.mean(axis=0)).max() < 5 / math.sqrt(size)
+    errors = (white.T @ white / len(draws) - np.eye(3)) * np.sqrt(size / (1 + np.eye(3)))
+    assert np.abs(errors).max() < 5
+    exact = scipy.stats.multivariate_normal(H @ MEAN, S).logpdf(Y)
+    assert abs(diagnosis.log_evidence - exact) < min(5 * diagnosis.log_evidence_error, 0.1)
+    assert diagnosis.trusted and diagnosis.ess > 0.1
+    assert_array(run.draws, draws, precise, 0.0)
+
+
+def test_auto_tempers_where_there_is_no_derivative(precise):
+    """A narrow half ring across a mixture of three, seed 4."""
+    posterior = sp.Posterior(mixture_on(precise), ring_on(precise))
+    assert posterior.choice.fallback == sp.TwistedSMC()
+    run = posterior.run(256, seed=4)
+    mean, variance, evidence = truth(ring, log_mixture)
+    diagnosis, draws = run.diagnosis, host(run.draws)
+    assert (diagnosis.correction, diagnosis.runs, diagnosis.particles) == ("tempered SMC", 16, 256)
+    assert diagnosis.trusted
+    size = min(256, 16 * 256 * diagnosis.ess)
+    assert np.abs(draws.mean(axis=0) - mean).max() < 5 * math.sqrt(variance.max() / size)
+    assert np.abs(draws.var(axis=0) / variance - 1).max() < 5 * math.sqrt(2 / size)
+    assert abs(diagnosis.log_evidence - evidence) < min(5 * diagnosis.log_evidence_error, 0.3)
+    assert np.abs(np.hypot(*draws.T) - RADIUS).max() < 5 * WIDTH
+    assert_array(run.draws, draws, precise, 0.0)
+
+
+def test_auto_tempers_where_guidance_fails(precise):
+    """A product that is known to .004: two branches of a cross, which no Gaussian l(y given x_t) knows;
+    'auto' guides first, says how that failed, and tempers; seed 4."""
+    prior = sp.GaussianDenoiser(SDE, array([0.3, -0.2], precise), array([[1.0, 0.3], [0.3, 0.6]], precise))
+    xp = precise.xp
+
+    def product(x):
+        return x[:, :1] * x[:, 1:], xp.stack([x[:, 1], x[:, 0]], axis=-1)[:, None, :]
+
+    seen = sp.NonlinearGaussian(product, 2, array([0.05], precise), 0.004**2)
+    posterior = sp.Posterior(prior, seen)
+    run = posterior.run(512, seed=4)
+    diagnosis, draws = run.diagnosis, host(run.draws)
+    normal = scipy.stats.multivariate_normal([0.3, -0.2], [[1.0, 0.3], [0.3, 0.6]])
+    noise = scipy.stats.norm(0.05, 0.004)
+    mean, variance, evidence = truth(
+        lambda x, xp: noise.logpdf(x[:, 0] * x[:, 1]), normal.logpdf, edge=4.5, step=0.0025
+    )
+    assert diagnosis.correction == "tempered SMC"
+    assert "guidance was not to be trusted" in diagnosis.why
+    assert diagnosis.trusted
+    size = min(512, 16 * 256 * diagnosis.ess)
+    assert np.abs(draws.mean(axis=0) - mean).max() < 5 * math.sqrt(variance.max() / size)
+    assert abs(diagnosis.log_evidence - evidence) < min(5 * diagnosis.log_evidence_error, 0.3)
+
+
+def test_auto_keeps_guidance_where_it_works(precise):
+    seen = sp.NonlinearGaussian(
+        lambda x: (x**3, 3 * x[:, :, None] ** 2 * array(np.eye(2), precise)),
+        2,
+        array([1.0, 1.0], precise),
+        2.0,
+    )
+    posterior = sp.Posterior(gaussian_on(precise, dim=2), seen, steps=40)
+    assert posterior.choice.fallback == sp.TemperedSMC()
+    assert posterior.run(50).diagnosis.correction == "twisted SMC"
+
+
+def test_what_was_asked_for_is_kept(precise):
+    prior, seen = mixture_on(precise), ring_on(precise)
+    assert sp.Posterior(prior, seen, correction=sp.TwistedSMC()).choice.fallback is None
+    assert sp.Posterior(prior, seen, "nested").choice.fallback is None
+    many = sp.GaussianDenoiser(
+        SDE, array(np.zeros(17), precise), array(np.eye(17), precise)
+    )  # more than 16 numbers
+    wide = sp.DensityObservation(lambda x: -precise.xp.sum(x**4, axis=-1), 17, array([0.0], precise))
+    assert sp.Posterior(many, wide).choice.fallback is None
+
+
+def test_runs_do_not_depend_on_how_many_there_are(precise):
+    """One block of 16 runs is there in any case; the draws of the first block stay what they were."""
+    posterior = sp.Posterior(
+        mixture_on(precise), ring_on(precise), correction=sp.TemperedSMC(64, kept=8, moves=4)
+    )
+    few, many = posterior.run(40, seed=2), posterior.run(300, seed=2)
+    assert few.draws.shape == (40, 2) and many.draws.shape == (300, 2)
+    again = posterior.sample(40, seed=2)
+    assert_array(again, host(few.draws), precise, 0.0)
+    assert (few.diagnosis.runs, many.diagnosis.runs) == (16, 38)
+
+
+def test_refusals(precise):
+    for wrong, match in (
+        ({"particles": 1}, "particles must be a whole number, 2 to 4096; got 1"),
+        ({"particles": True}, "got True"),
+        ({"moves": 0}, "moves must be a whole number, 1 to"),
+        ({"kept": 300}, "kept must be 1 to particles = 256; got 300"),
+        ({"share": 1.0}, "share lies between 0 and 1; got 1.0"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            sp.TemperedSMC(**wrong)
+    prior = mixture_on(precise)
+    constraint = sp.LinearConstraint(array([[1.0, 0.0]], precise), array([0.5], precise))
+    with pytest.raises(TypeError, match="is a hard constraint, which has none; use TwistedSMC"):
+        sp.Posterior(prior, constraint, correction=sp.TemperedSMC())
+    posterior = sp.Posterior(prior, ring_on(precise), correction=sp.TemperedSMC())
+    with pytest.raises(ValueError, match="needs noise, c > 0; got c=0"):
+        posterior.sample(10, c=0)
+
+
+def test_impossible_data_and_nan(precise):
+    xp, prior = precise.xp, mixture_on(precise)
+    tempered = sp.TemperedSMC(64, moves=2)
+    nowhere = sp.DensityObservation(lambda x: 0 * x[:, 0] - xp.inf, 2, array([0.0], precise))
+    with pytest.raises(FloatingPointError, match="no draw of the prior can have led to the data"):
+        sp.Posterior(prior, nowhere, correction=tempered).sample(10)
+    broken = sp.DensityObservation(
+        lambda x: xp.where(x[:, 0] > 0, -x[:, 0], xp.nan * x[:, 0]), 2, array([0.0], precise)
+    )
+    with pytest.raises(sp.NonFiniteState, match="particles after the stage with λ = 1; check the denoiser"):
+        sp.Posterior(prior, broken, correction=tempered).sample(10)
