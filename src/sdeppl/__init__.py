@@ -19,7 +19,8 @@ _NAMES_OF_MODULE = {
     "AncestralSampler DPMSolverPP EDMHeun PredictorCorrector UniPC "
     "Solver BAOAB EulerMaruyama ExactAffine ExponentialEuler ExponentialHeun MidpointSSCS Milstein "
     "MilsteinLevy NonFiniteState Path PlatenWeak2 SRA1 SRIW1 SSCS StochasticHeun solve",
-    "denoisers": "CallableDenoiser Denoiser GaussianDenoiser GaussianMixtureDenoiser Moments NetworkDenoiser",
+    "denoisers": "ArrayMLP CallableDenoiser Denoiser GaussianDenoiser GaussianMixtureDenoiser Moments "
+    "NetworkDenoiser",
     "nn": "ResidualMLP",
     "distributions": "Censored Diffusion Interval SDEPath WienerReparam",
     "likelihood": "CubatureDenoiser DPSDenoiser DensityObservation IndependentObservation "
@@ -27,8 +28,8 @@ _NAMES_OF_MODULE = {
     "MonteCarloDenoiser NaiveDenoiser NestedDenoiser "
     "NonlinearGaussian NotDifferentiable Observation PiGDMDenoiser SDADenoiser Surrogate "
     "TweedieDenoiser classifier_observation exact_posterior joint_observation",
-    "posterior": "Diagnosis LangevinCorrector LogDensity Posterior PosteriorRun SignalLeftWarning "
-    "TemperedSMC TwistedSMC UntrustedWarning log_density",
+    "posterior": "Diagnosis LangevinCorrector LogDensity PortablePosterior Posterior PosteriorRun "
+    "SignalLeftWarning TemperedSMC TwistedSMC UntrustedWarning load_posterior log_density",
     "tracing": "ModelError",
     "query": "ApproximateWarning LinearisedWarning RankWarning SitePosterior",
     "guide": "CorruptFile ScoreGuide",

@@ -3,6 +3,7 @@
 from typing import Any
 
 from ..backend import TorchFunction
+from .array_network import ArrayMLP
 from .base import Denoiser, Moments
 from .covariance import PullbackCovariance, weight_matrix
 from .gaussian import GaussianDenoiser
@@ -19,10 +20,11 @@ class NetworkDenoiser(Denoiser):
     1/α would blow its errors up. In terms of the eps-net, ε̂ = (x - α mean)/σ.
 
     gaussian: the Gaussian part; net: (batch, rank), ln(α/σ) ↦ (batch, rank), a torch module through
-    the bridge. Source: Karras et al. 2022 (EDM), section 5, for the idea of preconditioning.
+    the bridge, or the library's own one as array code. Source: Karras et al. 2022 (EDM), section 5, for the
+    idea of preconditioning.
     """
 
-    def __init__(self, gaussian: GaussianDenoiser, net: TorchFunction) -> None:
+    def __init__(self, gaussian: GaussianDenoiser, net: TorchFunction | ArrayMLP) -> None:
         self.sde = gaussian.sde
         self.dim = gaussian.dim
         self.backend = gaussian.backend

@@ -1,6 +1,6 @@
 """Layer 6: the Pyro guide, and `condition`."""
 
-from .files import CorruptFile, check_folder, read, write
+from ..backend.files import CorruptFile, check_folder, read, write
 from .guide import ScoreGuide
 from .saving import contents, restore
 

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..backend.files import CorruptFile, check_folder, read, write
 from ..query import GaussianPart
 from ..sde import from_dict, to_dict
 from ..tracing import ModelError, SiteReader, changed_prior
-from .files import CorruptFile, check_folder, read, write
 
 if TYPE_CHECKING:
     from .guide import ScoreGuide

@@ -18,6 +18,7 @@ from .nonlinear_gaussian import NonlinearGaussian
 from .observation import Linearisation, NotDifferentiable, Observation, Surrogate
 from .pigdm import PiGDMDenoiser
 from .sda import SDADenoiser
+from .serialise import observation_from_dict, observation_to_dict
 from .tweedie import TweedieDenoiser, positive_part, positive_rows
 
 __all__ = [
@@ -48,6 +49,8 @@ __all__ = [
     "families",
     "has_exact_posterior",
     "joint_observation",
+    "observation_from_dict",
+    "observation_to_dict",
     "positive_part",
     "positive_rows",
 ]

@@ -4,16 +4,20 @@ from .choice import Choice
 from .corrector import LangevinCorrector
 from .diagnosis import Diagnosis, UntrustedWarning
 from .log_density import LogDensity, log_density
+from .portable import KIND as PORTABLE
+from .portable import PortablePosterior, load_posterior
 from .posterior import Posterior, PosteriorRun
 from .start import SignalLeftWarning, Start, start_moments
 from .tempered import TemperedSMC
 from .twisted import TwistedSMC
 
 __all__ = [
+    "PORTABLE",
     "Choice",
     "Diagnosis",
     "LangevinCorrector",
     "LogDensity",
+    "PortablePosterior",
     "Posterior",
     "PosteriorRun",
     "SignalLeftWarning",
@@ -21,6 +25,7 @@ __all__ = [
     "TemperedSMC",
     "TwistedSMC",
     "UntrustedWarning",
+    "load_posterior",
     "log_density",
     "start_moments",
 ]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..denoisers import Denoiser
+from ..denoisers import Denoiser, GaussianDenoiser
 from ..likelihood import (
     CubatureDenoiser,
     DPSDenoiser,
@@ -91,7 +91,8 @@ def choose(
     found = _suited(prior, observation, settings)
     if correction != "auto" or prior.dim > FEW_NUMBERS or observation.hard:
         return found
-    if isinstance(found.twist, MonteCarloDenoiser):  # as many evaluations for guidance as without it
+    cheap = isinstance(prior, GaussianDenoiser) or hasattr(prior, "conditional")  # one evaluation a move
+    if isinstance(found.twist, MonteCarloDenoiser) and cheap:  # fewer than guidance takes
         return replace(found, correction=TemperedSMC(), fallback=settings)
     return replace(found, fallback=TemperedSMC())
 

@@ -43,9 +43,9 @@ class Posterior:
     form where there is one, else 'cubature' for a nonlinear Gaussian observation of few numbers,
     'monte-carlo' where there is no derivative, and 'tweedie' for the rest. correction:
     'auto' makes the draws exact whatever the likelihood, unless it is exact already: by `TwistedSMC`; for up
-    to 16 numbers by `TemperedSMC`, which needs no guidance, where there is no derivative or a pilot solve
-    shows that guidance fails. Either says how it runs; a `LangevinCorrector` moves draws within their modes;
-    None leaves them as guided. `choice` says what was taken and why.
+    to 16 numbers by `TemperedSMC`, which needs no guidance, where there is no derivative and the prior is
+    Gaussian, or a pilot solve shows that guidance fails. Either says how it runs; a `LangevinCorrector`
+    moves draws within their modes; None leaves them as guided. `choice` says what was taken and why.
 
     steps: of the reverse SDE; for a Gaussian posterior by guidance and c = 1, 100 leave standard deviations
     within 1%, 50 within 3%, 20 within 10%. A corrected solve places them by a small pilot solve, where
@@ -76,6 +76,7 @@ class Posterior:
         self.prior, self.observation, self.steps = prior, observation, steps
         levels = log_snr_grid(prior.sde, steps, noise_to_signal or 1e-3)
         step = prior.sde.half_log_snr(levels[1]) - prior.sde.half_log_snr(levels[0])
+        self.asked_for = likelihood, correction
         self.choice = choose(prior, observation, likelihood, correction, step)
         self.denoiser = self.choice.denoiser
         self.start = start_moments(self.denoiser, prior)

@@ -9,6 +9,7 @@ from ..denoisers import Denoiser
 from ..likelihood import Guided
 from ..sde import ReverseSDE, StepCoefficients
 from ..sde.grids import time_of_half_log_snr
+from ..solvers import ExponentialHeun
 from .kernel import MomentKernel
 from .start import Start
 
@@ -23,8 +24,9 @@ class Renoising:
     Reversible under the prior at any level, up to the prior's largest standard deviation: small ones move
     little, large ones draw anew. A prior that draws x_0 given x_t itself, by `conditional(x, t, z)`, is
     asked; a Gaussian one takes one step of the reverse SDE, which is exact; any other about ten, with the
-    moments of the true ones (`MomentKernel`): down to a tenth of the level, and of the prior's smallest
-    standard deviation, and from there a draw from Tweedie's Gaussian.
+    moments of the true ones (`MomentKernel`), or where a covariance costs many evaluations by
+    `ExponentialHeun`: down to a tenth of the level, and of the prior's smallest standard deviation, and from
+    there a draw from Tweedie's Gaussian.
 
     times: of a whole solve, T to 0, by which `start` draws from the prior; c: noise amplitude.
     """
@@ -33,11 +35,12 @@ class Renoising:
         self, prior: Denoiser, start: Start, kernel: MomentKernel, times: list[float], c: Any
     ) -> None:
         self.prior, self.start, self.kernel, self.times = prior, start, kernel, times
-        self.reverse = ReverseSDE(prior.sde, prior, c)
+        self.reverse, self.solver = ReverseSDE(prior.sde, prior, c), ExponentialHeun()
         sde = prior.sde
         # from the prior's own deviations on a move draws anew, which more noise would only make longer
         self.highest = min(math.sqrt(float(start.variances[-1])), sde.sigma(sde.T) / sde.alpha(sde.T))
-        self.one_step = prior(start.mean[None, :], sde.T).covariance.shared
+        covariance = prior(start.mean[None, :], sde.T).covariance
+        self.one_step, self.has_matrix = covariance.shared, covariance.materialised
         self.conditional = getattr(prior, "conditional", None)
 
     def draw(self, stream: NoiseStream, draws: int, index: int = 0) -> Any:
@@ -67,14 +70,23 @@ class Renoising:
         return [t, *(time_of_half_log_snr(sde, place) for place in places), 0.0]
 
     def _denoise(self, x: Any, times: list[float], stream: NoiseStream, step: int, index: int) -> Any:
-        xp, sde = self.prior.backend.xp, self.prior.sde
         for k, (s, t) in enumerate(itertools.pairwise(times)):
-            moments = self.prior(x, s)
-            unguided = Guided(moments, moments.mean, xp.zeros_like(x[:, 0]))
-            ratio = sde.sigma(s) / sde.alpha(s)
-            coefficients = self.reverse.coefficients(s, t)
-            if t == 0:
-                coefficients = StepCoefficients(0.0, 1.0, 0.0, ROUNDING * ratio)
-            proposal = self.kernel.propose(x, unguided, coefficients, ratio**2)
-            x, _ = proposal.draw(stream.normal(step + k, tuple(x.shape), index))
+            z = stream.normal(step + k, tuple(x.shape), index)
+            x = self._step(x, s, t, z) if self.one_step or self.has_matrix else self._by_mean(x, s, t, z)
         return x
+
+    def _step(self, x: Any, s: float, t: float, z: Any) -> Any:
+        """By the mean and the covariance of x_0 given x_s."""
+        sde, moments = self.prior.sde, self.prior(x, s)
+        unguided = Guided(moments, moments.mean, self.prior.backend.xp.zeros_like(x[:, 0]))
+        ratio = sde.sigma(s) / sde.alpha(s)
+        coefficients = self.reverse.coefficients(s, t)
+        if t == 0:
+            coefficients = StepCoefficients(0.0, 1.0, 0.0, ROUNDING * ratio)
+        return self.kernel.propose(x, unguided, coefficients, ratio**2).draw(z)[0]
+
+    def _by_mean(self, x: Any, s: float, t: float, z: Any) -> Any:
+        """By the mean alone; at the last level the covariance is (σ/α)² to a hundredth."""
+        if t > 0:
+            return self.solver.step(self.reverse, x, s, t, z)[0]
+        return self.prior.mean(x, s) + self.prior.sde.sigma(s) / self.prior.sde.alpha(s) * z

@@ -200,8 +200,8 @@ class TemperedSolve:
     def _adapted(
         self, state: _Particles, power: float, level: float, stream: NoiseStream, k: int
     ) -> tuple[_Particles, float]:
-        """After twice as many moves as a stage has, and the level at which 30% of them are taken."""
-        xp, trials, logs = array_namespace(state.x), 2 * self.settings.moves, []
+        """After as many moves as a stage has, and the level at which 30% of them are taken."""
+        xp, trials, logs = array_namespace(state.x), self.settings.moves, []
         for j in range(trials):
             state, taken = self._moved(state, power, level, stream, _step(k, j))
             share = float(xp.mean(xp.astype(taken, state.x.dtype)))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -10,6 +11,7 @@ from ..backend import Backend, from_torch, place, to_torch
 from ..posterior import Posterior, PosteriorRun
 from ..solvers import Solver
 from ..tracing import LatentSpace
+from .export import save_posterior
 from .gaussian_part import GaussianPart
 
 
@@ -60,6 +62,14 @@ class SitePosterior:
         """As `sample`, with a diagnosis: what was chosen and why, effective share, ln p(y), in words."""
         found = self.arrays.run(draws, seed=seed, c=c, solver=solver, noise=noise, progress=progress)
         return PosteriorRun(self._in_units(found.draws), found.diagnosis)
+
+    def save(self, path: str | Path) -> None:
+        """Write all that sampling needs to one safetensors file, for `load_posterior`, which needs no torch.
+
+        Raises: FileNotFoundError; TypeError for what only torch can evaluate: an observation that is not
+        affine, another network than ResidualMLP, a support such as the simplex.
+        """
+        save_posterior(self, path)
 
     def _in_units(self, x: Any) -> dict[str, Any]:
         location = place(self.gaussian.location, self.backend)

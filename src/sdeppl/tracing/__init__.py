@@ -10,7 +10,7 @@ from .probing import over_rows
 from .read_sites import read_sites
 from .reader import SiteReader, changed_prior
 from .sites import ModelSites, find_sites, without_unseen
-from .tails import find_tails, with_tails
+from .tails import SinhTransform, find_tails, with_tails
 
 __all__ = [
     "ConstraintSite",
@@ -24,6 +24,7 @@ __all__ = [
     "ModelSites",
     "Observe",
     "ObservedSite",
+    "SinhTransform",
     "SiteReader",
     "SlowDrawsWarning",
     "changed_prior",

@@ -3,11 +3,10 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import torch
+import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 VERSION = 2  # 1: latents on an interval by a logit
 
@@ -23,26 +22,35 @@ def check_folder(path: str | Path) -> None:
         raise FileNotFoundError(f"there is no folder {folder} to write {Path(path).name} to; make it first")
 
 
-def write(path: str | Path, kind: str, tensors: dict[str, torch.Tensor], content: dict[str, Any]) -> None:
-    """Write atomically: an interrupted write leaves the earlier file as it was.
+def write(path: str | Path, kind: str, tensors: dict[str, Any], content: dict[str, Any]) -> None:
+    """Write torch tensors, or NumPy arrays alone, atomically: an interrupted write leaves the earlier file.
 
     Raises: FileNotFoundError where the folder does not exist.
     """
     check_folder(path)
     path = Path(path)
     header = {"sdeppl": json.dumps({"kind": kind, "version": VERSION, **content})}
-    whole = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
     temporary = path.with_name(path.name + ".part")
-    save_file(whole, temporary, metadata=header)
+    if all(isinstance(array, np.ndarray) for array in tensors.values()):
+        from safetensors.numpy import save_file
+
+        save_file({n: np.array(array, order="C") for n, array in tensors.items()}, temporary, metadata=header)
+    else:
+        from safetensors.torch import save_file as save_tensors
+
+        whole = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
+        save_tensors(whole, temporary, metadata=header)
     os.replace(temporary, path)
 
 
-def read(path: str | Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Tensors and content of a file of `kind`. Raises: FileNotFoundError, CorruptFile."""
+def read(
+    path: str | Path, kind: str, framework: Literal["pt", "numpy"] = "pt"
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Tensors, or NumPy arrays, and content of a file of `kind`. Raises: FileNotFoundError, CorruptFile."""
     if not Path(path).exists():
         raise FileNotFoundError(f"there is no file {path}")
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework=framework) as file:
             header = (file.metadata() or {}).get("sdeppl")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:

@@ -1,0 +1,85 @@
+"""Observations as arrays and JSON, for saved posteriors."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from array_api_compat import is_array_api_obj
+
+from . import families
+from .independent import IndependentObservation
+from .joint import JointObservation, joint_observation
+from .linear_constraint import LinearConstraint
+from .linear_gaussian import LinearGaussian
+from .observation import Observation
+from .predictor import LinearPredictor
+
+Arrays = dict[str, Any]
+
+
+def observation_to_dict(
+    observation: Observation, prefix: str = "observation"
+) -> tuple[Arrays, dict[str, Any]]:
+    """Arrays by name, each with the prefix, and JSON, from which `observation_from_dict` makes it again.
+
+    Raises: TypeError for one that holds a function, such as a Pyro model's.
+    """
+    if isinstance(observation, JointObservation):
+        found = [observation_to_dict(part, f"{prefix}.{k}") for k, part in enumerate(observation.parts)]
+        arrays = {name: array for part, _ in found for name, array in part.items()}
+        return arrays, {"type": "JointObservation", "parts": [content for _, content in found]}
+    content: dict[str, Any] = {"type": type(observation).__name__}
+    if isinstance(observation, LinearConstraint):
+        arrays = {"H": observation.H, "y": observation.y}
+    elif isinstance(observation, LinearGaussian):
+        arrays = {"H": observation.H, "y": observation.y, "R": observation.R}
+    elif isinstance(observation, IndependentObservation) and _is_plain(observation):
+        predictor: Any = observation.predictor
+        arrays = {"H": predictor.H, "offset": predictor.offset, "y": observation.y}
+        family: Any = observation.log_density
+        values = {field.name: getattr(family, field.name) for field in fields(family)}
+        arrays |= {f"family.{name}": value for name, value in values.items() if is_array_api_obj(value)}
+        numbers = {name: value for name, value in values.items() if not is_array_api_obj(value)}
+        content |= {"family": type(family).__name__, "numbers": numbers, "nodes": observation.nodes}
+    else:
+        raise TypeError(
+            f"cannot save the observation: {type(observation).__name__} holds a function of the latents. "
+            "Affine Gaussian observations, affine constraints, and sdeppl.likelihood.families of an affine "
+            "predictor can be saved; for others save the guide, and condition it again"
+        )
+    return {f"{prefix}.{name}": array for name, array in arrays.items()}, content
+
+
+def observation_from_dict(
+    arrays: Mapping[str, Any], content: Mapping[str, Any], prefix: str = "observation"
+) -> Observation:
+    """What `observation_to_dict` took apart, on the arrays' backend. Raises: KeyError for anything else."""
+    if content["type"] == "JointObservation":
+        parts = content["parts"]
+        return joint_observation(
+            [observation_from_dict(arrays, part, f"{prefix}.{k}") for k, part in enumerate(parts)]
+        )
+    mine = {name.removeprefix(f"{prefix}."): a for name, a in arrays.items() if name.startswith(f"{prefix}.")}
+    if content["type"] == "LinearConstraint":
+        return LinearConstraint(mine["H"], mine["y"])
+    if content["type"] == "LinearGaussian":
+        return LinearGaussian(mine["H"], mine["y"], mine["R"])
+    if content["type"] != "IndependentObservation":
+        raise KeyError(content["type"])
+    kind = getattr(families, content["family"])
+    parameters = {n.removeprefix("family."): a for n, a in mine.items() if n.startswith("family.")}
+    family = kind(**_tuples(content["numbers"]), **parameters)
+    return IndependentObservation(
+        family, mine["y"], H=mine["H"], offset=mine["offset"], nodes=content["nodes"]
+    )
+
+
+def _is_plain(observation: IndependentObservation) -> bool:
+    return isinstance(observation.predictor, LinearPredictor) and isinstance(
+        observation.log_density, families.Family
+    )
+
+
+def _tuples(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON knows lists alone."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in numbers.items()}

@@ -1,0 +1,140 @@
+"""A posterior from its file, with neither torch nor Pyro: on NumPy or CuPy."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..backend import Backend, log_ndtr, place, resolve
+from ..backend.files import CorruptFile, read
+from ..denoisers import ArrayMLP, Denoiser, GaussianDenoiser, NetworkDenoiser
+from ..likelihood import observation_from_dict
+from ..sde import from_dict
+from .corrector import LangevinCorrector
+from .posterior import Posterior, PosteriorRun
+from .tempered import TemperedSMC
+from .twisted import TwistedSMC
+
+KIND = "posterior"
+CORRECTIONS = {kind.__name__: kind for kind in (TwistedSMC, TemperedSMC, LangevinCorrector)}
+
+
+@dataclass(frozen=True)
+class PortableSite:
+    """A latent: where its numbers lie, its shape and dtype, and the steps from them to its support."""
+
+    name: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+    dtype: str
+    steps: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class PortablePosterior:
+    """p(latent sites given the data), as it was saved; `sample` solves the reverse SDE.
+
+    sites: how the latents are put together; location, scale: how they were standardised, (dim,); arrays:
+    the posterior of the standardised vector, whose `prior` is the trained denoiser.
+    """
+
+    sites: tuple[PortableSite, ...]
+    location: Any
+    scale: Any
+    constants: Mapping[str, Any]
+    arrays: Posterior
+
+    @property
+    def backend(self) -> Backend:
+        """Where the reverse SDE is solved and whose arrays come back."""
+        return self.arrays.prior.backend
+
+    def sample(
+        self,
+        draws: int,
+        *,
+        seed: int = 0,
+        c: float | Callable[[float], float] = 1.0,
+        noise: Literal["host", "native"] = "host",
+        progress: bool = False,
+    ) -> dict[str, Any]:
+        """{site name: (draws, *shape)}, as arrays of the backend; arguments as of `Posterior.sample`."""
+        return self._values(self.arrays.sample(draws, seed=seed, c=c, noise=noise, progress=progress))
+
+    def run(
+        self,
+        draws: int,
+        *,
+        seed: int = 0,
+        c: float | Callable[[float], float] = 1.0,
+        noise: Literal["host", "native"] = "host",
+        progress: bool = False,
+    ) -> PosteriorRun:
+        """As `sample`, with the diagnosis."""
+        found = self.arrays.run(draws, seed=seed, c=c, noise=noise, progress=progress)
+        return PosteriorRun(self._values(found.draws), found.diagnosis)
+
+    def _values(self, x: Any) -> dict[str, Any]:
+        xp, z = self.backend.xp, self.location + self.scale * x
+        values = {}
+        for site in self.sites:
+            value = z[:, site.start : site.stop]
+            for step in site.steps:
+                value = self._apply(step, value)
+            dtype = xp.float32 if site.dtype == "float32" else value.dtype
+            values[site.name] = xp.astype(xp.reshape(value, (x.shape[0], *site.shape)), dtype, copy=False)
+        return values
+
+    def _apply(self, step: Mapping[str, Any], value: Any) -> Any:
+        xp, kind = self.backend.xp, step["kind"]
+        if kind == "exp":
+            return xp.exp(value)
+        if kind == "normal cdf":
+            return xp.exp(log_ndtr(value))
+        loc, scale = self.constants[step["loc"]], self.constants[step["scale"]]
+        return loc + scale * (xp.sinh(value) if kind == "sinh" else value)
+
+
+def load_posterior(
+    path: str | Path, backend: str | Backend | None = None, dtype: str = "float64"
+) -> PortablePosterior:
+    """A posterior that `SitePosterior.save` wrote, on a backend: SDEPPL_BACKEND, then torch, by default.
+
+    Neither Pyro nor, on another backend than torch's, torch is imported. dtype: 'float64' or 'float32'.
+    Raises: FileNotFoundError; CorruptFile; ValueError, BackendUnavailable for the backend.
+    """
+    chosen = resolve(backend, dtype)
+    host, content = read(path, KIND, "numpy")
+    try:
+        arrays = {name: place(value, chosen) for name, value in host.items()}
+        correction = content["correction"]
+        if isinstance(correction, dict):
+            correction = CORRECTIONS[correction["type"]](**correction["settings"])
+        posterior = Posterior(
+            _prior(arrays, content),
+            observation_from_dict(arrays, content["observation"]),
+            content["likelihood"],
+            content["steps"],
+            correction=correction,
+        )
+        return PortablePosterior(
+            _sites(content["sites"]), arrays["location"], arrays["scale"], arrays, posterior
+        )
+    except (KeyError, IndexError) as error:
+        raise CorruptFile(f"{path} is not whole: it has no {error}") from error
+
+
+def _prior(arrays: Mapping[str, Any], content: Mapping[str, Any]) -> Denoiser:
+    gaussian = GaussianDenoiser.from_eigenbasis(
+        from_dict(content["sde"]), 0 * arrays["location"], arrays["basis"], arrays["eigenvalues"]
+    )
+    weights = {name.removeprefix("net."): a for name, a in arrays.items() if name.startswith("net.")}
+    return NetworkDenoiser(gaussian, ArrayMLP(weights)) if weights else gaussian
+
+
+def _sites(found: Sequence[Mapping[str, Any]]) -> tuple[PortableSite, ...]:
+    return tuple(
+        PortableSite(s["name"], tuple(s["shape"]), s["start"], s["stop"], s["dtype"], tuple(s["steps"]))
+        for s in found
+    )
