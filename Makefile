@@ -29,11 +29,12 @@ demo: $(STAMP) ## run the first tutorial, tutorials/01_nile.py
 test: $(STAMP) ## run every test, the slow ones too
 	$(BIN)/python -m pytest
 
-lint: $(STAMP) ## ruff, formatting, mypy and the layers of the imports
+lint: $(STAMP) ## ruff, formatting, mypy, the layers of the imports and the use of arrays
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tests/lint/array_lint.py
 
 bench: $(STAMP) ## run benchmarks/nile.py and benchmarks/solvers.py, with the libraries they compare with
 	$(BIN)/python -m pip install -q -c $(CONSTRAINTS) -e '.[peers]'

@@ -42,7 +42,7 @@ def numerical_gradient(function: Callable[[Any, Any], Any], x: Any) -> Any:
     offsets = xp.asarray([1.0, -1.0, 2.0, -2.0], dtype=x.dtype, device=at)
     steps = offsets[:, None, None, None] * identity[:, None, :] * h
     rows = xp.reshape(x + steps, (4 * dim * batch, dim))
-    index = xp.broadcast_to(xp.arange(batch, device=at), (4 * dim, batch))
+    index = xp.broadcast_to(xp.arange(batch, dtype=xp.int64, device=at), (4 * dim, batch))
     values = xp.reshape(function(rows, xp.reshape(index, (-1,))), (4, dim, batch))
     near, far = values[0, ...] - values[1, ...], values[2, ...] - values[3, ...]
     return (8 * near - far).T / (12 * h)

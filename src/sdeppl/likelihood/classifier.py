@@ -36,7 +36,7 @@ def classifier_observation(module: Any, label: int, dim: int, like: Any) -> Dens
     def gradient(x0: Any) -> Any:
         logits, pullback = function.with_pullback(x0)
         backend = backend_of(logits)
-        classes = backend.xp.arange(logits.shape[1], device=backend.device)
+        classes = backend.xp.arange(logits.shape[1], dtype=backend.xp.int64, device=backend.device)
         hit = backend.xp.astype(classes == label, logits.dtype)
         return pullback(hit - chosen(logits)[0])
 

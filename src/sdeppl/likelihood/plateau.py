@@ -99,7 +99,7 @@ def _around_largest(nodes: Any, values: Any) -> tuple[Any, Any, Any]:
 def pick(nodes: Any, index: Any) -> Any:
     """nodes[index[...], ...]: one entry of the first axis for each of the rest."""
     xp = array_namespace(nodes)
-    order = xp.arange(nodes.shape[0], device=device(nodes))
+    order = xp.arange(nodes.shape[0], dtype=xp.int64, device=device(nodes))
     chosen = xp.reshape(order, (-1,) + (1,) * index.ndim) == index
     return xp.sum(xp.where(chosen, nodes, xp.zeros_like(nodes)), axis=0)
 
@@ -117,5 +117,7 @@ def _edge(log_density: Callable[[Any], Any], inside: Any, outside: Any, level: A
 def _first(found: Any) -> Any:
     """The index of the first that is true along the first axis, else of the last."""
     xp, last = array_namespace(found), found.shape[0] - 1
-    order = xp.reshape(xp.arange(last + 1, device=device(found)), (-1,) + (1,) * (found.ndim - 1))
+    order = xp.reshape(
+        xp.arange(last + 1, dtype=xp.int64, device=device(found)), (-1,) + (1,) * (found.ndim - 1)
+    )
     return xp.min(xp.where(found, order, last * xp.ones_like(order)), axis=0)

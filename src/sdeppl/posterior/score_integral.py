@@ -12,7 +12,7 @@ def lobatto(inner: int) -> tuple[list[float], list[float]]:
 
     Gauss–Lobatto's rule, exact for polynomials of degree 2 inner + 1. Source: Abramowitz & Stegun 25.4.32.
     """
-    nodes = [-1.0, *roots_jacobi(inner, 1, 1)[0].tolist(), 1.0]
+    nodes = [-1.0, *roots_jacobi(inner, 1, 1)[0].tolist(), 1.0]  # array-lint: on the host
     n = len(nodes)
     weights = [1 / (n * (n - 1) * float(eval_legendre(n - 1, u)) ** 2) for u in nodes]
     return [0.5 * (u + 1) for u in nodes], weights

@@ -166,7 +166,7 @@ class TemperedSolve:
         grouped = xp.reshape(state.x, (runs, K, -1))
         places = [j * K // self.settings.keeps for j in range(self.settings.keeps)]
         # neighbours have common ancestors, as resampling leaves them in order
-        chosen = xp.take(grouped, xp.asarray(places, device=device(grouped)), axis=1)
+        chosen = xp.take(grouped, xp.asarray(places, dtype=xp.int64, device=device(grouped)), axis=1)
         moments = xp.stack([xp.mean(grouped, axis=1), xp.mean(grouped * grouped, axis=1)], axis=1)
         return TemperedRuns(xp.reshape(chosen, (-1, grouped.shape[-1])), log_evidence, moments)
 
@@ -181,7 +181,7 @@ class TemperedSolve:
         xp, K = array_namespace(state.x), state.x.shape[0] // runs
         weights, log_mean = normalised(xp.reshape(rise * state.log_likelihood, (runs, K)))
         chosen = systematic(weights, stream.uniform(k * STAGE, runs, index), K)
-        offset = K * xp.arange(runs, device=device(state.x))
+        offset = K * xp.arange(runs, dtype=xp.int64, device=device(state.x))
         return state.take(xp.reshape(chosen + offset[:, None], (-1,))), log_mean
 
     def _moved(

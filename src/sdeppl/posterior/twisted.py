@@ -182,9 +182,9 @@ class _Weights:
         xp, (runs, count) = array_namespace(self.log_weights), self.log_weights.shape
         weights, log_mean = normalised(self.log_weights)
         poor = effective_share(weights) < below
-        own = xp.broadcast_to(xp.arange(count, device=device(weights)), (runs, count))
+        own = xp.broadcast_to(xp.arange(count, dtype=xp.int64, device=device(weights)), (runs, count))
         index = xp.where(poor[:, None], systematic(weights, uniforms, count), own)
-        offset = count * xp.arange(runs, device=device(weights))
+        offset = count * xp.arange(runs, dtype=xp.int64, device=device(weights))
         log_weights = xp.where(poor[:, None], xp.zeros_like(weights), self.log_weights)
         evidence = xp.where(poor, self.log_evidence + log_mean, self.log_evidence)
         state = _Weights(log_weights, evidence, log_weights, self.shares)
@@ -194,7 +194,10 @@ class _Weights:
         """`kept` draws of each run."""
         xp, (runs, count) = array_namespace(x), self.log_weights.shape
         weights, log_mean = normalised(self.log_weights)
-        index = systematic(weights, uniforms, kept) + count * xp.arange(runs, device=device(x))[:, None]
+        index = (
+            systematic(weights, uniforms, kept)
+            + count * xp.arange(runs, dtype=xp.int64, device=device(x))[:, None]
+        )
         draws = xp.take(x, xp.reshape(index, (-1,)), axis=0)
         spread = xp.stack(roughness) if roughness else None
         return Runs(draws, self.log_evidence + log_mean, effective_share(weights), spread)

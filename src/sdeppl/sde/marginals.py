@@ -100,7 +100,7 @@ class AffineMarginals:
         roots = bases * xp.sqrt(xp.clip(eigenvalues, min=0.0))[:, None, :]
         below, x = 0.0, xp.zeros_like(z[:, 1:])
         chosen, first = z[:, :1], -math.inf
-        for k, weight in enumerate(to_host(self.weights).tolist()):
+        for k, weight in enumerate(to_host(self.weights).tolist()):  # array-lint: on the host
             below += weight
             last = float(ndtri(below)) if k + 1 < self.means.shape[0] else math.inf
             draws = means[k, :] + z[:, 1:] @ roots[k, :, :].T

@@ -69,7 +69,7 @@ class MatrixLinearSDE(AffineSDE):
         return self.schedule.beta(t) * (-pulled if self.u is None else self.u - pulled)
 
     def diffusion(self, x: Any, t: float) -> Any:
-        return float(self.schedule.beta(t)) ** 0.5 * self.B
+        return float(self.schedule.beta(t)) ** 0.5 * self.B  # array-lint: a number
 
     def transition(self, s: float, t: float) -> Transition:
         """map (dim, dim), shift (dim,), covariance (dim, dim). Raises: ValueError for t < s."""
@@ -145,4 +145,5 @@ def _check_matrices(A: Any, B: Any, u: Any) -> None:
         raise ValueError(f"MatrixLinearSDE: u must be ({dim},), as A says; got shape {tuple(u.shape)}")
     for name, entries in (("A", A), ("B", B), ("u", u)):
         if entries is not None and not bool(array_namespace(A).all(array_namespace(A).isfinite(entries))):
-            raise ValueError(f"MatrixLinearSDE: {name} must be finite; got {to_host(entries).tolist()}")
+            got = to_host(entries).tolist()  # array-lint: on the host
+            raise ValueError(f"MatrixLinearSDE: {name} must be finite; got {got}")

@@ -18,7 +18,7 @@ def panel_nodes(panels: int, graded: bool = False) -> tuple[tuple[float, ...], t
     The panels are equal, or `graded`: each is half as long as the one to its right and the first two
     are equal, so that what happens near 0 on any scale down to 2^{-panels} is resolved.
     """
-    roots, masses = (values.tolist() for values in roots_legendre(NODES))
+    roots, masses = (values.tolist() for values in roots_legendre(NODES))  # array-lint: on the host
     if graded:
         edges = [0.0, *(0.5 ** (panels - 1 - k) for k in range(panels))]
     else:

@@ -30,7 +30,7 @@ def linear_transition(F: Any, G: Any, u: Any, span: float) -> HostTransition:
     h = span / 2.0**doublings
     scale_g = float(xp.max(xp.abs(G))) or 1.0
     scale_u = float(xp.max(xp.abs(u))) or 1.0
-    block = xp.zeros((2 * k + 1, 2 * k + 1), dtype=xp.float64)
+    block = xp.zeros((2 * k + 1, 2 * k + 1), dtype=xp.float64)  # array-lint: NumPy's, on the host
     block[:k, :k] = F * h
     block[:k, k : 2 * k] = G / scale_g
     block[:k, 2 * k] = u / scale_u

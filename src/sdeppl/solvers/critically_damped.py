@@ -63,7 +63,8 @@ class SSCS(Solver):
             place(numbers, host)
             for numbers in ([[0, -1 / mass], [1, -rate / mass]], [[0, 0], [0, 2 * rate]], [0, 0])
         )
-        phi, _, q = (part.tolist() for part in linear_transition(pull, square, rest, span))
+        parts = linear_transition(pull, square, rest, span)
+        phi, _, q = (part.tolist() for part in parts)  # array-lint: on the host
         moved = act(phi, x)
         return moved if c == 0 or z is None else moved + act(cholesky(q), z)
 

@@ -45,7 +45,7 @@ class Watch:
         """Bring `_first_bad`, an array of one number, up to date: as large as the grid for none."""
         xp = self.xp
         finite = xp.isfinite(self._sums[: self._held])
-        numbers = xp.arange(self._folded, self._folded + self._held, device=device(finite))
+        numbers = xp.arange(self._folded, self._folded + self._held, dtype=xp.int64, device=device(finite))
         first = xp.min(xp.where(finite, xp.full_like(numbers, len(self.grid)), numbers))
         self._first_bad = first if self._first_bad is None else xp.minimum(self._first_bad, first)
         self._folded, self._held = self._folded + self._held, 0
