@@ -92,7 +92,7 @@ def choose(
     if correction != "auto" or prior.dim > FEW_NUMBERS or observation.hard:
         return found
     cheap = isinstance(prior, GaussianDenoiser) or hasattr(prior, "conditional")  # one evaluation a move
-    if isinstance(found.twist, MonteCarloDenoiser) and cheap:  # fewer than guidance takes
+    if cheap and not observation.is_gaussian:  # as guidance takes quadrature, or many draws
         return replace(found, correction=TemperedSMC(), fallback=settings)
     return replace(found, fallback=TemperedSMC())
 

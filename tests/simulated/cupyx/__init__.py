@@ -1,0 +1,1 @@
+"""What of cupyx the library uses, simulated."""

@@ -1,0 +1,1 @@
+"""What of cupyx.scipy the library uses, simulated."""
