@@ -16,11 +16,11 @@ export MPLBACKEND ?= Agg
 CHECK_PYTHON = import sys; print("ok" if sys.version_info >= (3, 11) else "it is " + sys.version.split()[0])
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench clean distclean
+.PHONY: help demo test test-gpu lint bench clean distclean
 
 help: ## list the targets (the default)
 	@echo 'usage: make TARGET [PYTHON=python3.12] [CONSTRAINTS=constraints/gpu.txt]'
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
 		printf '  %-10s %s\n' "$$name" "$$text"; done
 
 demo: $(STAMP) ## run the first tutorial, tutorials/01_nile.py
@@ -28,6 +28,11 @@ demo: $(STAMP) ## run the first tutorial, tutorials/01_nile.py
 
 test: $(STAMP) ## run every test, the slow ones too
 	$(BIN)/python -m pytest
+
+test-gpu: $(STAMP) ## with a CUDA device: the tests that run on every backend, on torch:cuda and cupy
+	$(BIN)/python -m pip install -q -c $(CONSTRAINTS) -e '.[cupy]'
+	$(BIN)/python -m pytest -rs -k 'cuda or cupy' tests/backend tests/sde tests/solvers tests/denoisers \
+		tests/likelihood tests/posterior
 
 lint: $(STAMP) ## ruff, formatting, mypy, the layers of the imports and the use of arrays
 	$(BIN)/ruff check .
