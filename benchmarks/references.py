@@ -157,15 +157,20 @@ def main() -> None:
     parser.add_argument("--nuts", action="store_true", help="run Pyro's NUTS too")
     parser.add_argument("--short", action="store_true", help="small settings, to see that it runs")
     parser.add_argument("--only", help="a part of the names of the cases to run")
+    parser.add_argument("--training", type=int, help="steps of score matching, where there is any")
+    parser.add_argument("--batch", type=int, default=512, help="of a training step")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for name, (model, data, columns, exact, steps) in cases().items():
         if arguments.only and arguments.only not in name:
             continue
+        steps = arguments.training or steps if steps else 0
         steps, draws = (min(steps, 50), 200) if arguments.short else (steps, 4_000)
         start = time.perf_counter()
         guide = sp.ScoreGuide(model) if steps else sp.ScoreGuide(model, net=None)
-        sp.ScoreMatching(guide, draws=20_000 if arguments.short else 400_000).fit(steps, progress=False)
+        draws_of_prior = 20_000 if arguments.short else 400_000
+        matching = sp.ScoreMatching(guide, draws=draws_of_prior, batch=arguments.batch)
+        matching.fit(steps, progress=False)
         trained = time.perf_counter() - start
         start = time.perf_counter()
         run = guide.condition(y=data).run(draws)

@@ -96,3 +96,26 @@ def test_other_weights_are_refused(precise):
     weights["scales"] = place(weights["scales"], torch_)
     with pytest.raises(sp.BackendMismatch, match=r"ArrayMLP: enter\.weight is of numpy"):
         ArrayMLP(weights)
+
+
+@pytest.mark.parametrize("kind", ["module", "arrays"])
+def test_several_products_at_once(kind, precise):
+    """(k, batch, dim) in one call is k calls, to 1e-13; so are the columns of a covariance, in blocks too."""
+    net, x = module(), points(precise)
+    network = TorchFunction(net) if kind == "module" else array_network(net, precise)
+    v = array(np.random.default_rng(6).standard_normal((4, 5, DIM)), precise)
+    _, pullback = network.with_pullback(x, 0.3)
+    assert_array(pullback(v), np.stack([host(pullback(v[k, ...])) for k in range(4)]), precise, 1e-13)
+
+
+def test_columns_come_in_blocks(precise, monkeypatch):
+    net, gaussian = (
+        module(),
+        sp.GaussianDenoiser(sp.VPSDE(), array([1.0, -2.0, 0.5], precise), array(np.eye(3), precise)),
+    )
+    covariance = sp.NetworkDenoiser(gaussian, array_network(net, precise))(points(precise), 0.4).covariance
+    V = array(np.random.default_rng(6).standard_normal((5, DIM, 7)), precise)
+    wanted = np.stack([host(covariance @ V[:, :, k]) for k in range(7)], axis=-1)
+    assert_array(covariance.columns(V), wanted, precise, 1e-13)
+    monkeypatch.setattr("sdeppl.denoisers.covariance.AT_ONCE", 15)  # three columns of five rows
+    assert_array(covariance.columns(V), wanted, precise, 1e-13)

@@ -32,7 +32,10 @@ class TorchFunction:
             return from_torch(self._run(to_torch(x), numbers), backend_of(x))
 
     def with_pullback(self, x: Any, *numbers: float) -> tuple[Any, Callable[[Any], Any]]:
-        """The value at x, and v ↦ vᵀ ∂module/∂x row by row, from one evaluation."""
+        """The value at x, and v ↦ vᵀ ∂module/∂x row by row, from one evaluation.
+
+        The pullback takes v (batch, dim), or several at once, (k, batch, dim), which is faster.
+        """
         import torch
 
         backend = backend_of(x)
@@ -43,11 +46,14 @@ class TorchFunction:
                 lambda inputs: self._run(inputs, numbers), x if is_torch else to_torch(x)
             )
 
+        def back(v: Any) -> Any:
+            return vjp(v, retain_graph=True)[0]
+
         def pullback(v: Any) -> Any:
+            cotangent = (v if is_torch else to_torch(v)).to(value.dtype)
             with torch.set_grad_enabled(wanted):
-                if is_torch:
-                    return vjp(v.to(value.dtype), retain_graph=True)[0]
-                return from_torch(vjp(to_torch(v).to(value.dtype), retain_graph=True)[0], backend)
+                found = torch.func.vmap(back)(cotangent) if v.ndim > value.ndim else back(cotangent)
+            return found if is_torch else from_torch(found, backend)
 
         return value.to(x.dtype) if is_torch else from_torch(value, backend), pullback
 

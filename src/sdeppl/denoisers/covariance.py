@@ -6,6 +6,8 @@ from typing import Any
 
 from array_api_compat import array_namespace, device
 
+AT_ONCE = 2**15  # rows of several products of a network at once: a network is wider than its inputs
+
 
 class Covariance(ABC):
     """Cov[x_0 given x_t] for a batch of x_t: `covariance @ v`, `.columns(M)`, `.dense()`."""
@@ -69,14 +71,18 @@ class MatrixCovariance(Covariance):
 class PullbackCovariance(Covariance):
     """Tweedie's covariance from vector–Jacobian products of the mean: C v = σ²/α (∂mean/∂x)ᵀ v.
 
-    scale: σ²/α; pullback: v ↦ vᵀ ∂mean/∂x, (batch, dim) to (batch, dim). An exact score has a
-    symmetric Jacobian; a learned one nearly, and `dense` returns its symmetric part.
+    scale: σ²/α; pullback: v ↦ vᵀ ∂mean/∂x, (batch, dim) to (batch, dim), and where `several` is true
+    also (k, batch, dim) to (k, batch, dim). An exact score has a symmetric Jacobian; a learned one nearly,
+    and `dense` returns its symmetric part.
     """
 
-    def __init__(self, scale: float, pullback: Callable[[Any], Any], like: Any) -> None:
+    def __init__(
+        self, scale: float, pullback: Callable[[Any], Any], like: Any, several: bool = False
+    ) -> None:
         self.scale = scale
         self.pullback = pullback
         self.like = like
+        self.several = several
 
     @property
     def shared(self) -> bool:
@@ -91,14 +97,17 @@ class PullbackCovariance(Covariance):
 
     def columns(self, M: Any) -> Any:
         xp, batch = array_namespace(M), self.like.shape[0]
-        return super().columns(M if M.ndim == 3 else xp.broadcast_to(M, (batch, *M.shape)))
+        M = M if M.ndim == 3 else xp.broadcast_to(M, (batch, *M.shape))
+        if not self.several:
+            return super().columns(M)
+        block, rows = max(AT_ONCE // batch, 1), xp.permute_dims(M, (2, 0, 1))
+        count = rows.shape[0]
+        parts = [self @ rows[k : min(k + block, count), :, :] for k in range(0, count, block)]
+        return xp.permute_dims(xp.concat(parts, axis=0), (1, 2, 0))
 
     def dense(self) -> Any:
-        xp = array_namespace(self.like)
-        dim = self.like.shape[-1]
-        identity = xp.eye(dim, dtype=self.like.dtype, device=device(self.like))
-        rows = [self @ xp.broadcast_to(identity[i, :], self.like.shape) for i in range(dim)]
-        matrix = xp.stack(rows, axis=-2)
+        xp, (_, dim) = array_namespace(self.like), self.like.shape
+        matrix = self.columns(xp.eye(dim, dtype=self.like.dtype, device=device(self.like)))
         return 0.5 * (matrix + xp.matrix_transpose(matrix))
 
 

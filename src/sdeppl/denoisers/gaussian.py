@@ -109,5 +109,5 @@ class GaussianDenoiser(Denoiser):
 
     def _marginal(self, t: Any) -> tuple[Any, Any]:
         """α and the variances α² λ + σ² of x_t along the eigenbasis."""
-        alpha = self.sde.alpha(t)
-        return alpha, alpha * alpha * self.eigenvalues + self.sde.sigma(t) ** 2
+        alpha, sigma = self.sde.levels(t)
+        return alpha, alpha * alpha * self.eigenvalues + sigma**2

@@ -51,7 +51,7 @@ class NetworkDenoiser(Denoiser):
             return (alpha / sigma**2) * (linear.covariance @ v) + through_net @ gaussian.basis.T
 
         mean = linear.mean + (reach * output) @ gaussian.basis.T
-        return Moments(mean, PullbackCovariance(sigma**2 / alpha, pullback, x))
+        return Moments(mean, PullbackCovariance(sigma**2 / alpha, pullback, x, several=True))
 
     def covariance_slope(self, x: Any, t: float, V: Any, w: Any) -> Any:
         """As of any denoiser, by differentiating the network twice in torch; the Gaussian part has none."""

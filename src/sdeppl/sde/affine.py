@@ -94,6 +94,11 @@ class IsotropicSDE(AffineSDE):
         """x - m(t), which follows the same SDE without u."""
         return x - self.shift(t) if self.shifted else x
 
+    def levels(self, t: Any) -> tuple[Any, Any]:
+        """α(t) and σ(t), from one evaluation."""
+        found = self.transition(0.0, t)
+        return found.map, elementary(t).sqrt(found.covariance)
+
     def alpha(self, t: Any) -> Any:
         """α(t): what is left of x_0 at t."""
         return self.transition(0.0, t).map
@@ -104,10 +109,10 @@ class IsotropicSDE(AffineSDE):
 
     def snr(self, t: Any) -> Any:
         """α²/σ²; +∞ where σ = 0, as at t = 0."""
-        sigma = self.sigma(t)
+        alpha, sigma = self.levels(t)
         if isinstance(t, (int, float)) and sigma == 0:
             return math.inf
-        return (self.alpha(t) / sigma) ** 2
+        return (alpha / sigma) ** 2
 
     def log_snr(self, t: Any) -> Any:
         """ln(α²/σ²); it falls with t. +∞ where σ = 0."""
@@ -115,11 +120,11 @@ class IsotropicSDE(AffineSDE):
 
     def half_log_snr(self, t: Any) -> Any:
         """ln(α/σ), the λ of Lu et al. 2022 (DPM-Solver)."""
-        sigma = self.sigma(t)
+        alpha, sigma = self.levels(t)
         if isinstance(t, (int, float)) and sigma == 0:
             return math.inf
         functions = elementary(t)
-        return functions.log(self.alpha(t)) - functions.log(sigma)
+        return functions.log(alpha) - functions.log(sigma)
 
     def moments(self, mean: Any, covariance: Any, t: float, s: float = 0.0) -> tuple[Any, Any]:
         """α m + shift and α² C + σ² I, of the step from s to t."""

@@ -141,8 +141,7 @@ class ReverseSDE(SDE):
         forward = self._isotropic
         if self.m is not None:
             raise TypeError("an exponential step needs a number c; got a matrix, so use EulerMaruyama")
-        alpha_s, sigma_s = forward.alpha(s), forward.sigma(s)
-        alpha_t, sigma_t = forward.alpha(t), forward.sigma(t)
+        (alpha_s, sigma_s), (alpha_t, sigma_t) = forward.levels(s), forward.levels(t)
         k = self.noise_ratio(0.5 * (s + t)) ** 2
         shift_t = forward.shift(t) if forward.shifted else None
         if sigma_t == 0:
