@@ -159,13 +159,14 @@ def main() -> None:
     parser.add_argument("--only", help="a part of the names of the cases to run")
     parser.add_argument("--training", type=int, help="steps of score matching, where there is any")
     parser.add_argument("--batch", type=int, default=512, help="of a training step")
+    parser.add_argument("--draws", type=int, default=4_000)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for name, (model, data, columns, exact, steps) in cases().items():
         if arguments.only and arguments.only not in name:
             continue
         steps = arguments.training or steps if steps else 0
-        steps, draws = (min(steps, 50), 200) if arguments.short else (steps, 4_000)
+        steps, draws = (min(steps, 50), 200) if arguments.short else (steps, arguments.draws)
         start = time.perf_counter()
         guide = sp.ScoreGuide(model) if steps else sp.ScoreGuide(model, net=None)
         draws_of_prior = 20_000 if arguments.short else 400_000

@@ -127,7 +127,7 @@ def test_a_failed_write_leaves_the_earlier_file(path, trained, monkeypatch):
         name.write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr("sdeppl.guide.files.save_file", broken)
+    monkeypatch.setattr("safetensors.torch.save_file", broken)
     with pytest.raises(OSError, match="disk full"):
         trained.save(path)
     assert path.read_bytes() == before

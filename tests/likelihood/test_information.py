@@ -14,6 +14,7 @@ rng = np.random.default_rng(11)
 ROWS, N, DIM = 3, 7, 2
 H = {"shared": rng.standard_normal((N, DIM)), "own": rng.standard_normal((ROWS, N, DIM))}
 R = {"shared": rng.uniform(0.1, 4.0, N), "own": rng.uniform(0.1, 4.0, (ROWS, N))}
+SCALES = np.array([0.5, -1.0, 2.0])
 ETA, Y = 2.0 + rng.standard_normal((ROWS, N)), 3.0 * rng.standard_normal(N)
 
 
@@ -27,12 +28,12 @@ def log_normal(residual, variance):
 def test_it_is_the_same_function_of_x(kinds, precise):
     h, r = H[kinds[0]], R[kinds[1]]
     linear = Linearisation(array(ETA, precise), array(h, precise))
-    noise = Surrogate(array(Y, precise), array(r, precise), array([0.5, -1.0, 2.0], precise), True)
+    noise = Surrogate(array(Y, precise), array(r, precise), array(SCALES, precise), True)
     few, said = compressed(linear, noise)
     assert few.H.shape[-2:] == (DIM, DIM) and said.y.shape == (ROWS, DIM)
     for seed in range(4):
         delta = 3.0 * np.random.default_rng(seed).standard_normal((ROWS, DIM))
-        wanted = [*log_normal(Y - ETA - np.einsum("...ij,...j->...i", h, delta), r), 0.5, -1.0, 2.0]
+        wanted = SCALES + log_normal(Y - ETA - np.einsum("...ij,...j->...i", h, delta), r)
         predicted = host(few.predicted) + np.einsum("...ij,...j->...i", host(few.H), delta)
         found = log_normal(host(said.y) - predicted, host(said.R)) + host(said.log_scale)
         np.testing.assert_allclose(found, wanted, rtol=1e-12)
