@@ -132,7 +132,7 @@ def cases() -> dict[str, tuple[Any, Any, Callable[[Columns], Columns], dict[str,
     counts = on_grid(("a", "b"), poisson_log_p, np.linspace(-3, 3, 801), np.linspace(-2, 6, 801))
     decays = on_grid(("ln k", "A"), decay_log_p, np.linspace(-2, 2, 801), np.linspace(-1, 5, 801))
     return {
-        "eight schools, centred": (centred, EFFECTS, schools_columns, schools, 10_000),
+        "eight schools, centred": (centred, EFFECTS, schools_columns, schools, 40_000),
         "eight schools, non-centred": (non_centred, EFFECTS, schools_columns, schools, 10_000),
         "Poisson counts": (poisson, COUNTS, lambda d: d, counts, 0),
         "exponential decay": (decay, DECAY, lambda d: {"ln k": np.log(d["k"]), "A": d["A"]}, decays, 0),
@@ -158,7 +158,7 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="small settings, to see that it runs")
     parser.add_argument("--only", help="a part of the names of the cases to run")
     parser.add_argument("--training", type=int, help="steps of score matching, where there is any")
-    parser.add_argument("--batch", type=int, default=512, help="of a training step")
+    parser.add_argument("--batch", type=int, default=1_024, help="of a training step")
     parser.add_argument("--draws", type=int, default=4_000)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
