@@ -40,7 +40,7 @@ class NetworkDenoiser(Denoiser):
     def __call__(self, x: Any, t: float) -> Moments:
         gaussian = self.gaussian
         linear = gaussian(x, t)
-        alpha, sigma = self.sde.alpha(t), self.sde.sigma(t)
+        alpha, sigma = self.sde.levels(t)
         spread = gaussian.posterior_scale(t)
         shrink = spread / self.backend.xp.sqrt(gaussian.eigenvalues) / sigma
         reach = spread * gaussian.correlation(t)
@@ -56,7 +56,7 @@ class NetworkDenoiser(Denoiser):
     def covariance_slope(self, x: Any, t: float, V: Any, w: Any) -> Any:
         """As of any denoiser, by differentiating the network twice in torch; the Gaussian part has none."""
         xp, gaussian = self.backend.xp, self.gaussian
-        alpha, sigma = self.sde.alpha(t), self.sde.sigma(t)
+        alpha, sigma = self.sde.levels(t)
         spread = gaussian.posterior_scale(t)
         shrink = spread / xp.sqrt(gaussian.eigenvalues) / sigma  # of whitening, too
         reach = spread * gaussian.correlation(t)

@@ -20,9 +20,9 @@ def compressed(linear: Linearisation, noise: Surrogate) -> tuple[Linearisation, 
     xp, H = array_namespace(linear.predicted), linear.H
     n, dim = H.shape[-2:]
     weight, residual = 1 / noise.R, noise.y - linear.predicted
-    if H.ndim == 2:
+    if H.ndim == 2 and weight.ndim == 2:
         products = xp.reshape(H[:, :, None] * H[:, None, :], (n, dim * dim))
-        information = xp.reshape(weight @ products, (*weight.shape[:-1], dim, dim))
+        information = xp.reshape(weight @ products, (weight.shape[0], dim, dim))
     else:
         information = xp.matrix_transpose(H) @ (weight[..., :, None] * H)
     identity = xp.eye(dim, dtype=H.dtype, device=device(H))

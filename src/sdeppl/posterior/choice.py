@@ -77,12 +77,12 @@ def choose(
         if likelihood.prior is not prior or likelihood.observation is not observation:
             raise ValueError("likelihood was made with another prior or observation than the posterior's")
         settings = TwistedSMC() if correction == "auto" else correction
-        return Choice(likelihood, likelihood.name, "as asked for", None, likelihood, None, settings)
+        return Choice(likelihood, likelihood.name, "as asked for", twist=likelihood, correction=settings)
     closed = has_exact_posterior(prior, observation)
     if likelihood == "exact" or (likelihood == "auto" and closed):
         exact = exact_posterior(prior, observation)
         kind = type(prior).__name__.removesuffix("Denoiser")
-        return Choice(exact.denoiser, "exact", f"{kind} prior, linear Gaussian observation", exact)
+        return Choice(exact.denoiser, "exact", f"{kind} prior, linear Gaussian observation", exact=exact)
     settings = TwistedSMC() if correction == "auto" else correction
     if isinstance(settings, TemperedSMC):
         return _without_guidance(prior, observation, settings)
@@ -104,14 +104,14 @@ def _suited(prior: Denoiser, observation: Observation, settings: Any) -> Choice:
         twist: MeanLikelihood = CubatureDenoiser(prior, observation)
         if observation.has_jacobian and isinstance(settings, TwistedSMC):
             rival = _tweedie(prior, observation, settings)
-            return Choice(twist, twist.name, why, None, twist, rival, settings)
+            return Choice(twist, twist.name, why, twist=twist, rival=rival, correction=settings)
     elif not observation.has_jacobian:
         why = f"{type(observation).__name__} has no Jacobian"
         twist = MonteCarloDenoiser(prior, observation)
     else:
         why = _reason(prior, observation)
         twist = _tweedie(prior, observation, settings)
-    return Choice(twist, twist.name, why, None, twist, None, settings)
+    return Choice(twist, twist.name, why, twist=twist, correction=settings)
 
 
 def _without_guidance(prior: Denoiser, observation: Observation, settings: TemperedSMC) -> Choice:
@@ -141,7 +141,7 @@ def _asked_for(
         twist = _tweedie(prior, observation, settings)
     else:
         twist = RUNGS[likelihood](prior, observation)
-    return Choice(twist, likelihood, "as asked for", None, twist, None, settings)
+    return Choice(twist, likelihood, "as asked for", twist=twist, correction=settings)
 
 
 def _reason(prior: Denoiser, observation: Observation) -> str:

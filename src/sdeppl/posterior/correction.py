@@ -13,7 +13,7 @@ from .choice import Choice
 from .diagnosis import Diagnosis, diagnose
 from .kernel import MomentKernel
 from .renoising import Renoising
-from .start import Start, start_moments
+from .start import Start
 from .tempered import PARTICLES, Stage, TemperedSMC, TemperedSolve
 from .tempering import moved_share
 from .twisted import Runs, TwistedSMC, TwistedSolve, require_noise
@@ -21,19 +21,21 @@ from .twisted import Runs, TwistedSMC, TwistedSolve, require_noise
 LEAST_RUNS = 16  # of a tempered solve, however few draws are wanted: their differences are the diagnosis
 
 
+@dataclass(frozen=True)
 class TwistedCorrection:
     """`TwistedSMC` with the better of the choice's twists, its steps where the weights become uneven.
 
-    wanted: settings, or None for the default ones; steps: of the reverse SDE; level: σ/α before the last
-    one; why: of the diagnosis.
+    start: the end of the unguided forward SDE, from which the data are weighed; steps: of the reverse SDE;
+    level: σ/α before the last one; why: of the diagnosis.
     """
 
-    def __init__(
-        self, prior: Denoiser, choice: Choice, wanted: TwistedSMC | None, steps: int, level: float, why: str
-    ) -> None:
-        self.prior, self.choice, self.steps, self.level = prior, choice, steps, level
-        self.wanted, self.why = wanted or TwistedSMC(), why
-        self.pilot_times = log_snr_grid(prior.sde, pilot.STEPS, level)
+    prior: Denoiser
+    start: Start
+    choice: Choice
+    wanted: TwistedSMC
+    steps: int
+    level: float
+    why: str
 
     def draw(self, draws: int, stream: NoiseStream, c: Any, progress: bool) -> tuple[Any, Diagnosis]:
         """(draws, dim), and the diagnosis. Raises: ValueError for c = 0; NonFiniteState."""
@@ -51,6 +53,11 @@ class TwistedCorrection:
     def evenness(self) -> float:
         """Effective share by the pilot, -1 where it found nothing."""
         return pilot.evenness(self.pilot[1].log_evidence, pilot.PARTICLES)
+
+    @cached_property
+    def pilot_times(self) -> list[float]:
+        """Of the pilot's steps."""
+        return log_snr_grid(self.prior.sde, pilot.STEPS, self.level)
 
     @cached_property
     def pilot(self) -> tuple[MeanLikelihood, Runs]:
@@ -74,30 +81,27 @@ class TwistedCorrection:
         return self.wanted.keeping(self.measure().ess)
 
     @cached_property
-    def _start(self) -> Start:
-        """The end of the unguided forward SDE: a twisted solve weighs the data from there on."""
-        return start_moments(self.prior)
-
-    @cached_property
     def _kernel(self) -> MomentKernel:
-        return MomentKernel(self._start.basis, self._start.variances)
+        return MomentKernel(self.start.basis, self.start.variances)
 
     def _problem(self, twist: MeanLikelihood, settings: TwistedSMC, times: list[float], c: Any) -> Any:
-        return TwistedSolve(twist, times, c, self._start, self._kernel, settings)
+        return TwistedSolve(twist, times, c, self.start, self._kernel, settings)
 
     def _diagnosis(self, runs: Runs, correction: str | None, particles: int) -> Diagnosis:
-        name = self.pilot[0].name
-        return diagnose(name, correction, self.why, runs.log_evidence, runs.final_share, particles)
+        xp, name = self.prior.backend.xp, self.pilot[0].name
+        final_share = float(xp.mean(runs.final_share))
+        return diagnose(name, correction, self.why, runs.log_evidence, final_share, particles)
 
 
 @dataclass(frozen=True)
 class TemperedCorrection:
     """`TemperedSMC` with the stages that its pilot finds.
 
-    times: by which draws of the prior are made, T to 0; why: of the diagnosis.
+    times: by which draws of the prior are made from `start`, T to 0; why: of the diagnosis.
     """
 
     prior: Denoiser
+    start: Start
     observation: Observation
     settings: TemperedSMC
     times: list[float]
@@ -108,10 +112,10 @@ class TemperedCorrection:
         require_noise(c)
         count = max(-(-draws // self.settings.keeps), LEAST_RUNS)
         runs = self._problem(c).solve(self.plan[0], count, stream, progress)
-        share, particles = moved_share(runs.moments, self.settings.particles), self.settings.particles
-        shares = 0 * runs.log_evidence + share
+        particles = self.settings.particles
+        share = moved_share(runs.moments, particles)
         found = diagnose(
-            "tempered", "tempered SMC", self.why, runs.log_evidence, shares, particles, moved=True
+            "tempered", "tempered SMC", self.why, runs.log_evidence, share, particles, moved=True
         )
         return runs.draws[:draws, :], found
 
@@ -125,11 +129,7 @@ class TemperedCorrection:
         """The stages, and the ln p(y) of the pilot's runs."""
         return self._problem(1.0).plan(pilot.pilot_stream(self.prior.backend))
 
-    @cached_property
-    def _start(self) -> Start:
-        return start_moments(self.prior)
-
     def _problem(self, c: Any) -> TemperedSolve:
-        kernel = MomentKernel(self._start.basis, self._start.variances)
-        moving = Renoising(self.prior, self._start, kernel, self.times, c)
+        kernel = MomentKernel(self.start.basis, self.start.variances)
+        moving = Renoising(self.prior, self.start, kernel, self.times, c)
         return TemperedSolve(moving, self.observation, self.settings)

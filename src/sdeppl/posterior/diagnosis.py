@@ -55,6 +55,37 @@ class Diagnosis:
         return self.text
 
 
+@dataclass(frozen=True)
+class RunEvidences:
+    """scaled: the runs' estimates of p(y), the largest of which is 1; largest: ln of that one."""
+
+    scaled: list[float]
+    largest: float
+
+    @classmethod
+    def of(cls, log_evidences: Any) -> "RunEvidences":
+        """From ln p(y) of each run, (runs,)."""
+        logs = [float(v) for v in to_host(log_evidences)]
+        largest = max(logs)
+        return cls([math.exp(v - largest) if math.isfinite(largest) else 0.0 for v in logs], largest)
+
+    @property
+    def possible(self) -> bool:
+        """Whether any run can have led to the data."""
+        return math.isfinite(self.largest)
+
+    @property
+    def mean(self) -> float:
+        """Of `scaled`."""
+        return sum(self.scaled) / len(self.scaled)
+
+    @property
+    def relative_variance(self) -> float:
+        """Variance of the estimates over their mean squared."""
+        mean = self.mean
+        return sum((v / mean - 1) ** 2 for v in self.scaled) / (len(self.scaled) - 1)
+
+
 def exact_diagnosis(why: str, log_evidence: float) -> Diagnosis:
     """Of draws whose guided score is the posterior's own."""
     text = f"exact: {why}. ln p(y) = {log_evidence:.4f}"
@@ -66,42 +97,40 @@ def diagnose(
     correction: str | None,
     why: str,
     log_evidences: Any,
-    final_shares: Any,
+    final_share: float,
     particles: int,
     moved: bool = False,
 ) -> Diagnosis:
-    """From the runs' estimates of ln p(y), (runs,), and the effective shares of their particles at the end.
+    """From the runs' estimates of ln p(y), (runs,), and the effective share of their particles at the end.
 
     correction: None where the draws are those of the guided reverse SDE and the runs only measure it;
-    moved: whether particles were moved apart after each resampling, so that final_shares are all there is.
+    moved: whether particles were moved apart after each resampling, so that final_share is all there is.
     """
-    logs = [float(v) for v in to_host(log_evidences)]
-    shares = [float(v) for v in to_host(final_shares)]
-    count, largest = len(logs), max(logs)
-    if not math.isfinite(largest):
+    runs = RunEvidences.of(log_evidences)
+    count = len(runs.scaled)
+    if not runs.possible:
         raise FloatingPointError(
-            f"no particle of {count} runs can have led to the data (ln p(y) = {largest}): they lie outside "
-            "what the model can give, or so far out that its density underflows; check data and model"
+            f"no particle of {count} runs can have led to the data (ln p(y) = {runs.largest}): they lie "
+            "outside what the model can give, or so far out that its density underflows; check data and model"
         )
-    scaled = [math.exp(v - largest) for v in logs]
-    mean = sum(scaled) / count
-    log_evidence = largest + math.log(mean)
-    final = sum(shares) / count
-    if count < FEW_RUNS:
-        spread, error, ess = math.nan, math.nan, final
-    else:
-        variance = sum((v / mean - 1) ** 2 for v in scaled) / (count - 1)
+    log_evidence = runs.largest + math.log(runs.mean)
+    spread, error, ess = math.nan, math.nan, final_share
+    if count >= FEW_RUNS:
+        variance = runs.relative_variance
         spread, error = math.sqrt(variance), math.sqrt(variance / count)
-        ess = final if moved else min(1 / (1 + particles * variance), 1.0)
-    k = pareto_shape(scaled)
-    heavy = k > HEAVY_TAIL and spread > UNEVEN
-    trusted = ess >= POOR_SHARE and not spread > WIDE_SPREAD and not heavy
+        ess = final_share if moved else min(1 / (1 + particles * variance), 1.0)
+    k = pareto_shape(runs.scaled)
+    trusted = ess >= POOR_SHARE and not spread > WIDE_SPREAD and not _heavy(k, spread)
     if correction is None:
         trusted = trusted and ess > 0.9
     text = _words(likelihood, correction, why, ess, log_evidence, error, spread, k, count, trusted)
     return Diagnosis(
         likelihood, correction, why, ess, log_evidence, error, spread, k, count, particles, trusted, text
     )
+
+
+def _heavy(k: float, spread: float) -> bool:
+    return k > HEAVY_TAIL and spread > UNEVEN
 
 
 def _words(
@@ -128,7 +157,7 @@ def _words(
     reason = f"only {ess:.1%} of the weight counts"
     if spread > WIDE_SPREAD:
         reason = f"single runs differ in p(y) by {spread:.0%}"
-    elif k > HEAVY_TAIL and spread > UNEVEN:
+    elif _heavy(k, spread):
         reason = f"a few runs may have most of the weight (Pareto's k = {k:.1f})"
     return (
         f"{head}{figures}: do not trust these draws, {reason}; use more particles "

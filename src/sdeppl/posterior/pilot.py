@@ -8,6 +8,7 @@ from typing import Any
 from ..backend import Noise, to_host
 from ..sde import IsotropicSDE, log_snr_grid
 from ..sde.grids import time_of_half_log_snr
+from .diagnosis import RunEvidences
 
 RUNS, PARTICLES, STEPS = 16, 32, 50
 SHARE = 0.3  # of the steps spread evenly, whatever the pilot says
@@ -22,14 +23,8 @@ def pilot_stream(backend: Any) -> Any:
 
 def evenness(log_evidences: Any, particles: int) -> float:
     """1/(1 + particles × relative variance of the runs' p(y)): effective share; -1 where none is possible."""
-    logs = [float(v) for v in to_host(log_evidences)]
-    largest = max(logs)
-    if not math.isfinite(largest):
-        return -1.0
-    scaled = [math.exp(v - largest) for v in logs]
-    mean = sum(scaled) / len(scaled)
-    variance = sum((v / mean - 1) ** 2 for v in scaled) / (len(scaled) - 1)
-    return 1 / (1 + particles * variance)
+    runs = RunEvidences.of(log_evidences)
+    return 1 / (1 + particles * runs.relative_variance) if runs.possible else -1.0
 
 
 def adapted_grid(

@@ -16,9 +16,11 @@ from .choice import choose
 from .correction import TemperedCorrection, TwistedCorrection
 from .corrector import LangevinCorrector, solve_corrected, tune_corrector
 from .diagnosis import POOR_SHARE, Diagnosis, UntrustedWarning, exact_diagnosis
-from .start import start_moments
+from .start import Start, start_moments
 from .tempered import TemperedSMC
 from .twisted import TwistedSMC
+
+Correction = TwistedCorrection | TemperedCorrection
 
 FEW_STEPS = 20
 FEW_ACCEPTED = 0.1
@@ -119,7 +121,7 @@ class Posterior:
         """
         found = self._run(draws, seed, c, solver, noise, progress)
         if found.diagnosis is None:
-            return PosteriorRun(found.draws, self._prepared(None, self.choice.why).measure())
+            return PosteriorRun(found.draws, self._twisted(TwistedSMC(), self.choice.why).measure())
         return found
 
     def _run(
@@ -139,8 +141,8 @@ class Posterior:
         if solver is not None:
             raise ValueError("solver= is not for a corrected solve, which takes steps of its own")
         x, diagnosis = self.correction.draw(draws, stream, c, progress)
-        if not diagnosis.trusted and self._other is not None:
-            other = self._other.draw(draws, Noise(seed, noise).stream(self.denoiser.backend), c, progress)
+        if not diagnosis.trusted and self._fallback not in (None, self.correction):
+            other = self._fallback.draw(draws, Noise(seed, noise).stream(self.denoiser.backend), c, progress)
             if other[1].trusted or other[1].ess > diagnosis.ess:
                 x, diagnosis = other
         if not diagnosis.trusted:
@@ -185,34 +187,42 @@ class Posterior:
         return tune_corrector(self.denoiser, start, self.times, 1.0, settings, stream)
 
     @cached_property
-    def correction(self) -> TwistedCorrection | TemperedCorrection:
+    def correction(self) -> Correction:
         """The choice's, or its fallback where a pilot shows that this leaves the weights more even."""
-        first = self._prepared(self.choice.correction, self.choice.why)
-        if self.choice.fallback is None or first.evenness >= POOR_SHARE:
-            return first
-        second = self._fallback(first)
-        return second if second.evenness > first.evenness else first
+        if self._fallback is None or self._first.evenness >= POOR_SHARE:
+            return self._first
+        return max(self._first, self._fallback, key=lambda correction: correction.evenness)
 
     @cached_property
-    def _other(self) -> TwistedCorrection | TemperedCorrection | None:
-        """The fallback, for where the draws of the first correction are not to be trusted."""
-        if self.choice.fallback is None or self.correction.why != self.choice.why:
-            return None
-        return self._fallback(self.correction)
+    def _first(self) -> Correction:
+        return self._prepared(self.choice.correction, self.choice.why)
 
-    def _fallback(
-        self, first: TwistedCorrection | TemperedCorrection
-    ) -> TwistedCorrection | TemperedCorrection:
-        kind = "tempering" if isinstance(first, TemperedCorrection) else "guidance"
-        share = max(first.evenness, 0.0)
+    @cached_property
+    def _fallback(self) -> Correction | None:
+        if self.choice.fallback is None:
+            return None
+        kind = "tempering" if isinstance(self._first, TemperedCorrection) else "guidance"
+        share = max(self._first.evenness, 0.0)
         why = f"{self.choice.why}; {kind} was not to be trusted, with an effective share of {share:.2g}"
         return self._prepared(self.choice.fallback, why)
 
-    def _prepared(self, settings: Any, why: str) -> TwistedCorrection | TemperedCorrection:
+    def _prepared(self, settings: Any, why: str) -> Correction:
         if isinstance(settings, TemperedSMC):
             assert self.observation is not None
-            return TemperedCorrection(self.prior, self.observation, settings, self.times, why)
-        return TwistedCorrection(self.prior, self.choice, settings, self.steps, self.level, why)
+            return TemperedCorrection(
+                self.prior, self._prior_start, self.observation, settings, self.times, why
+            )
+        return self._twisted(settings, why)
+
+    def _twisted(self, settings: TwistedSMC, why: str) -> TwistedCorrection:
+        return TwistedCorrection(
+            self.prior, self._prior_start, self.choice, settings, self.steps, self.level, why
+        )
+
+    @cached_property
+    def _prior_start(self) -> Start:
+        """The end of the unguided forward SDE."""
+        return start_moments(self.prior)
 
     def _known_diagnosis(self) -> Diagnosis | None:
         if self.choice.exact is not None:

@@ -41,3 +41,10 @@ def systematic(weights: Any, uniforms: Any, kept: int) -> Any:
     reached = reached / reached[:, -1:]  # rounding must not leave the last place without a particle
     index = xp.sum(xp.astype(reached[:, None, :] <= places[:, :, None], xp.int64), axis=-1)
     return xp.clip(index, max=weights.shape[1] - 1)
+
+
+def in_all(index: Any, count: int) -> Any:
+    """Indices (runs, kept) within runs of `count` particles as indices of all particles, (runs × kept,)."""
+    xp, (runs, _) = array_namespace(index), index.shape
+    first = count * xp.arange(runs, dtype=xp.int64, device=device(index))
+    return xp.reshape(index + first[:, None], (-1,))

@@ -11,9 +11,9 @@ from ..backend import NoiseStream
 from ..likelihood import Observation
 from ..solvers import NonFiniteState
 from .renoising import Renoising
-from .resampling import normalised, systematic
+from .resampling import in_all, normalised, systematic
 from .tempering import next_power
-from .twisted import BLOCK
+from .twisted import BLOCK, block_sizes
 
 LEVELS = (1.0, 0.5, 2.0)  # of successive moves, in units of the stage's
 ACCEPTANCE = 0.3  # at the stage's level, by the pilot
@@ -139,8 +139,7 @@ class TemperedSolve:
     ) -> TemperedRuns:
         """All runs, block by block. Raises: NonFiniteState."""
         xp = self.moving.prior.backend.xp
-        per_block = max(BLOCK // self.settings.particles, 1)
-        sizes = [min(per_block, runs - first) for first in range(0, runs, per_block)]
+        sizes = block_sizes(runs, self.settings.particles)
         with tqdm(total=len(sizes) * len(stages), disable=not progress, desc="sampling", unit="stage") as bar:
             blocks = [self._block(stages, size, index, stream, bar) for index, size in enumerate(sizes)]
         return TemperedRuns(
@@ -181,8 +180,7 @@ class TemperedSolve:
         xp, K = array_namespace(state.x), state.x.shape[0] // runs
         weights, log_mean = normalised(xp.reshape(rise * state.log_likelihood, (runs, K)))
         chosen = systematic(weights, stream.uniform(k * STAGE, runs, index), K)
-        offset = K * xp.arange(runs, dtype=xp.int64, device=device(state.x))
-        return state.take(xp.reshape(chosen + offset[:, None], (-1,))), log_mean
+        return state.take(in_all(chosen, K)), log_mean
 
     def _moved(
         self, state: _Particles, power: float, level: float, stream: NoiseStream, step: int, index: int = 0

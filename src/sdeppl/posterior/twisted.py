@@ -13,7 +13,7 @@ from ..likelihood import Guided, MeanLikelihood
 from ..sde import ReverseSDE
 from ..solvers import Watch
 from .kernel import MomentKernel
-from .resampling import effective_share, normalised, systematic
+from .resampling import effective_share, in_all, normalised, systematic
 from .start import Start
 
 BLOCK = 4096  # particles solved at once; blocks have noise of their own, so memory does not grow with draws
@@ -88,8 +88,7 @@ class TwistedSolve:
     def solve(self, runs: int, stream: NoiseStream, measure: bool = False, progress: bool = False) -> Runs:
         """All runs, block by block. Raises: NonFiniteState."""
         xp = self.twist.backend.xp
-        per_block = max(BLOCK // self.settings.particles, 1)
-        sizes = [min(per_block, runs - first) for first in range(0, runs, per_block)]
+        sizes = block_sizes(runs, self.settings.particles)
         total = len(sizes) * (len(self.times) - 1)
         with tqdm(total=total, disable=not progress, desc="sampling", unit="step") as bar:
             blocks = [self._block(size, index, stream, measure, bar) for index, size in enumerate(sizes)]
@@ -184,23 +183,24 @@ class _Weights:
         poor = effective_share(weights) < below
         own = xp.broadcast_to(xp.arange(count, dtype=xp.int64, device=device(weights)), (runs, count))
         index = xp.where(poor[:, None], systematic(weights, uniforms, count), own)
-        offset = count * xp.arange(runs, dtype=xp.int64, device=device(weights))
         log_weights = xp.where(poor[:, None], xp.zeros_like(weights), self.log_weights)
         evidence = xp.where(poor, self.log_evidence + log_mean, self.log_evidence)
         state = _Weights(log_weights, evidence, log_weights, self.shares)
-        return state, xp.reshape(index + offset[:, None], (-1,))
+        return state, in_all(index, count)
 
     def finish(self, x: Any, kept: int, uniforms: Any, roughness: list[Any]) -> Runs:
         """`kept` draws of each run."""
-        xp, (runs, count) = array_namespace(x), self.log_weights.shape
+        xp, count = array_namespace(x), self.log_weights.shape[1]
         weights, log_mean = normalised(self.log_weights)
-        index = (
-            systematic(weights, uniforms, kept)
-            + count * xp.arange(runs, dtype=xp.int64, device=device(x))[:, None]
-        )
-        draws = xp.take(x, xp.reshape(index, (-1,)), axis=0)
+        draws = xp.take(x, in_all(systematic(weights, uniforms, kept), count), axis=0)
         spread = xp.stack(roughness) if roughness else None
         return Runs(draws, self.log_evidence + log_mean, effective_share(weights), spread)
+
+
+def block_sizes(runs: int, particles: int) -> list[int]:
+    """How many runs each block has."""
+    per_block = max(BLOCK // particles, 1)
+    return [min(per_block, runs - first) for first in range(0, runs, per_block)]
 
 
 def require_noise(c: Any) -> None:

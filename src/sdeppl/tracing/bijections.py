@@ -24,7 +24,7 @@ def bijection(name: str, support: Any) -> Transform:
     training, where a logit would make it logistic. Raises: ModelError, naming the site, for none.
     """
     try:
-        return _to(_without_mixtures(support))
+        return _to(support)
     except NotImplementedError as error:
         raise ModelError(
             f"latent site '{name}': no bijection is known to its support {support}; write it as a function "
@@ -33,6 +33,8 @@ def bijection(name: str, support: Any) -> Transform:
 
 
 def _to(support: Any) -> Transform:
+    if isinstance(support, MixtureSameFamilyConstraint):  # which torch has no bijection registered for
+        return _to(support.base_constraint)
     if isinstance(support, constraints.independent):
         return IndependentTransform(_to(support.base_constraint), support.reinterpreted_batch_ndims)
     if not isinstance(support, constraints.interval):
@@ -40,13 +42,3 @@ def _to(support: Any) -> Transform:
     low, high = support.lower_bound, support.upper_bound
     standard = Normal(0.0, 1.0, validate_args=False)  # whose check of values vmap cannot take
     return ComposeTransform([CumulativeDistributionTransform(standard), AffineTransform(low, high - low)])
-
-
-def _without_mixtures(support: Any) -> Any:
-    """A mixture's support is that of its components, which torch has no bijection registered for."""
-    if isinstance(support, MixtureSameFamilyConstraint):
-        return _without_mixtures(support.base_constraint)
-    if isinstance(support, constraints.independent):
-        inner = _without_mixtures(support.base_constraint)
-        return constraints.independent(inner, support.reinterpreted_batch_ndims)
-    return support
