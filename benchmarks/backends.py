@@ -140,11 +140,11 @@ class Query:
                 self.schedule = levels
 
             def forward(self, x: torch.Tensor, t: torch.Tensor, **_: Any) -> Any:
-                time_ = by_index[round(float(t) * self_steps)]
+                time_ = by_index[round(float(t) * steps)]
                 return azula.denoise.DiracPosterior(prior.mean(x, time_))
 
-        self_steps, H, y = self.steps, torch.tensor(self.H), torch.tensor(self.y)
-        options = {"steps": self.steps, "silent": True, "dtype": DTYPE}
+        steps, H, y = self.steps, torch.tensor(self.H), torch.tensor(self.y)
+        options = {"steps": steps, "silent": True, "dtype": DTYPE}
 
         def run() -> Any:
             if method == "dps":

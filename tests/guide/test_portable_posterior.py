@@ -48,7 +48,7 @@ def guide():
 
 CASES = {
     "both sites": (DATA, {}),
-    "gaussian, closed to the network": ({"y": DATA["y"]}, {"steps": 40}),
+    "one Gaussian site": ({"y": DATA["y"]}, {"steps": 40}),
     "uncorrected": ({"y": DATA["y"]}, {"likelihood": "pigdm", "correction": None}),
     "tempered": ({"y": DATA["y"]}, {"correction": sp.TemperedSMC(16, moves=2)}),
 }

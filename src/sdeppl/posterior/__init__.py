@@ -1,5 +1,6 @@
 """Layer 4: prior + observation to draws, and log-densities, on arrays alone."""
 
+from .by_site import PosteriorBySite
 from .choice import Choice
 from .corrector import LangevinCorrector
 from .diagnosis import Diagnosis, UntrustedWarning
@@ -19,6 +20,7 @@ __all__ = [
     "LogDensity",
     "PortablePosterior",
     "Posterior",
+    "PosteriorBySite",
     "PosteriorRun",
     "SignalLeftWarning",
     "Start",

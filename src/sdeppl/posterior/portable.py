@@ -1,17 +1,18 @@
 """A posterior from its file, with neither torch nor Pyro: on NumPy or CuPy."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ..backend import Backend, log_ndtr, place, resolve
 from ..backend.files import CorruptFile, read
 from ..denoisers import ArrayMLP, Denoiser, GaussianDenoiser, NetworkDenoiser
 from ..likelihood import observation_from_dict
 from ..sde import from_dict
+from .by_site import PosteriorBySite
 from .corrector import LangevinCorrector
-from .posterior import Posterior, PosteriorRun
+from .posterior import Posterior
 from .tempered import TemperedSMC
 from .twisted import TwistedSMC
 
@@ -32,7 +33,7 @@ class PortableSite:
 
 
 @dataclass(frozen=True)
-class PortablePosterior:
+class PortablePosterior(PosteriorBySite):
     """p(latent sites given the data), as it was saved; `sample` solves the reverse SDE.
 
     sites: how the latents are put together; location, scale: how they were standardised, (dim,); arrays:
@@ -45,37 +46,7 @@ class PortablePosterior:
     constants: Mapping[str, Any]
     arrays: Posterior
 
-    @property
-    def backend(self) -> Backend:
-        """Where the reverse SDE is solved and whose arrays come back."""
-        return self.arrays.prior.backend
-
-    def sample(
-        self,
-        draws: int,
-        *,
-        seed: int = 0,
-        c: float | Callable[[float], float] = 1.0,
-        noise: Literal["host", "native"] = "host",
-        progress: bool = False,
-    ) -> dict[str, Any]:
-        """{site name: (draws, *shape)}, as arrays of the backend; arguments as of `Posterior.sample`."""
-        return self._values(self.arrays.sample(draws, seed=seed, c=c, noise=noise, progress=progress))
-
-    def run(
-        self,
-        draws: int,
-        *,
-        seed: int = 0,
-        c: float | Callable[[float], float] = 1.0,
-        noise: Literal["host", "native"] = "host",
-        progress: bool = False,
-    ) -> PosteriorRun:
-        """As `sample`, with the diagnosis."""
-        found = self.arrays.run(draws, seed=seed, c=c, noise=noise, progress=progress)
-        return PosteriorRun(self._values(found.draws), found.diagnosis)
-
-    def _values(self, x: Any) -> dict[str, Any]:
+    def _in_units(self, x: Any) -> dict[str, Any]:
         xp, z = self.backend.xp, self.location + self.scale * x
         values = {}
         for site in self.sites:

@@ -45,9 +45,10 @@ class Posterior:
     form where there is one, else 'cubature' for a nonlinear Gaussian observation of few numbers,
     'monte-carlo' where there is no derivative, and 'tweedie' for the rest. correction:
     'auto' makes the draws exact whatever the likelihood, unless it is exact already: by `TwistedSMC`; for up
-    to 16 numbers by `TemperedSMC`, which needs no guidance, where there is no derivative and the prior is
-    Gaussian, or a pilot solve shows that guidance fails. Either says how it runs; a `LangevinCorrector`
-    moves draws within their modes; None leaves them as guided. `choice` says what was taken and why.
+    to 16 numbers by `TemperedSMC`, which needs no guidance, where the noise is not Gaussian and the prior
+    is, or draws x_0 given x_t itself, and wherever guidance fails. Either says how it runs; a
+    `LangevinCorrector` moves draws within their modes; None leaves them as guided. `choice` says what was
+    taken and why.
 
     steps: of the reverse SDE; for a Gaussian posterior by guidance and c = 1, 100 leave standard deviations
     within 1%, 50 within 3%, 20 within 10%. A corrected solve places them by a small pilot solve, where
@@ -141,7 +142,7 @@ class Posterior:
         if solver is not None:
             raise ValueError("solver= is not for a corrected solve, which takes steps of its own")
         x, diagnosis = self.correction.draw(draws, stream, c, progress)
-        if not diagnosis.trusted and self._fallback not in (None, self.correction):
+        if not diagnosis.trusted and self._fallback is not None and self.correction is self._first:
             other = self._fallback.draw(draws, Noise(seed, noise).stream(self.denoiser.backend), c, progress)
             if other[1].trusted or other[1].ess > diagnosis.ess:
                 x, diagnosis = other
@@ -222,7 +223,7 @@ class Posterior:
     @cached_property
     def _prior_start(self) -> Start:
         """The end of the unguided forward SDE."""
-        return start_moments(self.prior)
+        return self.start if self.denoiser is self.prior else start_moments(self.prior)
 
     def _known_diagnosis(self) -> Diagnosis | None:
         if self.choice.exact is not None:

@@ -1,22 +1,20 @@
 """Posterior draws in the sites' own supports, shapes and units."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from ..backend import Backend, from_torch, place, to_torch
-from ..posterior import Posterior, PosteriorRun
-from ..solvers import Solver
+from ..backend import from_torch, place, to_torch
+from ..posterior import Posterior, PosteriorBySite
 from ..tracing import LatentSpace
 from .export import save_posterior
 from .gaussian_part import GaussianPart
 
 
 @dataclass(frozen=True)
-class SitePosterior:
+class SitePosterior(PosteriorBySite):
     """p(latent sites given the data), compiled; `sample` solves the guided reverse SDE.
 
     space: how the latents were flattened; gaussian: how they were standardised; arrays: the
@@ -26,42 +24,6 @@ class SitePosterior:
     space: LatentSpace
     gaussian: GaussianPart
     arrays: Posterior
-
-    @property
-    def backend(self) -> Backend:
-        """Where the reverse SDE is solved and whose arrays come back."""
-        return self.arrays.denoiser.backend
-
-    def sample(
-        self,
-        draws: int,
-        *,
-        seed: int = 0,
-        c: float | Callable[[float], float] = 1.0,
-        solver: Solver | None = None,
-        noise: Literal["host", "native"] = "host",
-        progress: bool = False,
-    ) -> dict[str, Any]:
-        """{site name: (draws, *shape)}, as arrays of the backend in the site's dtype.
-
-        Arguments, errors and warnings as in `Posterior.sample`.
-        """
-        x = self.arrays.sample(draws, seed=seed, c=c, solver=solver, noise=noise, progress=progress)
-        return self._in_units(x)
-
-    def run(
-        self,
-        draws: int,
-        *,
-        seed: int = 0,
-        c: float | Callable[[float], float] = 1.0,
-        solver: Solver | None = None,
-        noise: Literal["host", "native"] = "host",
-        progress: bool = False,
-    ) -> PosteriorRun:
-        """As `sample`, with a diagnosis: what was chosen and why, effective share, ln p(y), in words."""
-        found = self.arrays.run(draws, seed=seed, c=c, solver=solver, noise=noise, progress=progress)
-        return PosteriorRun(self._in_units(found.draws), found.diagnosis)
 
     def save(self, path: str | Path) -> None:
         """Write all that sampling needs to one safetensors file, for `load_posterior`, which needs no torch.
