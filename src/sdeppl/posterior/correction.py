@@ -1,6 +1,6 @@
 """Draws made exact by importance weights: a pilot solve, the solve, and what the weights say of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,9 +16,10 @@ from .renoising import Renoising
 from .start import Start
 from .tempered import PARTICLES, Stage, TemperedSMC, TemperedSolve
 from .tempering import moved_share
-from .twisted import Runs, TwistedSMC, TwistedSolve, require_noise
+from .twisted import BLOCK, Runs, TwistedSMC, TwistedSolve, require_noise
 
 LEAST_RUNS = 16  # of a tempered solve, however few draws are wanted: their differences are the diagnosis
+WIDER, WIDER_RUNS = 8, 32  # times the particles, in as many runs at least
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class TwistedCorrection:
     """`TwistedSMC` with the better of the choice's twists, its steps where the weights become uneven.
 
     start: the end of the unguided forward SDE, from which the data are weighed; steps: of the reverse SDE;
-    level: σ/α before the last one; why: of the diagnosis.
+    level: σ/α before the last one; why: of the diagnosis; least_runs: however few draws are wanted.
     """
 
     prior: Denoiser
@@ -36,12 +37,21 @@ class TwistedCorrection:
     steps: int
     level: float
     why: str
+    least_runs: int = 1
+
+    def widened(self) -> "TwistedCorrection":
+        """With runs of 8 times the particles, of which 8 times as many are kept."""
+        particles = min(WIDER * self.settings.particles, BLOCK)
+        kept = max((self.settings.kept or 1) * particles // self.settings.particles, 1)
+        wanted = replace(self.settings, particles=particles, kept=kept)
+        return replace(self, wanted=wanted, least_runs=WIDER_RUNS)
 
     def draw(self, draws: int, stream: NoiseStream, c: Any, progress: bool) -> tuple[Any, Diagnosis]:
         """(draws, dim), and the diagnosis. Raises: ValueError for c = 0; NonFiniteState."""
         require_noise(c)
         settings = self.settings
-        count = -(-draws // (settings.kept or settings.particles))
+        count = max(-(-draws // (settings.kept or settings.particles)), self.least_runs)
+        settings = replace(settings, kept=-(-draws // count))  # as few of each run as will do
         runs = self._problem(self.pilot[0], settings, self.times, c).solve(count, stream, progress=progress)
         return runs.draws[:draws, :], self._diagnosis(runs, "twisted SMC", settings.particles)
 

@@ -1,7 +1,7 @@
 """Draws from p(x_0 given y)."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -142,10 +142,12 @@ class Posterior:
         if solver is not None:
             raise ValueError("solver= is not for a corrected solve, which takes steps of its own")
         x, diagnosis = self.correction.draw(draws, stream, c, progress)
-        if not diagnosis.trusted and self._fallback is not None and self.correction is self._first:
-            other = self._fallback.draw(draws, Noise(seed, noise).stream(self.denoiser.backend), c, progress)
-            if other[1].trusted or other[1].ess > diagnosis.ess:
-                x, diagnosis = other
+        for other in self._others():
+            if diagnosis.trusted:
+                break
+            again = other.draw(draws, Noise(seed, noise).stream(self.denoiser.backend), c, progress)
+            if again[1].trusted or again[1].ess > diagnosis.ess:
+                x, diagnosis = again
         if not diagnosis.trusted:
             warnings.warn(diagnosis.text, UntrustedWarning, stacklevel=4)
         return PosteriorRun(x, diagnosis)
@@ -193,6 +195,15 @@ class Posterior:
         if self._fallback is None or self._first.evenness >= POOR_SHARE:
             return self._first
         return max(self._first, self._fallback, key=lambda correction: correction.evenness)
+
+    def _others(self) -> Iterator[Correction]:
+        """What 'auto' tries in turn where its draws are not to be trusted: larger runs, the fallback."""
+        if self.asked_for[1] != "auto":
+            return
+        if isinstance(self.correction, TwistedCorrection):
+            yield self.correction.widened()
+        if self._fallback is not None and self.correction is self._first:
+            yield self._fallback
 
     @cached_property
     def _first(self) -> Correction:

@@ -12,6 +12,7 @@ from ..backend import NoiseStream
 from ..likelihood import Guided, MeanLikelihood
 from ..sde import ReverseSDE
 from ..solvers import Watch
+from .defence import Defence
 from .kernel import MomentKernel
 from .resampling import effective_share, in_all, normalised, systematic
 from .start import Start
@@ -106,14 +107,17 @@ class TwistedSolve:
         x = self.start.draw(stream, runs * K, index)
         state = _Weights.initial(xp.zeros_like(xp.reshape(x[:, 0], (runs, K))))
         watch, previous = Watch(x, self.times), 0.0
+        defence = Defence.of(self.twist, self.start.mean)
         roughness: list[Any] = []
         for k, (s, t) in enumerate(itertools.pairwise(self.times)):
+            step = reverse.coefficients(s, t)
+            last = t == self.times[-1] and not step.noise
             guided = self.twist.guide(x, s)
+            guided = guided if last else defence(guided)
             state = state.add(xp.reshape(guided.log_likelihood - previous, (runs, K)))
             if measure:
                 roughness.append(state.spread)
-            step = reverse.coefficients(s, t)
-            if t == self.times[-1] and not step.noise:
+            if last:
                 x, previous = self._last(guided, step), guided.log_likelihood
                 break
             state, ancestors = state.resample(
