@@ -31,8 +31,22 @@ def tolerance_of(backend: Backend) -> float:
 
 
 def array(numbers: Any, backend: Backend) -> Any:
-    """Numbers on a backend, in its dtype."""
-    return place(np.asarray(numbers, dtype=np.float64), backend)
+    """Numbers on a backend, in its dtype; NumPy's are read-only in float64, as a user's may be."""
+    placed = place(np.array(numbers, dtype=np.float64), backend)
+    if backend.name == "numpy" and dtype_name(backend) == "float64":
+        placed.flags.writeable = False
+    return placed
+
+
+def torch_device(backend: Backend) -> Any:
+    """Where a torch module must be for arrays of this backend."""
+    if backend.name != "cupy":
+        return backend.device if backend.name == "torch" else "cpu"
+    import cupy
+
+    if cupy.__version__.endswith("simulated"):
+        raise NotImplementedError(cupy.NO_MEMORY)
+    return "cuda"
 
 
 def host(values: Any) -> np.ndarray:

@@ -3,18 +3,16 @@
 CuPy is SIMULATED here (tests/simulated): NumPy behind its names. Nothing in this file ran on a GPU.
 """
 
-import contextlib
 import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 from checks import array, assert_array, covariance_matrix, host
+from simulation import simulated_cupy
 
 import sdeppl as sp
 
-SIMULATED = Path(__file__).resolve().parents[1] / "simulated"
 SDE = sp.VPSDE()
 MEAN, COVARIANCE = np.array([2.0, -1.0, 0.5]), covariance_matrix(3, seed=21, smallest=0.1, largest=2.0)
 H, Y, R = np.array([[1.0, 0.5, 0.0], [0.0, -1.0, 2.0]]), np.array([1.5, 0.0]), np.array([0.2, 0.6])
@@ -47,21 +45,7 @@ CORRECTIONS = {
 }
 
 
-@contextlib.contextmanager
-def simulated_cupy():
-    """The simulated library in CuPy's place, and out of it again."""
-    before = set(sys.modules)
-    sys.path.insert(0, str(SIMULATED))
-    try:
-        yield sp.resolve("cupy")
-    finally:
-        sys.path.remove(str(SIMULATED))
-        for name in set(sys.modules) - before:
-            if name.split(".")[0] in ("cupy", "cupyx") or name.startswith("array_api_compat.cupy"):
-                del sys.modules[name]
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def simulated():
     if "cupy" in sys.modules:
         pytest.skip("CuPy itself is loaded: the matrix tests it, and a simulation cannot take its place")

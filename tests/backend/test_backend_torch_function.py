@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from checks import array, assert_array, dtype_name
+from checks import array, assert_array, dtype_name, torch_device
 
 import sdeppl as sp
 from sdeppl.backend import TorchFunction, jvp
@@ -36,7 +36,7 @@ def value_and_jacobian():
 
 
 def module_on(backend):
-    device = backend.device if backend.name == "torch" else "cuda" if backend.name == "cupy" else "cpu"
+    device = torch_device(backend)
     return Nonlinear().to(device)
 
 

@@ -41,6 +41,13 @@ def test_elementwise_function_on_rows_of_different_scales(backend):
     assert error <= 10 * tolerance(backend)
 
 
+def test_rows_that_share_memory(backend):
+    """A broadcast x and v, which torch cannot make dual as they are."""
+    x, v = (backend_of(a).xp.broadcast_to(a, (4, 3)) for a in (array(X[:1], backend), array(V[:1], backend)))
+    exact = np.broadcast_to((np.sin(X / 50) + X * np.cos(X / 50) / 50) * V, (3, 3))[:1].repeat(4, axis=0)
+    assert_rows(jvp(sine, x, v), exact, backend)
+
+
 def test_matrix_valued_function(backend):
     """g_ik = x_i x_{k+1} for k = 0, 1: (Dg v)_ik = v_i x_{k+1} + x_i v_{k+1}. A polynomial of degree 2
     has no error of the differences but rounding."""

@@ -4,7 +4,7 @@ import mixture_by_hand as by_hand
 import numpy as np
 import pytest
 import torch
-from checks import array, assert_array, covariance_matrix, host
+from checks import array, assert_array, covariance_matrix, host, torch_device
 
 import sdeppl as sp
 from sdeppl.backend import TorchFunction
@@ -112,7 +112,7 @@ def smooth_network(backend):
     net = sp.ResidualMLP(3, width=16, depth=2, frequencies=4)
     torch.nn.init.normal_(net.leave.weight, std=0.3)
     torch.nn.init.normal_(net.leave.bias, std=0.3)
-    device = backend.device if backend.name == "torch" else "cuda" if backend.name == "cupy" else "cpu"
+    device = torch_device(backend)
     gaussian = sp.GaussianDenoiser(
         SDES["linear"][0], array([2.0, -1.0, 0.5], backend), array(covariance_matrix(3, seed=6), backend)
     )
@@ -178,7 +178,7 @@ class OnlyProducts(sp.denoisers.Covariance):
 
     shared, materialised = True, False
 
-    def __matmul__(self, v):
+    def product(self, v):
         return self.matrix @ v
 
     def dense(self):

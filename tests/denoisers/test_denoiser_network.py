@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from checks import array, assert_array, covariance_matrix, host
+from checks import array, assert_array, covariance_matrix, host, torch_device
 
 import sdeppl as sp
 from sdeppl.backend import TorchFunction
@@ -27,7 +27,7 @@ def random_network(rank, dtype):
 
 def network_denoiser(backend, sde, covariance, dtype=torch.float64):
     gaussian = sp.GaussianDenoiser(sde, array(MEAN, backend), array(covariance, backend))
-    device = backend.device if backend.name == "torch" else "cuda" if backend.name == "cupy" else "cpu"
+    device = torch_device(backend)
     net = random_network(gaussian.basis.shape[1], dtype).to(device)
     return sp.NetworkDenoiser(gaussian, TorchFunction(net)), net.cpu() if device == "cpu" else net
 
@@ -87,7 +87,7 @@ def test_a_float32_network_answers_in_the_backends_dtype(backend):
 
 def test_an_untrained_network_leaves_the_gaussian_part(backend):
     gaussian = sp.GaussianDenoiser(sp.VPSDE(), array(MEAN, backend), array(FULL, backend))
-    device = backend.device if backend.name == "torch" else "cuda" if backend.name == "cupy" else "cpu"
+    device = torch_device(backend)
     denoiser = sp.NetworkDenoiser(gaussian, TorchFunction(sp.ResidualMLP(3).to(device)))
     x = array(X, backend)
     assert_array(denoiser.mean(x, 0.4), host(gaussian.mean(x, 0.4)), backend)

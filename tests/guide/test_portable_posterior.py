@@ -61,7 +61,7 @@ def test_the_file_gives_the_same_draws(case, guide, tmp_path, precise):
     data, settings = CASES[case]
     posterior = guide.condition(data, backend="numpy", **settings)
     posterior.save(tmp_path / "p.safetensors")
-    selector = {"numpy": "numpy", "torch": "torch", "strict": "strict:device1"}[precise.name]
+    selector = {"numpy": "numpy", "torch": "torch", "cupy": "cupy", "strict": "strict:device1"}[precise.name]
     loaded = sp.load_posterior(tmp_path / "p.safetensors", selector)
     assert (loaded.backend.name, loaded.backend.dtype) == (precise.name, precise.dtype)
     wanted, found = posterior.run(40, seed=5), loaded.run(40, seed=5)

@@ -203,7 +203,7 @@ class Products(sp.denoisers.Covariance):
     def __init__(self, covariance):
         self.covariance = covariance
 
-    def __matmul__(self, v):
+    def product(self, v):
         return self.covariance @ v
 
     def dense(self):

@@ -22,8 +22,10 @@ def from_torch(tensor: Any, backend: Backend) -> Any:
 
     Raises: BackendMismatch where the tensor is on another device than the backend's.
     """
-    array = backend.adapter.from_torch(tensor.detach(), backend.device)
-    return backend.xp.astype(array, backend.dtype, copy=False)
+    import torch
+
+    dtype = getattr(torch, str(backend.dtype).rsplit(".", 1)[-1])  # before crossing: not all devices have all
+    return backend.adapter.from_torch(tensor.detach().to(dtype), backend.device)
 
 
 def to_host(array: Any) -> Any:

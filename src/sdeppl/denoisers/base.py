@@ -76,7 +76,7 @@ class Denoiser(ABC):
 
             # C varies over distances of σ, not of 1 + |x|, for which differences in x itself are meant
             def product(s: Any, u: Any = u, step: Any = step) -> Any:
-                return self(x + s * step, t).covariance @ u
+                return self(x + s * step, t).covariance.product(u)
 
             total = total + length / self.sde.sigma(t) * jvp(product, zeros, xp.ones_like(zeros))
         return total

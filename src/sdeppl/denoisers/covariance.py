@@ -23,8 +23,12 @@ class Covariance(ABC):
         """Whether `dense` costs no more than reading it."""
 
     @abstractmethod
-    def __matmul__(self, v: Any) -> Any:
+    def product(self, v: Any) -> Any:
         """C v row by row: v and the result (batch, dim)."""
+
+    def __matmul__(self, v: Any) -> Any:
+        """As `product`, which is what torch.compile can trace."""
+        return self.product(v)
 
     def columns(self, M: Any) -> Any:
         """C M for M (dim, k), the same for all rows, or (batch, dim, k).
@@ -34,7 +38,7 @@ class Covariance(ABC):
         """
         xp = array_namespace(M)
         rows = M if M.ndim == 3 else M[None, ...]
-        product = xp.stack([self @ rows[:, :, i] for i in range(M.shape[-1])], axis=-1)
+        product = xp.stack([self.product(rows[:, :, i]) for i in range(M.shape[-1])], axis=-1)
         return product[0, ...] if self.shared and M.ndim == 2 else product
 
     @abstractmethod
@@ -56,7 +60,7 @@ class MatrixCovariance(Covariance):
     def materialised(self) -> bool:
         return True
 
-    def __matmul__(self, v: Any) -> Any:
+    def product(self, v: Any) -> Any:
         if self.shared:
             return v @ self.matrix.T
         return (self.matrix @ v[..., None])[..., 0]
@@ -92,7 +96,7 @@ class PullbackCovariance(Covariance):
     def materialised(self) -> bool:
         return False
 
-    def __matmul__(self, v: Any) -> Any:
+    def product(self, v: Any) -> Any:
         return self.scale * self.pullback(v)
 
     def columns(self, M: Any) -> Any:
@@ -102,7 +106,7 @@ class PullbackCovariance(Covariance):
             return super().columns(M)
         block, rows = max(AT_ONCE // batch, 1), xp.permute_dims(M, (2, 0, 1))
         count = rows.shape[0]
-        parts = [self @ rows[k : min(k + block, count), :, :] for k in range(0, count, block)]
+        parts = [self.product(rows[k : min(k + block, count), :, :]) for k in range(0, count, block)]
         return xp.permute_dims(xp.concat(parts, axis=0), (1, 2, 0))
 
     def dense(self) -> Any:

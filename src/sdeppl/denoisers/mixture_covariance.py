@@ -27,7 +27,7 @@ class MixtureCovariance(Covariance):
     def materialised(self) -> bool:
         return False
 
-    def __matmul__(self, v: Any) -> Any:
+    def product(self, v: Any) -> Any:
         return self.columns(v[..., None])[..., 0]
 
     def columns(self, M: Any) -> Any:

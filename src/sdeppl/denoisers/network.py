@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..backend import TorchFunction
+from ..backend import OnnxFunction, TorchFunction
 from .array_network import ArrayMLP
 from .base import Denoiser, Moments
 from .covariance import PullbackCovariance, weight_matrix
@@ -20,11 +20,11 @@ class NetworkDenoiser(Denoiser):
     1/α would blow its errors up. In terms of the eps-net, ε̂ = (x - α mean)/σ.
 
     gaussian: the Gaussian part; net: (batch, rank), ln(α/σ) ↦ (batch, rank), a torch module through
-    the bridge, or the library's own one as array code. Source: Karras et al. 2022 (EDM), section 5, for the
-    idea of preconditioning.
+    the bridge or from an ONNX file, or the library's own one as array code. Source: Karras et al. 2022
+    (EDM), section 5, for the idea of preconditioning.
     """
 
-    def __init__(self, gaussian: GaussianDenoiser, net: TorchFunction | ArrayMLP) -> None:
+    def __init__(self, gaussian: GaussianDenoiser, net: TorchFunction | ArrayMLP | OnnxFunction) -> None:
         self.sde = gaussian.sde
         self.dim = gaussian.dim
         self.backend = gaussian.backend
@@ -48,13 +48,13 @@ class NetworkDenoiser(Denoiser):
 
         def pullback(v: Any) -> Any:
             through_net = pull_net((v @ gaussian.basis) * reach) * shrink
-            return (alpha / sigma**2) * (linear.covariance @ v) + through_net @ gaussian.basis.T
+            return (alpha / sigma**2) * linear.covariance.product(v) + through_net @ gaussian.basis.T
 
         mean = linear.mean + (reach * output) @ gaussian.basis.T
         return Moments(mean, PullbackCovariance(sigma**2 / alpha, pullback, x, several=True))
 
     def covariance_slope(self, x: Any, t: float, V: Any, w: Any) -> Any:
-        """As of any denoiser, by differentiating the network twice in torch; the Gaussian part has none."""
+        """As of any denoiser, from the network's own second derivatives; the Gaussian part has none."""
         xp, gaussian = self.backend.xp, self.gaussian
         alpha, sigma = self.sde.levels(t)
         spread = gaussian.posterior_scale(t)

@@ -17,7 +17,7 @@ def matrix_free_weights(
     noise = observation.surrogate(linear, 0 * linear.predicted)
 
     def product(v: Any) -> Any:
-        return linear.forward(covariance @ linear.adjoint(v)) + noise.noise_product(v)
+        return linear.forward(covariance.product(linear.adjoint(v))) + noise.noise_product(v)
 
     return conjugate_gradients(product, noise.y - linear.predicted, tolerance, iterations)
 

@@ -32,7 +32,7 @@ class FixedVarianceDenoiser(MeanLikelihood):
         projected = self.projected(linear, t)
         noise = self.observation.surrogate(linear, self.backend.xp.linalg.diagonal(projected))
         innovation = Innovation(noise, linear, projected)
-        shift = moments.covariance @ linear.adjoint(innovation.weights)
+        shift = moments.covariance.product(linear.adjoint(innovation.weights))
         return Guided(moments, moments.mean + shift, innovation.log_likelihood)
 
 

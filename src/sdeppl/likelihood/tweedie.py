@@ -82,7 +82,7 @@ class TweedieDenoiser(MeanLikelihood):
             weights = matrix_free_weights(
                 self.observation, linear, moments.covariance, self.tolerance, self.iterations
             )
-        return moments.mean + moments.covariance @ linear.adjoint(weights)
+        return moments.mean + moments.covariance.product(linear.adjoint(weights))
 
     def guide(self, x: Any, t: float) -> Guided:
         if self.observation.count == 0:
@@ -137,7 +137,7 @@ class TweedieDenoiser(MeanLikelihood):
             sde = self.sde
             shift = 0.5 * sde.sigma(t) ** 2 / sde.alpha(t) * self.prior.covariance_slope(x, t, V, signs)
         if linear.H.ndim == 3 or linear.R is not None:
-            shift = shift + covariance @ self._bend(covariance, x, t, directions, signs)
+            shift = shift + covariance.product(self._bend(covariance, x, t, directions, signs))
         return shift
 
     def _bend(self, covariance: Covariance, x: Any, t: float, directions: Any, signs: Any) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 
 __version__ = "13.0.simulated"
 SYNCHRONISATIONS = 0
+NO_MEMORY = "a simulated CuPy has no memory on a device that torch could read"
 
 
 def _read(array: "ndarray") -> np.ndarray:
@@ -32,6 +33,12 @@ class ndarray:
 
     def __array__(self, *_: Any, **__: Any) -> Any:
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")
+
+    def __dlpack__(self, **_: Any) -> Any:
+        raise NotImplementedError(NO_MEMORY)
+
+    def __dlpack_device__(self) -> Any:
+        raise NotImplementedError(NO_MEMORY)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

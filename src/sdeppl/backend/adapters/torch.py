@@ -94,4 +94,5 @@ class TorchAdapter(Adapter):
     def jvp(cls, function: Callable[[Any], Any], x: Any, v: Any) -> Any:
         import torch
 
-        return torch.func.jvp(function, (x,), (v,))[1]
+        # rows that share memory, as those of a broadcast array, cannot be made dual
+        return torch.func.jvp(function, (x.contiguous(),), (v.contiguous(),))[1]
