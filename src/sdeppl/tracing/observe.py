@@ -30,6 +30,8 @@ class Observe(Messenger):
     def __init__(self, data: Mapping[str, Any]) -> None:
         super().__init__()
         self.data = {name: data_tensor(name, value) for name, value in data.items()}
+        # asked here, not while the model runs, which would end a trace of its operations
+        self.complete = {name for name, value in self.data.items() if not bool(torch.isnan(value).any())}
 
     def _pyro_sample(self, msg: Any) -> None:
         if isinstance(msg["fn"], Diffusion):
@@ -37,7 +39,11 @@ class Observe(Messenger):
             msg["is_observed"] = True
             msg["value"] = torch.zeros(msg["fn"].shape())
         elif msg["name"] in self.data:
-            msg["fn"], msg["value"] = observed_part(msg["name"], msg["fn"], self.data[msg["name"]])
+            name, fn = msg["name"], msg["fn"]
+            msg["value"] = self.data[name]
+            check_shape(name, fn, msg["value"])
+            if name not in self.complete:
+                msg["fn"], msg["value"] = observed_part(name, fn, msg["value"])
             msg["is_observed"] = True
 
 
@@ -80,15 +86,18 @@ def _holds_none(value: Any) -> bool:
     return value is None or (isinstance(value, (list, tuple)) and any(_holds_none(item) for item in value))
 
 
-def observed_part(name: str, fn: Any, value: torch.Tensor) -> tuple[Any, torch.Tensor]:
-    """A distribution and a value of the same density as fn at `value` with NaN entries left out."""
+def check_shape(name: str, fn: Any, value: torch.Tensor) -> None:
+    """Check that data have the site's shape. Raises: ModelError."""
     if tuple(value.shape) != tuple(fn.shape()):
         raise ModelError(
             f"site '{name}': the data have shape {tuple(value.shape)}, the model {tuple(fn.shape())}"
         )
+
+
+def observed_part(name: str, fn: Any, value: torch.Tensor) -> tuple[Any, torch.Tensor]:
+    """A distribution and a value of the same density as fn at `value` with NaN entries, of which there
+    are some, left out."""
     missing = torch.isnan(value)
-    if not missing.any():
-        return fn, value
     base, mask = unwrap(fn), own_mask(fn)
     if base.event_dim == 0:
         kept = ~missing if mask is None else mask & ~missing

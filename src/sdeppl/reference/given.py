@@ -1,0 +1,43 @@
+"""The model given the data, for samplers that evaluate its density."""
+
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
+from typing import Any
+
+from pyro import poutine
+
+from ..tracing import LatentSpace, ModelError, Observe, find_sites, without_unseen
+from ..tracing.randomness import seeded
+
+
+def given(
+    model: Callable[..., Any],
+    data: Mapping[str, Any],
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    latents: Sequence[str] | None = None,
+) -> tuple[LatentSpace, Callable[..., Any]]:
+    """The latents, and the model given the data, without its observable sites of no value.
+
+    Raises: ModelError, naming the site, for a discrete latent, an unknown site, a wrong shape, or no data.
+    """
+    observed = Observe(data)(model)
+    with seeded(0):
+        trace = poutine.trace(model).get_trace(*args, **dict(kwargs or {}))
+    unknown = [name for name in data if name not in trace.nodes]
+    if unknown:
+        raise ModelError(f"the model has no site '{unknown[0]}'; it has {list(trace.stochastic_nodes)}")
+    # what is observable shows without the data only: a site that depends on an observed one alone
+    # would count as a latent of its own
+    kept, remaining = without_unseen(model, data, args, kwargs, latents)
+    observed = Observe(data)(kept)
+    return find_sites(observed, args, kwargs, remaining).space, observed
+
+
+def check_counts(**counts: tuple[int, int]) -> None:
+    """Check (count, least) by name. Raises: TypeError, ValueError."""
+    for name, (count, least) in counts.items():
+        if not isinstance(count, Integral):
+            raise TypeError(f"{name} is a whole number; got {name}={count!r}")
+        if count < least:
+            raise ValueError(f"need {name} >= {least}; got {name}={count}")

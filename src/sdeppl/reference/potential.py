@@ -1,0 +1,166 @@
+"""ln p(latents, data) of many chains at once, with its gradient."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from pyro.distributions.util import scale_and_mask
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from ..tracing import LatentSpace, ModelError, prior_draws
+from ..tracing.probing import FAILURES
+from ..tracing.randomness import BatchedRandomness, seeded
+from ..tracing.running import traced
+from ..tracing.unwrap import unwrap
+
+ROUNDS = 20
+
+
+@dataclass(frozen=True)
+class State:
+    """Chains: z (chains, dim) unconstrained, log_p (chains,), gradient (chains, dim), all float64."""
+
+    z: torch.Tensor
+    log_p: torch.Tensor
+    gradient: torch.Tensor
+
+    @property
+    def finite(self) -> torch.Tensor:
+        """(chains,): where log density and gradient are numbers."""
+        return torch.isfinite(self.log_p) & torch.isfinite(self.gradient).all(dim=-1)
+
+    def where(self, condition: torch.Tensor, other: "State") -> "State":
+        """This where the condition (chains,) holds, else the other."""
+        rows = condition[:, None]
+        return State(
+            torch.where(rows, self.z, other.z),
+            torch.where(condition, self.log_p, other.log_p),
+            torch.where(rows, self.gradient, other.gradient),
+        )
+
+
+@dataclass(frozen=True)
+class Potential:
+    """ln p(z, data) + ln |dx/dz| of the unconstrained latents z; its negative is HMC's potential energy.
+
+    model: given the data. Latents enter the model in their sites' own dtype; what it returns is summed
+    in float64.
+    """
+
+    model: Callable[..., Any]
+    space: LatentSpace
+    args: Sequence[Any]
+    kwargs: dict[str, Any]
+
+    def __call__(self, z: torch.Tensor) -> State:
+        """At z (chains, dim), in one evaluation. Raises: ModelError, as `log_p` does."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="There is a performance drop")
+            gradient, log_p = self.both(z)
+        return State(z, log_p.detach(), gradient.detach())
+
+    def both(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Gradient (chains, dim) and value (chains,)."""
+        function = torch.func.grad_and_value(self.log_p)
+        found: tuple[torch.Tensor, torch.Tensor] = torch.func.vmap(function, randomness="different")(z)
+        return found
+
+    def recorded(self, z: torch.Tensor) -> Callable[[torch.Tensor], State]:
+        """The same for latents of z's shape, as a record of its tensor operations without the model around
+        them, which is three times as fast or more; this one itself where none can be made.
+
+        A record is used where it agrees with the model at z in another order of the chains.
+        """
+        try:
+            with warnings.catch_warnings(), torch.no_grad():
+                warnings.simplefilter("ignore")
+                record = make_fx(lambda z: self.both(z))(z)  # it takes no bound methods
+                record.graph.eliminate_dead_code()
+                record.recompile()
+                again, expected = z.flip(0), self(z.flip(0))
+                gradient, log_p = record(again)
+        except (*FAILURES, AssertionError, KeyError, AttributeError):
+            return self
+        same = torch.allclose(gradient, expected.gradient) and torch.allclose(log_p, expected.log_p)
+        return (lambda z: State(z, *reversed(record(z)))) if same else self
+
+    def log_p(self, z: torch.Tensor) -> torch.Tensor:
+        """At z (dim,), a number.
+
+        Raises: ModelError, naming the site, for one without a log-density.
+        """
+        total: torch.Tensor = z.new_zeros(())
+        values: dict[str, torch.Tensor] = {}
+        for site in self.space.sites:
+            unconstrained = z[site.start : site.stop].reshape(site.unconstrained_shape)
+            value = site.transform(unconstrained)
+            total = total + site.transform.log_abs_det_jacobian(unconstrained, value).sum()
+            values[site.name] = value.to(site.dtype)
+        with pyro.validation_enabled(False), BatchedRandomness():
+            nodes = traced(poutine.condition(self.model, data=values), self.args, self.kwargs)
+            for name, node in nodes.items():
+                if node["type"] == "sample":
+                    total = total + _log_prob(name, node).sum().to(torch.float64)
+        return total
+
+
+def _log_prob(name: str, node: Any) -> torch.Tensor:
+    if isinstance(unwrap(node["fn"]), dist.Empirical):
+        raise _without_density(name, node["fn"])
+    try:
+        terms = node["fn"].log_prob(node["value"], *node["args"], **node["kwargs"])
+    except NotImplementedError as error:
+        raise _without_density(name, node["fn"]) from error
+    scaled: torch.Tensor = scale_and_mask(terms, node["scale"], node["mask"])
+    return scaled
+
+
+def _without_density(name: str, fn: Any) -> ModelError:
+    return ModelError(
+        f"site '{name}': {type(unwrap(fn)).__name__} has no log-density, which HMC needs; a prior that can "
+        "only be sampled is what ScoreGuide learns: condition a trained guide instead"
+    )
+
+
+def start(potential: Potential, chains: int, seed: int) -> State:
+    """One draw of the prior for each chain, drawn again where density or gradient is not finite.
+
+    Raises: ModelError for a model that cannot be run for many chains at once, or whose density is zero,
+    NaN or without a gradient at nearly all draws of the prior.
+    """
+    found: list[State] = []
+    count = 0
+    for trial in range(ROUNDS):
+        draws = prior_draws(
+            potential.model, potential.space.names, chains, (seed, trial), potential.args, potential.kwargs
+        )
+        state = _first_evaluation(potential, potential.space.flatten(draws))
+        good = state.finite
+        found.append(State(state.z[good], state.log_p[good], state.gradient[good]))
+        count += int(good.sum())
+        if count >= chains:
+            parts = [torch.cat([getattr(s, name) for s in found])[:chains] for name in State.__annotations__]
+            return State(*parts)
+    raise ModelError(
+        f"only {count} of {ROUNDS * chains} draws from the prior have a finite density and gradient, and "
+        f"{chains} chains need one each; check the data, or narrow the prior (a Delta site that is given "
+        "data is a constraint, whose density no chain can follow)"
+    )
+
+
+def _first_evaluation(potential: Potential, z: torch.Tensor) -> State:
+    try:
+        with seeded(0):
+            return potential(z)
+    except ModelError:
+        raise
+    except FAILURES as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"the model cannot be run for many chains at once ({reason}); use reference.nuts"
+        ) from error

@@ -1,0 +1,123 @@
+"""What a reference run returns, and whether to believe it."""
+
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from .chains import bulk_ess, r_hat, tail_ess
+
+LARGEST_R_HAT = 1.05
+LEAST_ESS = 100.0
+
+
+class ChainWarning(UserWarning):
+    """The chains do not show that they have converged."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Draws of a Markov chain Monte Carlo run and what they say of themselves.
+
+    draws: {site: (chains × draws, *shape)}, chain after chain; r_hat: {site: (*shape)}, rank-normalised
+    split R-hat; ess, tail_ess: {site: (*shape)}, effective sample sizes of the bulk and of the tails;
+    divergences: in all chains; seconds: warm-up included; warmup_seconds: of these, the warm-up's;
+    tuning: what the warm-up came to, by name.
+    """
+
+    draws: dict[str, torch.Tensor]
+    r_hat: dict[str, torch.Tensor]
+    ess: dict[str, torch.Tensor]
+    tail_ess: dict[str, torch.Tensor]
+    divergences: int
+    chains: int
+    seconds: float
+    warmup_seconds: float
+    tuning: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def worst_ess(self) -> float:
+        """Bulk effective sample size of the number that mixes worst."""
+        return _extreme(self.ess, min)
+
+    @property
+    def worst_tail_ess(self) -> float:
+        """Tail effective sample size of the number that mixes worst."""
+        return _extreme(self.tail_ess, min)
+
+    @property
+    def worst_r_hat(self) -> float:
+        """R-hat of the number that mixes worst."""
+        return _extreme(self.r_hat, max)
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why not to trust the run; empty where nothing speaks against it."""
+        found = []
+        if not self.worst_r_hat < LARGEST_R_HAT:
+            found.append(f"split R-hat up to {self.worst_r_hat:.3f}, above {LARGEST_R_HAT}")
+        if self.divergences:
+            edges = int(self.tuning.get("non_finite", 0))
+            where = f", {edges} of them where the density is zero or NaN" if edges else ""
+            found.append(f"{self.divergences} divergences{where}")
+        stuck = int(self.tuning.get("stuck_chains", 0))
+        if stuck:
+            found.append(f"{stuck} chains that accepted nothing")
+        least = min(self.worst_ess, self.worst_tail_ess)
+        if not least >= LEAST_ESS:
+            found.append(f"an effective sample size of {least:.0f}, below {LEAST_ESS:.0f}")
+        return found
+
+    @property
+    def verdict(self) -> str:
+        """In words: 'trusted', or 'do not trust' and the reasons."""
+        if self.reasons:
+            return "do not trust: " + "; ".join(self.reasons)
+        return (
+            f"trusted: split R-hat up to {self.worst_r_hat:.3f}, no divergences, effective sample size at "
+            f"least {self.worst_ess:.0f} (bulk) and {self.worst_tail_ess:.0f} (tails)"
+        )
+
+
+def summary(
+    draws: Mapping[str, torch.Tensor],
+    divergences: int,
+    seconds: float,
+    warmup_seconds: float,
+    tuning: Mapping[str, float] | None = None,
+) -> Reference:
+    """Draws {site: (chains, draws, *shape)} with their diagnostics."""
+    return Reference(
+        draws={name: value.flatten(0, 1) for name, value in draws.items()},
+        r_hat={name: r_hat(value) for name, value in draws.items()},
+        ess={name: bulk_ess(value) for name, value in draws.items()},
+        tail_ess={name: tail_ess(value) for name, value in draws.items()},
+        divergences=divergences,
+        chains=next(iter(draws.values())).shape[0],
+        seconds=seconds,
+        warmup_seconds=warmup_seconds,
+        tuning=dict(tuning or {}),
+    )
+
+
+def warn_of_chains(method: str, result: Reference) -> None:
+    """Warn the caller of `nuts` or `hmc` where the chains do not show that they have converged."""
+    if result.reasons:
+        warnings.warn(
+            f"{method}: {'; '.join(result.reasons)}; run longer, or in another parametrisation, before you "
+            "trust it",
+            ChainWarning,
+            stacklevel=3,
+        )
+
+
+def _extreme(values: Mapping[str, torch.Tensor], which: Callable[..., Any]) -> float:
+    """The least or largest number; NaN where all are, which nothing that varies has."""
+    numbers = torch.cat([value.reshape(-1).to(torch.float64) for value in values.values()])
+    numbers = numbers[~torch.isnan(numbers)]
+    if not numbers.numel():
+        return math.nan
+    return float(numbers.min() if which is min else numbers.max())

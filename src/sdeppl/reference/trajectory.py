@@ -1,0 +1,81 @@
+"""One Hamiltonian trajectory of all chains, and Metropolis' choice at its end.
+
+Energies H = -ln p(z) + |n|² / 2 for momenta n ~ N(0, I) of the whitened latents L⁻¹ z. Source: Neal 2011,
+"MCMC using Hamiltonian dynamics", section 4.1 for the whitening.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from .potential import State
+
+DIVERGED = 1000.0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """L with the posterior's covariance about L Lᵀ: diagonal (dim,), or lower triangular (dim, dim)."""
+
+    L: torch.Tensor
+
+    def apply(self, n: torch.Tensor) -> torch.Tensor:
+        """L n of rows."""
+        return n * self.L if self.L.dim() == 1 else n @ self.L.T
+
+    def transpose(self, gradient: torch.Tensor) -> torch.Tensor:
+        """Lᵀ of rows: the gradient in whitened latents."""
+        return gradient * self.L if self.L.dim() == 1 else gradient @ self.L
+
+    def whiten(self, z: torch.Tensor) -> torch.Tensor:
+        """L⁻¹ of rows."""
+        if self.L.dim() == 1:
+            return z / self.L
+        whitened: torch.Tensor = torch.linalg.solve_triangular(self.L, z.T, upper=False).T
+        return whitened
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Ends of trajectories: the state, its momenta n (chains, dim), and for each chain its acceptance
+    probability, whether the energy error is above 1,000 or not a number, and whether it is the latter."""
+
+    state: State
+    momentum: torch.Tensor
+    acceptance: torch.Tensor
+    diverged: torch.Tensor
+    non_finite: torch.Tensor
+
+
+def propose(
+    potential: Callable[[torch.Tensor], State],
+    state: State,
+    momentum: torch.Tensor,
+    scale: Scale,
+    step: float,
+    steps: int,
+) -> Proposal:
+    """`steps` >= 1 leapfrog steps of size `step` for all chains: second order, reversible, of volume one.
+
+    A chain that meets a density or a gradient that is not finite waits at its start, and is rejected.
+    """
+    current, alive = state, state.finite
+    n = momentum + 0.5 * step * scale.transpose(state.gradient)
+    for index in range(steps):
+        moved = potential(current.z + step * scale.apply(n))
+        alive = alive & moved.finite
+        current = moved.where(alive, state)
+        last = index == steps - 1
+        n = n + (0.5 if last else 1.0) * step * scale.transpose(current.gradient)
+    change = (current.log_p - 0.5 * (n**2).sum(dim=-1)) - (state.log_p - 0.5 * (momentum**2).sum(dim=-1))
+    non_finite = ~alive | torch.isnan(change)
+    change = torch.where(non_finite, -torch.inf, change)
+    acceptance = change.clamp_max(0.0).exp()
+    return Proposal(current, n, acceptance, change < -DIVERGED, non_finite)
+
+
+def choose(state: State, proposal: Proposal, uniform: torch.Tensor) -> tuple[State, torch.Tensor]:
+    """The proposal where uniform (chains,) is below its acceptance probability, and where that is."""
+    accepted = uniform < proposal.acceptance
+    return proposal.state.where(accepted, state), accepted

@@ -1,0 +1,97 @@
+"""One trajectory of all chains, and the density that it follows."""
+
+import math
+
+import pyro
+import pyro.distributions as dist
+import torch
+
+from sdeppl.reference.given import given
+from sdeppl.reference.potential import Potential, State
+from sdeppl.reference.trajectory import Scale, choose, propose
+
+D = torch.float64
+MEAN = torch.tensor([1.0, -20.0, 300.0], dtype=D)
+SD = torch.tensor([2.0, 0.1, 50.0], dtype=D)
+CORRELATION = torch.tensor([[1.0, 0.9, -0.3], [0.9, 1.0, 0.0], [-0.3, 0.0, 1.0]], dtype=D)
+COVARIANCE = SD[:, None] * CORRELATION * SD
+
+
+def gaussian(y=None):
+    x = pyro.sample("x", dist.MultivariateNormal(MEAN, COVARIANCE))
+    pyro.sample("y", dist.Normal(x[..., 2], 80.0), obs=y)
+
+
+def half_normal(z):
+    """ln p = -z²/2 where z > 0, NaN elsewhere."""
+    return State(z, torch.where(z > 0, -0.5 * z**2, torch.nan)[:, 0], torch.where(z > 0, -z, torch.nan))
+
+
+def test_nan_is_a_rejection():
+    """300 iterations of 400 chains, of which 50 are left out; moments of the half-normal."""
+    generator = torch.Generator().manual_seed(3)
+    state, scale, sums = half_normal(torch.ones((400, 1), dtype=D)), Scale(torch.ones(1, dtype=D)), []
+    for index in range(300):
+        momentum = torch.randn((400, 1), dtype=D, generator=generator)
+        proposal = propose(half_normal, state, momentum, scale, 0.7, 1 + index % 2)
+        assert bool((proposal.acceptance[proposal.non_finite] == 0).all())
+        assert bool(proposal.non_finite.any()) and bool(proposal.diverged[proposal.non_finite].all())
+        uniform = torch.rand(400, dtype=D, generator=generator)
+        state, accepted = choose(state, proposal, uniform)
+        assert not bool((accepted & proposal.non_finite).any())
+        sums.append(state.z[:, 0])
+    draws, mean, sd = torch.cat(sums[50:]), math.sqrt(2 / math.pi), math.sqrt(1 - 2 / math.pi)
+    assert abs(float(draws.mean()) - mean) < 0.05 * sd and abs(float(draws.std()) / sd - 1) < 0.05
+
+
+def test_the_leapfrog_is_reversible_and_of_second_order():
+    """Back with the opposite momenta to rounding; energy errors fall by 4 as the step is halved."""
+    precision = torch.tensor([[2.0, 0.6], [0.6, 0.9]], dtype=D)
+
+    def normal(z):
+        return State(z, -0.5 * ((z @ precision) * z).sum(-1), -z @ precision)
+
+    generator = torch.Generator().manual_seed(5)
+    z, n = (torch.randn((64, 2), dtype=D, generator=generator) for _ in range(2))
+    for L in (torch.tensor([0.7, 1.4], dtype=D), torch.tensor([[0.7, 0.0], [0.5, 1.1]], dtype=D)):
+        scale, errors = Scale(L), []
+        for steps in (8, 16):
+            there = propose(normal, normal(z), n, scale, 1.2 / steps, steps)
+            back = propose(normal, there.state, -there.momentum, scale, 1.2 / steps, steps)
+            assert torch.allclose(back.state.z, z, atol=1e-12) and torch.allclose(
+                back.momentum, -n, atol=1e-12
+            )
+            energies = [
+                0.5 * (momentum**2).sum(-1) - state.log_p
+                for state, momentum in ((normal(z), n), (there.state, there.momentum))
+            ]
+            change = energies[0] - energies[1]
+            assert torch.allclose(there.acceptance, change.clamp_max(0.0).exp())
+            errors.append(float(change.abs().mean()))
+        assert 3.5 < errors[0] / errors[1] < 4.5
+        assert torch.allclose(scale.whiten(scale.apply(z)), z)
+
+
+def test_the_model_runs_once_and_its_record_has_the_same_density():
+    calls = []
+
+    def model(y=None):
+        calls.append(1)
+        gaussian(y)
+
+    space, observed = given(model, {"y": torch.tensor(400.0, dtype=D)})
+    potential = Potential(observed, space, (), {})
+    z = MEAN + SD * torch.randn((5, 3), dtype=D, generator=torch.Generator().manual_seed(0))
+    record = potential.recorded(z)
+    before = len(calls)
+    one, other = record(z + 0.1 * SD), potential(z + 0.1 * SD)
+    assert len(calls) == before + 1
+    assert torch.equal(one.log_p, other.log_p) and torch.equal(one.gradient, other.gradient)
+    # ln p(x) + ln p(y | x), and its gradient, by hand
+    residual = z + 0.1 * SD - MEAN
+    solved = torch.linalg.solve(COVARIANCE, residual.T).T
+    by_hand = -0.5 * (residual * solved).sum(-1) - 0.5 * torch.logdet(2 * math.pi * COVARIANCE)
+    by_hand = by_hand + dist.Normal(z[:, 2] + 0.1 * SD[2], 80.0).log_prob(torch.tensor(400.0, dtype=D))
+    gradient = -solved
+    gradient[:, 2] += (400.0 - z[:, 2] - 0.1 * SD[2]) / 80.0**2
+    assert torch.allclose(one.log_p, by_hand) and torch.allclose(one.gradient, gradient)
