@@ -7,12 +7,14 @@ One thread. Ratios are medians of runs that take turns, so that a busy machine s
 """
 
 import argparse
+import functools
 import itertools
 import math
 import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import tracemalloc
 import warnings
@@ -100,14 +102,23 @@ class Query:
         self.covariance = np.corrcoef(A)
         self.H, self.y = np.eye(dim)[::3], rng.standard_normal(len(np.eye(dim)[::3]))
 
+    @functools.cached_property
+    def onnx(self) -> sp.OnnxFunction:
+        """The module, written to a file and read back."""
+        with tempfile.TemporaryDirectory() as folder:
+            sp.export_onnx(self.module, f"{folder}/net.onnx")
+            return sp.OnnxFunction(f"{folder}/net.onnx")
+
     def prior(self, backend_name: str, path: str) -> sp.Denoiser:
-        """path: 'module' through the bridge, or 'arrays'."""
+        """path: 'module' through the bridge, 'arrays', or 'onnx'."""
         backend = sp.resolve(backend_name)
         gaussian = sp.GaussianDenoiser(
             SDE, place(np.zeros(self.dim), backend), place(self.covariance, backend)
         )
         if path == "module":
             return sp.NetworkDenoiser(gaussian, TorchFunction(self.module))
+        if path == "onnx":
+            return sp.NetworkDenoiser(gaussian, self.onnx)
         weights = {name: place(value, backend) for name, value in self.module.state_dict().items()}
         return sp.NetworkDenoiser(gaussian, sp.ArrayMLP(weights))
 
@@ -177,7 +188,12 @@ def queries(options: argparse.Namespace) -> None:
         print(f"{name} on torch, {query.draws} draws of {query.dim}, {query.steps} steps: {text}{ratio}")
     paths = {
         f"{backend}, {path}": query.ours(backend, path, "tweedie")
-        for backend, path in (("torch", "module"), ("numpy", "module"), ("numpy", "arrays"))
+        for backend, path in (
+            ("torch", "module"),
+            ("numpy", "module"),
+            ("numpy", "arrays"),
+            ("numpy", "onnx"),
+        )
     }
     seconds = medians(paths, options.repeats)
     for label, value in seconds.items():

@@ -9,7 +9,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _NAMES_OF_MODULE = {
-    "backend": "Backend BackendMismatch BackendUnavailable Noise resolve to_host",
+    "backend": "Backend BackendMismatch BackendUnavailable Noise OnnxFunction resolve to_host",
     "sde": "AffineMarginals AffineSDE CallableSchedule CallableVESDE ConstantSchedule CosineSchedule "
     "CriticallyDampedSDE DataAnchoredSDE EDMSDE IsotropicSDE ItoSDE LangevinSDE LinearSDE LinearSchedule "
     "SDE Schedule DoubleWell FokkerPlanckGrid GeometricBrownianMotion Lorenz63 Lorenz96 "
@@ -21,7 +21,7 @@ _NAMES_OF_MODULE = {
     "MilsteinLevy NonFiniteState Path PlatenWeak2 SRA1 SRIW1 SSCS StochasticHeun solve",
     "denoisers": "ArrayMLP CallableDenoiser Denoiser GaussianDenoiser GaussianMixtureDenoiser Moments "
     "NetworkDenoiser",
-    "nn": "ResidualMLP",
+    "nn": "ResidualMLP export_onnx",
     "distributions": "Censored Diffusion Interval SDEPath WienerReparam",
     "likelihood": "CubatureDenoiser DPSDenoiser DensityObservation IndependentObservation "
     "JointObservation LinearConstraint LinearGaussian Linearisation MeanLikelihood "

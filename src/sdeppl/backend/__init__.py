@@ -1,10 +1,11 @@
 """Layer 0: the array library, device and dtype, random numbers, and bridges between libraries."""
 
-from .derivatives import checkpoint, jvp, numerical_gradient
+from .derivatives import bilinear_slope, checkpoint, jvp, numerical_gradient
 from .elementary import elementary, python_floats, require_positive
 from .errors import BackendMismatch, BackendUnavailable
 from .linear_algebra import cholesky, log_diagonal, solve_lower
 from .noise import Noise, NoiseStream, keyed_normal
+from .onnx_function import OnnxFunction
 from .resolve import Backend, backend_of, resolve
 from .special import lgamma, log_ndtr
 from .torch_function import TorchFunction
@@ -25,8 +26,10 @@ __all__ = [
     "BackendUnavailable",
     "Noise",
     "NoiseStream",
+    "OnnxFunction",
     "TorchFunction",
     "backend_of",
+    "bilinear_slope",
     "checkpoint",
     "cholesky",
     "convert",

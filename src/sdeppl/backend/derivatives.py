@@ -19,6 +19,22 @@ def jvp(function: Callable[[Any], Any], x: Any, v: Any) -> Any:
     return backend_of(x).adapter.jvp(function, x, v)
 
 
+def bilinear_slope(pullback_at: Callable[[Any], Callable[[Any], Any]], x: Any, left: Any, right: Any) -> Any:
+    """∂/∂x Σ_a l_aᵀ (∂f/∂x) r_a row by row, (batch, dim), for left and right (batch, dim, k).
+
+    pullback_at: x (rows, dim) ↦ (v ↦ vᵀ ∂f/∂x). The derivative of the pullback of l_a along r_a, by `jvp`:
+    second derivatives are symmetric.
+    """
+    xp, (batch, dim, k) = array_namespace(x), left.shape
+
+    def rows(columns: Any) -> Any:
+        return xp.reshape(xp.matrix_transpose(columns), (batch * k, dim))
+
+    repeated = rows(xp.broadcast_to(x[:, :, None], (batch, dim, k)))
+    slopes = jvp(lambda z: pullback_at(z)(rows(left)), repeated, rows(right))
+    return xp.sum(xp.reshape(slopes, (batch, k, dim)), axis=1)
+
+
 def checkpoint(function: Callable[..., Any], x: Any, *arguments: Any) -> Any:
     """function(x, *arguments), keeping no intermediate result for gradients: they are computed again.
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,25 +24,34 @@ def check_folder(path: str | Path) -> None:
         raise FileNotFoundError(f"there is no folder {folder} to write {Path(path).name} to; make it first")
 
 
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A path to write to that takes the place of `path` once all is written, and not before.
+
+    Raises: FileNotFoundError where the folder does not exist.
+    """
+    check_folder(path)
+    part = Path(path).with_name(Path(path).name + ".part")
+    yield part
+    os.replace(part, path)
+
+
 def write(path: str | Path, kind: str, tensors: dict[str, Any], content: dict[str, Any]) -> None:
     """Write torch tensors, or NumPy arrays alone, atomically: an interrupted write leaves the earlier file.
 
     Raises: FileNotFoundError where the folder does not exist.
     """
-    check_folder(path)
-    path = Path(path)
     header = {"sdeppl": json.dumps({"kind": kind, "version": VERSION, **content})}
-    temporary = path.with_name(path.name + ".part")
-    if all(isinstance(array, np.ndarray) for array in tensors.values()):
-        from safetensors.numpy import save_file
+    with replacing(path) as part:
+        if all(isinstance(array, np.ndarray) for array in tensors.values()):
+            from safetensors.numpy import save_file
 
-        save_file({n: np.array(array, order="C") for n, array in tensors.items()}, temporary, metadata=header)
-    else:
-        from safetensors.torch import save_file as save_tensors
+            save_file({n: np.array(array, order="C") for n, array in tensors.items()}, part, metadata=header)
+        else:
+            from safetensors.torch import save_file as save_tensors
 
-        whole = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
-        save_tensors(whole, temporary, metadata=header)
-    os.replace(temporary, path)
+            whole = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
+            save_tensors(whole, part, metadata=header)
 
 
 def read(

@@ -5,7 +5,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..backend import jvp, require_arrays
+from ..backend import bilinear_slope, require_arrays
 
 NORM_EPSILON = 1e-5  # of torch's LayerNorm
 
@@ -52,18 +52,8 @@ class ArrayMLP:
         return self.leave(last), pullback
 
     def bilinear_slope(self, x: Any, left: Any, right: Any, half_log_snr: float) -> Any:
-        """∂/∂x Σ_a l_aᵀ (∂value/∂x) r_a row by row, (batch, dim), for left and right (batch, dim, k).
-
-        The derivative of the pullback of l_a along r_a, by `jvp`: second derivatives are symmetric.
-        """
-        xp, (batch, dim, k) = array_namespace(x), left.shape
-
-        def rows(columns: Any) -> Any:
-            return xp.reshape(xp.matrix_transpose(columns), (batch * k, dim))
-
-        repeated = rows(xp.broadcast_to(x[:, :, None], (batch, dim, k)))
-        slopes = jvp(lambda z: self.with_pullback(z, half_log_snr)[1](rows(left)), repeated, rows(right))
-        return xp.sum(xp.reshape(slopes, (batch, k, dim)), axis=1)
+        """∂/∂x Σ_a l_aᵀ (∂value/∂x) r_a row by row, (batch, dim), for left and right (batch, dim, k)."""
+        return bilinear_slope(lambda z: self.with_pullback(z, half_log_snr)[1], x, left, right)
 
     def _embedding(self, half_log_snr: float) -> Any:
         xp, phase = self.backend.xp, half_log_snr * self.scales

@@ -1,0 +1,115 @@
+"""A network in an ONNX file as a function on arrays of any backend, with vector–Jacobian products."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .derivatives import bilinear_slope
+from .files import CorruptFile
+from .resolve import backend_of
+from .transfer import place, to_host
+
+KIND = "sdeppl network 1"  # in the metadata of a file that `export_onnx` wrote
+INPUTS, OUTPUTS = ("x", "half_log_snr", "v"), ("value", "pulled")
+DTYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64}
+
+
+class OnnxFunction:
+    """x (batch, dim), ln(α/σ) ↦ (batch, dim) from a file of `export_onnx`, run by onnxruntime on the CPU.
+
+    Interface as `TorchFunction`. Arrays of any backend go through host memory, and what comes back is of the
+    library, device and dtype of x; the network computes in its own dtype. No gradient passes through it.
+
+    path: the file; threads: of onnxruntime, within one operation. Raises: FileNotFoundError; CorruptFile;
+    ImportError without onnxruntime; TypeError for a network that onnxruntime cannot run in this dtype.
+    """
+
+    def __init__(self, path: str | Path, threads: int = 1) -> None:
+        self.session = _open(path, threads)
+        self.dtype = DTYPES[self.session.get_inputs()[0].type]
+
+    def __call__(self, x: Any, half_log_snr: float) -> Any:
+        """(batch, dim); half_log_snr: ln(α/σ)."""
+        rows = self._rows(x)
+        return place(self._run("value", rows, half_log_snr, rows[None, ...][:0]), backend_of(x))
+
+    def with_pullback(self, x: Any, half_log_snr: float) -> tuple[Any, Callable[[Any], Any]]:
+        """The value at x, and v ↦ vᵀ ∂value/∂x row by row; the pullback evaluates the network once more.
+
+        It takes v (batch, dim), or several at once, (k, batch, dim), which is faster.
+        """
+        rows, backend = self._rows(x), backend_of(x)
+
+        def pullback(v: Any) -> Any:
+            several = self._rows(v)
+            found = self._run("pulled", rows, half_log_snr, several if v.ndim == 3 else several[None, ...])
+            return place(found if v.ndim == 3 else found[0, ...], backend)
+
+        return self(x, half_log_snr), pullback
+
+    def bilinear_slope(self, x: Any, left: Any, right: Any, half_log_snr: float) -> Any:
+        """∂/∂x Σ_a l_aᵀ (∂value/∂x) r_a row by row, (batch, dim), for left and right (batch, dim, k).
+
+        By differences on the host (`jvp`), whatever the library of x: to 1e-4 for a network in float32.
+        """
+        found = bilinear_slope(
+            lambda z: self.with_pullback(z, half_log_snr)[1], *(self._rows(a) for a in (x, left, right))
+        )
+        return place(found, backend_of(x))
+
+    def _rows(self, array: Any) -> Any:
+        """On the host, in the network's dtype. Raises: TypeError where a gradient is wanted."""
+        if _wants_gradient(array):
+            raise TypeError(_NO_GRADIENT)
+        try:
+            return np.asarray(to_host(array), dtype=self.dtype)
+        except RuntimeError as error:
+            if "storage" not in str(error):  # which a tensor within torch.func.jvp, vjp or vmap has not
+                raise
+            raise TypeError(_NO_GRADIENT) from error
+
+    def _run(self, output: str, x: Any, half_log_snr: float, v: Any) -> Any:
+        level = np.asarray(half_log_snr, dtype=self.dtype)
+        return self.session.run([output], dict(zip(INPUTS, (x, level, v), strict=True)))[0]
+
+
+def _open(path: str | Path, threads: int) -> Any:
+    try:
+        import onnxruntime
+        from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoSuchKernel
+    except ImportError as error:
+        raise ImportError(f"OnnxFunction needs onnxruntime: pip install 'sdeppl[onnx]' ({error})") from error
+    if not Path(path).exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    try:
+        session = onnxruntime.InferenceSession(
+            Path(path).read_bytes(), options, providers=["CPUExecutionProvider"]
+        )
+    except NoSuchKernel as error:
+        raise TypeError(
+            f"onnxruntime cannot run the network in {path}: {error}; it has fewer functions in float64: "
+            "export the module in float32, or take a newer onnxruntime"
+        ) from error
+    except Exception as error:  # its errors share no other base
+        raise CorruptFile(f"{path} is not a whole ONNX file ({error}); export the network again") from error
+    kind = session.get_modelmeta().custom_metadata_map.get("sdeppl")
+    if kind != KIND:
+        raise CorruptFile(f"{path} holds {kind or 'another model'!r}; expected {KIND!r}, of export_onnx")
+    return session
+
+
+def _wants_gradient(array: Any) -> bool:
+    if not getattr(array, "requires_grad", False):
+        return False
+    import torch
+
+    return torch.is_grad_enabled()
+
+
+_NO_GRADIENT = (
+    "no gradient passes through an OnnxFunction; give a detached tensor, or run the module by TorchFunction"
+)

@@ -1,0 +1,120 @@
+"""Writing a network and its vector–Jacobian product as one ONNX file, for `OnnxFunction`."""
+
+import itertools
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..backend.files import check_folder, replacing
+from ..backend.onnx_function import INPUTS, KIND, OUTPUTS
+from .mlp import ResidualMLP
+
+OPSET = 18  # what torch's exporter writes; onnxruntime reads it since 1.14
+
+
+def export_onnx(module: nn.Module, path: str | Path, dim: int | None = None) -> None:
+    """Write module(x, ln(α/σ)) and v ↦ vᵀ ∂module/∂x for any number of rows, without dropout, in its dtype.
+
+    One graph of opset 18: x (batch, dim), half_log_snr () and v (several, batch, dim) ↦ value (batch, dim)
+    and pulled (several, batch, dim). module: a `ResidualMLP`, or any whose rows do not see each other, with
+    `dim`; it is traced, so that no branch of its code may depend on what it is given, and convolutions
+    cannot be written.
+
+    Raises: FileNotFoundError for the folder; ImportError without onnxscript; TypeError for a missing `dim`
+    and for a module that cannot be traced.
+    """
+    check_folder(path)
+    try:
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"export_onnx needs onnxscript: pip install 'sdeppl[onnx]' ({error})") from error
+    if dim is None:
+        if not isinstance(module, ResidualMLP):
+            raise TypeError(f"export_onnx needs dim= for a {type(module).__name__}")
+        dim = module.config["dim"]
+    weights = {
+        name: value.detach().cpu()
+        for name, value in itertools.chain(module.named_parameters(), module.named_buffers())
+    }
+    example = _example(weights, dim)
+    try:
+        program = _program(module.eval(), weights, example)
+    except Exception as error:  # of tracing, of many kinds
+        why = error.__cause__ or error  # torch's own is a page of advice on torch.export
+        raise TypeError(f"a {type(module).__name__} cannot be written as ONNX: {why}") from error
+    model = program.model_proto
+    for node in model.graph.node:
+        node.ClearField("metadata_props")  # where in whose files it was traced
+    model.metadata_props.add(key="sdeppl", value=KIND)
+    with replacing(path) as part:
+        part.write_bytes(model.SerializeToString())
+
+
+def _program(module: nn.Module, weights: dict[str, Any], example: tuple[Any, Any, Any]) -> Any:
+    x, level, v = example
+    several, batch = torch.export.Dim("several"), torch.export.Dim("batch")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "# The axis name")  # `batch` of v is that of x, as it should be
+        return torch.onnx.export(
+            _SeveralPulled(_Pulled(module, weights, (x, level, v[0]))).eval(),
+            example,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=INPUTS,
+            output_names=OUTPUTS,
+            dynamic_shapes=({0: batch}, None, {0: several, 1: batch}),
+            verbose=False,
+        )
+
+
+class _Pulled(nn.Module):
+    """x, ln(α/σ), v (batch, dim) ↦ value, vᵀ ∂value/∂x, as a traced graph of elementary operations."""
+
+    def __init__(self, module: nn.Module, weights: dict[str, Any], example: tuple[Any, ...]) -> None:
+        from torch._decomp import get_decompositions  # slow to load
+        from torch.fx.experimental.proxy_tensor import make_fx
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+
+        super().__init__()
+        self.weights = nn.ParameterList(nn.Parameter(w, requires_grad=False) for w in weights.values())
+
+        def pulled(weights: list[Any], x: Any, half_log_snr: Any, v: Any) -> tuple[Any, Any]:
+            x = x.detach().requires_grad_()
+            named = dict(zip(names, weights, strict=True))
+            value = torch.func.functional_call(module, named, (x, half_log_snr))
+            return value.detach(), torch.autograd.grad(value, x, v)[0]
+
+        names, table = list(weights), dict(torch.export.default_decompositions().items())
+        aten = torch.ops.aten
+        # ONNX's own norms take variances in float32 whatever the dtype; vmap stumbles over the last
+        table |= get_decompositions([aten.native_layer_norm, aten.native_group_norm, aten.slice_scatter])
+        traced = make_fx(pulled, decomposition_table=table, tracing_mode="symbolic")
+        with sdpa_kernel(SDPBackend.MATH):  # attention of which every part has a derivative in ONNX
+            self.graph = traced(list(weights.values()), *example)
+
+    def forward(self, x: Any, half_log_snr: Any, v: Any) -> Any:
+        return self.graph(list(self.weights), x, half_log_snr, v)
+
+
+class _SeveralPulled(nn.Module):
+    """The same for v (several, batch, dim), with one evaluation of the value."""
+
+    def __init__(self, pulled: _Pulled) -> None:
+        super().__init__()
+        self.pulled = pulled
+
+    def forward(self, x: Any, half_log_snr: Any, v: Any) -> Any:
+        out_dims: Any = (None, 0)
+        return torch.func.vmap(self.pulled, in_dims=(None, None, 0), out_dims=out_dims)(x, half_log_snr, v)
+
+
+def _example(weights: dict[str, Any], dim: int) -> tuple[Any, Any, Any]:
+    """Inputs to trace with. The tracer takes equal sizes for the same size: that of the batch is no other."""
+    sizes = {size for value in weights.values() for size in value.shape} | {dim}
+    batch = next(n for n in itertools.count(1009) if n not in sizes)
+    dtype = next((w.dtype for w in weights.values() if w.is_floating_point()), torch.float32)
+    x = torch.zeros(batch, dim, dtype=dtype)
+    return x, torch.tensor(0.5, dtype=dtype), x.expand(2, -1, -1).clone()
