@@ -59,13 +59,11 @@ def test_a_correlated_gaussian_with_other_scales(mass):
 
 
 def test_eight_schools_against_quadrature(monkeypatch):
-    """Non-centred; a half-Cauchy prior starts some chains where none can move. ln tau has long tails: its
-    standard deviation has an error of 1.5%."""
+    """Non-centred; a half-Cauchy prior starts some chains where none can move. ln tau has a long tail: over
+    seeds 0 to 5 its standard deviation was off by 1.5% (rms), so 5% is a false alarm in 1,000."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
     schools = importlib.import_module("references")
-    found = sp.reference.hmc(
-        schools.non_centred, {"y": schools.EFFECTS}, draws=80, chains=200, warmup=200, seed=1, progress=False
-    )
+    found = sp.reference.hmc(schools.non_centred, {"y": schools.EFFECTS}, draws=120, seed=1, progress=False)
     columns = schools.schools_columns({name: values.numpy() for name, values in found.draws.items()})
     for name, (mean, sd) in schools.exact_schools().items():
         assert abs(columns[name].mean() - mean) < 0.05 * sd, name
