@@ -26,12 +26,12 @@ help: ## list the targets (the default)
 demo: $(STAMP) ## run the first tutorial, tutorials/01_nile.py
 	$(BIN)/python tutorials/01_nile.py
 
-test: $(STAMP) ## run every test, the slow ones too
-	$(BIN)/python -m pytest
+test: $(STAMP) ## run every test, the slow ones too, in two processes
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-gpu: $(STAMP) ## with a CUDA device: the tests that run on every backend, on torch:cuda and cupy
 	$(BIN)/python -m pip install -q -c $(CONSTRAINTS) -e '.[cupy]'
-	$(BIN)/python -m pytest -rs -k 'cuda or cupy' tests/backend tests/sde tests/solvers tests/denoisers \
+	$(BIN)/python -m pytest -rs -k '(cuda or cupy) and not simulated' tests/backend tests/sde tests/solvers tests/denoisers \
 		tests/likelihood tests/posterior
 
 lint: $(STAMP) ## ruff, formatting, mypy, the layers of the imports and the use of arrays

@@ -1,7 +1,7 @@
-"""Posteriors of Pyro models by the guide, against the exact answer by quadrature and against NUTS.
+"""Posteriors of Pyro models by the guide, NUTS and HMC, against the exact answer by quadrature.
 
     python benchmarks/references.py                 # eight schools twice, Poisson counts, a decay
-    python benchmarks/references.py --nuts          # with Pyro's NUTS too: half an hour
+    python benchmarks/references.py --methods hmc   # by reference.hmc: three minutes; nuts: half an hour
 
 Eight schools (Rubin 1981) centred and non-centred, Poisson counts with a log-linear rate, and an exponential
 decay seen with noise. Errors are in posterior standard deviations, worst over the latents; the exact
@@ -151,43 +151,52 @@ def report(name: str, columns: Columns, exact: dict[str, Any], seconds: float, r
     )
 
 
+def by_guide(model: Any, data: Any, steps: int, options: argparse.Namespace) -> tuple[Columns, float, str]:
+    """Draws of a trained guide, seconds of the draws, and a remark."""
+    start = time.perf_counter()
+    guide = sp.ScoreGuide(model) if steps else sp.ScoreGuide(model, net=None)
+    matching = sp.ScoreMatching(guide, draws=20_000 if options.short else 400_000, batch=options.batch)
+    matching.fit(steps, progress=False)
+    trained = time.perf_counter() - start
+    start = time.perf_counter()
+    run = guide.condition(y=data).run(200 if options.short else options.draws)
+    seconds = time.perf_counter() - start
+    draws = {name: np.asarray(value, dtype=float) for name, value in run.draws.items()}
+    return draws, seconds, f"ess {run.diagnosis.ess:.2f}, trained in {trained:.0f} s"
+
+
+def by_reference(method: str, model: Any, data: Any) -> tuple[Columns, float, str]:
+    """The same of `reference.nuts` or `reference.hmc`."""
+    settings = {"draws": 4_000, "warmup": 1_000} if method == "nuts" else {"draws": 200, "chains": 256}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = getattr(sp.reference, method)(model, {"y": tensor(data)}, progress=False, **settings)
+    remark = f"worst ess {found.worst_ess:.0f}, divergences {found.divergences}"
+    return {name: value.numpy() for name, value in found.draws.items()}, found.seconds, remark
+
+
 def main() -> None:
     """Print a line for each model and method."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--nuts", action="store_true", help="run Pyro's NUTS too")
+    parser.add_argument("--methods", nargs="+", default=["guide"], choices=["guide", "nuts", "hmc"])
     parser.add_argument("--short", action="store_true", help="small settings, to see that it runs")
     parser.add_argument("--only", help="a part of the names of the cases to run")
     parser.add_argument("--training", type=int, help="steps of score matching, where there is any")
     parser.add_argument("--batch", type=int, default=1_024, help="of a training step")
     parser.add_argument("--draws", type=int, default=4_000)
-    arguments = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
     for name, (model, data, columns, exact, steps) in cases().items():
-        if arguments.only and arguments.only not in name:
+        if options.only and options.only not in name:
             continue
-        steps = arguments.training or steps if steps else 0
-        steps, draws = (min(steps, 50), 200) if arguments.short else (steps, arguments.draws)
-        start = time.perf_counter()
-        guide = sp.ScoreGuide(model) if steps else sp.ScoreGuide(model, net=None)
-        draws_of_prior = 20_000 if arguments.short else 400_000
-        matching = sp.ScoreMatching(guide, draws=draws_of_prior, batch=arguments.batch)
-        matching.fit(steps, progress=False)
-        trained = time.perf_counter() - start
-        start = time.perf_counter()
-        run = guide.condition(y=data).run(draws)
-        seconds = time.perf_counter() - start
-        found = columns({k: np.asarray(v, dtype=float) for k, v in run.draws.items()})
-        remark = f"ess {run.diagnosis.ess:.2f}, trained in {trained:.0f} s"
-        report(name, found, exact, seconds, remark)
-        if arguments.nuts:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                reference = sp.reference.nuts(
-                    model, {"y": tensor(data)}, draws=4_000, warmup=1_000, progress=False
-                )
-            found = columns({k: v.numpy() for k, v in reference.draws.items()})
-            remark = f"worst ess {reference.worst_ess:.0f}, divergences {reference.divergences}"
-            report(f"  NUTS, {name}", found, exact, reference.seconds, remark)
+        steps = options.training or steps if steps else 0
+        steps = min(steps, 50) if options.short else steps
+        for method in options.methods:
+            if method == "guide":
+                draws, seconds, remark = by_guide(model, data, steps, options)
+            else:
+                draws, seconds, remark = by_reference(method, model, data)
+            report(f"{name}, {method}", columns(draws), exact, seconds, remark)
 
 
 if __name__ == "__main__":
