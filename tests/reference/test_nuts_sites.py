@@ -102,3 +102,16 @@ def test_counts_out_of_range(wrong):
         sp.reference.nuts(two_sites, {"a": torch.tensor(1.0)}, **{**SHORT, **wrong})
     with pytest.raises(TypeError, match=f"{name} is a whole number; got {name}=10.0"):
         sp.reference.nuts(two_sites, {"a": torch.tensor(1.0)}, **{**SHORT, name: 10.0})
+
+
+def test_a_constrained_latent_against_its_closed_form():
+    """A Poisson rate, sampled in its logarithm, where nothing diverges: Gamma(2.5 + 14, 0.5 + 3)."""
+
+    def counts(y=None):
+        rate = pyro.sample("rate", dist.Gamma(torch.tensor(2.5, dtype=D), 0.5))
+        pyro.sample("y", dist.Poisson(rate.expand(3)).to_event(1), obs=y)
+
+    y = torch.tensor([4.0, 7.0, 3.0], dtype=D)
+    found = sp.reference.nuts(counts, {"y": y}, **SHORT)
+    agree(found, 16.5 / 3.5, math.sqrt(16.5) / 3.5, "rate")
+    assert found.divergences == 0

@@ -49,8 +49,8 @@ def nuts(
     if reparam:
         conditioned = poutine.reparam(conditioned, config=dict(reparam))
     kernel.setdefault("init_strategy", init_to_sample)
-    if not reparam:  # tracing has bijections for some supports that Pyro has not
-        kernel.setdefault("transforms", {site.name: site.transform for site in space.sites})
+    if not reparam:  # tracing has bijections for some supports that Pyro has not; it takes their inverses
+        kernel.setdefault("transforms", {site.name: site.transform.inv for site in space.sites})
     samples, divergences, clock = [], 0, _Clock()
     for chain in range(chains):
         with seeded(seed, chain), warnings.catch_warnings():
