@@ -1,5 +1,6 @@
-"""Layer 7: how far one posterior is from another."""
+"""Layer 7: how far one posterior is from another, and a learned score from the prior's."""
 
 from .compare import Comparison, SiteComparison, compare
+from .score import LevelCheck, ScoreCheck, check_score
 
-__all__ = ["Comparison", "SiteComparison", "compare"]
+__all__ = ["Comparison", "LevelCheck", "ScoreCheck", "SiteComparison", "check_score", "compare"]
