@@ -34,7 +34,7 @@ _NAMES_OF_MODULE = {
     "query": "ApproximateWarning LinearisedWarning RankWarning SitePosterior",
     "guide": "CorruptFile ScoreGuide",
     "training": "Gain ScoreMatching",
-    "diagnostics": "Comparison ScoreCheck check_score compare",
+    "diagnostics": "Comparison ScoreCheck check_score compare to_arviz",
 }
 _MODULE_OF_NAME = {name: m for m, names in _NAMES_OF_MODULE.items() for name in names.split()}
 _MODULES = (*_NAMES_OF_MODULE, "plots", "reference")
