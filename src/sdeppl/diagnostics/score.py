@@ -12,7 +12,7 @@ from ..denoisers import Denoiser
 from ..guide import ScoreGuide
 from ..sde import log_snr_grid
 
-CHECK = 3  # of a guide's random streams: draws that neither its moments nor its training have seen
+CHECK = 4  # of a guide's random streams: draws that neither its moments nor its training have seen
 LARGEST_PAIRED = 32  # numbers in x_0 up to which every pair of a residual and an input is tested
 LAST = 0.05  # σ/α of the last level
 SIGNIFICANT = 1e-3
@@ -94,7 +94,7 @@ def check_score(
     TypeError for a prior of another kind, or a denoiser without draws. Source: orthogonality of the
     conditional expectation; Vincent 2011 for the loss whose minimum it is.
     """
-    denoiser, x0 = _given(prior, draws)
+    denoiser, x0 = _given(prior, draws, seed)
     if levels < 1:
         raise ValueError(f"levels must be at least 1; got {levels}")
     if x0.ndim != 2 or x0.shape[1] != denoiser.dim or x0.shape[0] < 100:
@@ -114,13 +114,13 @@ def check_score(
     return ScoreCheck(tuple(found), int(x0.shape[0]), p)
 
 
-def _given(prior: Any, draws: Any) -> tuple[Denoiser, Any]:
+def _given(prior: Any, draws: Any, seed: int) -> tuple[Denoiser, Any]:
     if isinstance(prior, ScoreGuide):
         if not isinstance(draws, int) or draws < 100:
             raise ValueError(f"draws: for a guide, how many, at least 100; got {draws!r}")
         denoiser, gaussian = prior.denoiser(), prior.gaussian
         assert gaussian is not None  # or denoiser() has raised
-        z = prior.prior_batch(draws, CHECK)
+        z = prior.prior_batch(draws, CHECK, seed)
         return denoiser, ((z - gaussian.location) / gaussian.scale).numpy()
     if not isinstance(prior, Denoiser):
         raise TypeError(f"check_score takes a ScoreGuide or a Denoiser; got {type(prior).__name__}")
