@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import Any
 
 from array_api_compat import array_namespace
-from scipy.integrate import quad
 
 from ..backend import python_floats, require_positive
 from .base import SDE
@@ -52,6 +51,8 @@ class DoubleWell(SDE):
     @cached_property
     def _log_integral(self) -> float:
         """ln ∫ e^{-U(y)/T} dy over one component, by quadrature to 1e-12."""
+        from scipy.integrate import quad  # half a second, which other SDEs do without
+
         height = self.barrier / self.temperature
         tail = math.sqrt(1 + math.sqrt(750 / height))  # beyond it e^{-U/T} underflows
         value, _ = quad(

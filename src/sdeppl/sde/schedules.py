@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from scipy.integrate import quad
-
 from ..backend import elementary, python_floats
 from .quadrature import integrate, within
 
@@ -186,6 +184,8 @@ class CallableSchedule(Schedule):
         return float(self._integral(t)) if isinstance(t, (int, float)) else self._integral(t)
 
     def between(self, s: Any, t: Any) -> Any:
+        from scipy.integrate import quad  # half a second, which other schedules do without
+
         are_floats = isinstance(s, (int, float)) and isinstance(t, (int, float))
         if self._integral is not None:
             end = self.integral(t)
