@@ -21,7 +21,7 @@ MATRIX = [
 
 def dtype_name(backend: Backend) -> str:
     """'float64' or 'float32'."""
-    return str(backend.dtype).rsplit(".", 1)[-1]
+    return backend.dtype_name
 
 
 def tolerance_of(backend: Backend) -> float:

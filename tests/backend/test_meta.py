@@ -8,17 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from checks import array, covariance_matrix
-from test_agreement import ODE, SOLVERS
+from checks import array
+from test_agreement import COVARIANCE, MEAN, ODE, SDE, SOLVERS, H, R, Y
 
 import sdeppl as sp
 from sdeppl.backend import Backend
 from sdeppl.posterior.kernel import MomentKernel
 from sdeppl.posterior.start import start_moments
 
-SDE, META = sp.VPSDE(), torch.device("meta")
-MEAN, COVARIANCE = np.array([2.0, -1.0, 0.5]), covariance_matrix(3, seed=21, smallest=0.1, largest=2.0)
-H, Y, R = np.array([[1.0, 0.5, 0.0], [0.0, -1.0, 2.0]]), np.array([1.5, 0.0]), np.array([0.2, 0.6])
+META = torch.device("meta")
 RUNGS = ("naive", "dps", "sda", "pigdm", "tweedie", "monte-carlo", "nested")
 
 

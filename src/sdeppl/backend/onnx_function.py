@@ -9,6 +9,7 @@ import numpy as np
 from .derivatives import bilinear_slope
 from .files import CorruptFile
 from .resolve import backend_of
+from .torch_function import wants_gradient
 from .transfer import place, to_host
 
 KIND = "sdeppl network 1"  # in the metadata of a file that `export_onnx` wrote
@@ -61,7 +62,7 @@ class OnnxFunction:
 
     def _rows(self, array: Any) -> Any:
         """On the host, in the network's dtype. Raises: TypeError where a gradient is wanted."""
-        if _wants_gradient(array):
+        if wants_gradient(array):
             raise TypeError(_NO_GRADIENT)
         try:
             return np.asarray(to_host(array), dtype=self.dtype)
@@ -100,14 +101,6 @@ def _open(path: str | Path, threads: int) -> Any:
     if kind != KIND:
         raise CorruptFile(f"{path} holds {kind or 'another model'!r}; expected {KIND!r}, of export_onnx")
     return session
-
-
-def _wants_gradient(array: Any) -> bool:
-    if not getattr(array, "requires_grad", False):
-        return False
-    import torch
-
-    return torch.is_grad_enabled()
 
 
 _NO_GRADIENT = (

@@ -30,8 +30,13 @@ class Backend:
         """How this library draws, and crosses to torch and the host."""
         return ADAPTERS[self.name]
 
+    @property
+    def dtype_name(self) -> str:
+        """'float64' or 'float32', whatever the library calls it."""
+        return str(self.dtype).rsplit(".", 1)[-1]
+
     def __str__(self) -> str:
-        return f"{self.name} on {self.device} in {str(self.dtype).rsplit('.', 1)[-1]}"
+        return f"{self.name} on {self.device} in {self.dtype_name}"
 
 
 def resolve(backend: "str | Backend | None" = None, dtype: str = "float64") -> Backend:

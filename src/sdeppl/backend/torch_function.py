@@ -26,7 +26,7 @@ class TorchFunction:
         """module(x, *numbers), (batch, dim)."""
         import torch
 
-        with torch.set_grad_enabled(_wants_gradient(x)):
+        with torch.set_grad_enabled(wants_gradient(x)):
             if isinstance(x, torch.Tensor):  # not detached, so that derivatives pass through
                 return self._run(x, numbers).to(x.dtype)
             return from_torch(self._run(to_torch(x), numbers), backend_of(x))
@@ -40,7 +40,7 @@ class TorchFunction:
 
         backend = backend_of(x)
         is_torch = isinstance(x, torch.Tensor)  # not detached, so that derivatives pass through
-        wanted = _wants_gradient(x)
+        wanted = wants_gradient(x)
         with torch.set_grad_enabled(wanted):  # which vjp itself disregards
             value, vjp, *_ = torch.func.vjp(
                 lambda inputs: self._run(inputs, numbers), x if is_torch else to_torch(x)
@@ -75,7 +75,7 @@ class TorchFunction:
             output, vjp, *_ = torch.func.vjp(lambda r: self._run(r, numbers), repeated)
             return (vjp(rows(outer).to(output.dtype))[0] * rows(inner)).sum()
 
-        with torch.set_grad_enabled(_wants_gradient(x)):  # which grad itself disregards
+        with torch.set_grad_enabled(wants_gradient(x)):  # which grad itself disregards
             slope = torch.func.grad(value)(inputs)
         return slope if is_torch else from_torch(slope, backend)
 
@@ -84,7 +84,10 @@ class TorchFunction:
         return self.module(tensor.to(self.parameter.dtype), *numbers)
 
 
-def _wants_gradient(x: Any) -> bool:
+def wants_gradient(array: Any) -> bool:
+    """Whether it is a tensor that a gradient is to pass through; torch is imported for nothing else."""
+    if not getattr(array, "requires_grad", False):
+        return False
     import torch
 
-    return isinstance(x, torch.Tensor) and x.requires_grad and torch.is_grad_enabled()
+    return torch.is_grad_enabled()

@@ -24,7 +24,7 @@ def from_torch(tensor: Any, backend: Backend) -> Any:
     """
     import torch
 
-    dtype = getattr(torch, str(backend.dtype).rsplit(".", 1)[-1])  # before crossing: not all devices have all
+    dtype = getattr(torch, backend.dtype_name)  # before crossing: not all devices have all
     return backend.adapter.from_torch(tensor.detach().to(dtype), backend.device)
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
 
 from ..backend import Noise, place, to_host
 from ..denoisers import Denoiser
@@ -110,7 +109,7 @@ def check_score(
         level, count = _level(t, sigma / alpha, *(np.asarray(to_host(a), float) for a in (x, eps, guess)))
         found.append(level)
         tests += count
-    p = min(1.0, tests * 2 * float(norm.sf(max(map(_largest, found)))))
+    p = min(1.0, tests * math.erfc(max(map(_largest, found)) / math.sqrt(2)))
     return ScoreCheck(tuple(found), int(x0.shape[0]), p)
 
 

@@ -27,7 +27,7 @@ class TwistedCorrection:
     """`TwistedSMC` with the better of the choice's twists, its steps where the weights become uneven.
 
     start: the end of the unguided forward SDE, from which the data are weighed; steps: of the reverse SDE;
-    level: σ/α before the last one; why: of the diagnosis; least_runs: however few draws are wanted.
+    level: σ/α before the last one; why: of the diagnosis.
     """
 
     prior: Denoiser
@@ -37,20 +37,24 @@ class TwistedCorrection:
     steps: int
     level: float
     why: str
-    least_runs: int = 1
-
-    def widened(self) -> "TwistedCorrection":
-        """With runs of 8 times the particles, of which 8 times as many are kept."""
-        particles = min(WIDER * self.settings.particles, BLOCK)
-        kept = max((self.settings.kept or 1) * particles // self.settings.particles, 1)
-        wanted = replace(self.settings, particles=particles, kept=kept)
-        return replace(self, wanted=wanted, least_runs=WIDER_RUNS)
 
     def draw(self, draws: int, stream: NoiseStream, c: Any, progress: bool) -> tuple[Any, Diagnosis]:
         """(draws, dim), and the diagnosis. Raises: ValueError for c = 0; NonFiniteState."""
+        return self._draw(draws, self.settings, 1, stream, c, progress)
+
+    def draw_wider(self, draws: int, stream: NoiseStream, c: Any, progress: bool) -> tuple[Any, Diagnosis]:
+        """The same by runs of 8 times the particles, of which 8 times as many are kept; 32 runs or more."""
+        few = self.settings
+        particles = min(WIDER * few.particles, BLOCK)
+        kept = max((few.kept or 1) * particles // few.particles, 1)
+        many = replace(few, particles=particles, kept=kept)
+        return self._draw(draws, many, WIDER_RUNS, stream, c, progress)
+
+    def _draw(
+        self, draws: int, settings: TwistedSMC, least_runs: int, stream: NoiseStream, c: Any, progress: bool
+    ) -> tuple[Any, Diagnosis]:
         require_noise(c)
-        settings = self.settings
-        count = max(-(-draws // (settings.kept or settings.particles)), self.least_runs)
+        count = max(-(-draws // (settings.kept or settings.particles)), least_runs)
         settings = replace(settings, kept=-(-draws // count))  # as few of each run as will do
         runs = self._problem(self.pilot[0], settings, self.times, c).solve(count, stream, progress=progress)
         return runs.draws[:draws, :], self._diagnosis(runs, "twisted SMC", settings.particles)

@@ -112,6 +112,6 @@ class DenoisingFlow(AugmentedFlow):
 def _trace(covariance: Covariance, x: Any, probes: Any) -> Any:
     """tr C for each row of x: (batch, 1), or (batch, n) by probes."""
     if probes is not None or not covariance.materialised:
-        return trace(lambda v: covariance.product(v), x, probes)
+        return trace(covariance.product, x, probes)
     xp = array_namespace(x)
     return xp.broadcast_to(xp.linalg.trace(covariance.dense())[..., None], (x.shape[0], 1))

@@ -142,10 +142,10 @@ class Posterior:
         if solver is not None:
             raise ValueError("solver= is not for a corrected solve, which takes steps of its own")
         x, diagnosis = self.correction.draw(draws, stream, c, progress)
-        for other in self._others():
+        for draw in self._others():
             if diagnosis.trusted:
                 break
-            again = other.draw(draws, Noise(seed, noise).stream(self.denoiser.backend), c, progress)
+            again = draw(draws, Noise(seed, noise).stream(self.denoiser.backend), c, progress)
             if again[1].trusted or again[1].ess > diagnosis.ess:
                 x, diagnosis = again
         if not diagnosis.trusted:
@@ -196,14 +196,14 @@ class Posterior:
             return self._first
         return max(self._first, self._fallback, key=lambda correction: correction.evenness)
 
-    def _others(self) -> Iterator[Correction]:
+    def _others(self) -> Iterator[Callable[..., tuple[Any, Diagnosis]]]:
         """What 'auto' tries in turn where its draws are not to be trusted: larger runs, the fallback."""
         if self.asked_for[1] != "auto":
             return
         if isinstance(self.correction, TwistedCorrection):
-            yield self.correction.widened()
+            yield self.correction.draw_wider
         if self._fallback is not None and self.correction is self._first:
-            yield self._fallback
+            yield self._fallback.draw
 
     @cached_property
     def _first(self) -> Correction:

@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from array_api_compat import array_namespace, device
@@ -101,19 +102,22 @@ class TwistedSolve:
             roughness,
         )
 
+    @cached_property
+    def _defence(self) -> Defence:
+        return Defence.of(self.twist, self.start.mean)
+
     def _block(self, runs: int, index: int, stream: NoiseStream, measure: bool, bar: Any) -> Runs:
         xp, sde, K = self.twist.backend.xp, self.twist.sde, self.settings.particles
         reverse = ReverseSDE(sde, self.twist, self.c)
         x = self.start.draw(stream, runs * K, index)
         state = _Weights.initial(xp.zeros_like(xp.reshape(x[:, 0], (runs, K))))
         watch, previous = Watch(x, self.times), 0.0
-        defence = Defence.of(self.twist, self.start.mean)
         roughness: list[Any] = []
         for k, (s, t) in enumerate(itertools.pairwise(self.times)):
             step = reverse.coefficients(s, t)
             last = t == self.times[-1] and not step.noise
             guided = self.twist.guide(x, s)
-            guided = guided if last else defence(guided)
+            guided = guided if last else self._defence(guided)
             state = state.add(xp.reshape(guided.log_likelihood - previous, (runs, K)))
             if measure:
                 roughness.append(state.spread)

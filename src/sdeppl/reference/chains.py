@@ -14,7 +14,7 @@ TAILS = (0.05, 0.95)
 
 def r_hat(draws: torch.Tensor) -> torch.Tensor:
     """The larger of the split R-hats of rank-normalised and of folded, rank-normalised draws."""
-    flat = draws.flatten(2) if draws.dim() > 2 else draws[:, :, None]
+    flat = _flat(draws)
     folded = (flat - flat.flatten(0, 1).median(dim=0).values).abs()
     found = torch.maximum(*(_r_hat(_split(_normal_scores(part))) for part in (flat, folded)))
     return torch.where(_varies(flat), found, torch.nan).reshape(draws.shape[2:])
@@ -22,14 +22,14 @@ def r_hat(draws: torch.Tensor) -> torch.Tensor:
 
 def bulk_ess(draws: torch.Tensor) -> torch.Tensor:
     """Effective sample size of rank-normalised draws: how well the middle of the posterior is known."""
-    flat = draws.flatten(2) if draws.dim() > 2 else draws[:, :, None]
+    flat = _flat(draws)
     found = _ess(_split(_normal_scores(flat)))
     return torch.where(_varies(flat), found, torch.nan).reshape(draws.shape[2:])
 
 
 def tail_ess(draws: torch.Tensor) -> torch.Tensor:
     """The smaller effective sample size of the events below the 5% and the 95% quantile."""
-    flat = (draws.flatten(2) if draws.dim() > 2 else draws[:, :, None]).to(torch.float64)
+    flat = _flat(draws).to(torch.float64)
     ordered = flat.flatten(0, 1).sort(dim=0).values
     count = ordered.shape[0]
     found = []
@@ -40,6 +40,11 @@ def tail_ess(draws: torch.Tensor) -> torch.Tensor:
     least = torch.minimum(*found)
     least = torch.where(torch.isinf(least), torch.nan, least)
     return torch.where(_varies(flat), least, torch.nan).reshape(draws.shape[2:])
+
+
+def _flat(draws: torch.Tensor) -> torch.Tensor:
+    """(chains, draws, numbers)."""
+    return draws.reshape(*draws.shape[:2], -1)
 
 
 def _varies(flat: torch.Tensor) -> torch.Tensor:

@@ -21,7 +21,6 @@ def given(
 
     Raises: ModelError, naming the site, for a discrete latent, an unknown site, a wrong shape, or no data.
     """
-    observed = Observe(data)(model)
     with seeded(0):
         trace = poutine.trace(model).get_trace(*args, **dict(kwargs or {}))
     unknown = [name for name in data if name not in trace.nodes]

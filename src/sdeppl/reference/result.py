@@ -120,4 +120,4 @@ def _extreme(values: Mapping[str, torch.Tensor], which: Callable[..., Any]) -> f
     numbers = numbers[~torch.isnan(numbers)]
     if not numbers.numel():
         return math.nan
-    return float(numbers.min() if which is min else numbers.max())
+    return float(which(numbers.tolist()))

@@ -184,8 +184,6 @@ class CallableSchedule(Schedule):
         return float(self._integral(t)) if isinstance(t, (int, float)) else self._integral(t)
 
     def between(self, s: Any, t: Any) -> Any:
-        from scipy.integrate import quad  # half a second, which other schedules do without
-
         are_floats = isinstance(s, (int, float)) and isinstance(t, (int, float))
         if self._integral is not None:
             end = self.integral(t)
@@ -195,6 +193,8 @@ class CallableSchedule(Schedule):
             return span
         if not are_floats:
             return integrate(self.beta, s, t, PANELS)
+        from scipy.integrate import quad  # half a second, which other schedules do without
+
         value, error = quad(self.beta, s, t, epsabs=0.0, epsrel=1e-12, limit=200, full_output=True)[:2]
         if not error <= TOLERANCE * abs(value):
             raise ValueError(
