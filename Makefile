@@ -16,7 +16,7 @@ export MPLBACKEND ?= Agg
 CHECK_PYTHON = import sys; print("ok" if sys.version_info >= (3, 11) else "it is " + sys.version.split()[0])
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-gpu lint bench clean distclean
+.PHONY: help demo tutorials test test-gpu lint bench clean distclean
 
 help: ## list the targets (the default)
 	@echo 'usage: make TARGET [PYTHON=python3.12] [CONSTRAINTS=constraints/gpu.txt]'
@@ -25,6 +25,9 @@ help: ## list the targets (the default)
 
 demo: $(STAMP) ## run the first tutorial, tutorials/01_nile.py
 	$(BIN)/python tutorials/01_nile.py
+
+tutorials: $(STAMP) ## run every tutorial in full; pictures go to tutorials/output
+	@set -e; for script in tutorials/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 test: $(STAMP) ## run every test, the slow ones too, in two processes
 	$(BIN)/python -m pytest -n 2 --dist loadfile

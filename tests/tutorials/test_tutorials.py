@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 TUTORIALS = Path(__file__).parents[2] / "tutorials"
+SCRIPTS = sorted(path.name for path in TUTORIALS.glob("[0-9][0-9]_*.py"))
 
 
 def run(script, backend):
@@ -18,11 +19,12 @@ def run(script, backend):
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch"])
-def test_the_nile_tutorial_ends_in_its_assertions_and_a_picture(library):
-    """The script asserts on the errors against the Kalman smoother itself."""
-    picture = TUTORIALS / "output" / "01_nile.png"
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_tutorial_ends_in_its_assertions_and_a_picture(script, library):
+    """Each script asserts on its own numbers, such as the errors against the Kalman smoother."""
+    picture = TUTORIALS / "output" / f"{script.removesuffix('.py')}.png"
     picture.unlink(missing_ok=True)
-    finished = run("01_nile.py", library)
+    finished = run(script, library)
     assert finished.returncode == 0, finished.stderr
     assert f"backend: {library} on cpu in float64" in finished.stdout
     assert picture.read_bytes().startswith(b"\x89PNG")
