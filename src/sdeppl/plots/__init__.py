@@ -1,6 +1,20 @@
 """Layer 7: pictures."""
 
+from .animation import animate_trajectories
+from .convergence import plot_convergence
+from .corner import plot_corner
 from .density import plot_density
 from .paths import Band, plot_paths
+from .training import plot_training
+from .trajectories import plot_trajectories
 
-__all__ = ["Band", "plot_density", "plot_paths"]
+__all__ = [
+    "Band",
+    "animate_trajectories",
+    "plot_convergence",
+    "plot_corner",
+    "plot_density",
+    "plot_paths",
+    "plot_training",
+    "plot_trajectories",
+]

@@ -1,0 +1,39 @@
+"""The training curve of denoising score matching."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .paths import COLOURS
+
+
+def plot_training(axes: Any, losses: Sequence[float], gain: Any = None, window: int = 100) -> None:
+    """Draw the losses of `ScoreMatching` on matplotlib axes, with their mean over `window` steps.
+
+    losses: one a step, as `ScoreMatching.losses`, in units of the loss of the Gaussian part alone, which
+    is the line at 1. gain: `ScoreMatching.gain`, drawn as the network's loss on fresh draws, 1 - mean, with
+    a band of three standard errors. The axis starts where a scatter of single losses does not rule
+    it. Raises: ValueError for no losses, or window < 1.
+    """
+    values = np.asarray(losses, dtype=float)
+    if values.ndim != 1 or values.size == 0 or window < 1:
+        raise ValueError(
+            f"plot_training needs a list of losses and window >= 1; got shape {values.shape} and {window}"
+        )
+    steps = np.arange(1, values.size + 1)
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    first = np.maximum(steps - window, 0)
+    mean = (total[steps] - total[first]) / (steps - first)
+    axes.plot(steps, values, color="0.8", linewidth=0.5, label="each step")
+    axes.plot(steps, mean, color=COLOURS[0], linewidth=1.6, label=f"mean of the last {window}")
+    axes.axhline(1.0, color="black", linestyle=":", linewidth=1.0, label="Gaussian part alone")
+    if gain is not None:
+        level, reach = 1 - gain.mean, 3 * gain.standard_error
+        axes.axhspan(level - reach, level + reach, color=COLOURS[1], alpha=0.25, linewidth=0)
+        axes.axhline(level, color=COLOURS[1], linestyle="--", linewidth=1.2, label="on fresh draws")
+    low, high = np.quantile(values, [0.005, 0.995])
+    axes.set(xlabel="step", ylabel="loss", xlim=(1, max(values.size, 2)))
+    axes.set_ylim(min(low, mean.min()) - 0.02, max(high, 1.0) + 0.02)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize="small")
