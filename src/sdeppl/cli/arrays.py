@@ -1,0 +1,87 @@
+"""Arrays by name in files: data and inputs in, draws in and out."""
+
+import zipfile
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import UsageError
+
+
+def read_arrays(path: str, option: str, only: str | None = None) -> dict[str, np.ndarray]:
+    """{name: array} of an .npz file; of an .npy file where there is one name, `only`.
+
+    Raises: UsageError, naming file and option.
+    """
+    _require_file(path, option)
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UsageError(f"{option} {path} holds no arrays ({error}); write it by numpy.savez") from error
+    if isinstance(found, np.ndarray):
+        if only is None:
+            raise UsageError(
+                f"{option} {path} is one array without a name; write it by numpy.savez(name=...)"
+            )
+        return {only: found}
+    try:
+        with found:
+            return {name: found[name] for name in found.files}
+    except ValueError as error:  # arrays of objects are pickles
+        raise UsageError(f"{option} {path} holds an array that is not of numbers ({error})") from error
+
+
+def check_output(path: str) -> None:
+    """Refuse a file that draws could not be written to, before they are made. Raises: UsageError."""
+    folder, suffix = Path(path).parent, Path(path).suffix
+    if not folder.is_dir():
+        raise UsageError(f"--out {path}: there is no folder {folder}; make it first")
+    if suffix not in (".npz", ".nc"):
+        raise UsageError(f"--out {path}: draws are written as .npz (NumPy) or .nc (ArviZ's NetCDF)")
+    if suffix == ".nc":
+        _require_arviz(path)
+
+
+def write_draws(path: str, run: Any, observed: Mapping[str, Any] | None) -> None:
+    """What `posterior.run` returned, with its diagnosis and the data where the format keeps them."""
+    from ..backend import to_host
+    from ..backend.files import replacing
+
+    with replacing(path) as part:
+        if Path(path).suffix == ".npz":
+            with part.open("wb") as file:
+                np.savez(file, **{name: to_host(value) for name, value in run.draws.items()})
+        else:
+            from ..diagnostics import to_arviz
+
+            to_arviz(run, observed=observed).to_netcdf(str(part))
+
+
+def read_draws(path: str) -> tuple[dict[str, np.ndarray], int]:
+    """Draws {site: (chains × draws, *shape)} chain after chain, and how many chains. Raises: UsageError."""
+    if Path(path).suffix != ".nc":
+        return read_arrays(path, "draws"), 1
+    _require_file(path, "draws")
+    _require_arviz(path)
+    import arviz
+
+    try:
+        group = arviz.from_netcdf(path)["posterior"]
+    except (OSError, KeyError, ValueError) as error:
+        raise UsageError(f"draws {path}: no group 'posterior' can be read from it ({error})") from error
+    chains = int(group.sizes["chain"])
+    found = {str(name): np.asarray(group[name].values) for name in group.data_vars}
+    return {name: value.reshape(-1, *value.shape[2:]) for name, value in found.items()}, chains
+
+
+def _require_file(path: str, option: str) -> None:
+    if not Path(path).is_file():
+        raise UsageError(f"{option}: there is no file {path}")
+
+
+def _require_arviz(path: str) -> None:
+    if find_spec("arviz") is None:
+        raise UsageError(f"{path}: .nc needs ArviZ: pip install 'sdeppl[arviz]', or use .npz")

@@ -1,0 +1,33 @@
+"""Mistakes of the one who typed the command, and how each error is put into one line."""
+
+import traceback
+from pathlib import Path
+
+GOOD, NOT_TRUSTED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+
+
+class UsageError(Exception):
+    """The command cannot be carried out as it was typed; the message says what to do."""
+
+
+def is_the_users(error: BaseException, model_file: Path | None) -> bool:
+    """Whether the message alone helps: our own refusals, and whatever the user's model raised."""
+    # RuntimeError: BackendUnavailable, and what torch says of shapes
+    ours = (UsageError, ValueError, TypeError, OSError, ImportError, FloatingPointError, RuntimeError)
+    return isinstance(error, (*ours, SyntaxError)) or line_in(error, model_file) is not None
+
+
+def line_in(error: BaseException, model_file: Path | None) -> int | None:
+    """The innermost line of the user's model that the error passed through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [f.lineno for f in frames if model_file is not None and Path(f.filename) == model_file]
+    return lines[-1] if lines else None
+
+
+def in_words(error: BaseException, model_file: Path | None) -> str:
+    """One line, with the place in the model where there is one."""
+    text = str(error).strip() or "no message"
+    if not (type(error).__module__.startswith("sdeppl") or isinstance(error, OSError)):
+        text = f"{type(error).__name__}: {text}"
+    line = line_in(error, model_file)
+    return text if line is None or model_file is None else f"{text} ({model_file}, line {line})"

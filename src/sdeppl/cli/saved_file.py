@@ -1,0 +1,22 @@
+"""What a file of sdeppl's holds."""
+
+import json
+from pathlib import Path
+
+from .errors import UsageError
+
+
+def kind_of(path: str) -> str:
+    """'guide', 'posterior' or another kind. Raises: UsageError for a file that sdeppl did not write."""
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise UsageError(f"there is no file {path}")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            kind = json.loads((file.metadata() or {}).get("sdeppl", "{}")).get("kind")
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise UsageError(f"{path} is not a file that sdeppl wrote ({error})") from error
+    if kind is None:
+        raise UsageError(f"{path} is a safetensors file, but sdeppl did not write it")
+    return str(kind)
