@@ -27,6 +27,7 @@ def test_the_orders_are_those_of_the_errors_and_stand_in_the_legend(axes):
     assert orders["second"] == pytest.approx(2.0, abs=1e-3)
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert labels == ["half: order 0.50", "second: order 2.00"]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["4", "8", "16", "32", "64", "128"]
     assert axes.get_xscale() == axes.get_yscale() == "log"
     for line, (sizes, errors) in zip(axes.get_lines(), curves.values(), strict=True):
         np.testing.assert_array_equal(line.get_xdata(), sizes)

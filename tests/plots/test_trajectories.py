@@ -64,7 +64,7 @@ def test_without_a_density_there_are_paths_and_histograms_only(figure):
     states = np.random.default_rng(0).standard_normal((4, 50, 1))
     left, middle, right = plot_trajectories(figure, TIMES, states)
     assert not left.get_lines() and not right.get_lines() and not middle.collections
-    assert len(middle.get_lines()) == 25
+    assert len(middle.get_lines()) == 12
     low, high = middle.get_ylim()
     assert low < states[[0, -1]].min() and states[[0, -1]].max() < high
 

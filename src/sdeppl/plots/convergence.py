@@ -8,6 +8,7 @@ import numpy as np
 from .paths import COLOURS
 
 MARKS = "osD^vX"
+TICKS = 8  # sizes written on the axis
 
 
 def plot_convergence(
@@ -37,6 +38,10 @@ def plot_convergence(
         colour = (*COLOURS, "#000000", "#56B4E9")[k]
         text = f"{label}: order {orders[label]:.2f}"
         axes.loglog(x, y, f"{MARKS[k]}-", color=colour, markersize=4, linewidth=1.2, label=text)
+    every = sorted({float(size) for sizes, _ in curves.values() for size in sizes})
+    ticks = every[:: -(-len(every) // TICKS)]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_xticks([], minor=True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize="small")
+    axes.legend(frameon=False, fontsize="small", loc="lower left")
     return orders

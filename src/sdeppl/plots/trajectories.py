@@ -18,7 +18,7 @@ def plot_trajectories(
     times: Sequence[float],
     states: Any,
     log_density: Callable[[Any, float], Any] | None = None,
-    shown: int = 25,
+    shown: int = 12,
     span: tuple[float, float] | None = None,
 ) -> list[Any]:
     """Draw states (times, n, 1) of a solve on a matplotlib figure or subfigure, as they ran in time.
@@ -52,7 +52,7 @@ def plot_trajectories(
         some = np.unique(np.linspace(0, len(times) - 1, COLUMNS).round().astype(int))
         image = np.stack([density(times[k]) for k in some], axis=1)
         image = image / image.max(axis=0)  # each time by its own highest point: spreads dwarf each other
-        middle.pcolormesh([times[k] for k in some], x, image, cmap="Greys", vmax=2.5, shading="nearest")
+        middle.pcolormesh([times[k] for k in some], x, image, cmap="Greys", vmax=2.0, shading="nearest")
     for k in range(min(shown, host.shape[1])):
         middle.plot(times, host[:, k], color=COLOURS[k % 2], linewidth=0.7, alpha=0.8)
     middle.set(xlabel="t", xlim=(times[0], times[-1]), ylim=span)
