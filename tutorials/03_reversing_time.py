@@ -83,7 +83,7 @@ def data_quantile(u):
 
 
 def distance(x):
-    """Wasserstein-1 distance of draws from the data's distribution: how far mass must be moved, in units of x."""
+    """Wasserstein-1 distance of draws from the data's distribution: how far mass has to move."""
     x = np.sort(host(x)[:, 0])
     return np.mean(np.abs(x - data_quantile((np.arange(x.size) + 0.5) / x.size)))
 
@@ -124,7 +124,7 @@ for c in (0.0, 0.5, 1.0, 1.5, 2.0):
 # ## 3. What noise is good for
 # c = 0 is an ODE, the **probability flow**. Nothing is forgotten on the way: on a line it keeps the order of
 # the particles, so that each one stays at its own quantile, which says exactly where it must arrive. But it
-# keeps mistakes as well. Let all start in the wrong place, twice too narrow and half a unit off:
+# keeps mistakes as well. Let all start in the wrong place, too narrow by half and half a unit off:
 
 # %%
 wrong = 0.5 * start + 0.5
@@ -147,8 +147,8 @@ for c in (0.0, 0.5, 1.0, 2.0):
 #
 # ## 4. Predictor and corrector
 # The score at one t can also be used at that t: Langevin steps x ← x + δ s + √(2δ) z move particles
-# *within* p_t, towards it. A `PredictorCorrector` makes some after each step. With few, coarse steps they mend
-# much of the error; but each costs an evaluation, which a solver of order 2 may put to better use.
+# *within* p_t, towards it. A `PredictorCorrector` makes some after each step. With few, coarse steps they
+# mend much of the error; but each costs an evaluation, which a solver of order 2 may put to better use.
 
 # %%
 print("\n                                     evaluations  distance")
@@ -183,9 +183,9 @@ for name, solver, steps in (
 # | VE | 1 | σ_min (σ_max/σ_min)^t, less what is there at t = 0 |
 #
 # But x_t/α = x_0 + (σ/α) ε: only the noise level σ/α matters, and t is a label. On a grid with the same
-# levels, an exponential integrator, which solves the linear part exactly, makes *the same* steps in all three.
-# To see it, VE is given the last level of VP (sub-VP's is nearly the same). The error is that of the arrival,
-# which section 3 tells.
+# levels, an exponential integrator, which solves the linear part exactly, makes *the same* steps in all
+# three. To see it, VE is given the last level of VP (sub-VP's is nearly the same). The error is that of the
+# arrival, which section 3 tells.
 
 # %%
 last_level = vp.sigma(vp.T) / vp.alpha(vp.T)
