@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from c2st import c2st, null_band
 from sbibm_exact import importance_draws
 from sbibm_files import Case, find_wheel, read_case, read_design_matrix
 from sbibm_models import data, pyro_model
@@ -29,6 +28,7 @@ from sbibm_tasks import TASKS, Task, design_matrix
 
 import sdeppl as sp
 from sdeppl.backend import to_host
+from sdeppl.diagnostics.c2st import c2st, null_band
 from sdeppl.posterior import TwistedSMC
 
 

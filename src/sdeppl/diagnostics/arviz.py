@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..posterior import PosteriorRun
-from .compare import to_host_if_array
+from .sides import to_host_if_array
 
 
 def to_arviz(

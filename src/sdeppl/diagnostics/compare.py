@@ -1,125 +1,159 @@
-"""Draws against a reference: moment errors and sliced Wasserstein distance, with their noise."""
+"""Draws against a reference: errors of moments and quantiles, and tests of the whole."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 
-from ..backend import to_host
-from .wasserstein import sliced_wasserstein_with_floor
+from .comparison import SIGNIFICANCE, Comparison, SiteComparison
+from .errors_by_number import NumberErrors, largest_z, number_errors
+from .sides import Side, joined, sides_of
+from .two_samples import left_out, reasons, two_samples
+
+ALL = "all sites"
 
 
 @dataclass(frozen=True)
-class SiteComparison:
-    """One site's errors, over its numbers, in units of the reference's standard deviations.
+class _Options:
+    """How to compare one site; tolerance: infinite where its numbers have been compared already."""
 
-    mean_error: rms of mean differences; sd_error: rms of relative differences of standard
-    deviations; mean_noise, sd_noise: what Monte Carlo error alone is expected to give (for normal
-    draws); distance, distance_floor: sliced Wasserstein-1 and its mean under exchange of the two
-    sets of draws, or None where the reference has no draws.
+    tolerance: float
+    classifier: bool
+    generator: np.random.Generator
+
+
+def compare(
+    draws: Any, reference: Any, seed: int = 0, *, tolerance: float = 0.05, classifier: bool = True
+) -> Comparison:
+    """Compare draws with a reference, site by site, and all sites together.
+
+    draws: {site: (n, *shape)}, or what `posterior.run` returns, or another reference. reference: what
+    `reference.hmc`, `nuts` or `exact` returns (effective sample sizes and exact moments count), a mapping of
+    draws, or of `reference.Exact` moments. Arrays of any backend. tolerance: errors of means and
+    quantiles in standard deviations, and relative ones of standard deviations, up to which a significant
+    error is let pass. classifier: whether to take C2ST, about a second a site; it needs scikit-learn.
+
+    An error speaks against the draws where it is beyond the tolerance and significant: probability below
+    .001 for each kind of error and site, over all its numbers. Energy distance and C2ST take 1,000 rows of
+    each side, and find what is no trifle. A number that is the same constant on both sides is left out.
+
+    Raises: TypeError for what is no draws by name; ValueError, naming the site, for other sites, shapes or
+    supports, fewer than 2 draws, NaN, or a reference without spread.
     """
+    if not 0 <= tolerance < 1:
+        raise ValueError(f"tolerance is a share of a standard deviation, from 0 to 1; got {tolerance}")
+    mine, theirs = sides_of(draws), sides_of(reference)
+    if set(mine) != set(theirs):
+        raise ValueError(f"the sites differ: {sorted(mine)} against {sorted(theirs)}")
+    for name, side in mine.items():
+        if side.values is None:
+            raise ValueError(f"site '{name}': exact moments belong on the reference's side; give draws here")
+    _check_supports(mine, getattr(reference, "supports", {}), draws)
+    options = _Options(tolerance, classifier, np.random.default_rng(seed))
+    notes, found, pairs = [], [], []
+    for name in mine:
+        kept = _varying(name, mine[name], theirs[name])
+        if not kept.all():
+            notes.append(f"{name}: {int((~kept).sum())} numbers are one constant on both sides, left out")
+        pairs.append((mine[name].only(kept), theirs[name].only(kept)))
+        labels = [label for label, keep in zip(_labels(mine[name].shape), kept, strict=True) if keep]
+        found.append(_compare_site(name, *pairs[-1], labels, options))
+    one, other = (joined([pair[k] for pair in pairs]) for k in (0, 1))
+    joint = None
+    if len(found) > 1 and one is not None and other is not None:
+        joint = _compare_site(ALL, one, other, [], replace(options, tolerance=math.inf))
+    missing = left_out() if classifier and any(side.values is not None for side in theirs.values()) else None
+    notes += [missing] if missing else []
+    doubts = tuple(getattr(reference, "reasons", ()))
+    return Comparison(tuple(found), joint, tolerance, tuple(notes), doubts)
 
-    site: str
-    mean_error: float
-    mean_noise: float
-    sd_error: float
-    sd_noise: float
-    distance: float | None
-    distance_floor: float | None
 
-
-@dataclass(frozen=True)
-class Comparison:
-    """What `compare` returns; `print` shows it as a table."""
-
-    sites: tuple[SiteComparison, ...]
-
-    def __getitem__(self, site: str) -> SiteComparison:
-        for comparison in self.sites:
-            if comparison.site == site:
-                return comparison
-        raise KeyError(f"no site '{site}' was compared; there are {[s.site for s in self.sites]}")
-
-    def __str__(self) -> str:
-        lines = ["site          mean error (noise)   sd error (noise)    sliced W1 (floor)"]
-        for s in self.sites:
-            distance = "-" if s.distance is None else f"{s.distance:.4f} ({s.distance_floor:.4f})"
-            lines.append(
-                f"{s.site:<12}  {s.mean_error:.4f} sd ({s.mean_noise:.4f})   "
-                f"{s.sd_error:7.2%} ({s.sd_noise:.2%})    {distance}"
+def _check_supports(mine: dict[str, Side], supports: Any, draws: Any) -> None:
+    others = getattr(draws, "supports", {})
+    for name, support in supports.items():
+        if name in others and str(others[name]) != str(support):
+            raise ValueError(f"site '{name}': supports differ: {others[name]} against {support}")
+        side = mine[name]
+        if side.values is None or len(side.shape) < support.event_dim:
+            continue
+        values = torch.as_tensor(side.values.reshape(-1, *side.shape))
+        outside = ~support.check(values).reshape(len(values), -1).all(dim=1)
+        if bool(outside.any()):
+            raise ValueError(
+                f"site '{name}': {int(outside.sum())} of {len(values)} draws lie outside the reference's "
+                f"support {support}; give both in the site's own units"
             )
-        return "\n".join(lines)
 
 
-def compare(draws: Mapping[str, Any], reference: Any, seed: int = 0) -> Comparison:
-    """Compare draws {site: (n, *shape)} with a reference, site by site.
+def _varying(name: str, mine: Side, theirs: Side) -> np.ndarray:
+    """(numbers,): all but those that are one constant on both sides. Raises: ValueError."""
+    if mine.mean.shape != theirs.mean.shape:
+        raise ValueError(f"site '{name}': {len(mine.mean)} numbers against {len(theirs.mean)}")
+    flat = theirs.sd <= 0
+    same = flat & (mine.sd <= 0) & (mine.mean == theirs.mean)
+    if (flat & ~same).any() or same.all():
+        raise ValueError(f"site '{name}': the reference does not vary in {int(flat.sum())} numbers")
+    return ~same
 
-    reference: what `reference.nuts` returns (its effective sample size counts), a mapping of draws,
-    or of `reference.Exact` moments. Arrays of any backend.
 
-    Raises: ValueError, naming the site, for other sites or shapes, fewer than 2 draws, NaN, or a
-    reference without spread.
-    """
-    sizes = getattr(reference, "ess", {})
-    theirs = getattr(reference, "draws", reference)
-    if set(draws) != set(theirs):
-        raise ValueError(f"the sites differ: {sorted(draws)} against {sorted(theirs)}")
-    generator = np.random.default_rng(seed)
-    found = []
-    for name, values in draws.items():
-        size = sizes.get(name)
-        mine = _draws(name, values)
-        found.append(_compare_site(name, mine, theirs[name], size, generator))
-    return Comparison(tuple(found))
+def _labels(shape: tuple[int, ...]) -> list[str]:
+    """'[i, j]' of each number of a site."""
+    return [str(list(index)) if shape else "" for index in np.ndindex(*shape)]
 
 
 def _compare_site(
-    name: str, mine: np.ndarray, theirs: Any, ess: Any, generator: np.random.Generator
+    name: str, mine: Side, theirs: Side, labels: list[str], options: _Options
 ) -> SiteComparison:
-    if hasattr(theirs, "sd"):
-        mean, sd = (np.asarray(to_host_if_array(v), float).reshape(-1) for v in (theirs.mean, theirs.sd))
-        other, size = None, math.inf
-    else:
-        other = _draws(name, theirs)
-        mean, sd = other.mean(axis=0), other.std(axis=0, ddof=1)
-        size = other.shape[0] if ess is None else max(float(np.median(to_host_if_array(ess))), 2.0)
-    if mean.shape != mine.shape[1:]:
-        raise ValueError(f"site '{name}': {mine.shape[1]} numbers against {mean.shape[0]}")
-    if not (sd > 0).all():
-        raise ValueError(f"site '{name}': the reference does not vary in {int((sd <= 0).sum())} numbers")
-    n = mine.shape[0]
-    distance = floor = None
-    if other is not None:
-        independent = other[:: max(math.ceil(other.shape[0] / size), 1)]
-        distance, floor = sliced_wasserstein_with_floor(mine / sd, independent / sd, generator)
+    errors = number_errors(mine, theirs)
+    tests = None
+    if theirs.values is not None:
+        tests = two_samples(mine, theirs, options.classifier, options.generator)
+    said = [] if math.isinf(options.tolerance) else _of_numbers(errors, labels, options.tolerance)
+    said += [] if tests is None else reasons(tests, largest_z(1, 2 * SIGNIFICANCE))
+    n, size = float(np.median(mine.size)), math.inf if theirs.known else float(np.median(theirs.size))
     return SiteComparison(
         site=name,
-        mean_error=_rms((mine.mean(axis=0) - mean) / sd),
+        mean_error=_rms(errors.mean),
         mean_noise=math.sqrt(1 / n + 1 / size),
-        sd_error=_rms(mine.std(axis=0, ddof=1) / sd - 1),
+        sd_error=_rms(errors.sd),
         sd_noise=math.sqrt(0.5 / n + 0.5 / size),
-        distance=distance,
-        distance_floor=floor,
+        quantile_error=None if errors.quantile is None else _rms(errors.quantile),
+        quantile_noise=None if errors.quantile_noise is None else _rms(errors.quantile_noise),
+        tests=tests,
+        labels=tuple(labels),
+        numbers=errors,
+        reasons=tuple(said),
     )
 
 
-def _draws(name: str, values: Any) -> np.ndarray:
-    host = np.asarray(to_host_if_array(values), dtype=float)
-    if host.ndim < 1 or host.shape[0] < 2:
-        raise ValueError(f"site '{name}': at least 2 draws are needed; got shape {host.shape}")
-    if not np.isfinite(host).all():
-        raise ValueError(f"site '{name}': the draws hold NaN or infinity")
-    return host.reshape(host.shape[0], -1)
+def _of_numbers(errors: NumberErrors, labels: list[str], tolerance: float) -> list[str]:
+    """What is beyond the tolerance and significant, the most significant of each kind."""
+    count, said = len(errors.mean), []
+    kinds = [("mean", "{:+.3f} ± {:.3f} sd", errors.mean, errors.mean_noise, errors.mean_z)]
+    kinds.append(("sd", "{:+.1%} ± {:.1%}", errors.sd, errors.sd_noise, errors.sd_z))
+    for name, text, error, noise, z in kinds:
+        bad = (np.abs(error) > tolerance) & (np.abs(z) > largest_z(count, SIGNIFICANCE))
+        if bad.any():
+            k = int(np.argmax(np.where(bad, np.abs(z), 0)))
+            said.append(f"{name}{labels[k]} off by {text.format(error[k], noise[k])}{_more(bad)}")
+    if errors.quantile is None or errors.quantile_noise is None or errors.quantile_z is None:
+        return said
+    size = np.abs(errors.quantile_z)
+    bad = (np.abs(errors.quantile) > tolerance) & (size > largest_z(size.size, SIGNIFICANCE))
+    if bad.any():
+        level, k = divmod(int(np.argmax(np.where(bad, size, 0))), count)
+        error, noise = errors.quantile[level, k], errors.quantile_noise[level, k]
+        said.append(
+            f"{errors.levels[level]:.0%} quantile{labels[k]} off by {error:+.3f} ± {noise:.3f} sd{_more(bad)}"
+        )
+    return said
 
 
-def to_host_if_array(value: Any) -> Any:
-    """A NumPy array for an array of any backend; anything else as it is."""
-    try:
-        return to_host(value)
-    except TypeError:
-        return value
+def _more(bad: np.ndarray) -> str:
+    others = int(bad.sum()) - 1
+    return f" (and {others} more)" if others else ""
 
 
 def _rms(values: np.ndarray) -> float:

@@ -1,6 +1,7 @@
 """Layer 7: pictures."""
 
 from .animation import animate_trajectories
+from .comparison import plot_comparison
 from .convergence import plot_convergence
 from .corner import plot_corner
 from .density import plot_density
@@ -11,6 +12,7 @@ from .trajectories import plot_trajectories
 __all__ = [
     "Band",
     "animate_trajectories",
+    "plot_comparison",
     "plot_convergence",
     "plot_corner",
     "plot_density",
