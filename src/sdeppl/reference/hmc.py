@@ -86,7 +86,8 @@ def hmc(
     with torch.no_grad():
         values = space.unflatten(z)
     tuning = {**counts, "moved_chains": moved}
-    result = summary(values, int(counts["divergences"]), done - began, warm - began, tuning)
+    supports = {site.name: site.support for site in space.sites}
+    result = summary(values, int(counts["divergences"]), done - began, warm - began, tuning, supports)
     warn_of_chains("HMC", result)
     return result
 

@@ -70,7 +70,8 @@ def nuts(
         samples.append({name: found[name] for name in space.names})
         divergences += sum(len(steps) for steps in mcmc.diagnostics().get("divergences", {}).values())
     stacked = {name: torch.stack([chain[name] for chain in samples]) for name in space.names}
-    result = summary(stacked, divergences, clock.seconds, clock.warmup_seconds)
+    supports = {site.name: site.support for site in space.sites}
+    result = summary(stacked, divergences, clock.seconds, clock.warmup_seconds, supports=supports)
     warn_of_chains("NUTS", result)
     return result
 

@@ -94,19 +94,27 @@ class Potential:
 
         Raises: ModelError, naming the site, for one without a log-density.
         """
-        total: torch.Tensor = z.new_zeros(())
+        return torch.stack(list(self.terms(z).values())).sum()
+
+    def terms(self, z: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What each site adds to ln p, a latent with the ln |dx/dz| of its bijection, at z (dim,).
+
+        Raises: ModelError, naming the site, for one without a log-density.
+        """
         values: dict[str, torch.Tensor] = {}
+        found: dict[str, torch.Tensor] = {}
         for site in self.space.sites:
             unconstrained = z[site.start : site.stop].reshape(site.unconstrained_shape)
             value = site.transform(unconstrained)
-            total = total + site.transform.log_abs_det_jacobian(unconstrained, value).sum()
+            found[site.name] = site.transform.log_abs_det_jacobian(unconstrained, value).sum()
             values[site.name] = value.to(site.dtype)
         with pyro.validation_enabled(False), BatchedRandomness():
             nodes = traced(poutine.condition(self.model, data=values), self.args, self.kwargs)
             for name, node in nodes.items():
                 if node["type"] == "sample":
-                    total = total + _log_prob(name, node).sum().to(torch.float64)
-        return total
+                    term = _log_prob(name, node).sum().to(torch.float64)
+                    found[name] = found[name] + term if name in found else term
+        return found
 
 
 def _log_prob(name: str, node: Any) -> torch.Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from .chains import bulk_ess, r_hat, tail_ess
+from .moments import Exact
 
 LARGEST_R_HAT = 1.05
 LEAST_ESS = 100.0
@@ -20,12 +21,13 @@ class ChainWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Reference:
-    """Draws of a Markov chain Monte Carlo run and what they say of themselves.
+    """Draws of a posterior, by Markov chains or exact, and what they say of themselves.
 
     draws: {site: (chains × draws, *shape)}, chain after chain; r_hat: {site: (*shape)}, rank-normalised
     split R-hat; ess, tail_ess: {site: (*shape)}, effective sample sizes of the bulk and of the tails;
     divergences: in all chains; seconds: warm-up included; warmup_seconds: of these, the warm-up's;
-    tuning: what the warm-up came to, by name.
+    tuning: what the warm-up came to, by name; supports: {site: constraint}; how: what is exact about it, or
+    None for chains, which have no moments {site: Exact} and no log_evidence ln p(y).
     """
 
     draws: dict[str, torch.Tensor]
@@ -37,6 +39,10 @@ class Reference:
     seconds: float
     warmup_seconds: float
     tuning: Mapping[str, float] = field(default_factory=dict)
+    supports: Mapping[str, Any] = field(default_factory=dict)
+    how: str | None = None
+    moments: Mapping[str, Exact] = field(default_factory=dict)
+    log_evidence: float | None = None
 
     @property
     def worst_ess(self) -> float:
@@ -56,6 +62,8 @@ class Reference:
     @property
     def reasons(self) -> list[str]:
         """Why not to trust the run; empty where nothing speaks against it."""
+        if self.how is not None:
+            return []
         found = []
         if not self.worst_r_hat < LARGEST_R_HAT:
             found.append(f"split R-hat up to {self.worst_r_hat:.3f}, above {LARGEST_R_HAT}")
@@ -73,7 +81,9 @@ class Reference:
 
     @property
     def verdict(self) -> str:
-        """In words: 'trusted', or 'do not trust' and the reasons."""
+        """In words: 'exact', 'trusted', or 'do not trust' and the reasons."""
+        if self.how is not None:
+            return f"exact: {self.how}"
         if self.reasons:
             return "do not trust: " + "; ".join(self.reasons)
         return (
@@ -88,6 +98,7 @@ def summary(
     seconds: float,
     warmup_seconds: float,
     tuning: Mapping[str, float] | None = None,
+    supports: Mapping[str, Any] | None = None,
 ) -> Reference:
     """Draws {site: (chains, draws, *shape)} with their diagnostics."""
     return Reference(
@@ -100,6 +111,7 @@ def summary(
         seconds=seconds,
         warmup_seconds=warmup_seconds,
         tuning=dict(tuning or {}),
+        supports=dict(supports or {}),
     )
 
 
