@@ -129,7 +129,7 @@ class Query:
         seen = sp.LinearGaussian(place(self.H, backend), place(self.y, backend), 0.1)
         rung: Any = likelihood
         if likelihood == "tweedie":
-            rung = sp.TweedieDenoiser(prior, seen, gradient="mean")
+            rung = sp.TweedieDenoiser(prior, seen, "matrix-free", 1e-6, gradient="mean")
         posterior = sp.Posterior(prior, seen, rung, self.steps, correction=None)
         return lambda: posterior.sample(self.draws, solver=sp.ExponentialEuler(), noise="native")
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from checks import array, assert_array, covariance_matrix, host, tolerance_of
 
 import sdeppl as sp
@@ -271,3 +272,37 @@ def test_a_learned_covariance_counts_by_its_positive_part(observed, backend):
     found = sp.TweedieDenoiser(denoiser(variances, False), observation)
     expected = sp.TweedieDenoiser(denoiser(np.maximum(variances, 0), True), observation)
     assert_same(found, expected, x, t, backend, 10 * tolerance_of(backend))
+
+
+def test_the_covariance_of_a_network_needs_few_products_from_its_gaussian_part(precise):
+    """Of a network of small weights, without forming S as with it: C is nearly symmetric, and the iterations
+    with the Gaussian part's S⁻¹ are fewer than the 12 observations, as the products show."""
+    torch.manual_seed(3)
+    dim, rng = 16, np.random.default_rng(16)
+    module = sp.ResidualMLP(dim, width=24).double()
+    with torch.no_grad():
+        module.leave.weight.normal_(0.0, 0.02)
+    counted, gaussian = (
+        [],
+        sp.GaussianDenoiser(
+            sp.VPSDE(),
+            array(rng.standard_normal(dim), precise),
+            array(covariance_matrix(dim, seed=17), precise),
+        ),
+    )
+    prior = sp.NetworkDenoiser(gaussian, sp.backend.TorchFunction(module))
+    seen = linear(precise, rng.standard_normal((12, dim)), rng.standard_normal(12), np.full(12, 0.4))
+    pull = prior.net.with_pullback
+
+    def with_pullback(*arguments):
+        value, pullback = pull(*arguments)
+        return value, lambda v: counted.append(1) or pullback(v)
+
+    x = array(rng.standard_normal((5, dim)), precise)
+    dense = host(sp.TweedieDenoiser(prior, seen, "dense", gradient="mean").mean(x, 0.4))
+    prior.net.with_pullback = with_pullback
+    free = sp.TweedieDenoiser(prior, seen, "matrix-free", 1e-6, gradient="mean").mean(x, 0.4)
+    shift = np.linalg.norm(dense - host(prior.mean(x, 0.4)))
+    assert np.linalg.norm(host(free) - dense) < 0.02 * shift
+    if sp.backend.known_all(x == x):
+        assert len(counted) <= 8

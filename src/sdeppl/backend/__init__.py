@@ -4,6 +4,7 @@ from .derivatives import bilinear_slope, checkpoint, jvp, numerical_gradient
 from .elementary import elementary, python_floats, require_positive
 from .errors import BackendMismatch, BackendUnavailable
 from .linear_algebra import cholesky, log_diagonal, solve_lower
+from .looking import known_all
 from .noise import Noise, NoiseStream, keyed_normal
 from .onnx_function import OnnxFunction
 from .resolve import Backend, backend_of, resolve
@@ -37,6 +38,7 @@ __all__ = [
     "from_torch",
     "jvp",
     "keyed_normal",
+    "known_all",
     "lgamma",
     "log_diagonal",
     "log_ndtr",

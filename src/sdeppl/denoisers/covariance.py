@@ -76,17 +76,24 @@ class PullbackCovariance(Covariance):
     """Tweedie's covariance from vector–Jacobian products of the mean: C v = σ²/α (∂mean/∂x)ᵀ v.
 
     scale: σ²/α; pullback: v ↦ vᵀ ∂mean/∂x, (batch, dim) to (batch, dim), and where `several` is true
-    also (k, batch, dim) to (k, batch, dim). An exact score has a symmetric Jacobian; a learned one nearly,
-    and `dense` returns its symmetric part.
+    also (k, batch, dim) to (k, batch, dim). near: a covariance of which this one is a correction, and with
+    which linear equations are easier to solve. An exact score has a symmetric Jacobian; a learned one
+    nearly, and `dense` returns its symmetric part.
     """
 
     def __init__(
-        self, scale: float, pullback: Callable[[Any], Any], like: Any, several: bool = False
+        self,
+        scale: float,
+        pullback: Callable[[Any], Any],
+        like: Any,
+        several: bool = False,
+        near: Covariance | None = None,
     ) -> None:
         self.scale = scale
         self.pullback = pullback
         self.like = like
         self.several = several
+        self.near = near
 
     @property
     def shared(self) -> bool:

@@ -72,8 +72,10 @@ class GaussianDenoiser(Denoiser):
 
     def mean(self, x: Any, t: Any) -> Any:
         alpha, variance = self._marginal(t)
-        centred = (self.sde.centre(x, t) - alpha * self.location) @ self.basis
-        return self.location + (alpha * self.eigenvalues / variance * centred) @ self.basis.T
+        gain = alpha * self.eigenvalues / variance
+        # one expression: NumPy then takes the memory of what it no longer needs
+        centred = gain * ((self.sde.centre(x, t) - alpha * self.location) @ self.basis)
+        return self.location + centred @ self.basis.T
 
     def covariance_slope(self, x: Any, t: float, V: Any, w: Any) -> Any:
         """0: the covariance is the same for all x."""

@@ -51,7 +51,8 @@ class NetworkDenoiser(Denoiser):
             return (alpha / sigma**2) * linear.covariance.product(v) + through_net @ gaussian.basis.T
 
         mean = linear.mean + (reach * output) @ gaussian.basis.T
-        return Moments(mean, PullbackCovariance(sigma**2 / alpha, pullback, x, several=True))
+        covariance = PullbackCovariance(sigma**2 / alpha, pullback, x, True, linear.covariance)
+        return Moments(mean, covariance)
 
     def covariance_slope(self, x: Any, t: float, V: Any, w: Any) -> Any:
         """As of any denoiser, from the network's own second derivatives; the Gaussian part has none."""

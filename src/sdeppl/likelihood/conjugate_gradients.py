@@ -1,37 +1,94 @@
 """Conjugate gradients, row by row."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
+
+from ..backend import known_all
 
 
-def conjugate_gradients(product: Callable[[Any], Any], right: Any, tolerance: float, iterations: int) -> Any:
-    """Solve S_i v_i = r_i for each row i, with S_i symmetric positive definite.
+def conjugate_gradients(
+    product: Callable[[Any], tuple[Any, Any]],
+    right: Any,
+    tolerance: float,
+    iterations: int,
+    precondition: Callable[[Any], Any] | None = None,
+    learned: bool = False,
+) -> Any:
+    """A v for the v with S_i v_i = r_i in each row i, S_i symmetric positive definite, A linear.
 
-    product: v ↦ S v row by row; right: (batch, n); a row stops moving once its residual is below
-    tolerance × |r_i|. Rows that have not got there after `iterations`, or that meet a direction along
-    which S is not positive (a learned covariance may have one), are NaN, never a wrong number.
-    Source: Golub & Van Loan, Matrix Computations, algorithm 11.3.3.
+    product: v ↦ (S v, A v) row by row; right: (batch, n); a row stops moving once its residual is below
+    tolerance × |r_i|, and where the host can see at no cost that all have stopped, so do the products.
+    precondition: r ↦ P r row by row, with P positive definite and near S⁻¹; the iterations are then as
+    many as P S has distinct eigenvalues, nearly. Rows that have not got there after `iterations`, or
+    that meet a direction along which S is not positive, are NaN, never a wrong number.
+
+    learned: S is a network's, and so neither quite symmetric nor positive along every direction. A row then
+    stops where S is not positive, as trust-region methods do, and gives the v of its smallest residual: 0
+    at worst, never NaN. Source: Golub & Van Loan, Matrix Computations, algorithms 11.3.3 and 11.5.1;
+    Steihaug 1983, for stopping at negative curvature.
     """
     xp = array_namespace(right)
-    goal = tolerance**2 * xp.sum(right * right, axis=-1, keepdims=True)
-    solution = xp.zeros_like(right)
-    residual = direction = right
-    squared = xp.sum(residual * residual, axis=-1, keepdims=True)
-    one = xp.asarray(1.0, dtype=right.dtype, device=device(right))
+    rows = _Rows.start(right, tolerance, precondition)
+    wanted: Any = 0.0
+    best, least = wanted, rows.squared
     for _ in range(iterations):
-        active = squared > goal
-        image = product(direction)
-        curvature = xp.sum(direction * image, axis=-1, keepdims=True)
+        if known_all(~rows.going):
+            break
+        image, mapped = product(rows.direction)
+        step, rows = rows.moved(image, precondition, learned)
+        wanted = wanted + step * mapped
+        if learned:
+            better = rows.squared < least
+            best, least = xp.where(better, wanted, best), xp.where(better, rows.squared, least)
+    if isinstance(wanted, float):  # nothing to solve, or no iteration allowed
+        wanted = best = 0 * product(right)[1]
+    if learned:
+        return best
+    return xp.where(rows.squared <= rows.goal, wanted, xp.nan * rows.one)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Where each row stands: whether it still goes, r, the direction, r·r and r·P r; numbers (batch, 1)."""
+
+    goal: Any
+    going: Any
+    residual: Any
+    direction: Any
+    squared: Any
+    along: Any
+    one: Any
+
+    @classmethod
+    def start(cls, right: Any, tolerance: float, precondition: Any) -> "_Rows":
+        near = right if precondition is None else precondition(right)
+        squared, one = _dot(right, right), array_namespace(right).ones_like(right[:, :1])
+        goal = tolerance**2 * squared
+        return cls(goal, squared > goal, right, near, squared, _dot(right, near), one)
+
+    def moved(self, image: Any, precondition: Any, learned: bool) -> tuple[Any, "_Rows"]:
+        """The step along the direction, 0 for rows that have stopped, and where they are then."""
+        xp, one = array_namespace(image), self.one
+        curvature = _dot(self.direction, image)
+        positive = curvature > 0
+        going = self.going & positive if learned else self.going
         # NaN where the curvature is not positive; it stays NaN
-        length = xp.where(curvature > 0, squared / xp.where(curvature > 0, curvature, one), xp.nan * one)
-        step = xp.where(active, length, 0 * one)
-        solution = solution + step * direction
-        residual = residual - step * image
-        next_squared = xp.sum(residual * residual, axis=-1, keepdims=True)
+        length = xp.where(positive, self.along / xp.where(positive, curvature, one), xp.nan * one)
+        step = xp.where(going, length, 0 * one)
+        residual = self.residual - step * image
+        near = residual if precondition is None else precondition(residual)
+        next_along = _dot(residual, near)
         # a row that has stopped keeps its direction, which would grow without bound otherwise
-        ratio = next_squared / xp.where(active, squared, one)
-        direction = xp.where(active, residual + ratio * direction, direction)
-        squared = xp.where(active, next_squared, squared)
-    return xp.where(squared <= goal, solution, xp.nan * one)
+        ratio = next_along / xp.where(going, self.along, one)
+        direction = xp.where(going, near + ratio * self.direction, self.direction)
+        squared = xp.where(going, _dot(residual, residual), self.squared)
+        along = xp.where(going, next_along, self.along)
+        return step, _Rows(self.goal, going & (squared > self.goal), residual, direction, squared, along, one)
+
+
+def _dot(a: Any, b: Any) -> Any:
+    """Σ a b of each row, (batch, 1)."""
+    return array_namespace(a).sum(a * b, axis=-1, keepdims=True)

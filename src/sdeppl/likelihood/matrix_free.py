@@ -5,21 +5,54 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..denoisers import Covariance, Denoiser
+from ..denoisers import Covariance, Denoiser, PullbackCovariance
 from .conjugate_gradients import conjugate_gradients
-from .observation import Linearisation, Observation
+from .observation import Linearisation, Observation, Surrogate
+
+TOLERANCE, LEARNED_TOLERANCE = 1e-6, 1e-3
+LEARNED_ITERATIONS = 32
+PRECONDITIONED = 512  # observed numbers up to which a matrix of their size is inverted in each step
 
 
-def matrix_free_weights(
-    observation: Observation, linear: Linearisation, covariance: Covariance, tolerance: float, iterations: int
+def matrix_free_shift(
+    observation: Observation,
+    linear: Linearisation,
+    covariance: Covariance,
+    tolerance: float | None,
+    iterations: int,
 ) -> Any:
-    """S⁻¹ (y - η), (batch, n), by one product with C an iteration."""
+    """C Hᵀ S⁻¹ (y - η), (batch, dim), by one product with C an iteration.
+
+    Where C has a Gaussian part (`PullbackCovariance.near`), with one H and R for all rows, the iterations
+    start from that part's S⁻¹, which leaves them what the network adds. A network's C is `learned`: 1e-3
+    is its default tolerance, and 32 the most iterations, since its own error is larger. Of others it is 1e-6.
+    """
     noise = observation.surrogate(linear, 0 * linear.predicted)
 
-    def product(v: Any) -> Any:
-        return linear.forward(covariance.product(linear.adjoint(v))) + noise.noise_product(v)
+    def product(v: Any) -> tuple[Any, Any]:
+        wanted = covariance.product(linear.adjoint(v))
+        return linear.forward(wanted) + noise.noise_product(v), wanted
 
-    return conjugate_gradients(product, noise.y - linear.predicted, tolerance, iterations)
+    part = covariance.near if isinstance(covariance, PullbackCovariance) else None
+    learned = part is not None
+    near = None if observation.hard else _near_inverse(linear, noise, part)  # without R it may not exist
+    precondition = None if near is None else lambda r: r @ near
+    residual = noise.y - linear.predicted
+    goal = tolerance or (LEARNED_TOLERANCE if learned else TOLERANCE)
+    most = min(iterations, LEARNED_ITERATIONS) if learned else iterations
+    return conjugate_gradients(product, residual, goal, most, precondition, learned)
+
+
+def _near_inverse(linear: Linearisation, noise: Surrogate, near: Covariance | None) -> Any:
+    """(H C Hᵀ + R)⁻¹ (n, n) for a C near the true one, or None where no one matrix serves all rows."""
+    count = noise.y.shape[-1]
+    shared = linear.H.ndim == 2 and noise.R.ndim == (1 if noise.diagonal else 2)
+    if near is None or not (near.shared and shared) or count > PRECONDITIONED:
+        return None
+    xp = array_namespace(linear.H)
+    projected = linear.H @ near.columns(linear.H.T)
+    inverse = xp.linalg.inv(noise.add_noise(0.5 * (projected + projected.T)))
+    return 0.5 * (inverse + inverse.T)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from ..denoisers import Covariance, Denoiser, MatrixCovariance, Moments, Pullbac
 from .base import Guided, MeanLikelihood, Seen
 from .information import compressed
 from .innovation import Innovation
-from .matrix_free import LowRank, matrix_free_weights
+from .matrix_free import LowRank, matrix_free_shift
 from .observation import Linearisation, Observation, Surrogate
 
 DENSE_LIMIT = 128
@@ -31,10 +31,12 @@ class TweedieDenoiser(MeanLikelihood):
     mean is then Kalman's, m + C Hᵀ q, and n observations cost n products with C less.
 
     prior: any denoiser; observation: on the prior's backend. method: 'dense' forms S and factors it;
-    'matrix-free' needs one product with C per iteration of conjugate gradients, run until
-    the residual is below `tolerance` of |y - η(m)|; a row that has not converged after `iterations`
-    (2 × observations by default) becomes NaN, which a solve reports; 'low-rank' takes H C Hᵀ on the `rank`
-    directions along which it is largest at T (Nyström); these two know the gradient of 'mean' alone. 'auto':
+    'matrix-free' needs one product with C per iteration of conjugate gradients, run until the residual is
+    below `tolerance` of |y - η(m)|, 1e-6 by default, and 1e-3 for a network's C, whose own error is larger; a
+    row that has not converged after `iterations` (2 × observations by default) becomes NaN, which a solve
+    reports; a network's C is neither quite symmetric nor positive, and there it takes what has the smallest
+    residual; 'low-rank' takes H C Hᵀ on the `rank` directions along which it is largest at T (Nyström);
+    these two know the gradient of 'mean' alone. 'auto':
     dense where C is at hand or dim ≤ 128. A learned C counts by its positive part; repair: how that is found
     (`positive_part`).
 
@@ -50,7 +52,7 @@ class TweedieDenoiser(MeanLikelihood):
         prior: Denoiser,
         observation: Observation,
         method: Literal["auto", "dense", "matrix-free", "low-rank"] = "auto",
-        tolerance: float = 1e-6,
+        tolerance: float | None = None,
         iterations: int | None = None,
         gradient: Literal["full", "mean"] = "full",
         rank: int = 16,
@@ -78,11 +80,10 @@ class TweedieDenoiser(MeanLikelihood):
         linear = self.observation.linearise(moments.mean)
         if self.low_rank is not None:
             weights = self.low_rank.weights(self.observation, linear, moments.covariance)
-        else:
-            weights = matrix_free_weights(
-                self.observation, linear, moments.covariance, self.tolerance, self.iterations
-            )
-        return moments.mean + moments.covariance.product(linear.adjoint(weights))
+            return moments.mean + moments.covariance.product(linear.adjoint(weights))
+        return moments.mean + matrix_free_shift(
+            self.observation, linear, moments.covariance, self.tolerance, self.iterations
+        )
 
     def guide(self, x: Any, t: float) -> Guided:
         if self.observation.count == 0:

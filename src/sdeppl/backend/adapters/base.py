@@ -63,6 +63,11 @@ class Adapter(ABC):
         """ln Φ, elementwise, in the dtype of `array`, right in the far left tail."""
 
     @classmethod
+    def readable(cls, array: Any) -> bool:
+        """Whether its numbers may be looked at for nothing: on the host, and not while code is traced."""
+        return False
+
+    @classmethod
     def detached(cls, array: Any) -> Any:
         """The same numbers, through which no gradient flows."""
         return array

@@ -52,6 +52,10 @@ class NumpyAdapter(Adapter):
         return array
 
     @classmethod
+    def readable(cls, array: Any) -> bool:
+        return True
+
+    @classmethod
     def lgamma(cls, array: Any) -> Any:
         from scipy.special import gammaln
 

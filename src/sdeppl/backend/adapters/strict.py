@@ -63,6 +63,12 @@ class StrictAdapter(Adapter):
         return np.asarray(array.to_device(xp.Device("CPU_DEVICE")))
 
     @classmethod
+    def readable(cls, array: Any) -> bool:
+        import array_api_strict as xp
+
+        return bool(array.device == xp.Device("CPU_DEVICE"))
+
+    @classmethod
     def lgamma(cls, array: Any) -> Any:
         return cls._as(NumpyAdapter.lgamma(cls.to_host(array)), array)
 

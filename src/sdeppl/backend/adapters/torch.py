@@ -80,6 +80,12 @@ class TorchAdapter(Adapter):
         return torch.special.log_ndtr(array)
 
     @classmethod
+    def readable(cls, array: Any) -> bool:
+        import torch
+
+        return array.device.type == "cpu" and not torch.compiler.is_compiling()
+
+    @classmethod
     def detached(cls, array: Any) -> Any:
         return array.detach()
 
