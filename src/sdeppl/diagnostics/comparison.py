@@ -74,10 +74,9 @@ class Comparison:
 
         Sites together count where each by itself is right; else they only repeat what is wrong.
         """
-        found = [f"{row.site}: {reason}" for row in self.sites for reason in row.reasons]
-        return found or [
-            f"{self.joint.site}: {reason}" for reason in (self.joint.reasons if self.joint else ())
-        ]
+        wrong = any(row.reasons for row in self.sites)
+        rows = self.sites if wrong or self.joint is None else (self.joint,)
+        return [f"{row.site}: {reason}" for row in rows for reason in row.reasons]
 
     @property
     def trusted(self) -> bool:
