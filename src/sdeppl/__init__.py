@@ -29,12 +29,14 @@ _NAMES_OF_MODULE = {
     "NonlinearGaussian NotDifferentiable Observation PiGDMDenoiser SDADenoiser Surrogate "
     "TweedieDenoiser classifier_observation exact_posterior joint_observation",
     "posterior": "Diagnosis LangevinCorrector LogDensity PortablePosterior Posterior PosteriorRun "
-    "SignalLeftWarning TemperedSMC TwistedSMC UntrustedWarning load_posterior log_density",
+    "PosteriorRuns Posteriors SignalLeftWarning TemperedSMC TwistedSMC UntrustedWarning load_posterior "
+    "log_density",
     "tracing": "ModelError",
-    "query": "ApproximateWarning LinearisedWarning RankWarning SitePosterior",
+    "query": "ApproximateWarning LinearisedWarning RankWarning SitePosterior SitePosteriors",
     "guide": "CorruptFile ScoreGuide",
     "training": "Gain ScoreMatching",
     "diagnostics": "Comparison ScoreCheck check_score compare to_arviz",
+    "reporting": "Report report",
 }
 _MODULE_OF_NAME = {name: m for m, names in _NAMES_OF_MODULE.items() for name in names.split()}
 _MODULES = (*_NAMES_OF_MODULE, "plots", "reference")

@@ -90,6 +90,10 @@ from .query import (
     SitePosterior as SitePosterior,
     SitePosteriors as SitePosteriors,
 )
+from .reporting import (
+    Report as Report,
+    report as report,
+)
 from .sde import (
     AffineMarginals as AffineMarginals,
     AffineSDE as AffineSDE,
