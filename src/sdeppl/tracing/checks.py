@@ -41,7 +41,7 @@ def check_site(name: str, value: torch.Tensor, nodes: Mapping[str, Any], space: 
     if tuple(value.shape) != tuple(nodes[name]["fn"].shape()):
         raise ModelError(
             f"site '{name}': the data have shape {tuple(value.shape)}, the model "
-            f"{tuple(nodes[name]['fn'].shape())}"
+            f"{tuple(nodes[name]['fn'].shape())}; mark what was not observed with NaN"
         )
     if torch.isinf(value).any():
         raise ModelError(f"site '{name}': the data hold infinity; mark what was not observed with NaN")

@@ -85,7 +85,8 @@ class LatentSpace:
             if support.is_discrete or not value.is_floating_point():
                 raise ModelError(
                     f"latent site '{name}' is discrete ({type(site['fn']).__name__}); the diffusion "
-                    "needs continuous latents: marginalise it, or observe it"
+                    "needs continuous latents: marginalise it, or observe it; if it is data that the model "
+                    "computes without torch, name the latents: latents=[...]"
                 )
             if torch.isnan(value).any():
                 raise ModelError(f"latent site '{name}' drew NaN from the prior; check its parameters")

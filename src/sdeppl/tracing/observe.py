@@ -90,7 +90,8 @@ def check_shape(name: str, fn: Any, value: torch.Tensor) -> None:
     """Check that data have the site's shape. Raises: ModelError."""
     if tuple(value.shape) != tuple(fn.shape()):
         raise ModelError(
-            f"site '{name}': the data have shape {tuple(value.shape)}, the model {tuple(fn.shape())}"
+            f"site '{name}': the data have shape {tuple(value.shape)}, the model {tuple(fn.shape())}; "
+            "mark what was not observed with NaN"
         )
 
 
