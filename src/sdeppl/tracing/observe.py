@@ -103,7 +103,8 @@ def observed_part(name: str, fn: Any, value: torch.Tensor) -> tuple[Any, torch.T
     if base.event_dim == 0:
         kept = ~missing if mask is None else mask & ~missing
         # any value in the support does: it is masked, but NaN would reach the gradient
-        filler = base.sample().to(value).expand(value.shape)
+        real = base.support is dist.constraints.real
+        filler = torch.zeros_like(value) if real else base.sample().to(value).expand(value.shape)
         wide = base if base.batch_shape == value.shape else base.expand(value.shape)
         return wide.mask(kept).to_event(fn.event_dim), torch.where(missing, filler, value)
     gone = missing.reshape(*fn.shape()[: value.dim() - base.event_dim], -1)
