@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 TUTORIALS = Path(__file__).parents[2] / "tutorials"
-SCRIPTS = ("06_eight_schools",)
+SCRIPTS = (
+    "06_eight_schools",
+    "10_black_scholes",
+)
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch"])

@@ -5,11 +5,12 @@ from .comparison import plot_comparison
 from .convergence import plot_convergence
 from .corner import plot_corner
 from .density import plot_density
-from .paths import Band, plot_paths
+from .paths import COLOURS, Band, plot_paths
 from .training import plot_training
 from .trajectories import plot_trajectories
 
 __all__ = [
+    "COLOURS",
     "Band",
     "animate_trajectories",
     "plot_comparison",
