@@ -10,27 +10,24 @@ from tqdm.auto import tqdm
 from ..backend import Backend, TorchFunction, resolve
 from ..denoisers import Denoiser, NetworkDenoiser
 from ..nn import ResidualMLP
-from ..query import GaussianPart, SitePosterior, compile_posterior, posterior_probes
+from ..query import GaussianPart, SitePosterior, SitePosteriors, compile_posterior
 from ..sde import VPSDE, IsotropicSDE
 from ..tracing import (
     ModelError,
-    SiteReader,
-    changed_prior,
     data_tensor,
     find_sites,
     find_tails,
     no_data,
     observed_values,
     prior_draws,
-    read_sites,
     with_tails,
 )
-from . import saving
+from . import many, saving
+from .reading import check_latents, read_near
 from .sample_sites import sample_sites
 
 MOMENT_DRAWS = 100_000
 BATCH = 8192
-PROBES, NEAR = 256, 64
 NetworkFactory = Callable[[int], torch.nn.Module]
 
 
@@ -116,7 +113,7 @@ class ScoreGuide:
 
     def denoiser(self, backend: str | Backend | None = None) -> Denoiser:
         """The prior's denoiser in standardised coordinates, on a backend."""
-        gaussian = self._fitted().denoiser(self.sde, resolve(backend))
+        gaussian = self.fitted().denoiser(self.sde, resolve(backend))
         if self.net is None or not self.use_net:
             return gaussian
         return NetworkDenoiser(gaussian, TorchFunction(self.net))
@@ -150,24 +147,51 @@ class ScoreGuide:
         if data is not None and not isinstance(data, Mapping):
             raise TypeError(_UNNAMED.format(type(data).__name__, next(iter(self.observable), "y")))
         chosen = resolve(backend)
-        gaussian = self._fitted()
+        gaussian = self.fitted()
         model, args = model or self.model, self.args if args is None else tuple(args)
         kwargs = self.kwargs if kwargs is None else dict(kwargs)
-        observable = self._check_latents(model, args, kwargs)
+        observable = check_latents(self, model, args, kwargs)
         values = {**observed_values(model, args, kwargs, observable), **(data or {}), **observed}
         if not values:
             raise no_data(observable)
         tensors = {
             name: data_tensor(name, value, torch.float64).detach().cpu() for name, value in values.items()
         }
-        probes = self.prior_batch(PROBES, 1)
-        sites = read_sites(model, self.space, tensors, probes, args, kwargs)
-        near = posterior_probes(sites, gaussian, probes[:NEAR], self.seed)
-        if near is not None:  # a bend where the posterior is, and the prior seldom
-            probes = torch.cat([near, probes])
-            sites = read_sites(model, self.space, tensors, probes, args, kwargs)
+        sites = read_near(self, model, tensors, args, kwargs)
         denoiser = self.denoiser(chosen)
         return compile_posterior(self.space, gaussian, denoiser, sites, likelihood, steps, correction)
+
+    def condition_many(
+        self,
+        data: Mapping[str, Any] | None = None,
+        /,
+        *,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        model: Callable[..., Any] | None = None,
+        backend: str | Backend | None = None,
+        likelihood: str = "auto",
+        steps: int = 100,
+        correction: Any = "auto",
+        **observed: Any,
+    ) -> SitePosteriors:
+        """Compile p(latents given the data) for many data sets, solved together: {site: (data sets, *shape)}.
+
+        They are batched where the data enter the model's density by their values alone and all are observed
+        in the same numbers; where not, each is solved by itself, and the result of `run` says so.
+        Arguments and errors as for `condition`; ModelError for numbers of data sets that differ.
+        """
+        return many.condition_many(
+            self,
+            {**(data or {}), **observed},
+            args=args,
+            kwargs=kwargs,
+            model=model,
+            backend=backend,
+            likelihood=likelihood,
+            steps=steps,
+            correction=correction,
+        )
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Sample every latent site given the observed sites among `kwargs`, as a Pyro guide does."""
@@ -188,31 +212,13 @@ class ScoreGuide:
         saving.load_into(guide, path)
         return guide
 
-    def _fitted(self) -> GaussianPart:
+    def fitted(self) -> GaussianPart:
+        """The moments. Raises: ModelError where there are none yet."""
         if self.gaussian is None:
             raise ModelError(
                 "the guide is not fitted: call ScoreMatching(guide).fit(steps), or fit_gaussian()"
             )
         return self.gaussian
-
-    def _check_latents(self, model: Callable[..., Any], args: Any, kwargs: Any) -> tuple[str, ...]:
-        """Check that the prior is the one trained on; returns the names of the observable sites."""
-        if model is self.model and args is self.args and kwargs is self.kwargs:
-            return self.observable
-        sites = find_sites(model, args, kwargs, latents=self.space.names)
-        differs = sites.space.same_as(self.traced)
-        if differs:
-            raise ModelError(f"the model's latents are not those the guide was trained on: {differs}")
-        z = self.prior_batch(4, 1)
-        trained = SiteReader(self.model, self.space, self.args, self.kwargs).prior_log_densities(z)
-        asked = SiteReader(model, self.space, args, kwargs).prior_log_densities(z)
-        changed = changed_prior(trained, asked)
-        if changed:
-            raise ModelError(
-                f"latent site '{changed}' has another prior here than the guide was trained on; train a "
-                "guide for this model and these inputs"
-            )
-        return sites.observable
 
 
 def _check_sde(sde: Any) -> None:

@@ -7,6 +7,7 @@ from .cubature import CubatureDenoiser
 from .density import DensityObservation
 from .dps import DPSDenoiser
 from .exact import ExactPosterior, exact_posterior, has_exact_posterior
+from .exact_rows import MixtureRows, exact_rows
 from .independent import IndependentObservation
 from .joint import JointObservation, joint_observation
 from .linear_constraint import LinearConstraint
@@ -33,6 +34,7 @@ __all__ = [
     "LinearGaussian",
     "Linearisation",
     "MeanLikelihood",
+    "MixtureRows",
     "MonteCarloDenoiser",
     "NaiveDenoiser",
     "NestedDenoiser",
@@ -46,6 +48,7 @@ __all__ = [
     "TweedieDenoiser",
     "classifier_observation",
     "exact_posterior",
+    "exact_rows",
     "families",
     "has_exact_posterior",
     "joint_observation",

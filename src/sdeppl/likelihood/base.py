@@ -1,5 +1,6 @@
 """What a mean likelihood is: l(y given x_t) = ∫ p(y given x_0) p(x_0 given x_t) dx_0, as a denoiser."""
 
+import copy
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -90,6 +91,12 @@ class MeanLikelihood(Denoiser):
         reduction = guided.seen.reduction(covariance @ xp.matrix_transpose(guided.seen.H))
         reduced = covariance - reduction @ xp.matrix_transpose(reduction)
         return Moments(guided.mean, MatrixCovariance(reduced))
+
+    def of_sets(self, index: Any) -> "MeanLikelihood":
+        """The same where row i of x_t belongs to data set index[i]; see `Observation.with_data`."""
+        chosen = copy.copy(self)
+        chosen.observation = self.observation.of_sets(index)
+        return chosen
 
     def unguided(self, x: Any, t: float) -> Guided:
         """What `guide` gives where nothing was observed."""

@@ -6,6 +6,7 @@ from typing import Any
 from ..backend import cholesky, solve_lower
 from ..denoisers import Denoiser, Moments
 from .base import Guided, MeanLikelihood, Seen
+from .data_sets import matched
 from .innovation import Innovation
 from .nonlinear_gaussian import NonlinearGaussian
 from .observation import Linearisation, Observation, Surrogate
@@ -51,7 +52,7 @@ class CubatureDenoiser(MeanLikelihood):
         H = xp.matrix_transpose(slope) @ solve_lower(root, identity)
         linear = Linearisation(mean, H)
         gram = xp.matrix_transpose(slope) @ slope
-        seen = Seen(H, Surrogate(self.observation.y, noise, 0.0, False))
+        seen = Seen(H, Surrogate(matched(self.observation.y, x.shape[0]), noise, 0.0, False))
         innovation = Innovation(seen.noise, linear, gram)
         cross = root @ slope
         shift = (cross @ innovation.weights[..., None])[..., 0]

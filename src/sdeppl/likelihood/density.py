@@ -37,6 +37,10 @@ class DensityObservation(Observation):
         """1: there is something observed, of whatever size."""
         return 1
 
+    @property
+    def sets(self) -> None:
+        """None: the density is of one data set."""
+
     def log_prob(self, x0: Any) -> Any:
         values = self.function(x0)
         if tuple(values.shape) != (x0.shape[0],):

@@ -9,7 +9,7 @@ from array_api_compat import array_namespace
 from ..backend import cholesky, log_diagonal
 from ..denoisers import Denoiser, GaussianDenoiser, GaussianMixtureDenoiser
 from .base import require_fit
-from .observation import Observation
+from .observation import Linearisation, Observation
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def exact_posterior(prior: Denoiser, observation: Observation) -> ExactPosterior
     require_fit(prior, observation)
     if isinstance(prior, GaussianDenoiser):
         covariance = (prior.basis * prior.eigenvalues) @ prior.basis.T
-        means, C, logs = _condition(prior.location[None, :], covariance, observation)
+        means, C, logs = condition_gaussians(prior.location[None, :], covariance, observation)
         return ExactPosterior(GaussianDenoiser(prior.sde, means[0, :], C), logs[0])
     assert isinstance(prior, GaussianMixtureDenoiser)
     return _mixture(prior, observation)
@@ -55,11 +55,12 @@ def exact_posterior(prior: Denoiser, observation: Observation) -> ExactPosterior
 def _mixture(prior: GaussianMixtureDenoiser, observation: Observation) -> ExactPosterior:
     xp, means, covariances = prior.backend.xp, prior.means, prior.covariances
     if prior.eigenvalues.shape[0] == 1:  # one covariance for all
-        means, C, logs = _condition(means, covariances[0, ...], observation)
+        means, C, logs = condition_gaussians(means, covariances[0, ...], observation)
         covariances = xp.broadcast_to(C, covariances.shape)
     else:
         each = [
-            _condition(means[k : k + 1, :], covariances[k, ...], observation) for k in range(means.shape[0])
+            condition_gaussians(means[k : k + 1, :], covariances[k, ...], observation)
+            for k in range(means.shape[0])
         ]
         means = xp.concat([mean for mean, _, _ in each], axis=0)
         covariances = xp.stack([C for _, C, _ in each])
@@ -72,14 +73,18 @@ def _mixture(prior: GaussianMixtureDenoiser, observation: Observation) -> ExactP
     return ExactPosterior(GaussianMixtureDenoiser(prior.sde, weights, means, covariances), evidence)
 
 
-def _condition(means: Any, C: Any, observation: Observation) -> tuple[Any, Any, Any]:
-    """Means (k, dim), their common covariance, and ln N(y; H m, H C Hᵀ + R), (k,)."""
+def condition_gaussians(means: Any, C: Any, observation: Observation) -> tuple[Any, Any, Any]:
+    """Means (k, dim) given y, their common covariance, and ln N(y; H m, H C Hᵀ + R), (k,).
+
+    Of many data sets, means (data sets, k, dim) and logarithms (data sets, k).
+    """
     xp, n = array_namespace(means), observation.count
     if n == 0:
         return means, C, xp.sum(0 * means, axis=-1)
     linear = observation.linearise(means)
-    H, residual = linear.H, observation.y - linear.predicted
-    noise = observation.surrogate(linear, 0 * linear.predicted)
+    H, residual = linear.H, observation.y[..., None, :] - linear.predicted
+    first = observation.of_sets(xp.zeros((1,), dtype=xp.int64, device=observation.backend.device))
+    noise = first.surrogate(Linearisation(linear.predicted[:1, :], H), 0 * linear.predicted[:1, :])
     S = noise.add_noise(H @ C @ H.T)
     S = 0.5 * (S + S.T)
     try:
@@ -90,9 +95,9 @@ def _condition(means: Any, C: Any, observation: Observation) -> tuple[Any, Any, 
             "rows say the same; leave one out, or give it noise"
         ) from error
     gain = xp.linalg.solve(S, H @ C).T
-    white = xp.linalg.solve(root, residual.T)
+    white = xp.linalg.solve(root, xp.reshape(residual, (-1, n)).T)
     constant = log_diagonal(root) + 0.5 * n * math.log(2 * math.pi)
-    log_density = -0.5 * xp.sum(white * white, axis=0) - constant
+    squares = xp.reshape(xp.sum(white * white, axis=0), tuple(residual.shape[:-1]))
     kept = xp.eye(C.shape[-1], dtype=C.dtype, device=observation.backend.device) - gain @ H
-    squares = kept @ C @ kept.T + gain @ noise.add_noise(0 * S) @ gain.T
-    return means + residual @ gain.T, 0.5 * (squares + squares.T), log_density
+    reduced = kept @ C @ kept.T + gain @ noise.add_noise(0 * S) @ gain.T
+    return means + residual @ gain.T, 0.5 * (reduced + reduced.T), -0.5 * squares - constant

@@ -30,7 +30,7 @@ def log_prob_gradient(observation: Observation, x0: Any) -> Any:
     gradient = getattr(observation, "gradient", None)
     if gradient is not None:
         return gradient(x0)
-    return numerical_gradient(lambda rows, index: observation.log_prob(rows), x0)
+    return numerical_gradient(lambda rows, index: observation.of_sets(index).log_prob(rows), x0)
 
 
 def require_density(name: str, observation: Observation) -> None:

@@ -1,13 +1,16 @@
 """Numbers y_i that are independent given their predictors η_i, with any distribution."""
 
+import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from ..backend import Backend, backend_of, require_arrays, require_same
+from .data_sets import checked_data, matched
 from .families import ConvolvedFamily, Family
 from .normal_noise import observed_rows
 from .observation import Linearisation, Observation, Surrogate
-from .plateau import Plateau
+from .plateau import plateau_of
 from .predictor import FunctionPredictor, LinearPredictor, Predictor
 from .quadrature import Quadrature
 from .tilt import gaussian_of
@@ -68,14 +71,30 @@ class IndependentObservation(Observation):
         self.log_density = log_density
         if isinstance(log_density, Family):
             self.log_density = log_density.rows(y, observed)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """What depends on y: whether it is in the support, and where its density is."""
+        if isinstance(self.log_density, Family):
             self.log_density.require_data(self.y)
         if self.count and not isinstance(self.log_density, ConvolvedFamily):
-            plateau = Plateau.find(self.backend, lambda eta: self.log_density(eta, self.y), self.y)
-            self.quadrature = Quadrature(self.log_density, plateau, nodes)
+            plateau = plateau_of(self.backend, self.log_density, self.y)
+            self.quadrature = Quadrature(self.log_density, plateau, self.nodes)
+
+    def with_data(self, y: Any) -> "IndependentObservation":
+        other = copy.copy(self)
+        other.y = checked_data(type(self).__name__, y, self.y, self.count)
+        other._prepare()
+        return other
+
+    def of_sets(self, index: Any) -> "IndependentObservation":
+        if self.sets is None:
+            return self
+        return self._with(lambda values: self.backend.xp.take(values, index, axis=0))
 
     def log_prob(self, x0: Any) -> Any:
-        xp = self.backend.xp
-        return xp.sum(self.log_density(self.predictor.value(x0), self.y), axis=-1)
+        y = matched(self.y, x0.shape[0])
+        return self.backend.xp.sum(self.log_density(self.predictor.value(x0), y), axis=-1)
 
     def linearise(self, x0: Any) -> Linearisation:
         return self.predictor.linearise(x0)
@@ -88,11 +107,28 @@ class IndependentObservation(Observation):
         rows = max(1, BLOCK // (self.nodes * self.count))
         count = predicted.shape[0]
         blocks = [slice(i, min(i + rows, count)) for i in range(0, max(count, 1), rows)]
-        parts = [self._surrogate(predicted[block, :], variance[block, :]) for block in blocks]
+        parts = [
+            self._matched(block, count)._surrogate(predicted[block, :], variance[block, :])
+            for block in blocks
+        ]
         if len(parts) == 1:
             return parts[0]
         y, R, log_scale = (xp.concat([getattr(p, k) for p in parts]) for k in ("y", "R", "log_scale"))
         return Surrogate(y, R, log_scale, True)
+
+    def _with(self, function: Callable[[Any], Any]) -> "IndependentObservation":
+        """With the function of y (data sets, observations), and of what depends on it."""
+        other = copy.copy(self)
+        other.y = function(self.y)
+        if self.count and not isinstance(self.log_density, ConvolvedFamily):
+            other.quadrature = replace(self.quadrature, plateau=self.quadrature.plateau.map(function))
+        return other
+
+    def _matched(self, block: slice, count: int) -> "IndependentObservation":
+        """For a block of `count` rows of x_0."""
+        if self.sets is None or (self.sets == count and block == slice(0, count)):
+            return self
+        return self._with(lambda values: matched(values, count)[block, :])
 
     def _surrogate(self, predicted: Any, variance: Any) -> Surrogate:
         """For a block of rows."""

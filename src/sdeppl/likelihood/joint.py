@@ -1,5 +1,6 @@
 """Several observations of one x_0, independent given it."""
 
+import copy
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Any
@@ -74,6 +75,26 @@ class JointObservation(Observation):
     def count(self) -> int:
         """Number of observed values."""
         return sum(part.count for part in self.parts)
+
+    @property
+    def sets(self) -> int | None:
+        """Of the parts."""
+        return self.parts[0].sets
+
+    def with_data(self, y: Any) -> "JointObservation":
+        return self._of(
+            [part.with_data(y[..., rows]) for part, rows in zip(self.parts, self.rows, strict=True)]
+        )
+
+    def of_sets(self, index: Any) -> "JointObservation":
+        return self._of([part.of_sets(index) for part in self.parts])
+
+    def _of(self, parts: list[Observation]) -> "JointObservation":
+        other = copy.copy(self)
+        other.parts = tuple(parts)
+        if self.is_gaussian:
+            other.y = self.backend.xp.concat([part.y for part in parts], axis=-1)
+        return other
 
     def log_prob(self, x0: Any) -> Any:
         total: Any = 0.0

@@ -1,8 +1,10 @@
 """H x_0 = y, without noise."""
 
+import copy
 from typing import Any
 
 from ..backend import require_arrays
+from .data_sets import checked_data, matched
 from .linear_gaussian import require_operator
 from .normal_noise import observed_rows
 from .observation import Linearisation, Observation, Surrogate
@@ -43,7 +45,12 @@ class LinearConstraint(Observation):
         return Linearisation(x0 @ self.H.T, self.H)
 
     def surrogate(self, linear: Linearisation, variance: Any) -> Surrogate:
-        return Surrogate(self.y, self.R, 0.0, True)
+        return Surrogate(matched(self.y, linear.predicted.shape[0]), self.R, 0.0, True)
+
+    def with_data(self, y: Any) -> "LinearConstraint":
+        other = copy.copy(self)
+        other.y = checked_data(type(self).__name__, y, self.y, self.count)
+        return other
 
     def _check_rank(self) -> None:
         xp, (count, dim) = self.backend.xp, self.H.shape

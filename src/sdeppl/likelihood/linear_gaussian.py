@@ -1,8 +1,10 @@
 """y = H x_0 + noise."""
 
+import copy
 from typing import Any
 
 from ..backend import require_arrays
+from .data_sets import checked_data, matched
 from .normal_noise import NormalNoise, observed_noise, observed_rows
 from .observation import Linearisation, Observation, Surrogate
 
@@ -43,10 +45,15 @@ class LinearGaussian(Observation):
         self.noise = NormalNoise(self.R, self.R.ndim == 1)
 
     def log_prob(self, x0: Any) -> Any:
-        return self.noise.log_density(self.y - x0 @ self.H.T)
+        return self.noise.log_density(matched(self.y, x0.shape[0]) - x0 @ self.H.T)
 
     def linearise(self, x0: Any) -> Linearisation:
         return Linearisation(x0 @ self.H.T, self.H)
 
     def surrogate(self, linear: Linearisation, variance: Any) -> Surrogate:
-        return Surrogate(self.y, self.R, 0.0, self.R.ndim == 1)
+        return Surrogate(matched(self.y, linear.predicted.shape[0]), self.R, 0.0, self.R.ndim == 1)
+
+    def with_data(self, y: Any) -> "LinearGaussian":
+        other = copy.copy(self)
+        other.y = checked_data(type(self).__name__, y, self.y, self.count)
+        return other

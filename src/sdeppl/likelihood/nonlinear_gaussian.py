@@ -1,9 +1,11 @@
 """y = A(x_0) + noise."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 from ..backend import require_arrays
+from .data_sets import checked_data, matched
 from .normal_noise import NormalNoise, observed_noise, observed_rows
 from .observation import Linearisation, NotDifferentiable, Observation, Surrogate
 
@@ -51,7 +53,7 @@ class NonlinearGaussian(Observation):
     def log_prob(self, x0: Any) -> Any:
         predicted, R = self.predict(x0)
         noise = self.noise or NormalNoise(R, R.ndim == 2)
-        return noise.log_density(self.y - predicted)
+        return noise.log_density(matched(self.y, x0.shape[0]) - predicted)
 
     def linearise(self, x0: Any) -> Linearisation:
         if self.function is None:
@@ -63,9 +65,15 @@ class NonlinearGaussian(Observation):
         return Linearisation(self._keep(predicted), self._keep(jacobian), noise)
 
     def surrogate(self, linear: Linearisation, variance: Any) -> Surrogate:
+        y = matched(self.y, linear.predicted.shape[0])
         if self.R is None:
-            return Surrogate(self.y, linear.R, 0.0, linear.R.ndim == 2)
-        return Surrogate(self.y, self.R, 0.0, self.R.ndim == 1)
+            return Surrogate(y, linear.R, 0.0, linear.R.ndim == 2)
+        return Surrogate(y, self.R, 0.0, self.R.ndim == 1)
+
+    def with_data(self, y: Any) -> "NonlinearGaussian":
+        other = copy.copy(self)
+        other.y = checked_data(type(self).__name__, y, self.y, self.count)
+        return other
 
     def predict(self, x0: Any) -> tuple[Any, Any]:
         """A(x_0) of the observed rows; R(x_0), or None where R is constant."""

@@ -1,5 +1,6 @@
 """What was observed: p(y given x_0), and what a mean likelihood needs of it."""
 
+import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -66,7 +67,8 @@ class Surrogate:
 class Observation(ABC):
     """p(y given x_0) for data y, through a predictor η(x_0), on arrays x_0 (batch, dim) of `backend`.
 
-    NaN in y means not observed: those rows are left out everywhere, and `count` is what is left.
+    NaN in y means not observed: those rows are left out everywhere, and `count` is what is left. y is
+    (observations,), or of many data sets at once (data sets, observations), see `with_data`.
     `is_linear`: η is affine with one H for all rows, and the noise Gaussian with one R, so that closed
     forms apply; `is_gaussian`: the noise is Gaussian, its R may depend on x_0; `has_jacobian`: whether
     `linearise` works; `hard`: no noise at all, and so no density.
@@ -82,9 +84,34 @@ class Observation(ABC):
 
     @property
     def count(self) -> int:
-        """Number of observed values."""
-        count: int = self.y.shape[0]
+        """Number of observed values, of each data set where there are many."""
+        count: int = self.y.shape[-1]
         return count
+
+    @property
+    def sets(self) -> int | None:
+        """Number of data sets, or None where there is one, which all x_0 share."""
+        return self.y.shape[0] if self.y.ndim == 2 else None
+
+    def with_data(self, y: Any) -> "Observation":
+        """The same observation of other data: y (count,), or many data sets (data sets, count).
+
+        Of many, row i of x_0 belongs to data set i, and of k times as many rows each k neighbours to one.
+        y: in the units of this y, without what was not observed. Raises: TypeError where the density is
+        not a function of the data; ValueError for another shape, NaN or infinity.
+        """
+        raise TypeError(
+            f"{type(self).__name__} holds one data set: its density is a function of x_0 alone; make one for "
+            "each data set"
+        )
+
+    def of_sets(self, index: Any) -> "Observation":
+        """The data sets `index` (rows,), one for each row of x_0; itself where there is one for all."""
+        if self.sets is None:
+            return self
+        chosen = copy.copy(self)
+        chosen.y = array_namespace(index).take(self.y, index, axis=0)
+        return chosen
 
     @abstractmethod
     def log_prob(self, x0: Any) -> Any:

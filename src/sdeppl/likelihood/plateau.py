@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 from array_api_compat import array_namespace, device
@@ -12,6 +13,7 @@ from ..backend import Backend
 FARTHEST = 1e8  # η that is looked at, in units of the data, and of 1
 COARSE = 257
 FINE = 33
+LARGEST = 2**22  # numbers in one array of a search
 ROUNDS = 12  # each narrows what is looked at to 1/16
 LEVEL, FOOT = 0.5, 2.0  # below the largest ln p; one and two standard deviations of a normal density
 
@@ -31,21 +33,21 @@ class Plateau:
 
     @classmethod
     def find(cls, backend: Backend, log_density: Callable[[Any], Any], y: Any) -> "Plateau":
-        """log_density: η (k, observations) ↦ ln p of the data y (observations,).
+        """log_density: η (k, *y's shape) ↦ ln p of the data y (..., observations).
 
         Raises: ValueError where p is zero, or ln p not a number, for all η.
         """
         xp = backend.xp
         end = math.asinh(FARTHEST)
         steps = xp.linspace(-end, end, COARSE, dtype=backend.dtype, device=backend.device)
-        grid = xp.clip(xp.abs(y), min=1.0) * xp.sinh(steps)[:, None]
+        grid = xp.clip(xp.abs(y), min=1.0) * xp.reshape(xp.sinh(steps), (-1,) + (1,) * y.ndim)
         values = _finite(log_density(grid))
         peak, left, right = _around_largest(grid, values)
         for _ in range(ROUNDS):
             nodes = _between(left, right)
             peak, left, right = _around_largest(nodes, _finite(log_density(nodes)))
         largest = xp.max(
-            xp.stack([_finite(log_density(peak[None, :]))[0, :], xp.max(values, axis=0)]), axis=0
+            xp.stack([_finite(log_density(peak[None, ...]))[0, ...], xp.max(values, axis=0)]), axis=0
         )
         lost = xp.nonzero(~xp.isfinite(largest))[0]
         if lost.shape[0]:
@@ -63,6 +65,10 @@ class Plateau:
         low, high = edges[-1, LEVEL], edges[1, LEVEL]
         return cls(low, high, low - edges[-1, FOOT], edges[1, FOOT] - high)
 
+    def map(self, function: Callable[[Any], Any]) -> "Plateau":
+        """The function of each of the four."""
+        return Plateau(*(function(getattr(self, field.name)) for field in fields(self)))
+
     @property
     def feet(self) -> tuple[Any, Any]:
         """width_low and width_high; half the plateau for a side that falls at once, or never."""
@@ -76,6 +82,21 @@ class Plateau:
         return array_namespace(self.low).minimum(*self.feet)
 
 
+def plateau_of(backend: Backend, log_density: Callable[[Any, Any], Any], y: Any) -> Plateau:
+    """Of ln p(y given η) = log_density(η, y), for y (observations,) or (data sets, observations)."""
+    if y.ndim == 1:
+        return Plateau.find(backend, lambda eta: log_density(eta, y), y)
+    sets = max(1, LARGEST // (COARSE * y.shape[-1]))
+    blocks = [y[first : min(first + sets, y.shape[0]), :] for first in range(0, y.shape[0], sets)]
+    found = [Plateau.find(backend, partial(_swapped, log_density, block), block) for block in blocks]
+    parts = ([getattr(plateau, field.name) for plateau in found] for field in fields(Plateau))
+    return Plateau(*(backend.xp.concat(part, axis=0) for part in parts))
+
+
+def _swapped(log_density: Callable[[Any, Any], Any], y: Any, eta: Any) -> Any:
+    return log_density(eta, y)
+
+
 def _finite(values: Any) -> Any:
     """NaN, as of densities that overflow, counts as zero density."""
     xp = array_namespace(values)
@@ -85,8 +106,8 @@ def _finite(values: Any) -> Any:
 def _between(left: Any, right: Any) -> Any:
     """FINE nodes (FINE, observations) from left to right."""
     xp = array_namespace(left)
-    share = xp.linspace(0.0, 1.0, FINE, dtype=left.dtype, device=device(left))[:, None]
-    return left + (right - left) * share
+    share = xp.linspace(0.0, 1.0, FINE, dtype=left.dtype, device=device(left))
+    return left + (right - left) * xp.reshape(share, (-1,) + (1,) * left.ndim)
 
 
 def _around_largest(nodes: Any, values: Any) -> tuple[Any, Any, Any]:

@@ -97,22 +97,22 @@ class TweedieDenoiser(MeanLikelihood):
         cross = covariance.columns(xp.matrix_transpose(linear.H))
         variance = xp.clip(xp.sum(linear.H * xp.matrix_transpose(cross), axis=-1), min=0.0)
         noise = self.observation.surrogate(linear, variance)
-        if self._is_compressible(linear, noise):
+        bends = linear.H.ndim == 3 or linear.R is not None
+        if self._is_compressible(linear, noise, bends):
             linear, noise = compressed(linear, noise)
             cross = covariance.columns(xp.matrix_transpose(linear.H))
         projected = projected_covariance(linear, cross, covariance)
         innovation = Innovation(noise, linear, projected)
         shift = _rows(cross, innovation.weights)
         if self.gradient == "full":
-            shift = shift + self._slopes(x, t, covariance, linear, innovation)
+            shift = shift + self._slopes(x, t, covariance, linear, innovation, bends)
         seen = Seen(linear.H, noise)
         return Guided(
             Moments(moments.mean, covariance), moments.mean + shift, innovation.log_likelihood, seen
         )
 
-    def _is_compressible(self, linear: Linearisation, noise: Surrogate) -> bool:
+    def _is_compressible(self, linear: Linearisation, noise: Surrogate, bends: bool) -> bool:
         """Whether more numbers were seen than are in x_0, and no gradient asks how each depends on x."""
-        bends = linear.H.ndim == 3 or linear.R is not None
         many = linear.H.shape[-2] > self.dim and self.dim <= DENSE_LIMIT
         return (
             many and noise.diagonal and not self.observation.hard and not (bends and self.gradient == "full")
@@ -124,9 +124,16 @@ class TweedieDenoiser(MeanLikelihood):
         return self.method == "dense"
 
     def _slopes(
-        self, x: Any, t: float, covariance: Covariance, linear: Linearisation, innovation: Innovation
+        self,
+        x: Any,
+        t: float,
+        covariance: Covariance,
+        linear: Linearisation,
+        innovation: Innovation,
+        bends: bool,
     ) -> Any:
-        """σ²/α times the gradient of ln l through S: by C's slope, and by that of H and R."""
+        """σ²/α times the gradient of ln l through S: by C's slope, and, where the observation `bends`, by
+        that of its H and R."""
         xp, shift = self.backend.xp, 0.0
         inverse, q = innovation.inverse_root, innovation.weights
         rows = xp.broadcast_to(inverse, (q.shape[0], *inverse.shape[-2:]))
@@ -137,7 +144,7 @@ class TweedieDenoiser(MeanLikelihood):
             V = xp.matrix_transpose(directions @ linear.H)
             sde = self.sde
             shift = 0.5 * sde.sigma(t) ** 2 / sde.alpha(t) * self.prior.covariance_slope(x, t, V, signs)
-        if linear.H.ndim == 3 or linear.R is not None:
+        if bends:
             shift = shift + covariance.product(self._bend(covariance, x, t, directions, signs))
         return shift
 
@@ -153,7 +160,7 @@ class TweedieDenoiser(MeanLikelihood):
             C = dense if covariance.shared else xp.take(dense, index, axis=0)
             total = xp.sum(w * xp.sum((back @ C) * back, axis=-1), axis=-1)
             if linear.R is not None:
-                seen = self.observation.surrogate(linear, 0 * linear.predicted)
+                seen = self.observation.of_sets(index).surrogate(linear, 0 * linear.predicted)
                 noisy = u * seen.R[:, None, :] if seen.diagonal else u @ seen.R
                 total = total + xp.sum(w * xp.sum(noisy * u, axis=-1), axis=-1)
             return 0.5 * total

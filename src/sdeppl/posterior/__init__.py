@@ -5,6 +5,7 @@ from .choice import Choice
 from .corrector import LangevinCorrector
 from .diagnosis import Diagnosis, UntrustedWarning
 from .log_density import LogDensity, log_density
+from .many import PosteriorRuns, Posteriors
 from .portable import KIND as PORTABLE
 from .portable import PortablePosterior, load_posterior
 from .posterior import Posterior, PosteriorRun
@@ -22,6 +23,8 @@ __all__ = [
     "Posterior",
     "PosteriorBySite",
     "PosteriorRun",
+    "PosteriorRuns",
+    "Posteriors",
     "SignalLeftWarning",
     "Start",
     "TemperedSMC",

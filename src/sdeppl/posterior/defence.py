@@ -21,15 +21,19 @@ class Defence:
     it is the prior's predictive density of y, and wide. Above the floor, l and the floor cannot be short of
     the true l by more than the true l over the floor. Guidance stays that of l.
 
-    log_floor: (1,). Source: defensive importance sampling (Hesterberg 1995), here of twists.
+    log_floor: (1,), or one for each particle. Source: defensive importance sampling (Hesterberg 1995), here
+    of twists.
     """
 
     log_floor: Any
 
     @classmethod
     def of(cls, twist: MeanLikelihood, x: Any) -> "Defence":
-        """From l at x = E[x_T], (dim,)."""
-        return cls(twist.log_likelihood(x[None, :], twist.sde.T) + math.log(SHARE))
+        """From l at x = E[x_T], (dim,), of each data set where there are many."""
+        xp, rows = array_namespace(x), twist.observation.sets or 1
+        return cls(
+            twist.log_likelihood(xp.broadcast_to(x, (rows, x.shape[0])), twist.sde.T) + math.log(SHARE)
+        )
 
     def __call__(self, guided: Guided) -> Guided:
         """With l defended."""

@@ -93,6 +93,45 @@ def start_moments(denoiser: Denoiser, prior: Denoiser | None = None) -> Start:
     return Start((x + shift)[0, :], root, _smallest_sd(variances, unguided, eps), variances, basis, exact)
 
 
+@dataclass(frozen=True)
+class RowStarts:
+    """`Start` for many data sets: mean (data sets, dim), root (data sets, dim, dim)."""
+
+    mean: Any
+    root: Any
+    smallest_sd: float
+
+    def draw(self, z: Any, index: Any) -> Any:
+        """x_T (rows, dim) for normals z (rows, dim), row i of data set index[i]."""
+        xp = array_namespace(z)
+        moved = (
+            z @ self.root
+            if self.root.ndim == 2
+            else (xp.take(self.root, index, axis=0) @ z[..., None])[..., 0]
+        )
+        return xp.take(self.mean, index, axis=0) + moved
+
+
+def start_rows(denoiser: Denoiser, prior: Denoiser, sets: int) -> RowStarts:
+    """`start_moments` of a guided denoiser of `sets` data sets, row by row."""
+    xp, sde, backend = denoiser.backend.xp, denoiser.sde, denoiser.backend
+    alpha, sigma = sde.alpha(sde.T), sde.sigma(sde.T)
+    x = xp.zeros((sets, denoiser.dim), dtype=backend.dtype, device=backend.device)
+    shift, eps = sde.shift(sde.T), float(xp.finfo(backend.dtype).eps)
+    for _ in range(ITERATIONS):
+        moments = denoiser(x + shift, sde.T)
+        variances, basis = xp.linalg.eigh(moments.covariance.dense())
+        share = (alpha / sigma) ** 2 * variances
+        noise = 1 - xp.clip(share, 0.0, 1 - max(1e-9, eps))
+        pull = (alpha * moments.mean - x)[:, None, :] @ basis / noise[..., None, :]
+        x = x + (pull @ xp.matrix_transpose(basis))[:, 0, :]
+    unguided = prior(x[:1, :] + shift, sde.T).covariance
+    _warn_of_signal(float(xp.max(share)), alpha, sigma, unguided.shared)
+    root = (basis * (sigma / xp.sqrt(noise))[..., None, :]) @ xp.matrix_transpose(basis)
+    least = _smallest_sd(xp.min(xp.reshape(variances, (-1, denoiser.dim)), axis=0), unguided, eps)
+    return RowStarts(x + shift, root, least)
+
+
 def _eigenbasis(covariance: Covariance) -> tuple[Any, Any]:
     """Rising eigenvalues (dim,) and eigenvectors of the covariance at a single x."""
     matrix = covariance.dense()

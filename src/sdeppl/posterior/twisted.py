@@ -87,13 +87,21 @@ class TwistedSolve:
     kernel: MomentKernel
     settings: TwistedSMC
 
-    def solve(self, runs: int, stream: NoiseStream, measure: bool = False, progress: bool = False) -> Runs:
-        """All runs, block by block. Raises: NonFiniteState."""
+    def solve(
+        self, runs: int, stream: NoiseStream, measure: bool = False, progress: bool = False, sets: Any = None
+    ) -> Runs:
+        """All runs, block by block; sets: the data set of each, (runs,), where the twist has many.
+
+        Raises: NonFiniteState.
+        """
         xp = self.twist.backend.xp
         sizes = block_sizes(runs, self.settings.particles)
         total = len(sizes) * (len(self.times) - 1)
         with tqdm(total=total, disable=not progress, desc="sampling", unit="step") as bar:
-            blocks = [self._block(size, index, stream, measure, bar) for index, size in enumerate(sizes)]
+            blocks = [
+                self._of_block(sets, sizes, index)._block(size, index, stream, measure, bar)
+                for index, size in enumerate(sizes)
+            ]
         roughness = xp.mean(xp.stack([b.roughness for b in blocks]), axis=0) if measure else None
         return Runs(
             xp.concat([b.draws for b in blocks], axis=0),
@@ -101,6 +109,14 @@ class TwistedSolve:
             xp.concat([b.final_share for b in blocks]),
             roughness,
         )
+
+    def _of_block(self, sets: Any, sizes: list[int], index: int) -> "TwistedSolve":
+        """With a row of data for each particle of a block, where runs are of many data sets."""
+        if sets is None:
+            return self
+        xp, first, size = array_namespace(sets), sum(sizes[:index]), sizes[index]
+        chosen = xp.broadcast_to(sets[first : first + size, None], (size, self.settings.particles))
+        return replace(self, twist=self.twist.of_sets(xp.reshape(chosen, (-1,))))
 
     @cached_property
     def _defence(self) -> Defence:

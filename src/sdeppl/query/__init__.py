@@ -2,9 +2,11 @@
 
 from .compile import ApproximateWarning, LinearisedWarning, compile_posterior
 from .gaussian_part import GaussianPart, RankWarning
+from .many_observation import many_observation
 from .observation import observation_of
 from .probes import posterior_probes
 from .site_posterior import SitePosterior
+from .site_posteriors import SitePosteriors
 
 __all__ = [
     "ApproximateWarning",
@@ -12,7 +14,9 @@ __all__ = [
     "LinearisedWarning",
     "RankWarning",
     "SitePosterior",
+    "SitePosteriors",
     "compile_posterior",
+    "many_observation",
     "observation_of",
     "posterior_probes",
 ]

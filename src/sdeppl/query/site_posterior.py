@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..backend import from_torch, place, to_torch
+from ..backend import Backend, from_torch, place, to_torch
 from ..posterior import Posterior, PosteriorBySite
 from ..tracing import LatentSpace
 from .export import save_posterior
@@ -34,19 +34,20 @@ class SitePosterior(PosteriorBySite):
         save_posterior(self, path)
 
     def _in_units(self, x: Any) -> dict[str, Any]:
-        location = place(self.gaussian.location, self.backend)
-        scale = place(self.gaussian.scale, self.backend)
-        return self._sites(location + scale * x)
+        return site_values(self.space, self.gaussian, self.backend, x)
 
-    def _sites(self, z: Any) -> dict[str, Any]:
-        xp, values = self.backend.xp, {}
-        for site in self.space.sites:
-            flat = z[:, site.start : site.stop]
-            if site.is_real:
-                value = xp.reshape(flat, (z.shape[0], *site.shape))
-            else:
-                inner = to_torch(flat).reshape(z.shape[0], *site.unconstrained_shape)
-                value = from_torch(site.transform(inner), self.backend)
-            dtype = xp.float32 if site.dtype == torch.float32 else value.dtype
-            values[site.name] = xp.astype(value, dtype, copy=False)
-        return values
+
+def site_values(space: LatentSpace, gaussian: GaussianPart, backend: Backend, x: Any) -> dict[str, Any]:
+    """Draws (draws, dim) of the standardised vector as {site name: (draws, *shape)}, in the sites' units."""
+    xp, values = backend.xp, {}
+    z = place(gaussian.location, backend) + place(gaussian.scale, backend) * x
+    for site in space.sites:
+        flat = z[:, site.start : site.stop]
+        if site.is_real:
+            value = xp.reshape(flat, (z.shape[0], *site.shape))
+        else:
+            inner = to_torch(flat).reshape(z.shape[0], *site.unconstrained_shape)
+            value = from_torch(site.transform(inner), backend)
+        dtype = xp.float32 if site.dtype == torch.float32 else value.dtype
+        values[site.name] = xp.astype(value, dtype, copy=False)
+    return values

@@ -51,12 +51,12 @@ class Family(ABC):
         return {name: value for name, value in values.items() if is_array_api_obj(value)}
 
     def require_data(self, y: Any) -> None:
-        """Check y (observations,). Raises: ValueError naming the first that is outside the support."""
+        """Check y (..., observations). Raises: ValueError naming the first that is outside the support."""
         xp = array_namespace(y)
-        outside = xp.nonzero(~self.supports(y))[0]
+        outside = xp.reshape(y, (-1,))[xp.reshape(~self.supports(y), (-1,))]
         if outside.shape[0]:
             raise ValueError(
-                f"{type(self).__name__} takes {self.support}; got {float(y[int(outside[0])]):g}, one of "
+                f"{type(self).__name__} takes {self.support}; got {float(outside[0]):g}, one of "
                 f"{outside.shape[0]} such values. Correct the data, or mark them as not observed with NaN"
             )
 

@@ -40,5 +40,6 @@ class Ordinal(Family):
     def _bounds(self, y: Any) -> tuple[Any, Any]:
         xp = array_namespace(y)
         points = xp.asarray([-math.inf, *self.cutpoints, math.inf], dtype=y.dtype, device=device(y))
-        category = xp.astype(y, xp.int64)
-        return xp.take(points, category), xp.take(points, category + 1)
+        category = xp.reshape(xp.astype(y, xp.int64), (-1,))
+        low, high = xp.take(points, category), xp.take(points, category + 1)
+        return xp.reshape(low, y.shape), xp.reshape(high, y.shape)

@@ -1,0 +1,88 @@
+"""Conditioning a guide on many data sets at once."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..backend import resolve
+from ..posterior import Posterior, Posteriors
+from ..query import SitePosteriors, many_observation, observation_of
+from ..tracing import ModelError, ObservedSite, data_tensor, no_data, observed_values
+from .reading import check_latents, read_near
+
+if TYPE_CHECKING:
+    from .guide import ScoreGuide
+
+READ = 3  # data sets with which the model is read, to see that they enter by their values alone
+
+
+def condition_many(
+    guide: "ScoreGuide",
+    data: Mapping[str, Any],
+    *,
+    given: Mapping[str, Any] | None = None,
+    args: Sequence[Any] | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+    model: Callable[..., Any] | None = None,
+    backend: Any = None,
+    likelihood: str = "auto",
+    steps: int = 100,
+    correction: Any = "auto",
+) -> SitePosteriors:
+    """`ScoreGuide.condition` for data {site: (data sets, *shape)}; see `ScoreGuide.condition_many`.
+
+    given: data of one more experiment, {site: (*shape)}, which every posterior is given too.
+    """
+    model, args = model or guide.model, guide.args if args is None else tuple(args)
+    kwargs = guide.kwargs if kwargs is None else dict(kwargs)
+    observable = check_latents(guide, model, args, kwargs)
+    rows, sets = _rows(data, observed_values(model, args, kwargs, observable), observable)
+    chosen = resolve(backend)
+    gaussian, denoiser = guide.fitted(), guide.denoiser(chosen)
+    fixed: list[ObservedSite] = []
+    if given is not None:
+        once = {name: data_tensor(name, value, torch.float64) for name, value in given.items()}
+        fixed = read_near(guide, model, once, args, kwargs)
+        rows_given = {name: value.expand(sets, *value.shape) for name, value in once.items()}
+
+    def read(number: int) -> list[ObservedSite]:
+        return read_near(guide, model, {name: value[number] for name, value in rows.items()}, args, kwargs)
+
+    @cache
+    def one(number: int) -> Posterior:
+        observation = observation_of([*read(number), *fixed], gaussian, chosen)
+        return Posterior(denoiser, observation, likelihood, steps, correction=correction)
+
+    numbers = sorted({0, sets // 2, sets - 1})[:READ]
+    latents = guide.prior_batch(16, 1)
+    found = many_observation([read(n) for n in numbers], rows, latents, gaussian, chosen)
+    also = many_observation([fixed], rows_given, latents, gaussian, chosen) if fixed else None
+    settings: Any = {"likelihood": likelihood, "steps": steps, "correction": correction, "one": one}
+    if found is None or (fixed and also is None):
+        return SitePosteriors(guide.space, gaussian, Posteriors(denoiser, None, None, sets=sets, **settings))
+    observation, y = found
+    if also is not None:
+        observation = observation_of([*read(0), *fixed], gaussian, chosen)
+        y = chosen.xp.concat([y, also[1]], axis=-1)
+    return SitePosteriors(guide.space, gaussian, Posteriors(denoiser, observation, y, **settings))
+
+
+def _rows(
+    data: Mapping[str, Any], own: Mapping[str, torch.Tensor], observable: Sequence[str]
+) -> tuple[dict[str, torch.Tensor], int]:
+    """All data as (data sets, *shape), what the model observes by itself repeated; and how many sets."""
+    rows = {name: data_tensor(name, value, torch.float64).detach().cpu() for name, value in data.items()}
+    if not rows:
+        raise no_data(observable)
+    sizes = {name: value.shape[0] if value.dim() else 0 for name, value in rows.items()}
+    sets = next(iter(sizes.values()))
+    if not sets or any(size != sets for size in sizes.values()):
+        raise ModelError(
+            f"the data must be (data sets, *shape) at each site, with as many data sets; got {sizes}"
+        )
+    for name, value in own.items():
+        if name not in rows:
+            rows[name] = value.to(torch.float64).expand(sets, *value.shape)
+    return rows, sets

@@ -1,0 +1,97 @@
+"""Twisted SMC for many data sets in one solve: each run belongs to one of them."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from ..backend import NoiseStream, to_host
+from ..likelihood import MeanLikelihood
+from . import pilot
+from .correction import WIDER, TwistedCorrection
+from .diagnosis import Diagnosis, diagnose
+from .twisted import BLOCK, Runs, TwistedSMC, require_noise
+
+LEAST_RUNS = 8  # of a data set: fewer say nothing of how they differ
+PILOT_SETS, PILOT_RUNS = 16, 8
+EVEN = 0.5
+
+
+@dataclass(frozen=True)
+class ManyTwisted(TwistedCorrection):
+    """`TwistedCorrection` of a twist whose observation has many data sets.
+
+    The pilot solves some of them, evenly among the others in order; all share its times and settings.
+    A run depends on its own data set alone, given these.
+    """
+
+    def draw_sets(
+        self, draws: int, sets: Any, wider: bool, stream: NoiseStream, c: Any, progress: bool
+    ) -> tuple[Any, list[Diagnosis | None]]:
+        """(data sets, draws, dim) for the data sets numbered `sets`, and each one's diagnosis.
+
+        wider: by runs of 8 times the particles. A diagnosis is None where no particle can have led to the
+        data. Raises: ValueError for c = 0; NonFiniteState.
+        """
+        require_noise(c)
+        xp, settings, count = array_namespace(sets), self.settings, sets.shape[0]
+        if wider:
+            particles = min(WIDER * settings.particles, BLOCK)
+            kept = max((settings.kept or 1) * particles // settings.particles, 1)
+            settings = replace(settings, particles=particles, kept=kept)
+        each = max(-(-draws // (settings.kept or settings.particles)), LEAST_RUNS)
+        settings = replace(settings, kept=-(-draws // each))
+        problem = self._problem(self.pilot[0], settings, self.times, c)
+        runs = problem.solve(count * each, stream, progress=progress, sets=_each(sets, each))
+        kept = xp.reshape(runs.draws, (count, -1, self.prior.dim))[:, :draws, :]
+        evidences = to_host(xp.reshape(runs.log_evidence, (count, each)))
+        shares = to_host(xp.mean(xp.reshape(runs.final_share, (count, each)), axis=1))
+        pairs = zip(evidences, shares, strict=True)
+        return kept, [self._found(logs, float(share), settings.particles) for logs, share in pairs]
+
+    def _found(self, log_evidences: Any, final_share: float, particles: int) -> Diagnosis | None:
+        try:
+            name = self.pilot[0].name
+            return diagnose(name, "twisted SMC", self.why, log_evidences, final_share, particles)
+        except FloatingPointError:
+            return None
+
+    @cached_property
+    def pilot(self) -> tuple[MeanLikelihood, Runs]:
+        tried, stream = [], pilot.pilot_stream(self.prior.backend)
+        for twist in (self.choice.twist, self.choice.rival):
+            if twist is not None:
+                total = twist.observation.sets or 1
+                xp, few = self.prior.backend.xp, min(total, PILOT_SETS)
+                places = [k * total // few for k in range(few)]
+                sets = xp.asarray(places, dtype=xp.int64, device=self.prior.backend.device)
+                problem = self._problem(twist, TwistedSMC(pilot.PARTICLES), self.pilot_times, 1.0)
+                runs = problem.solve(few * PILOT_RUNS, stream, measure=True, sets=_each(sets, PILOT_RUNS))
+                tried.append((twist, runs))
+        return max(tried, key=lambda pair: _evenness(pair[1]))
+
+    @property
+    def evenness(self) -> float:
+        return _evenness(self.pilot[1])
+
+    @cached_property
+    def settings(self) -> TwistedSMC:
+        """With half of the particles where weights are even: of each data set there are several runs."""
+        wanted = self.wanted
+        if wanted == TwistedSMC() and self.evenness >= EVEN:
+            wanted = replace(wanted, particles=wanted.particles // 2)
+        return wanted.keeping(self.evenness)
+
+
+def _evenness(runs: Runs) -> float:
+    """Mean over data sets of the effective share, 0 for those of which no particle was possible."""
+    groups = to_host(runs.log_evidence).reshape(-1, PILOT_RUNS)
+    shares = [max(pilot.evenness(logs, pilot.PARTICLES), 0.0) for logs in groups]
+    return sum(shares) / len(shares)
+
+
+def _each(sets: Any, count: int) -> Any:
+    """Each number `count` times."""
+    xp = array_namespace(sets)
+    return xp.reshape(xp.broadcast_to(sets[:, None], (sets.shape[0], count)), (-1,))

@@ -1,0 +1,86 @@
+"""Posterior draws of many data sets in the sites' own supports, shapes and units."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from ..backend import Backend, place, to_torch
+from ..posterior import PosteriorRuns, Posteriors
+from ..solvers import Solver
+from ..tracing import LatentSpace
+from .gaussian_part import GaussianPart
+from .site_posterior import site_values
+
+
+@dataclass(frozen=True)
+class SitePosteriors:
+    """p(latent sites given the data) for many data sets; `sample` solves them together.
+
+    space, gaussian: as of `SitePosterior`; arrays: the posteriors of the standardised vector.
+    """
+
+    space: LatentSpace
+    gaussian: GaussianPart
+    arrays: Posteriors
+
+    @property
+    def backend(self) -> Backend:
+        """Where the reverse SDE is solved and whose arrays come back."""
+        return self.arrays.prior.backend
+
+    @property
+    def sets(self) -> int:
+        """Number of data sets."""
+        return self.arrays.sets
+
+    def sample(
+        self,
+        draws: int,
+        *,
+        seed: int = 0,
+        c: float | Callable[[float], float] = 1.0,
+        solver: Solver | None = None,
+        noise: Literal["host", "native"] = "host",
+        progress: bool = False,
+    ) -> dict[str, Any]:
+        """{site name: (data sets, draws, *shape)}. Arguments, errors, warnings as in `Posteriors.sample`."""
+        found: dict[str, Any] = self.run(
+            draws, seed=seed, c=c, solver=solver, noise=noise, progress=progress
+        ).draws
+        return found
+
+    def run(
+        self,
+        draws: int,
+        *,
+        seed: int = 0,
+        c: float | Callable[[float], float] = 1.0,
+        solver: Solver | None = None,
+        noise: Literal["host", "native"] = "host",
+        progress: bool = False,
+    ) -> PosteriorRuns:
+        """As `sample`, with a diagnosis of each data set, and how they were solved."""
+        found = self.arrays.run(draws, seed=seed, c=c, solver=solver, noise=noise, progress=progress)
+        xp, x = self.backend.xp, found.draws
+        flat = site_values(self.space, self.gaussian, self.backend, xp.reshape(x, (-1, x.shape[-1])))
+        sites = {name: xp.reshape(v, (*x.shape[:2], *v.shape[1:])) for name, v in flat.items()}
+        return replace(found, draws=sites)
+
+    def log_likelihood(self, values: Mapping[str, Any]) -> Any:
+        """ln p(y given the latents), (data sets, draws), each data set's own y at {site: (data sets, draws,
+        *shape)}; None under a hard constraint, which has no density. But for what no latent changes.
+
+        Raises: ModelError for values outside the support; KeyError for a site without values.
+        """
+        tensors = {name: to_torch(place(value, self.backend)) for name, value in values.items()}
+        shape = next(iter(tensors.values())).shape[:2]
+        flat = {name: value.reshape(-1, *value.shape[2:]) for name, value in tensors.items()}
+        x = place(self.gaussian.standardise(self.space.flatten(flat)), self.backend)
+        xp, observation = self.backend.xp, self.arrays.observation
+        if observation is not None:
+            return None if observation.hard else xp.reshape(observation.log_prob(x), tuple(shape))
+        rows = xp.reshape(x, (*shape, x.shape[-1]))
+        parts = [self.arrays.one(number).observation for number in range(self.sets)]
+        if any(part is None or part.hard for part in parts):
+            return None
+        return xp.stack([part.log_prob(rows[n, ...]) for n, part in enumerate(parts) if part is not None])
