@@ -32,8 +32,10 @@ def plot_training(axes: Any, losses: Sequence[float], gain: Any = None, window: 
         level, reach = 1 - gain.mean, 3 * gain.standard_error
         axes.axhspan(level - reach, level + reach, color=COLOURS[1], alpha=0.25, linewidth=0)
         axes.axhline(level, color=COLOURS[1], linestyle="--", linewidth=1.2, label="on fresh draws")
-    low, high = np.quantile(values, [0.005, 0.995])
+    low, high = np.quantile(values, [0.1, 0.9])
     axes.set(xlabel="step", ylabel="loss", xlim=(1, max(values.size, 2)))
-    axes.set_ylim(min(low, mean.min()) - 0.02, max(high, 1.0) + 0.02)
+    bottom, top = min(low, mean.min()), max(high, mean.max(), 1.0)
+    axes.set_ylim(bottom - 0.05 * (top - bottom), top + 0.4 * (top - bottom))  # above: room for the legend
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize="small")
+    tight = {"columnspacing": 1.0, "handlelength": 1.5, "borderaxespad": 0.2}
+    axes.legend(loc="upper right", framealpha=1.0, edgecolor="none", fontsize="small", ncols=2, **tight)
