@@ -35,7 +35,8 @@ _NAMES_OF_MODULE = {
     "query": "ApproximateWarning LinearisedWarning RankWarning SitePosterior SitePosteriors",
     "guide": "CorruptFile ScoreGuide",
     "training": "Gain ScoreMatching",
-    "diagnostics": "Comparison ScoreCheck check_score compare to_arviz",
+    "diagnostics": "Calibration Comparison LocalC2ST ScoreCheck Simulations check_score compare coverage "
+    "local_c2st posterior_sbc sbc simulate_posteriors tarp to_arviz",
     "reporting": "Report report",
 }
 _MODULE_OF_NAME = {name: m for m, names in _NAMES_OF_MODULE.items() for name in names.split()}

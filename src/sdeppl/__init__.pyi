@@ -22,10 +22,19 @@ from .denoisers import (
     NetworkDenoiser as NetworkDenoiser,
 )
 from .diagnostics import (
+    Calibration as Calibration,
     Comparison as Comparison,
+    LocalC2ST as LocalC2ST,
     ScoreCheck as ScoreCheck,
+    Simulations as Simulations,
     check_score as check_score,
     compare as compare,
+    coverage as coverage,
+    local_c2st as local_c2st,
+    posterior_sbc as posterior_sbc,
+    sbc as sbc,
+    simulate_posteriors as simulate_posteriors,
+    tarp as tarp,
     to_arviz as to_arviz,
 )
 from .distributions import (

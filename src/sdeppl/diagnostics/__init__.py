@@ -1,8 +1,34 @@
 """Layer 7: how far one posterior is from another, and a learned score from the prior's."""
 
 from .arviz import to_arviz
+from .calibration import Calibration
 from .compare import compare
 from .comparison import Comparison, SiteComparison
+from .coverage import coverage, tarp
+from .local_c2st import LocalC2ST, local_c2st
+from .posterior_sbc import posterior_sbc
+from .ranks import RankTest, simultaneous_band
+from .sbc import sbc
 from .score import LevelCheck, ScoreCheck, check_score
+from .simulations import Simulations, simulate_posteriors
 
-__all__ = ["Comparison", "LevelCheck", "ScoreCheck", "SiteComparison", "check_score", "compare", "to_arviz"]
+__all__ = [
+    "Calibration",
+    "Comparison",
+    "LevelCheck",
+    "LocalC2ST",
+    "RankTest",
+    "ScoreCheck",
+    "Simulations",
+    "SiteComparison",
+    "check_score",
+    "compare",
+    "coverage",
+    "local_c2st",
+    "posterior_sbc",
+    "sbc",
+    "simulate_posteriors",
+    "simultaneous_band",
+    "tarp",
+    "to_arviz",
+]

@@ -1,6 +1,7 @@
 """Layer 7: pictures."""
 
 from .animation import animate_trajectories
+from .calibration import plot_coverage, plot_sbc
 from .comparison import plot_comparison
 from .convergence import plot_convergence
 from .corner import plot_corner
@@ -16,8 +17,10 @@ __all__ = [
     "plot_comparison",
     "plot_convergence",
     "plot_corner",
+    "plot_coverage",
     "plot_density",
     "plot_paths",
+    "plot_sbc",
     "plot_training",
     "plot_trajectories",
 ]

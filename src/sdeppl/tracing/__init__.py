@@ -9,6 +9,7 @@ from .observed import ConstraintSite, DensitySite, FamilySite, GaussianSite, Obs
 from .probing import over_rows
 from .read_sites import read_sites
 from .reader import SiteReader, changed_prior
+from .replicates import replicates
 from .sites import ModelSites, find_sites, without_unseen
 from .tails import SinhTransform, find_tails, with_tails
 
@@ -36,6 +37,7 @@ __all__ = [
     "over_rows",
     "prior_draws",
     "read_sites",
+    "replicates",
     "with_tails",
     "without_unseen",
 ]

@@ -41,7 +41,7 @@ def prior_draws(
 
     with seeded(*seed), torch.no_grad(), pyro.validation_enabled(False):
         try:
-            _check_torch_alone(run, seed)
+            check_torch_alone(run, seed)
             parts = []
             for first in tqdm(range(0, draws, CHUNK), disable=not progress, desc="prior draws"):
                 index = torch.arange(first, min(first + CHUNK, draws))
@@ -61,7 +61,7 @@ def prior_draws(
     return {name: torch.cat([part[name] for part in parts]) for name in names}
 
 
-def _check_torch_alone(run: Callable[[torch.Tensor], dict[str, Any]], seed: Sequence[int]) -> None:
+def check_torch_alone(run: Callable[[torch.Tensor], dict[str, Any]], seed: Sequence[int]) -> None:
     """Under one seed two runs agree, unless another library draws: vmap would draw that once for all.
 
     Raises: RuntimeError where they do not.
