@@ -16,7 +16,7 @@ export MPLBACKEND ?= Agg
 CHECK_PYTHON = import sys; print("ok" if sys.version_info >= (3, 11) else "it is " + sys.version.split()[0])
 
 .DELETE_ON_ERROR:
-.PHONY: help demo tutorials test test-gpu lint bench clean distclean
+.PHONY: help demo tutorials test test-gpu lint bench docs clean distclean
 
 help: ## list the targets (the default)
 	@echo 'usage: make TARGET [PYTHON=python3.12] [CONSTRAINTS=constraints/gpu.txt]'
@@ -49,8 +49,13 @@ bench: $(STAMP) ## run benchmarks/nile.py and benchmarks/solvers.py, with the li
 	$(BIN)/python benchmarks/nile.py
 	$(BIN)/python benchmarks/solvers.py
 
+docs: $(STAMP) ## build the documentation into site/; warnings and dead links are errors
+	$(BIN)/python -m pip install -q -c $(CONSTRAINTS) -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo 'open site/index.html'
+
 clean: ## remove caches and build products, keep .venv
-	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf build dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name $(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove .venv as well
