@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 from ..backend import Noise, to_host
 from ..denoisers import Denoiser
-from ..likelihood import MixtureRows, Observation, exact_rows, has_exact_posterior
+from ..likelihood import MeanLikelihood, MixtureRows, Observation, exact_rows, has_exact_posterior
 from ..sde import log_snr_grid
 from ..solvers import Solver
 from .choice import FEW_NUMBERS, Choice, choose
@@ -65,7 +65,8 @@ class Posteriors:
     prior: as for `Posterior`; observation: of any one data set; y: (data sets, observation.count), in the
     units of observation.y. Or observation=None, y=None, and `one`: the number of a data set ↦ its
     `Posterior`, with `sets` of them, each of which is then solved by itself. likelihood, steps,
-    noise_to_signal, correction: as for `Posterior`.
+    noise_to_signal, correction: as for `Posterior`, but for likelihood a `MeanLikelihood` stands what makes
+    one of a prior and an observation, such as its class.
 
     Closed forms, uncorrected mean likelihoods and twisted SMC are batched. 'auto' takes twisted SMC where a
     single query may take `TemperedSMC`; data sets whose weights are not to be trusted are solved again with
@@ -82,7 +83,7 @@ class Posteriors:
         prior: Denoiser,
         observation: Observation | None,
         y: Any,
-        likelihood: str = "auto",
+        likelihood: str | Callable[[Denoiser, Observation], MeanLikelihood] = "auto",
         steps: int = 100,
         noise_to_signal: float | None = None,
         correction: TwistedSMC | TemperedSMC | LangevinCorrector | Literal["auto"] | None = "auto",
@@ -102,7 +103,8 @@ class Posteriors:
         def single(number: int) -> Posterior:
             assert observation is not None
             data = observation.with_data(y[number, :])
-            return Posterior(prior, data, likelihood, steps, noise_to_signal, correction)
+            rung = likelihood(prior, data) if callable(likelihood) else likelihood
+            return Posterior(prior, data, rung, steps, noise_to_signal, correction)
 
         self.one = one or single
         self.exact: MixtureRows | None = None
@@ -115,7 +117,8 @@ class Posteriors:
             twisted = TwistedSMC() if correction == "auto" else correction
             levels = log_snr_grid(prior.sde, steps, noise_to_signal or 1e-3)
             step = prior.sde.half_log_snr(levels[1]) - prior.sde.half_log_snr(levels[0])
-            self.choice = choose(prior, self.observation, likelihood, twisted, step)
+            rung = likelihood(prior, self.observation) if callable(likelihood) else likelihood
+            self.choice = choose(prior, self.observation, rung, twisted, step)
             few = prior.dim <= FEW_NUMBERS and not self.observation.hard
             self.tempers = likelihood == correction == "auto" and few
         denoiser: Any = self.exact or (self.choice and self.choice.denoiser)
