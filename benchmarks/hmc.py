@@ -1,70 +1,38 @@
 """Effective samples per second of reference.hmc, Pyro's NUTS and NumPyro's, in one run.
 
-    python benchmarks/hmc.py            # about half an hour on two cores
+    python benchmarks/hmc.py            # about an hour on two cores
     python benchmarks/hmc.py --short    # few draws of NUTS; its figures are rough
 
-Eight schools non-centred (references.py), a 2-d Gaussian with correlation .9, and the Nile's level of 100
-years with two gaps (nile.py). Effective samples are of the bulk, of the number that mixes worst, by
-`bulk_ess` for all; seconds are of the whole run, warm-up and compilation included, then of the draws alone.
-Medians over --rounds seeds; one thread, float64. The figure before 'sd' is the worst error of a mean, in
-posterior standard deviations, against the exact answer.
+Eight schools non-centred (references.py), a 2-d Gaussian with correlation .9, the Nile's level of 100
+years with two gaps (nile.py), and inference-gym's Brownian bridge of 30 steps with known and unknown
+scales (hmc_models.py). Effective samples are of the bulk, of the number that mixes worst, by `bulk_ess`
+for all; seconds are of the whole run, warm-up and compilation included, then of the draws alone. Medians
+over --rounds seeds; one thread, float64. The figure before 'sd' is the worst error of a mean, in posterior
+standard deviations, against the exact answer, or inference-gym's by Stan.
 """
 
 import argparse
-import math
 import time
 import warnings
 from collections.abc import Callable
 from typing import Any
 
-import nile
 import numpy as np
-import pyro
-import pyro.distributions as dist
-import references
 import torch
+from hmc_models import numpyro_models, problems
 from pyro.infer.autoguide.initialization import init_to_uniform
 
 import sdeppl as sp
 from sdeppl.reference.chains import bulk_ess
 
-D = torch.float64
-RHO = np.array([[1.0, 0.9], [0.9, 1.0]])
 Run = Callable[
     [int], tuple[dict[str, Any], float, float, float]
 ]  # seed ↦ draws, worst ess, seconds, of warm-up
 
 
-def gaussian(y: torch.Tensor | None = None) -> None:
-    """Standard normals with correlation .9; what is observed says nothing."""
-    x = pyro.sample("x", dist.MultivariateNormal(torch.zeros(2, dtype=D), torch.from_numpy(RHO)))
-    pyro.sample("y", dist.Normal(x.sum(), 1e6), obs=y)
-
-
 def error_of(found: dict[str, Any], exact: dict[str, tuple[Any, Any]]) -> float:
     """Worst error of a mean, in standard deviations."""
     return max(float(np.max(np.abs(np.asarray(found[k]).mean(0) - m) / s)) for k, (m, s) in exact.items())
-
-
-def problems() -> dict[str, tuple[Any, Any, Callable[..., Any], dict[str, Any]]]:
-    """Model, data, columns of its draws, exact moments."""
-    flow = nile.observations()
-    level = nile.kalman_smoother(flow)
-    return {
-        "eight schools": (
-            references.non_centred,
-            references.tensor(references.EFFECTS),
-            references.schools_columns,
-            references.exact_schools(),
-        ),
-        "Gaussian, correlation .9": (
-            gaussian,
-            torch.tensor(0.0, dtype=D),
-            lambda d: d,
-            {"x": (0.0, 1.0)},
-        ),
-        "the Nile's level": (nile.nile, flow, lambda d: d, {"level": (level.mean, level.sd)}),
-    }
 
 
 def ours(model: Any, y: Any) -> Run:
@@ -88,39 +56,6 @@ def pyros(model: Any, y: Any, jit: bool, draws: int, warmup: int) -> Run:
         return found.draws, found.worst_ess, found.seconds, found.warmup_seconds
 
     return run
-
-
-def numpyro_models() -> dict[str, Callable[..., Any]]:
-    """The same models for NumPyro; empty where it is not installed."""
-    try:
-        import jax
-        import jax.numpy as jnp
-        import numpyro
-        import numpyro.distributions as nd
-    except ImportError:
-        return {}
-    jax.config.update("jax_enable_x64", True)
-    errors, flow = jnp.asarray(references.ERRORS), nile.observations()
-    seen = ~np.isnan(flow)
-    step, noise = math.sqrt(nile.LEVEL_VARIANCE), math.sqrt(nile.NOISE_VARIANCE)
-
-    def schools() -> None:
-        mu = numpyro.sample("mu", nd.Normal(0.0, 5.0))
-        tau = numpyro.sample("tau", nd.HalfCauchy(5.0))
-        with numpyro.plate("schools", 8):
-            eta = numpyro.sample("eta", nd.Normal(0.0, 1.0))
-            numpyro.sample("y", nd.Normal(mu + tau * eta, errors), obs=jnp.asarray(references.EFFECTS))
-
-    def normal() -> None:
-        numpyro.sample("x", nd.MultivariateNormal(jnp.zeros(2), jnp.asarray(RHO)))
-
-    def level() -> None:
-        x = numpyro.sample("level", nd.ImproperUniform(nd.constraints.real_vector, (), (100,)))
-        numpyro.factor("path", nd.Normal(0.0, step).log_prob(jnp.diff(x)).sum())
-        numpyro.factor("start", nd.Normal(1000.0, 500.0).log_prob(x[0]))
-        numpyro.sample("y", nd.Normal(x[seen], noise), obs=jnp.asarray(flow[seen]))
-
-    return {"eight schools": schools, "Gaussian, correlation .9": normal, "the Nile's level": level}
 
 
 def numpyros(model: Any, draws: int, warmup: int) -> Run:
@@ -173,19 +108,21 @@ def main() -> None:
     torch.set_num_threads(1)
     rounds, draws, warmup = (1, 400, 300) if arguments.short else (arguments.rounds, 1_000, 500)
     others = numpyro_models()
-    for name, (model, y, columns, exact) in problems().items():
+    if not others:
+        print("NumPyro is not installed, so it is left out: pip install numpyro jax")
+    for name, problem in problems().items():
         if arguments.only not in name:
             continue
         print(name)
+        model, y, columns, exact = problem.model, problem.y, problem.columns, problem.exact
         best = measure("sdeppl, 256 chains", ours(model, y), rounds, columns, exact)
         for jit in (True, False):
             label = f"Pyro's NUTS, {'jit' if jit else 'no jit'}"
             rate = measure(label, pyros(model, y, jit, draws, warmup), rounds, columns, exact)
             print(f"    sdeppl gives {best / rate:.0f} times as many")
         if others:
-            measure("NumPyro's NUTS", numpyros(others[name], 1_000, 500), rounds, columns, exact)
-        else:
-            print("  NumPyro is not installed")
+            rate = measure("NumPyro's NUTS", numpyros(others[name], 1_000, 500), rounds, columns, exact)
+            print(f"    sdeppl gives {best / rate:.1f} times as many")
 
 
 if __name__ == "__main__":

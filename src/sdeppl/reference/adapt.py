@@ -7,6 +7,7 @@ import torch
 
 from .trajectory import Proposal, Scale
 
+BEHIND = 3.0  # in ln(step): a twentieth
 LEAST_ACCEPTANCE = 0.01  # lest one chain far out hold the harmonic mean of all at zero
 
 
@@ -52,6 +53,38 @@ class StepSize:
             error=error,
             count=count,
         )
+
+
+@dataclass(frozen=True)
+class OwnSteps:
+    """A step size for each chain, while chains are on their way from the prior to the posterior.
+
+    ln(step) moves by 2 (acceptance - target) / √count. A common step would be that of the chain where the
+    density is steepest, and hold up all the others.
+    """
+
+    log_step: torch.Tensor
+    count: int = 0
+
+    @property
+    def step(self) -> torch.Tensor:
+        """To try next, (chains, 1)."""
+        return self.log_step.exp()[:, None]
+
+    @property
+    def median(self) -> float:
+        """Of the chains."""
+        return float(self.log_step.median().exp())
+
+    @property
+    def behind(self) -> torch.Tensor:
+        """(chains,): whose steps are far below the others', since they are stuck somewhere steep."""
+        return self.log_step < self.log_step.median() - BEHIND
+
+    def update(self, acceptance: torch.Tensor, target: float) -> "OwnSteps":
+        """After an iteration with these acceptances, (chains,)."""
+        count = self.count + 1
+        return replace(self, log_step=self.log_step + 2 * (acceptance - target) / count**0.5, count=count)
 
 
 @dataclass(frozen=True)

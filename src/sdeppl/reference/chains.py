@@ -6,60 +6,82 @@ such as the zeros of a Cholesky factor, get NaN.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 
 TAILS = (0.05, 0.95)
 
 
+@dataclass(frozen=True)
+class Convergence:
+    """r_hat: the larger of the split R-hats of rank-normalised and of folded, rank-normalised draws;
+    bulk_ess: effective sample size of rank-normalised draws, how well the middle of the posterior is known;
+    tail_ess: the smaller one of the events below the 5% and the 95% quantile. Each of the site's shape."""
+
+    r_hat: torch.Tensor
+    bulk_ess: torch.Tensor
+    tail_ess: torch.Tensor
+
+
+def convergence(draws: torch.Tensor) -> Convergence:
+    """All three at once, which share their sorting."""
+    flat, shape = draws.reshape(*draws.shape[:2], -1).to(torch.float64), draws.shape[2:]
+    varies = _varies(flat)
+    rows = flat.flatten(0, 1).T.contiguous()
+    ordered, order = rows.sort(dim=1)
+    scores = _split(_normal_scores(ordered, order, flat.shape))
+    middle = ordered[:, (rows.shape[1] - 1) // 2]
+    folded = (rows - middle[:, None]).abs().sort(dim=1)
+    hats = torch.maximum(_r_hat(scores), _r_hat(_split(_normal_scores(*folded, flat.shape))))
+    tails = _tail_ess(flat, ordered)
+    found = (torch.where(varies, part, torch.nan).reshape(shape) for part in (hats, _ess(scores), tails))
+    return Convergence(*found)
+
+
 def r_hat(draws: torch.Tensor) -> torch.Tensor:
-    """The larger of the split R-hats of rank-normalised and of folded, rank-normalised draws."""
-    flat = _flat(draws)
-    folded = (flat - flat.flatten(0, 1).median(dim=0).values).abs()
-    found = torch.maximum(*(_r_hat(_split(_normal_scores(part))) for part in (flat, folded)))
-    return torch.where(_varies(flat), found, torch.nan).reshape(draws.shape[2:])
+    """See `Convergence`."""
+    return convergence(draws).r_hat
 
 
 def bulk_ess(draws: torch.Tensor) -> torch.Tensor:
-    """Effective sample size of rank-normalised draws: how well the middle of the posterior is known."""
-    flat = _flat(draws)
-    found = _ess(_split(_normal_scores(flat)))
-    return torch.where(_varies(flat), found, torch.nan).reshape(draws.shape[2:])
+    """See `Convergence`."""
+    return convergence(draws).bulk_ess
 
 
 def tail_ess(draws: torch.Tensor) -> torch.Tensor:
-    """The smaller effective sample size of the events below the 5% and the 95% quantile."""
-    flat = _flat(draws).to(torch.float64)
-    ordered = flat.flatten(0, 1).sort(dim=0).values
-    count = ordered.shape[0]
-    found = []
+    """See `Convergence`."""
+    return convergence(draws).tail_ess
+
+
+def _tail_ess(flat: torch.Tensor, ordered: torch.Tensor) -> torch.Tensor:
+    count, found = ordered.shape[1], []
     for level in TAILS:
-        edge = ordered[min(int(level * count), count - 1)]
+        edge = ordered[:, min(int(level * count), count - 1)]
         below = (flat <= edge).to(torch.float64)
         found.append(torch.where(_varies(below), _ess(_split(below)), torch.inf))
     least = torch.minimum(*found)
-    least = torch.where(torch.isinf(least), torch.nan, least)
-    return torch.where(_varies(flat), least, torch.nan).reshape(draws.shape[2:])
-
-
-def _flat(draws: torch.Tensor) -> torch.Tensor:
-    """(chains, draws, numbers)."""
-    return draws.reshape(*draws.shape[:2], -1)
+    return torch.where(torch.isinf(least), torch.nan, least)
 
 
 def _varies(flat: torch.Tensor) -> torch.Tensor:
     return (flat != flat[:1, :1]).any(dim=0).any(dim=0)
 
 
-def _normal_scores(flat: torch.Tensor) -> torch.Tensor:
-    """Φ⁻¹((rank - 3/8) / (count + 1/4)) over all chains; equal draws share their mean rank."""
-    rows = flat.flatten(0, 1).T.contiguous()
-    ordered = rows.sort(dim=1).values
-    below = torch.searchsorted(ordered, rows)
-    up_to = torch.searchsorted(ordered, rows, right=True)
-    ranks = 0.5 * (below + up_to + 1).to(torch.float64)
-    scores = torch.special.ndtri((ranks - 0.375) / (rows.shape[1] + 0.25))
-    return scores.T.reshape(flat.shape)
+def _normal_scores(ordered: torch.Tensor, order: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """Φ⁻¹((rank - 3/8) / (count + 1/4)) over all chains; equal draws share their mean rank.
+
+    ordered, order: (numbers, chains × draws), as `sort` gives them; the result has the shape
+    (chains, draws, numbers).
+    """
+    count = ordered.shape[1]
+    ranks = torch.arange(1, count + 1, dtype=torch.float64, device=ordered.device).expand(ordered.shape)
+    if bool((ordered[:, 1:] == ordered[:, :-1]).any()):
+        below = torch.searchsorted(ordered, ordered)
+        up_to = torch.searchsorted(ordered, ordered, right=True)
+        ranks = 0.5 * (below + up_to + 1).to(torch.float64)
+    scores = torch.special.ndtri((ranks - 0.375) / (count + 0.25))
+    return torch.empty_like(scores).scatter_(1, order, scores).T.reshape(shape)
 
 
 def _split(flat: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .chains import bulk_ess, r_hat, tail_ess
+from .chains import convergence
 from .moments import Exact
 
 LARGEST_R_HAT = 1.05
@@ -101,11 +101,12 @@ def summary(
     supports: Mapping[str, Any] | None = None,
 ) -> Reference:
     """Draws {site: (chains, draws, *shape)} with their diagnostics."""
+    found = {name: convergence(value) for name, value in draws.items()}
     return Reference(
         draws={name: value.flatten(0, 1) for name, value in draws.items()},
-        r_hat={name: r_hat(value) for name, value in draws.items()},
-        ess={name: bulk_ess(value) for name, value in draws.items()},
-        tail_ess={name: tail_ess(value) for name, value in draws.items()},
+        r_hat={name: one.r_hat for name, one in found.items()},
+        ess={name: one.bulk_ess for name, one in found.items()},
+        tail_ess={name: one.tail_ess for name, one in found.items()},
         divergences=divergences,
         chains=next(iter(draws.values())).shape[0],
         seconds=seconds,

@@ -6,6 +6,7 @@ Energies H = -ln p(z) + |n|² / 2 for momenta n ~ N(0, I) of the whitened latent
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -24,9 +25,18 @@ class Scale:
         """L n of rows."""
         return n * self.L if self.L.dim() == 1 else n @ self.L.T
 
-    def transpose(self, gradient: torch.Tensor) -> torch.Tensor:
-        """Lᵀ of rows: the gradient in whitened latents."""
-        return gradient * self.L if self.L.dim() == 1 else gradient @ self.L
+    @cached_property
+    def square(self) -> torch.Tensor:
+        """L Lᵀ, or its diagonal."""
+        return self.L * self.L if self.L.dim() == 1 else self.L @ self.L.T
+
+    def kick(self, v: torch.Tensor, gradient: torch.Tensor, size: float | torch.Tensor) -> torch.Tensor:
+        """v + size · L Lᵀ gradient, of rows: the change of velocities v = L n; size: one, or (rows, 1)."""
+        if isinstance(size, torch.Tensor):
+            gradient, size = size * gradient, 1.0
+        if self.L.dim() == 1:
+            return torch.addcmul(v, gradient, self.square, value=size)
+        return torch.addmm(v, gradient, self.square, alpha=size)
 
     def whiten(self, z: torch.Tensor) -> torch.Tensor:
         """L⁻¹ of rows."""
@@ -53,21 +63,22 @@ def propose(
     state: State,
     momentum: torch.Tensor,
     scale: Scale,
-    step: float,
+    step: float | torch.Tensor,
     steps: int,
 ) -> Proposal:
-    """`steps` >= 1 leapfrog steps of size `step` for all chains: second order, reversible, of volume one.
+    """`steps` >= 1 leapfrog steps of size `step`, one for all chains or (chains, 1): second order,
+    reversible, of volume one.
 
     A chain that meets a density or a gradient that is not finite waits at its start, and is rejected.
     """
     current, alive = state, state.finite
-    n = momentum + 0.5 * step * scale.transpose(state.gradient)
+    v = scale.kick(scale.apply(momentum), state.gradient, 0.5 * step)
     for index in range(steps):
-        moved = potential(current.z + step * scale.apply(n))
-        alive = alive & moved.finite
+        moved = potential(current.z + step * v)
+        alive = alive & torch.isfinite(moved.log_p + moved.gradient.sum(dim=-1))
         current = moved.where(alive, state)
-        last = index == steps - 1
-        n = n + (0.5 if last else 1.0) * step * scale.transpose(current.gradient)
+        v = scale.kick(v, current.gradient, 0.5 * step if index == steps - 1 else step)
+    n = scale.whiten(v)
     change = (current.log_p - 0.5 * (n**2).sum(dim=-1)) - (state.log_p - 0.5 * (momentum**2).sum(dim=-1))
     non_finite = ~alive | torch.isnan(change)
     change = torch.where(non_finite, -torch.inf, change)

@@ -1,0 +1,82 @@
+"""inference-gym's published ground truths, and quadrature where there is none that holds. Seeds stated.
+
+Bars of .05 standard deviations in the mean and 5% in the standard deviation, with at least 5,000 effective
+draws: .014 sd and 1% of noise.
+"""
+
+import importlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import sdeppl as sp
+
+FILE = Path(__file__).parents[1] / "references" / "inference_gym.json"
+GYM = json.loads(FILE.read_text("utf-8"))
+
+
+@pytest.fixture
+def models(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    return importlib.import_module("hmc_models")
+
+
+def agrees(draws, mean, sd):
+    assert np.abs((draws.mean(axis=0) - mean) / sd).max() < 0.05
+    assert np.abs(draws.std(axis=0) / sd - 1).max() < 0.05
+
+
+def test_the_brownian_bridge(models):
+    """Conditioning is within 5 of their standard errors, and the sampler within the bars of it."""
+    truth = GYM["brownian_bridge"]["ground_truth"]["locs"]
+    exact = sp.reference.exact(models.bridge, {"y": models.BRIDGE}, draws=100)
+    mean, sd = exact.moments["locs"].mean.numpy(), exact.moments["locs"].sd.numpy()
+    assert (np.abs(mean - truth["mean"]) < 5 * np.array(truth["standard_error"])).all()
+    np.testing.assert_allclose(sd, truth["sd"], rtol=0.01)
+    found = sp.reference.hmc(models.bridge, {"y": models.BRIDGE}, draws=60, seed=1, progress=False)
+    agrees(found.draws["locs"].numpy(), mean, sd)
+    assert found.verdict.startswith("trusted") and found.worst_ess > 5_000
+
+
+def test_eight_schools_centred(models):
+    truth = GYM["eight_schools"]["ground_truth"]
+    y = torch.from_numpy(models.references.EFFECTS)
+    found = sp.reference.hmc(models.gym_schools, {"y": y}, seed=1, progress=False)
+    for name, site in truth.items():
+        agrees(found.draws[name].numpy(), np.array(site["mean"]), np.array(site["sd"]))
+    assert found.verdict.startswith("trusted") and found.worst_ess > 5_000
+
+
+@pytest.mark.slow
+def test_the_bridge_with_unknown_scales(models):
+    """A funnel: where the noise of the observations is small, steps must be."""
+    found = sp.reference.hmc(
+        models.bridge_unknown_scales,
+        {"y": models.BRIDGE},
+        draws=250,
+        warmup=300,
+        seed=1,
+        target=0.9,
+        progress=False,
+    )
+    for name, (mean, sd) in models.exact_scales().items():
+        agrees(found.draws[name].numpy(), mean, sd)
+    assert found.worst_r_hat < 1.05 and found.worst_ess > 5_000
+
+
+def test_chains_start_where_the_data_allow(models):
+    """Of draws of the prior, by a power of the likelihood: all different, nearer than the prior's."""
+    from sdeppl.reference.given import given
+    from sdeppl.reference.potential import Potential
+    from sdeppl.reference.start import start
+
+    space, conditioned = given(models.bridge_unknown_scales, {"y": models.BRIDGE})
+    state = start(Potential(conditioned, space, (), {}), 64, 0)
+    assert state.z.shape == (64, 32) and len(torch.unique(state.z[:, 0])) == 64
+    assert bool(state.finite.all())
+    # the last steps are near -.7; ln of the prior's scales are N(0, 4), of the posterior's about -2.2
+    assert state.z[:, 0].median() < -0.8 and state.z[:, 31].abs().median() < 2.0
+    assert 0.5 < float(state.z[:, 0].std()) < 2.5
