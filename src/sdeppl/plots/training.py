@@ -25,7 +25,7 @@ def plot_training(axes: Any, losses: Sequence[float], gain: Any = None, window: 
     total = np.concatenate([[0.0], np.cumsum(values)])
     first = np.maximum(steps - window, 0)
     mean = (total[steps] - total[first]) / (steps - first)
-    axes.plot(steps, values, color="0.8", linewidth=0.5, label="each step")
+    axes.plot(steps, values, color="0.88", linewidth=0.5, label="each step")
     axes.plot(steps, mean, color=COLOURS[0], linewidth=1.6, label=f"mean of the last {window}")
     axes.axhline(1.0, color="black", linestyle=":", linewidth=1.0, label="Gaussian part alone")
     if gain is not None:
