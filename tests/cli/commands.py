@@ -30,7 +30,7 @@ def scaled(slope=torch.tensor(2.0, dtype=D), y=None):
 def mixture(y=None):
     parts = dist.Normal(torch.tensor([-2.0, 2.0], dtype=D), 0.5)
     x = pyro.sample("x", dist.MixtureSameFamily(dist.Categorical(torch.tensor([0.3, 0.7], dtype=D)), parts))
-    pyro.sample("y", dist.Normal(x, 1.0), obs=y)
+    pyro.sample("y", dist.Normal(x, 3.0), obs=y)
 
 
 def broken(y=None):

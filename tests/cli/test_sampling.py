@@ -147,6 +147,18 @@ def test_check_of_a_score(files, sdeppl):
     assert code == 1 and "the score is wrong" in out
 
 
+def test_check_of_the_calibration(files, sdeppl):
+    """A Gaussian model's guide passes; that of a mixture's Gaussian part alone does not."""
+    words = ["check", "prior.safetensors", "--sbc", "--sets", 100, "--backend", "numpy", "--model"]
+    code, out, _ = sdeppl(*words, "model.py:gaussian", "-q")
+    assert code == 0 and "SBC" in out, out
+    train = ["train", "model.py:mixture", "--steps", 0, "--draws", 2000, "--out", "normal.safetensors", "-q"]
+    assert sdeppl(*train)[0] == 0
+    words = ["check", "normal.safetensors", "--sbc", "--sets", 1000, "--backend", "numpy"]
+    code, out, _ = sdeppl(*words, "--model", "model.py:mixture", "-q")
+    assert code == 1 and "do not trust" in out, out
+
+
 def test_the_demo_s_picture_and_figures(files, sdeppl):
     code, out, error = sdeppl("demo", "--steps", 2, "--backend", "numpy", "--out", "demo.png")
     assert code == 0

@@ -27,8 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--score", action="store_true", help="check the score of a trained guide")
     parser.add_argument("--sbc", action="store_true", help="simulation-based calibration of a trained guide")
     parser.add_argument("--model", help=MODEL_HELP)
-    parser.add_argument("--simulations", type=int, default=200, help="for --sbc (default 200)")
-    parser.add_argument("--draws", type=int, default=20_000, help="for --score (default 20,000)")
+    parser.add_argument("--sets", type=int, default=400, help="simulated data sets for --sbc (default 400)")
+    parser.add_argument("--draws", type=int, default=20_000, help="of the prior for --score (default 20,000)")
+    parser.add_argument("--backend", help="numpy, torch, torch:cuda, cupy; SDEPPL_BACKEND by default")
     add_model_arguments(parser)
 
 
@@ -73,7 +74,7 @@ def _of_chains(draws: dict[str, Any], chains: int) -> Any:
 def _check_guide(arguments: argparse.Namespace) -> int:
     if arguments.model is None:
         raise UsageError(f"{arguments.file} is of a guide: give its model too, --model FILE.py:NAME")
-    from ..diagnostics import check_score
+    from ..diagnostics import check_score, sbc
     from ..guide.saving import load_into
 
     guide = make_guide(arguments.model, read_inputs(arguments.inputs), arguments.seed)
@@ -83,4 +84,14 @@ def _check_guide(arguments: argparse.Namespace) -> int:
         score = check_score(guide, arguments.draws, seed=arguments.seed)
         print(score)
         good = score.good
+    if arguments.sbc:
+        calibration = sbc(
+            guide,
+            arguments.sets,
+            seed=arguments.seed,
+            backend=arguments.backend,
+            progress=not arguments.quiet,
+        )
+        print(calibration)
+        good = good and calibration.trusted
     return GOOD if good else NOT_TRUSTED

@@ -37,12 +37,15 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("the demo's picture needs matplotlib: pip install 'sdeppl[tutorials]'")
     if not Path(arguments.out).parent.is_dir():
         raise UsageError(f"--out {arguments.out}: there is no folder {Path(arguments.out).parent}")
+    import torch
+
     from ..backend import resolve, to_host
     from ..diagnostics import compare
     from ..guide import ScoreGuide
     from ..reference import Exact
     from ..training import ScoreMatching
 
+    torch.set_num_threads(1)  # the arrays are small: threads would wait for each other
     backend = resolve(arguments.backend)
     flow = np.array(FLOW.split(), dtype=float)
     flow[20:40] = flow[60:80] = np.nan
