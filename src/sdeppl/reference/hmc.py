@@ -7,9 +7,13 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
+from ..guide import ScoreGuide
+from ..tracing import LatentSpace
 from ..tracing.randomness import derive_seed, seeded
+from .flow_prior import FlowPrior, WithFlow, checked_space
 from .given import check_counts, given
 from .potential import Potential, State
+from .reparametrised import recovered, reparametrised
 from .result import Reference, summary, warn_of_chains
 from .start import start
 from .warmup import Run, Tuned, warm_up
@@ -31,6 +35,8 @@ def hmc(
     mass: str = "auto",
     target: float = 0.8,
     max_steps: int = 200,
+    reparam: Mapping[str, Any] | None = None,
+    prior: ScoreGuide | None = None,
     progress: bool = True,
 ) -> Reference:
     """Sample p(latents given data) with HMC, all chains in one batch.
@@ -38,13 +44,19 @@ def hmc(
     Every iteration takes the same number of leapfrog steps in all chains, a Halton number times the
     trajectory length, rounded up. The warm-up adapts across chains the mass matrix, the step size (dual
     averaging of the harmonic mean of acceptances) and the length (ChEES); then they stay as they are, and
-    draws are kept. Chains start at draws from the prior; one that is stuck during the warm-up is put where
-    another is. `tuning` of the result holds step size, length (in whitened latents), mean acceptance and
-    steps, and how many chains were moved so.
+    draws are kept. Chains start at draws from the prior that the data allow, and have step sizes of their
+    own until they arrive; one that is stuck during the warm-up is put where another is. `tuning` of the
+    result holds step size, length (in whitened latents), mean acceptance and steps, and how many chains
+    were moved so.
 
     data, args, kwargs, latents: as for `nuts`. draws, warmup: of each chain. mass: 'diagonal', 'dense', or
     'auto', dense up to 256 latents. target: of the acceptance. max_steps: of a trajectory. Cost: for a
     trajectory step one gradient of the batched model; memory: draws × chains × numbers in float64.
+
+    reparam: as for `nuts`. prior: a trained guide of this model, where the model's own prior has no density:
+    ln p of the latents is then that of the guide's probability-flow ODE (`log_density`, to a relative error
+    of 1e-4), at one solve for each iteration, and the leapfrog follows the guide's score. That is the
+    posterior under what the guide has learned, by other means than its reverse SDE.
 
     Raises: ModelError, naming the site, for a discrete latent, an unknown site, a wrong shape, no data at
     all, a site without a log-density, or a model that cannot be run for many chains at once; TypeError and
@@ -58,24 +70,37 @@ def hmc(
     if not 0 < target < 1:
         raise ValueError(f"target is an acceptance probability between 0 and 1; got {target}")
     space, conditioned = given(model, data, args, kwargs, latents)
-    dense = mass == "dense" or (mass == "auto" and space.dim <= LARGEST_DENSE)
-    potential = Potential(conditioned, space, args, dict(kwargs or {}))
+    if prior is not None:
+        space = checked_space(prior, space, reparam)
+    sampled, conditioned = reparametrised(space, conditioned, reparam, args, kwargs)
+    dense = mass == "dense" or (mass == "auto" and sampled.dim <= LARGEST_DENSE)
+    potential = Potential(conditioned, sampled, args, dict(kwargs or {}), prior is None)
+    flow = None if prior is None else FlowPrior.of(prior)
     began = time.perf_counter()
     with seeded(seed, 2), tqdm(total=warmup + draws, disable=not progress, desc="hmc") as bar:
         first = start(potential, chains, seed)
         generator = torch.Generator(first.z.device).manual_seed(derive_seed(seed, 1))
-        run = Run(potential.recorded(first.z), generator, max_steps, bar)
+        recorded = potential.recorded(first.z)
+        if flow is None:
+            run = Run(recorded, generator, max_steps, bar)
+        else:
+            both = WithFlow(recorded, flow)
+            first, run = both.finish(both(first.z)), Run(both, generator, max_steps, bar, both.finish)
         state, tuned, moved = warm_up(run, first, warmup, dense, target)
         warm = time.perf_counter()
         z, counts = _sample(run, state, tuned, draws)
         done = time.perf_counter()
-    with torch.no_grad():
-        values = space.unflatten(z)
+    values = recovered(potential, space.names, z) if reparam else _unflattened(space, z)
     tuning = {**counts, "moved_chains": moved}
     supports = {site.name: site.support for site in space.sites}
     result = summary(values, int(counts["divergences"]), done - began, warm - began, tuning, supports)
     warn_of_chains("HMC", result)
     return result
+
+
+@torch.no_grad()
+def _unflattened(space: LatentSpace, z: torch.Tensor) -> dict[str, torch.Tensor]:
+    return space.unflatten(z)
 
 
 def _sample(run: Run, state: State, tuned: Tuned, draws: int) -> tuple[torch.Tensor, dict[str, float]]:

@@ -47,13 +47,14 @@ class Potential:
     """ln p(z, data) + ln |dx/dz| of the unconstrained latents z; its negative is HMC's potential energy.
 
     model: given the data. Latents enter the model in their sites' own dtype; what it returns is summed
-    in float64.
+    in float64. prior: whether the densities of the latents' own sites are among it, and |dx/dz|.
     """
 
     model: Callable[..., Any]
     space: LatentSpace
     args: Sequence[Any]
     kwargs: dict[str, Any]
+    prior: bool = True
 
     def __call__(self, z: torch.Tensor) -> State:
         """At z (chains, dim), in one evaluation. Raises: ModelError, as `log_p` does."""
@@ -90,7 +91,7 @@ class Potential:
 
         Raises: ModelError, naming the site, for one without a log-density.
         """
-        return torch.stack(list(self.terms(z).values())).sum()
+        return torch.stack([z.new_zeros(()), *self.terms(z).values()]).sum()
 
     def terms(self, z: torch.Tensor) -> dict[str, torch.Tensor]:
         """What each site adds to ln p, a latent with the ln |dx/dz| of its bijection, at z (dim,).
@@ -102,12 +103,13 @@ class Potential:
         for site in self.space.sites:
             unconstrained = z[site.start : site.stop].reshape(site.unconstrained_shape)
             value = site.transform(unconstrained)
-            found[site.name] = site.transform.log_abs_det_jacobian(unconstrained, value).sum()
+            if self.prior:
+                found[site.name] = site.transform.log_abs_det_jacobian(unconstrained, value).sum()
             values[site.name] = value.to(site.dtype)
         with pyro.validation_enabled(False), BatchedRandomness():
             nodes = traced(poutine.condition(self.model, data=values), self.args, self.kwargs)
             for name, node in nodes.items():
-                if node["type"] == "sample":
+                if node["type"] == "sample" and (self.prior or name not in values):
                     term = _log_prob(name, node).sum().to(torch.float64)
                     found[name] = found[name] + term if name in found else term
         return found
@@ -127,5 +129,6 @@ def _log_prob(name: str, node: Any) -> torch.Tensor:
 def _without_density(name: str, fn: Any) -> ModelError:
     return ModelError(
         f"site '{name}': {type(unwrap(fn)).__name__} has no log-density, which HMC needs; a prior that can "
-        "only be sampled is what ScoreGuide learns: condition a trained guide instead"
+        "only be sampled is what ScoreGuide learns: condition a trained guide, or give it to reference.hmc "
+        "as prior=guide, which takes the density of its probability-flow ODE"
     )

@@ -65,11 +65,14 @@ def propose(
     scale: Scale,
     step: float | torch.Tensor,
     steps: int,
+    finish: Callable[[State], State] | None = None,
 ) -> Proposal:
     """`steps` >= 1 leapfrog steps of size `step`, one for all chains or (chains, 1): second order,
     reversible, of volume one.
 
     A chain that meets a density or a gradient that is not finite waits at its start, and is rejected.
+    finish: gives the end its ln p, where the potential's is not all of it. The gradient need not be that of
+    ln p for the draws to be right: of any force that is a function of z the steps keep the volume.
     """
     current, alive = state, state.finite
     v = scale.kick(scale.apply(momentum), state.gradient, 0.5 * step)
@@ -79,6 +82,7 @@ def propose(
         current = moved.where(alive, state)
         v = scale.kick(v, current.gradient, 0.5 * step if index == steps - 1 else step)
     n = scale.whiten(v)
+    current = current if finish is None else finish(current)
     change = (current.log_p - 0.5 * (n**2).sum(dim=-1)) - (state.log_p - 0.5 * (momentum**2).sum(dim=-1))
     non_finite = ~alive | torch.isnan(change)
     change = torch.where(non_finite, -torch.inf, change)

@@ -44,6 +44,7 @@ class Run:
     generator: torch.Generator
     max_steps: int
     bar: Any
+    finish: Callable[[State], State] | None = None
 
     def steps(self, count: int, length: float, step: float, largest: int) -> int:
         """Of the trajectory after `count` others."""
@@ -56,7 +57,7 @@ class Run:
         options: Any = {"generator": self.generator, "dtype": state.z.dtype, "device": state.z.device}
         momentum = torch.randn(state.z.shape, **options)
         uniform = torch.rand(state.log_p.shape, **options)
-        proposal = propose(self.potential, state, momentum, scale, step, steps)
+        proposal = propose(self.potential, state, momentum, scale, step, steps, self.finish)
         chosen, accepted = choose(state, proposal, uniform)
         self.bar.update()
         return chosen, proposal, accepted
