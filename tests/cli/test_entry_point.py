@@ -11,7 +11,7 @@ from commands import installed
 
 import sdeppl
 
-NAMES = ["demo", "backends", "train", "sample", "check", "completion"]
+NAMES = ["demo", "backends", "train", "sample", "check", "report", "completion"]
 
 
 def test_help_lists_the_commands(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import sdeppl as sp
-from sdeppl.cli import arrays, demo, main
+from sdeppl.cli import arrays, demo, main, report
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +44,7 @@ def files(folder):
 
 
 SAMPLE = "sample prior.safetensors --model model.py:gaussian --data y.npz --out out.npz"
+REPORT = "report prior.safetensors --model model.py:gaussian --data y.npz"
 TRAIN = "train model.py:gaussian --out new.safetensors --steps 0 --draws 500"
 MISTAKES = {
     "no model file": (
@@ -97,6 +98,10 @@ MISTAKES = {
     "a score without a model": ("check prior.safetensors --score", "give its model too, --model FILE.py"),
     "other sites": ("check twenty.npz others.npz", "the sites differ"),
     "one draw": ("check few.npz twenty.npz", "site 'x': at least 2 draws are needed"),
+    "no folder for the page": (
+        "report prior.safetensors --model model.py:gaussian --data y.npz --out nowhere/a.html",
+        "there is no folder nowhere",
+    ),
     "no picture's folder": ("demo --out nowhere/a.png", "there is no folder nowhere"),
 }
 
@@ -126,10 +131,11 @@ def test_our_own_faults_keep_their_traceback(files, sdeppl, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("missing", "words"), [("arviz", SAMPLE.replace(".npz", ".nc")), ("matplotlib", "demo")]
+    ("missing", "words"),
+    [("arviz", SAMPLE.replace(".npz", ".nc")), ("matplotlib", "demo"), ("matplotlib", REPORT)],
 )
 def test_a_missing_library_is_named_before_any_work(missing, words, files, sdeppl, monkeypatch):
-    for module in (arrays, demo):
+    for module in (arrays, demo, report):
         monkeypatch.setattr(module, "find_spec", lambda name: None if name == missing else find_spec(name))
     code, _, error = sdeppl(*words.split(), "-q")
     assert code == 2

@@ -159,6 +159,19 @@ def test_check_of_the_calibration(files, sdeppl):
     assert code == 1 and "do not trust" in out, out
 
 
+def test_a_report_ends_in_its_verdict(files, sdeppl):
+    words = ["report", "prior.safetensors", "--model", "model.py:gaussian", "--data", "y.npz", "-n", NUMBER]
+    code, out, error = sdeppl(*words, "--reference", "exact.npz", "--score", "--out", "good.html")
+    assert code == 0 and out.startswith("trusted: "), out
+    assert "page: good.html" in error
+    page = (files / "good.html").read_text("utf-8")
+    assert page.lstrip().lower().startswith("<!doctype html>") and "reference" in page.lower()
+    code, out, _ = sdeppl(*words, "--reference", "shifted.npz", "--out", "bad.html", "-q")
+    assert code == 1 and out.startswith("do not trust: "), out
+    code, out, _ = sdeppl(*words, "--out", "alone.html")  # nothing from outside has looked at it
+    assert code == 1 and out.startswith("cannot tell: "), out
+
+
 def test_the_demo_s_picture_and_figures(files, sdeppl):
     code, out, error = sdeppl("demo", "--steps", 2, "--backend", "numpy", "--out", "demo.png")
     assert code == 0

@@ -12,9 +12,9 @@ from typing import Any
 
 from .arrays import read_draws
 from .errors import GOOD, NOT_TRUSTED, UsageError
-from .inputs import read_inputs
 from .model_file import HELP as MODEL_HELP
-from .model_file import add_model_arguments, make_guide
+from .model_file import add_model_arguments
+from .opening import open_guide
 
 HELP = "compare draws with a reference; check a score; calibrate"
 
@@ -24,13 +24,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", help="draws (.npz, .nc); with --score or --sbc a trained guide")
     parser.add_argument("reference", nargs="?", help="draws of a reference (.npz, .nc)")
     parser.add_argument("--tolerance", type=float, default=0.05, help="in standard deviations (default 0.05)")
+    add_check_arguments(parser)
+    parser.add_argument("--model", help=MODEL_HELP)
+    parser.add_argument("--backend", help="of --sbc; SDEPPL_BACKEND by default")
+    add_model_arguments(parser)
+
+
+def add_check_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which checks of a guide, and how large."""
     parser.add_argument("--score", action="store_true", help="check the score of a trained guide")
     parser.add_argument("--sbc", action="store_true", help="simulation-based calibration of a trained guide")
-    parser.add_argument("--model", help=MODEL_HELP)
     parser.add_argument("--sets", type=int, default=400, help="simulated data sets for --sbc (default 400)")
-    parser.add_argument("--draws", type=int, default=20_000, help="of the prior for --score (default 20,000)")
-    parser.add_argument("--backend", help="numpy, torch, torch:cuda, cupy; SDEPPL_BACKEND by default")
-    add_model_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -50,16 +54,30 @@ def _compare(arguments: argparse.Namespace) -> int:
     from ..diagnostics import compare
 
     draws, _ = read_draws(arguments.file)
-    reference: Any
-    reference, chains = read_draws(arguments.reference)
-    if chains > 1:  # of Markov chains: their effective sample size counts, and what they say of themselves
-        reference = _of_chains(reference, chains)
+    reference = reference_of(arguments.reference)
     comparison = compare(draws, reference, seed=arguments.seed, tolerance=arguments.tolerance)
     print(comparison)
     return GOOD if comparison.trusted else NOT_TRUSTED
 
 
-def _of_chains(draws: dict[str, Any], chains: int) -> Any:
+def _check_guide(arguments: argparse.Namespace) -> int:
+    guide, good = open_guide(arguments.file, arguments), True
+    if arguments.score:
+        score = score_of(guide, arguments)
+        print(score)
+        good = score.good
+    if arguments.sbc:
+        calibration = calibration_of(guide, arguments)
+        print(calibration)
+        good = good and calibration.trusted
+    return GOOD if good else NOT_TRUSTED
+
+
+def reference_of(path: str) -> Any:
+    """Draws, or where they are of several Markov chains a `Reference`, which knows its effective size."""
+    draws, chains = read_draws(path)
+    if chains == 1:
+        return draws
     import torch
 
     from ..reference.result import summary
@@ -71,27 +89,16 @@ def _of_chains(draws: dict[str, Any], chains: int) -> Any:
     return summary(by_chain, divergences=0, seconds=0.0, warmup_seconds=0.0)
 
 
-def _check_guide(arguments: argparse.Namespace) -> int:
-    if arguments.model is None:
-        raise UsageError(f"{arguments.file} is of a guide: give its model too, --model FILE.py:NAME")
-    from ..diagnostics import check_score, sbc
-    from ..guide.saving import load_into
+def score_of(guide: Any, arguments: argparse.Namespace) -> Any:
+    """What `check_score` says."""
+    from ..diagnostics import check_score
 
-    guide = make_guide(arguments.model, read_inputs(arguments.inputs), arguments.seed)
-    load_into(guide, arguments.file)
-    good = True
-    if arguments.score:
-        score = check_score(guide, arguments.draws, seed=arguments.seed)
-        print(score)
-        good = score.good
-    if arguments.sbc:
-        calibration = sbc(
-            guide,
-            arguments.sets,
-            seed=arguments.seed,
-            backend=arguments.backend,
-            progress=not arguments.quiet,
-        )
-        print(calibration)
-        good = good and calibration.trusted
-    return GOOD if good else NOT_TRUSTED
+    return check_score(guide, seed=arguments.seed)
+
+
+def calibration_of(guide: Any, arguments: argparse.Namespace) -> Any:
+    """What `sbc` says."""
+    from ..diagnostics import sbc
+
+    progress = not arguments.quiet
+    return sbc(guide, arguments.sets, seed=arguments.seed, backend=arguments.backend, progress=progress)

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from .. import __version__
-from . import backends, check, completion, demo, sample, train
+from . import backends, check, completion, demo, report, sample, train
 from .errors import GOOD, INTERRUPTED, WRONG_USE, in_words, is_the_users
 from .model_file import path_of
 
-COMMANDS = (demo, backends, train, sample, check, completion)
+COMMANDS = (demo, backends, train, sample, check, report, completion)
 EXIT_CODES = "exit codes: 0 good, 1 a check says not to trust the answer, 2 wrong use, 130 interrupted"
 
 

@@ -1,0 +1,58 @@
+"""One HTML page that says whether to believe a posterior.
+
+The model, the answer, its pictures, every check that is asked for, and one verdict in words.
+"""
+
+import argparse
+import sys
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+
+from .check import add_check_arguments, calibration_of, reference_of, score_of
+from .errors import GOOD, NOT_TRUSTED, UsageError
+from .model_file import HELP as MODEL_HELP
+from .model_file import add_model_arguments
+from .opening import add_posterior_arguments, open_posterior
+
+HELP = "write a page that says whether to believe a posterior"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `report`."""
+    add_posterior_arguments(parser, MODEL_HELP)
+    parser.add_argument("--out", default="report.html", metavar="PAGE.html", help="default: report.html")
+    parser.add_argument("-n", "--draws", type=int, default=2_000, help="of the posterior (default 2000)")
+    parser.add_argument("--reference", metavar="FILE", help="draws of a reference (.npz, .nc)")
+    add_check_arguments(parser)
+    add_model_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check, draw, write the page."""
+    if find_spec("matplotlib") is None:
+        raise UsageError("the page's pictures need matplotlib: pip install 'sdeppl[tutorials]'")
+    if not Path(arguments.out).parent.is_dir():
+        raise UsageError(f"--out {arguments.out}: there is no folder {Path(arguments.out).parent}")
+    opened = open_posterior(arguments)
+    if opened.guide is None and (arguments.score or arguments.sbc):
+        raise UsageError(f"{arguments.prior} holds a posterior: --score and --sbc check a trained guide")
+    from ..posterior import UntrustedWarning
+    from ..reporting import report
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UntrustedWarning)  # the page says it
+        written = report(
+            opened.posterior,
+            arguments.out,
+            reference=reference_of(arguments.reference) if arguments.reference else None,
+            score=score_of(opened.guide, arguments) if arguments.score else None,
+            sbc=calibration_of(opened.guide, arguments) if arguments.sbc else None,
+            guide=opened.guide,
+            draws=arguments.draws,
+            seed=arguments.seed,
+        )
+    print(f"{written.state}: {written.verdict}")
+    if not arguments.quiet:
+        print(f"page: {written.path}", file=sys.stderr)
+    return GOOD if written.state == "trusted" else NOT_TRUSTED
