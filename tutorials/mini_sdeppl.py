@@ -91,10 +91,10 @@ class Learned:
     high noise every prior looks Gaussian, and the linear guess is left alone.
     """
 
-    def __init__(self, sde, draws, times, rng, features=120, ridge=1e-4, highest=3.0):
+    def __init__(self, sde, draws, times, rng, features=160, ridge=1e-4, highest=3.0):
         self.sde, self.mean, self.covariance = sde, draws.mean(axis=0), np.cov(draws.T)
         d = draws.shape[1]
-        self.omega = rng.standard_normal((d, features)) * rng.uniform(0.5, 2.5, features)
+        self.omega = rng.standard_normal((d, features)) * rng.uniform(0.5, 4.0, features)
         self.b = rng.uniform(0, 2 * np.pi, features)
         self.last_layer = {}
         for t in times:

@@ -159,19 +159,20 @@ def test_the_librarys_check_accepts_its_score_and_refuses_a_longer_one(mini, bot
     assert not sp.check_score(denoiser(1.03), draws).good
 
 
-def test_the_learned_denoiser_comes_nearer_to_the_exact_one_than_the_linear_guess(mini, both):
-    ours, theirs, _, _ = both
+def test_the_learned_denoiser_comes_nearer_to_the_exact_one_than_the_linear_guess(mini):
+    """In the plane, from 20,000 draws; it is off by a fifth of what the linear guess is, or by a third."""
     sde, rng = mini.VPSDE(), np.random.default_rng(1)
-    times = [sp.log_snr_grid(sp.VPSDE(), 10, 0.2)[k] for k in (6, 7, 8)]
+    ours = mini.Mixture(sde, WEIGHTS, MEANS[:, :2], COVARIANCES[:, :2, :2])
+    times = sde.times(10, 0.2)[6:10]
     learned = mini.Learned(sde, ours.draw(20_000, rng), times, rng)
     linear = mini.Learned(sde, ours.draw(20_000, rng), [], rng)
     for t in times:
-        x = theirs.marginals.sample(t, 2_000, seed=2)
-        (exact, C), (found, slope) = ours(x, t), learned(x, t)
-        rms = [np.sqrt(np.mean((guess - exact) ** 2)) for guess in (found, linear(x, t)[0])]
-        assert rms[0] < 0.4 * rms[1]
-        off = [np.mean((guess - C) ** 2) for guess in (slope, linear(x, t)[1])]
-        assert off[0] < 0.7 * off[1]
+        alpha, sigma = sde.levels(t)
+        x = alpha * ours.draw(2_000, rng) + sigma * rng.standard_normal((2_000, 2))
+        exact, found, guessed = ours(x, t), learned(x, t), linear(x, t)
+        for k, limit in ((0, 0.4), (1, 0.75)):  # the mean, the covariance
+            off = [np.sqrt(np.mean((other[k] - exact[k]) ** 2)) for other in (found, guessed)]
+            assert off[0] < limit * off[1], (t, k, off)
 
 
 def test_run_as_a_script_it_ends_in_its_assertions_and_a_picture():
