@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 from array_api_compat import array_namespace
 
 from ..backend import BackendMismatch, cholesky, solve_lower
-from ..denoisers import Denoiser, MatrixCovariance, Moments
+from ..denoisers import Denoiser, MatrixCovariance, Moments, PullbackCovariance
 from .observation import Observation, Surrogate
+from .positive import clipped
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ class MeanLikelihood(Denoiser):
         if guided.seen is None:
             return Moments(guided.mean, guided.prior.covariance)
         xp, covariance = self.backend.xp, guided.prior.covariance.dense()
+        if isinstance(guided.prior.covariance, PullbackCovariance):
+            covariance = clipped(covariance)  # near T little trains the slope of a network
         reduction = guided.seen.reduction(covariance @ xp.matrix_transpose(guided.seen.H))
         reduced = covariance - reduction @ xp.matrix_transpose(reduction)
         return Moments(guided.mean, MatrixCovariance(reduced))

@@ -12,6 +12,7 @@ from .information import compressed
 from .innovation import Innovation
 from .matrix_free import LowRank, matrix_free_shift
 from .observation import Linearisation, Observation, Surrogate
+from .positive import clipped
 
 DENSE_LIMIT = 128
 LEARNED_LIMIT = 16  # numbers in x_0 up to which a learned covariance is written out
@@ -205,13 +206,6 @@ def positive_rows(matrix: Any) -> Any:
     identity = xp.eye(n, dtype=matrix.dtype, device=device(matrix))
     variances = xp.clip(xp.linalg.diagonal(matrix), min=0.0)[..., None, :] * identity
     return xp.where(positive[:, None, None], matrix, variances)
-
-
-def clipped(matrix: Any) -> Any:
-    """A symmetric matrix (..., n, n) without its negative eigenvalues."""
-    xp = array_namespace(matrix)
-    variances, basis = xp.linalg.eigh(matrix)
-    return (basis * xp.clip(variances, min=0.0)[..., None, :]) @ xp.matrix_transpose(basis)
 
 
 def projected_covariance(linear: Linearisation, cross: Any, covariance: Covariance) -> Any:
