@@ -1,16 +1,16 @@
-"""The whole idea of sdeppl in one file, to be read from top to bottom: it needs NumPy and nothing else.
+# %% [markdown]
+# # The whole idea in one file
+# To be read from top to bottom; it needs NumPy and nothing else (matplotlib for the picture).
+#
+# 1. A forward SDE carries data to noise: x_t = α x_0 + σ ε (`VPSDE`).
+# 2. A denoiser guesses x_0 from x_t: m = E[x_0 | x_t], C = Cov[x_0 | x_t] (`Mixture`, `Learned`).
+# 3. That is the score, by which time is reversed: noise becomes data (`sample`).
+# 4. Data y enter by the mean likelihood l(y | x_t) = ∫ p(y | x_0) p(x_0 | x_t) dx_0 (`Observation`).
+# 5. l is approximate; weights mend it: draws of p(x_0 | y), and ln p(y) (`posterior`).
+#
+# The library does the same for any Pyro model, any array library, likelihoods of every kind, and networks.
 
-1. A forward SDE carries data to noise:    x_t = α x_0 + σ ε                      (`VPSDE`)
-2. A denoiser guesses x_0 from x_t:        m = E[x_0 | x_t], C = Cov[x_0 | x_t]   (`Mixture`, `Learned`)
-3. That is the score: time is reversed:    noise becomes data                     (`sample`)
-4. Data y enter by the mean likelihood:    l(y | x_t) = ∫ p(y | x_0) p(x_0 | x_t) dx_0   (`Observation`)
-5. l is approximate; weights mend it:      draws of p(x_0 | y), and ln p(y)       (`posterior`)
-
-    python tutorials/mini_sdeppl.py      # the checks at the end, and a picture where matplotlib is installed
-
-The library does the same for any Pyro model, any array library, likelihoods of every kind, and networks.
-"""
-
+# %%
 import itertools
 import os
 from dataclasses import dataclass
@@ -18,9 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-# ---- 1. The forward SDE ------------------------------------------------------------------------------
+# %% [markdown]
+# ## 1. The forward SDE
 
 
+# %%
 @dataclass(frozen=True)
 class VPSDE:
     """dx = -β/2 x dt + √β dW, β linear in t: α² = e^{-B}, σ² = 1 - α², B = ∫_0^t β (Song et al. 2021)."""
@@ -41,11 +43,13 @@ class VPSDE:
         return np.append(2 * B / (self.beta_min + np.sqrt(self.beta_min**2 + 2 * slope * B)), 0.0)
 
 
-# ---- 2. Denoisers ------------------------------------------------------------------------------------
+# %% [markdown]
+# ## 2. Denoisers
 # A denoiser is called with x (n, d) and t and returns m (n, d) and C (n, d, d). Tweedie's formulas tie both
 # to the score: s = (α m - x)/σ², and C = σ²/α ∂m/∂x.
 
 
+# %%
 def gaussian(x, mean, covariance):
     """ln N(x; mean, covariance), by rows."""
     d = x.shape[-1]
@@ -128,9 +132,11 @@ class Learned:
         return m, (vectors * np.clip(values, low, high)[:, None]) @ np.swapaxes(vectors, 1, 2)
 
 
-# ---- 3. The reverse SDE ------------------------------------------------------------------------------
+# %% [markdown]
+# ## 3. The reverse SDE
 
 
+# %%
 def step(sde, s, t, c=1.0):
     """x_t = decay x_s + first m(x_s) + noise z: dx = [f - (1 + c²)/2 g² score] dt + c g dW, s down to t.
 
@@ -157,9 +163,11 @@ def sample(denoiser, n, times, rng, c=1.0):
     return x
 
 
-# ---- 4. The mean likelihood --------------------------------------------------------------------------
+# %% [markdown]
+# ## 4. The mean likelihood
 
 
+# %%
 @dataclass(frozen=True)
 class Observation:
     """y = H x_0 + noise of covariance R."""
@@ -184,9 +192,11 @@ class Observation:
         return guided, C - gain @ np.swapaxes(CH, 1, 2), gaussian(self.y, m @ self.H.T, S)
 
 
-# ---- 5. The posterior --------------------------------------------------------------------------------
+# %% [markdown]
+# ## 5. The posterior
 
 
+# %%
 def posterior(denoiser, observation, n, times, rng, corrected=True):
     """n draws of p(x_0 | y), ln p(y), and the smallest effective share of the weights on the way.
 
@@ -228,9 +238,11 @@ def posterior(denoiser, observation, n, times, rng, corrected=True):
     return x, log_evidence, worst
 
 
-# ---- The checks: a posterior that is known -----------------------------------------------------------
+# %% [markdown]
+# ## The checks: a posterior that is known
 
 
+# %%
 def exact_posterior(prior, observation):
     """The posterior of a mixture, again a mixture, and ln p(y)."""
     k = len(prior.weights)
@@ -265,14 +277,10 @@ def main():
 
 
 def draw(found):
-    """The draws side by side, where matplotlib is installed."""
-    try:
-        import matplotlib
+    """The draws side by side."""
+    import matplotlib.pyplot as plt
 
-        matplotlib.use("Agg")
-        import matplotlib.pyplot as plt
-    except ImportError:
-        return
+    plt.switch_backend("Agg")
     figure, axes = plt.subplots(
         1, len(found), figsize=(12, 3.4), sharex=True, sharey=True, layout="constrained"
     )
@@ -286,5 +294,6 @@ def draw(found):
     figure.savefig(output / "mini_sdeppl.png", dpi=120)
 
 
+# %%
 if __name__ == "__main__":
     main()
