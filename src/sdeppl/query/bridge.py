@@ -45,8 +45,10 @@ class Bridge:
             found = function(z)
             return found[0], found
 
+        differentiate = cheaper_mode(one, self.gaussian.location)
+
         def flat(z: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            jacobian, (predicted, *rest) = torch.func.jacrev(one, has_aux=True)(z)
+            jacobian, (predicted, *rest) = differentiate(one, has_aux=True)(z)
             return (predicted, jacobian * self.gaussian.scale, *rest)
 
         return self.values(flat, 4096)
@@ -80,3 +82,19 @@ class Bridge:
             self.gaussian.location
         )
         return z
+
+
+def cheaper_mode(function: Callable[[torch.Tensor], tuple[torch.Tensor, Any]], z: torch.Tensor) -> Any:
+    """`torch.func.jacfwd` where z (dim,) has fewer numbers than the function's value, else `jacrev`.
+
+    One costs a pass for each number of z, the other one for each of the value. An operation in torch may
+    lack the first; whether the function has one is tried at z.
+    """
+    with torch.no_grad():
+        if z.numel() >= function(z)[0].numel():
+            return torch.func.jacrev
+    try:
+        torch.func.jacfwd(function, has_aux=True)(z)
+    except (NotImplementedError, RuntimeError):
+        return torch.func.jacrev
+    return torch.func.jacfwd
