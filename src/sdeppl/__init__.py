@@ -35,7 +35,8 @@ _NAMES_OF_MODULE = {
     "query": "ApproximateWarning LinearisedWarning RankWarning SitePosterior SitePosteriors",
     "guide": "CorruptFile ScoreGuide",
     "training": "Gain ScoreMatching",
-    "diagnostics": "Calibration Comparison LocalC2ST ScoreCheck Simulations check_score compare coverage "
+    "diagnostics": "Calibration Comparison CovarianceCheck LocalC2ST LossCheck ScoreCheck Simulations "
+    "check_covariance check_loss check_score compare coverage "
     "local_c2st posterior_sbc sbc simulate_posteriors tarp to_arviz",
     "reporting": "Report report",
 }

@@ -4,8 +4,10 @@ from .arviz import to_arviz
 from .calibration import Calibration
 from .compare import compare
 from .comparison import Comparison, SiteComparison
+from .covariance_check import CovarianceCheck, CovarianceLevel, check_covariance
 from .coverage import coverage, tarp
 from .local_c2st import LocalC2ST, local_c2st
+from .loss_check import LossCheck, LossLevel, check_loss
 from .posterior_sbc import posterior_sbc
 from .ranks import RankTest, simultaneous_band
 from .sbc import sbc
@@ -15,12 +17,18 @@ from .simulations import Simulations, simulate_posteriors
 __all__ = [
     "Calibration",
     "Comparison",
+    "CovarianceCheck",
+    "CovarianceLevel",
     "LevelCheck",
     "LocalC2ST",
+    "LossCheck",
+    "LossLevel",
     "RankTest",
     "ScoreCheck",
     "Simulations",
     "SiteComparison",
+    "check_covariance",
+    "check_loss",
     "check_score",
     "compare",
     "coverage",

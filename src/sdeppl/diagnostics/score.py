@@ -6,15 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Noise, place, to_host
+from ..backend import to_host
 from ..denoisers import Denoiser
 from ..guide import ScoreGuide
-from ..sde import log_snr_grid
+from .noised import (
+    SIGNIFICANT,
+    Noised,
+    checked_rows,
+    noised_levels,
+    prior_and_draws,
+    probability,
+    z_scores,
+)
 
-CHECK = 4  # of a guide's random streams: draws that neither its moments nor its training have seen
 LARGEST_PAIRED = 32  # numbers in x_0 up to which every pair of a residual and an input is tested
-LAST = 0.05  # σ/α of the last level
-SIGNIFICANT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -93,57 +98,28 @@ def check_score(
     TypeError for a prior of another kind, or a denoiser without draws. Source: orthogonality of the
     conditional expectation; Vincent 2011 for the loss whose minimum it is.
     """
-    denoiser, x0 = _given(prior, draws, seed)
-    if levels < 1:
-        raise ValueError(f"levels must be at least 1; got {levels}")
-    if x0.ndim != 2 or x0.shape[1] != denoiser.dim or x0.shape[0] < 100:
-        raise ValueError(f"draws: expected x_0 (100 or more, {denoiser.dim}); got shape {tuple(x0.shape)}")
-    backend, sde = denoiser.backend, denoiser.sde
-    stream, clean = Noise(seed).stream(backend), place(x0, backend)
+    denoiser, x0 = prior_and_draws("check_score", prior, draws, seed)
+    checked_rows("draws", x0, denoiser.dim)
     found, tests = [], 0
-    for k, t in enumerate(log_snr_grid(sde, levels + 1, LAST)[1:-1] if levels > 1 else [0.5 * sde.T]):
-        eps = stream.normal(k, tuple(clean.shape))
-        alpha, sigma = sde.levels(t)
-        x = alpha * clean + sigma * eps + sde.shift(t)
-        guess = (x - sde.shift(t) - alpha * denoiser.mean(x, t)) / sigma
-        level, count = _level(t, sigma / alpha, *(np.asarray(to_host(a), float) for a in (x, eps, guess)))
+    for pairs in noised_levels(denoiser, x0, levels, seed):
+        level, count = _level(pairs, pairs.guess(denoiser))
         found.append(level)
         tests += count
-    p = min(1.0, tests * math.erfc(max(map(_largest, found)) / math.sqrt(2)))
-    return ScoreCheck(tuple(found), int(x0.shape[0]), p)
+    return ScoreCheck(tuple(found), int(x0.shape[0]), probability(max(map(_largest, found)), tests))
 
 
-def _given(prior: Any, draws: Any, seed: int) -> tuple[Denoiser, Any]:
-    if isinstance(prior, ScoreGuide):
-        if not isinstance(draws, int) or draws < 100:
-            raise ValueError(f"draws: for a guide, how many, at least 100; got {draws!r}")
-        denoiser, gaussian = prior.denoiser(), prior.gaussian
-        assert gaussian is not None  # or denoiser() has raised
-        z = prior.prior_batch(draws, CHECK, seed)
-        return denoiser, ((z - gaussian.location) / gaussian.scale).numpy()
-    if not isinstance(prior, Denoiser):
-        raise TypeError(f"check_score takes a ScoreGuide or a Denoiser; got {type(prior).__name__}")
-    if not hasattr(draws, "ndim"):
-        raise TypeError("check_score of a denoiser takes draws=x_0, an array (draws, dim) from its prior")
-    return prior, draws
-
-
-def _level(
-    t: float, ratio: float, x: np.ndarray, eps: np.ndarray, guess: np.ndarray
-) -> tuple[LevelCheck, int]:
+def _level(pairs: Noised, guess: np.ndarray) -> tuple[LevelCheck, int]:
     """The check at one level, and how many tests it is made of."""
-    residual = eps - guess
-    if not np.isfinite(residual).all():
-        raise FloatingPointError(f"the denoiser gives NaN or infinity at t = {t:.4g}")
+    residual, x = pairs.eps - guess, np.asarray(to_host(pairs.x), float)
     n = x.shape[0]
     along, square = np.sum(residual * guess, axis=1), float(np.mean(np.sum(guess**2, axis=1)))
     noise = float(np.std(along, ddof=1)) / math.sqrt(n)
-    bias = np.abs(_z(residual))
+    bias = np.abs(z_scores(residual))
     white = (x - x.mean(axis=0)) / np.maximum(x.std(axis=0), 1e-300)
     slope, sine, cosine = (_paired(residual, f) for f in (white, np.sin(2 * white), np.cos(2 * white)))
     level = LevelCheck(
-        t=t,
-        noise_to_signal=ratio,
+        t=pairs.t,
+        noise_to_signal=pairs.noise_to_signal,
         scale_error=-float(along.mean()) / square if square else 0.0,
         scale_noise=noise / square if square else 0.0,
         bias=float(bias.max()),
@@ -157,16 +133,8 @@ def _level(
 def _paired(residual: np.ndarray, function: np.ndarray) -> np.ndarray:
     """|z| of residuals times functions of x_t: each with each for few numbers, else each with its own."""
     if residual.shape[1] > LARGEST_PAIRED:
-        return np.abs(_z(residual * function))
-    return np.abs(np.concatenate([_z(residual * column[:, None]) for column in function.T]))
-
-
-def _z(values: np.ndarray) -> np.ndarray:
-    """Means over rows in units of their standard errors; 0 for what does not vary."""
-    mean, sd = values.mean(axis=0), values.std(axis=0, ddof=1)
-    flat = sd <= 1e-12 * np.maximum(np.abs(values).max(axis=0), 1e-300)
-    z: np.ndarray = np.where(flat, 0.0, mean * math.sqrt(values.shape[0]) / np.where(flat, 1.0, sd))
-    return z
+        return np.abs(z_scores(residual * function))
+    return np.abs(np.concatenate([z_scores(residual * column[:, None]) for column in function.T]))
 
 
 def _largest(level: LevelCheck) -> float:
