@@ -58,25 +58,27 @@ def pyros(model: Any, y: Any, jit: bool, draws: int, warmup: int) -> Run:
     return run
 
 
-def numpyros(model: Any, draws: int, warmup: int) -> Run:
-    """One chain; the draws alone are timed in a second run of the same, which is compiled already."""
+def numpyros(model: Any, draws: int, warmup: int, chains: int = 1) -> Run:
+    """Chains in one batch; draws alone are timed in another run of the same, compiled already."""
 
     def run(seed: int) -> tuple[dict[str, Any], float, float, float]:
         import jax
         from numpyro.infer import MCMC, NUTS
 
-        mcmc = MCMC(NUTS(model), num_warmup=warmup, num_samples=draws, progress_bar=False)
+        options = {"num_chains": chains, "chain_method": "vectorized", "progress_bar": False}
+        mcmc = MCMC(NUTS(model), num_warmup=warmup, num_samples=draws, **options)
         start = time.perf_counter()
-        mcmc.warmup(jax.random.PRNGKey(seed))
-        mcmc.run(jax.random.PRNGKey(seed + 1))
-        found = {name: np.asarray(value) for name, value in mcmc.get_samples().items()}
+        mcmc.run(jax.random.PRNGKey(seed))
+        found = {name: np.array(value) for name, value in mcmc.get_samples(group_by_chain=True).items()}
         seconds = time.perf_counter() - start
+        mcmc.post_warmup_state = mcmc.last_state
+        mcmc.run(jax.random.PRNGKey(seed + 1))  # compiles it without a warm-up
         mcmc.post_warmup_state, again = mcmc.last_state, time.perf_counter()
         mcmc.run(jax.random.PRNGKey(seed + 2))
         jax.block_until_ready(mcmc.get_samples())
         warm = seconds - (time.perf_counter() - again)
-        ess = min(float(bulk_ess(torch.from_numpy(v.copy())[None]).min()) for v in found.values())
-        return found, ess, seconds, warm
+        ess = min(float(bulk_ess(torch.from_numpy(v)).min()) for v in found.values())
+        return {k: v.reshape(-1, *v.shape[2:]) for k, v in found.items()}, ess, seconds, warm
 
     return run
 
@@ -119,13 +121,15 @@ def main() -> None:
         print(name)
         model, y, columns, exact = problem.model, problem.y, problem.columns, problem.exact
         best = measure("sdeppl, 256 chains", ours(model, y), rounds, columns, exact)
-        for jit in (True, False):
-            label = f"Pyro's NUTS, {'jit' if jit else 'no jit'}"
-            rate = measure(label, pyros(model, y, jit, draws, warmup), rounds, columns, exact)
-            print(f"    sdeppl gives {best / rate:.0f} times as many")
+        rivals = {}
         if others:
-            rate = measure("NumPyro's NUTS", numpyros(others[name], 1_000, 500), rounds, columns, exact)
-            print(f"    sdeppl gives {best / rate:.1f} times as many")
+            rivals["NumPyro's NUTS"] = numpyros(others[name], 1_000, 500)
+            rivals["NumPyro's NUTS, 64 chains"] = numpyros(others[name], 100, 200, 64)
+        rivals["Pyro's NUTS, jit"] = pyros(model, y, True, draws, warmup)
+        rivals["Pyro's NUTS, no jit"] = pyros(model, y, False, draws, warmup)
+        for label, run in rivals.items():
+            rate = measure(label, run, rounds, columns, exact)
+            print(f"    sdeppl gives {best / rate:.1f} times as many", flush=True)
 
 
 if __name__ == "__main__":

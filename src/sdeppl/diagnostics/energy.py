@@ -29,5 +29,6 @@ def energy_test(
     across = touched - within
     opposite = distances.sum() - 2 * touched + within
     found = 2 * across / (n * m) - within / n**2 - opposite / m**2
-    extreme = np.count_nonzero(found >= found[0] - 1e-12 * abs(found[0]))  # of which the first is one
+    ties = found[0] - 1e-12 * abs(found[0])  # as far apart as the first, to rounding
+    extreme = int(np.count_nonzero(found >= ties))
     return math.sqrt(max(float(found[0]), 0.0)), extreme / (permutations + 1)
