@@ -1,4 +1,4 @@
-# Written by tests/packaging/write_stub.py.
+# Written by tests/lint/write_stub.py.
 # ruff: noqa: I001
 
 from . import plots as plots
@@ -24,9 +24,13 @@ from .denoisers import (
 from .diagnostics import (
     Calibration as Calibration,
     Comparison as Comparison,
+    CovarianceCheck as CovarianceCheck,
     LocalC2ST as LocalC2ST,
+    LossCheck as LossCheck,
     ScoreCheck as ScoreCheck,
     Simulations as Simulations,
+    check_covariance as check_covariance,
+    check_loss as check_loss,
     check_score as check_score,
     compare as compare,
     coverage as coverage,

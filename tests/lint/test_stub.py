@@ -10,7 +10,7 @@ import sdeppl
 
 
 def test_the_stub_is_up_to_date():
-    assert STUB.read_text("utf-8") == stub(), "run python tests/packaging/write_stub.py"
+    assert STUB.read_text("utf-8") == stub(), "run python tests/lint/write_stub.py"
 
 
 def test_one_version():

@@ -9,7 +9,7 @@ STUB = Path(sdeppl.__file__).with_suffix(".pyi")
 
 def stub() -> str:
     """Its text, from the table of names in `sdeppl/__init__.py`."""
-    lines = ["# Written by tests/packaging/write_stub.py.", "# ruff: noqa: I001", ""]
+    lines = ["# Written by tests/lint/write_stub.py.", "# ruff: noqa: I001", ""]
     modules = sorted({*sdeppl._MODULES} - {*sdeppl._NAMES_OF_MODULE})
     lines += [f"from . import {name} as {name}" for name in modules]
     for module, names in sorted(sdeppl._NAMES_OF_MODULE.items()):
