@@ -152,6 +152,15 @@ def test_lorenz_63_is_lorenzs(backend):
     assert sde.diffusion(x, 0.0) == 0.3 and sde.noise == "additive"
 
 
+@pytest.mark.parametrize("sde, dim", [(sp.Lorenz63(), 3), (sp.Lorenz96(), 5)])
+def test_lorenz_runs_inside_a_batched_model(sde, dim):
+    """torch.func.vmap, which runs a Pyro model for many draws at once, has a rule for each operation."""
+    torch = pytest.importorskip("torch")
+    x = torch.as_tensor(np.random.default_rng(0).normal(size=(4, 2, dim)))
+    found = torch.func.vmap(lambda row: sde.drift(row, 0.0))(x)
+    torch.testing.assert_close(found, sde.drift(x, 0.0))
+
+
 def test_lorenz_63_rests_at_its_fixed_points_and_contracts_volumes():
     """(±√(β(ρ-1)), same, ρ-1), and divergence -(σ + 1 + β)."""
     sde = sp.Lorenz63()

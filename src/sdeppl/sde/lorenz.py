@@ -35,7 +35,7 @@ class Lorenz63(SDE):
         # each component in one piece of memory: from the second step on torch runs at full speed
         xp = array_namespace(x)
         drift = xp.stack([self.sigma * (v - u), u * (self.rho - w) - v, u * v - self.beta * w])
-        return xp.moveaxis(drift, 0, -1)
+        return xp.permute_dims(drift, (*range(1, drift.ndim), 0))  # torch.func.vmap has no rule for moveaxis
 
     def diffusion(self, x: Any, t: float) -> Any:
         return self.amplitude
