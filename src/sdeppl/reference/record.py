@@ -157,7 +157,8 @@ def _merge(made: GraphModule) -> None:
     """Do what is done twice once."""
     seen: dict[Any, Node] = {}
     for node in made.graph.nodes:
-        if node.op != "call_function":
+        random = torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+        if node.op != "call_function" or random:
             continue
         key = (node.target, repr(node.args), repr(sorted(node.kwargs.items())))
         if key in seen:

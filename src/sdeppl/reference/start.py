@@ -12,6 +12,7 @@ from .potential import Potential, State
 ROUNDS = 20
 SPARE = 16  # prior draws for each chain
 LARGEST = 2**24  # numbers in them
+AT_ONCE = 4  # of them for each chain, since the data may be many more numbers than the latents
 HALVINGS = 30
 
 
@@ -32,8 +33,9 @@ def start(potential: Potential, chains: int, seed: int) -> State:
     found: list[State] = []
     count = 0
     for trial in range(ROUNDS):
-        z = _draws(potential, many, seed, trial)
-        chosen = _likely(_log_likelihood(potential, z), chains, generator)
+        pieces = [min(AT_ONCE * chains, many - k) for k in range(0, many, AT_ONCE * chains)]
+        z = torch.cat([_draws(potential, piece, seed, trial, k) for k, piece in enumerate(pieces)])
+        chosen = _likely(_log_likelihood(potential, z, AT_ONCE * chains), chains, generator)
         if not len(chosen):
             continue
         state = _evaluate(potential, z[chosen])
@@ -72,7 +74,7 @@ def _draws(potential: Potential, count: int, *stream: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def _log_likelihood(potential: Potential, z: torch.Tensor) -> torch.Tensor:
+def _log_likelihood(potential: Potential, z: torch.Tensor, at_once: int) -> torch.Tensor:
     """ln p(data given z) of rows; minus infinity where it is not a number."""
     latent = set(potential.space.names)
 
@@ -81,7 +83,7 @@ def _log_likelihood(potential: Potential, z: torch.Tensor) -> torch.Tensor:
         return torch.stack([z.new_zeros(()), *parts]).sum()
 
     with seeded(0):
-        found = torch.func.vmap(one, randomness="different")(z)
+        found = torch.func.vmap(one, randomness="different", chunk_size=at_once)(z)
     return torch.where(torch.isfinite(found), found, -torch.inf)
 
 
