@@ -121,6 +121,19 @@ def test_a_closed_form_is_as_good_as_its_score(guide, posterior, tmp_path):
     assert found.state == "do not trust" and "score: the score is wrong" in found.verdict
 
 
+def test_a_calibration_is_a_look_from_outside(guide, posterior, tmp_path):
+    """100 data sets with 19 draws each; and the same ranks, squeezed to the middle, are not uniform."""
+    calibration = sp.sbc(guide, 100, 19, seed=2, progress=False)
+    found = sp.report(posterior, tmp_path / "page.html", sbc=calibration, draws=200)
+    assert found.state == "trusted" and "simulation-based calibration" in found.verdict
+    assert "distribution minus a uniform one" in found.path.read_text("utf-8")
+    worse = dataclasses.replace(
+        calibration, tests=tuple(dataclasses.replace(t, band_p=1e-9) for t in calibration.tests)
+    )
+    found = sp.report(posterior, tmp_path / "page.html", coverage=worse, draws=200)
+    assert found.state == "do not trust" and found.verdict.startswith("coverage: do not trust the posterior")
+
+
 def test_a_check_that_cannot_tell_proves_nothing(posterior, tmp_path):
     unsure = SimpleNamespace(verdict="cannot tell: too few draws", trusted=False)
     found = sp.report(posterior, tmp_path / "page.html", checks={"mine <b>": unsure}, draws=200)

@@ -90,13 +90,20 @@ def _checked(posterior: Any, path: str | Path) -> Path:
 
 
 def _drawings(comparison: Any, sbc: Any, coverage: Any) -> dict[str, str]:
+    """The pictures of those checks that have one, by the names of the checks."""
     found = {}
     if comparison is not None:
-        rows = min(len(comparison.sites), 4)
-        caption = "Errors against the reference; grey: what is tolerated"
-        found["reference"] = picture(
-            lambda f: plots.plot_comparison(f, comparison), caption, (9, 1.6 + 2.1 * rows)
+        caption, rows = "Errors against the reference; grey: what is tolerated", min(len(comparison.sites), 4)
+        size = (9, 1.6 + 2.1 * rows)
+        found["reference"] = picture(lambda f: plots.plot_comparison(f, comparison), caption, size)
+    if sbc is not None:
+        caption = (
+            "Ranks of the truths among the draws, and their distribution minus a uniform one's, with its band"
         )
+        found["simulation-based calibration"] = picture(lambda f: plots.plot_sbc(f, sbc), caption, (9, 5))
+    if coverage is not None:
+        caption = "How often regions of a level hold the truth, and that minus the level"
+        found["coverage"] = picture(lambda f: plots.plot_coverage(f, coverage), caption, (9, 4.4))
     return found
 
 
