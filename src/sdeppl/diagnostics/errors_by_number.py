@@ -16,8 +16,7 @@ LEAST_EXCESS = 0.2  # of the kurtosis over 1: of two points it is 1, and the fir
 class NumberErrors:
     """mean, quantile: differences in units of the reference's standard deviation; sd: relative difference;
     each (numbers,), quantile (levels, numbers) or None where a side has no draws. *_noise: their standard
-    errors; *_z: in units of these, for quantiles the difference of the shares below the reference's
-    quantile in units of its own."""
+    errors; *_z: in units of these, for quantiles that of the shares below the reference's quantile."""
 
     levels: np.ndarray
     mean: np.ndarray
@@ -77,8 +76,9 @@ def _quantiles(mine: Side, reference: Side) -> tuple[np.ndarray, np.ndarray, np.
     z = np.empty_like(noise)
     for k, p in enumerate(LEVELS):
         below = 0.5 * ((mine.values < edges[k]).mean(axis=0) + (mine.values <= edges[k]).mean(axis=0))
-        noise_of_share = np.sqrt(p * (1 - p) * (1 / _sizes(mine, p) + 1 / _sizes(reference, p)))
-        z[k] = (p - below) / noise_of_share
+        # the arcsine of a share's root is normal with variance 1/(4 size) at every level, tails included
+        spread = 0.5 * np.sqrt(1 / _sizes(mine, p) + 1 / _sizes(reference, p))
+        z[k] = (np.arcsin(np.sqrt(p)) - np.arcsin(np.sqrt(below))) / spread
     return (found[0] - edges) / reference.sd, noise / reference.sd, z
 
 
