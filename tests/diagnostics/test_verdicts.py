@@ -200,6 +200,8 @@ def test_what_cannot_be_compared():
     positive = {"x": rng.gamma(2.0, 1.0, 500)}
     with pytest.raises(ValueError, match=r"site 'x': 1 of 500 draws lie outside the reference's support Gre"):
         sp.compare({"x": np.r_[positive["x"][1:], -0.1]}, Supported(positive, x=constraints.positive))
+    on_the_edge = {"x": np.r_[positive["x"][1:], 0.0]}
+    assert not sp.compare(on_the_edge, Supported(positive, x=constraints.positive), classifier=False).reasons
     with pytest.raises(ValueError, match=r"site 'x': supports differ: .*Real.* against Greater"):
         sp.compare(Supported(positive, x=constraints.real), Supported(positive, x=constraints.positive))
     with pytest.raises(ValueError, match="does not vary in 1 numbers"):

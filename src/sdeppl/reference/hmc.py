@@ -65,27 +65,17 @@ def hmc(
     Source: Hoffman, Radul and Sountsov 2021.
     """
     check_counts(draws=(draws, 4), warmup=(warmup, 20), chains=(chains, 4), max_steps=(max_steps, 1))
-    if mass not in ("auto", "dense", "diagonal"):
-        raise ValueError(f"mass is 'auto', 'dense' or 'diagonal'; got {mass!r}")
-    if not 0 < target < 1:
-        raise ValueError(f"target is an acceptance probability between 0 and 1; got {target}")
+    _check_options(mass, target)
     space, conditioned = given(model, data, args, kwargs, latents)
     if prior is not None:
         space = checked_space(prior, space, reparam)
     sampled, conditioned = reparametrised(space, conditioned, reparam, args, kwargs)
-    dense = mass == "dense" or (mass == "auto" and sampled.dim <= LARGEST_DENSE)
     potential = Potential(conditioned, sampled, args, dict(kwargs or {}), prior is None)
     flow = None if prior is None else FlowPrior.of(prior)
     began = time.perf_counter()
     with seeded(seed, 2), tqdm(total=warmup + draws, disable=not progress, desc="hmc") as bar:
-        first = start(potential, chains, seed)
-        generator = torch.Generator(first.z.device).manual_seed(derive_seed(seed, 1))
-        recorded = potential.recorded(first.z)
-        if flow is None:
-            run = Run(recorded, generator, max_steps, bar)
-        else:
-            both = WithFlow(recorded, flow)
-            first, run = both.finish(both(first.z)), Run(both, generator, max_steps, bar, both.finish)
+        run, first = _begin(potential, flow, chains, seed, max_steps, bar)
+        dense = mass == "dense" or (mass == "auto" and sampled.dim <= LARGEST_DENSE)
         state, tuned, moved = warm_up(run, first, warmup, dense, target)
         warm = time.perf_counter()
         z, counts = _sample(run, state, tuned, draws)
@@ -96,6 +86,26 @@ def hmc(
     result = summary(values, int(counts["divergences"]), done - began, warm - began, tuning, supports)
     warn_of_chains("HMC", result)
     return result
+
+
+def _check_options(mass: str, target: float) -> None:
+    if mass not in ("auto", "dense", "diagonal"):
+        raise ValueError(f"mass is 'auto', 'dense' or 'diagonal'; got {mass!r}")
+    if not 0 < target < 1:
+        raise ValueError(f"target is an acceptance probability between 0 and 1; got {target}")
+
+
+def _begin(
+    potential: Potential, flow: FlowPrior | None, chains: int, seed: int, max_steps: int, bar: Any
+) -> tuple[Run, State]:
+    """What iterations share, and where the chains start."""
+    first = start(potential, chains, seed)
+    generator = torch.Generator(first.z.device).manual_seed(derive_seed(seed, 1))
+    recorded = potential.recorded(first.z)
+    if flow is None:
+        return Run(recorded, generator, max_steps, bar), first
+    both = WithFlow(recorded, flow)
+    return Run(both, generator, max_steps, bar, both.finish), both.finish(both(first.z))
 
 
 @torch.no_grad()
