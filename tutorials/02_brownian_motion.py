@@ -91,7 +91,7 @@ for steps, step in dW.items():
 #
 #     dφ(W) = φ'(W) dW + ½ φ''(W) dt        (Itô)
 #
-# With W at the *middle* of every step the integral is Stratonovich's, and the ordinary rule holds.
+# With the mean of W at *both* ends of every step the integral is Stratonovich's: the ordinary rule holds.
 
 # %%
 steps = grids[-1]
@@ -107,7 +107,7 @@ def rms(x):
 
 print(f"\n∫ W dW by left ends less (W² - t)/2: {rms(left - (W1**2 - 1) / 2):.4f} rms")
 print(f"∫ W dW by left ends less W²/2:       {rms(left - W1**2 / 2):.4f} rms")
-print(f"∫ W dW by middles less W²/2:         {rms(middle - W1**2 / 2):.1e} rms")
+print(f"∫ W dW by both ends less W²/2:       {rms(middle - W1**2 / 2):.1e} rms")
 assert rms(left - (W1**2 - 1) / 2) < 1.2 * math.sqrt(0.5 / steps)
 assert rms(middle - W1**2 / 2) < 1e-12
 

@@ -69,7 +69,7 @@ def ladder(prior, observed):
 # | naive | N(y; x_t, R) | that x_t is x_0 |
 # | DPS | N(y; m, R) | that x_t settles x_0 |
 # | SDA | N(y; m, R + σ²/α²) | C = σ²/α², as for a flat prior |
-# | ΠGDM | N(y; m, R + r²), r² = σ² v/(α² v + σ²) | C = r², as for a Gaussian prior of variance v |
+# | ΠGDM | N(y; m, R + r²), r² = σ² v/(α² v + σ²) | C = r², as for a Gaussian prior of variance v (here 1) |
 # | Tweedie | N(y; m, R + C) | that p(x_0 given x_t) is Gaussian |
 # | exact | p(x_t given y) p(y)/p(x_t) | nothing: Bayes' rule; known for mixtures |
 #
