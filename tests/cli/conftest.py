@@ -18,6 +18,8 @@ def sdeppl(folder, monkeypatch, capsys):
     """words ↦ (exit code, what it printed, what it printed to stderr), run in the folder."""
     monkeypatch.chdir(folder)
     monkeypatch.delenv("SDEPPL_BACKEND", raising=False)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")  # what the command sets is put back after the test
 
     def run(*words):
         code = main([str(word) for word in words])

@@ -36,11 +36,11 @@ def test_python_m_sdeppl_is_the_same_command(tmp_path):
 
 
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["completion", "bash"]])
-def test_help_and_completion_load_neither_torch_nor_numpy_s_friends(words):
+def test_help_and_completion_load_neither_torch_nor_numpy(words):
     code = (
         "import sys\nfrom sdeppl.cli import main\n"
         f"try:\n    main({words!r})\nexcept SystemExit as end:\n    assert end.code == 0\n"
-        "found = {'torch', 'pyro', 'scipy', 'matplotlib', 'arviz'} & set(sys.modules)\n"
+        "found = {'torch', 'numpy', 'pyro', 'scipy', 'matplotlib', 'arviz'} & set(sys.modules)\n"
         "assert not found, found\n"
     )
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -92,6 +92,17 @@ def test_a_misspelt_backend_is_wrong_use(tmp_path):
     assert finished.returncode == 2
     assert finished.stderr.startswith("sdeppl: error: ") and "valid are: numpy, torch" in finished.stderr
     assert len(finished.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("words", "threads"), [([], 1), (["--threads", "2"], 2)])
+def test_threads_are_limited_before_torch_is_loaded(words, threads):
+    code = (
+        f"from sdeppl.cli import main\nassert main(['backends', '-q', *{words!r}]) == 0\n"
+        f"import torch\nassert torch.get_num_threads() == {threads}, torch.get_num_threads()\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if "NUM_THREADS" not in name}
+    finished = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
 
 
 def test_a_closed_pipe_is_no_error(tmp_path):

@@ -4,18 +4,21 @@ import zipfile
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from .errors import UsageError
 
+if TYPE_CHECKING:
+    import numpy as np
 
-def read_arrays(path: str, option: str, only: str | None = None) -> dict[str, np.ndarray]:
+
+def read_arrays(path: str, option: str, only: str | None = None) -> "dict[str, np.ndarray]":
     """{name: array} of an .npz file; of an .npy file where there is one name, `only`.
 
     Raises: UsageError, naming file and option.
     """
+    import numpy as np
+
     _require_file(path, option)
     try:
         found = np.load(path, allow_pickle=False)
@@ -47,6 +50,8 @@ def check_output(path: str) -> None:
 
 def write_draws(path: str, run: Any, observed: Mapping[str, Any] | None) -> None:
     """What `posterior.run` returned, with its diagnosis and the data where the format keeps them."""
+    import numpy as np
+
     from ..backend import to_host
     from ..backend.files import replacing
 
@@ -60,13 +65,14 @@ def write_draws(path: str, run: Any, observed: Mapping[str, Any] | None) -> None
             to_arviz(run, observed=observed).to_netcdf(str(part))
 
 
-def read_draws(path: str) -> tuple[dict[str, np.ndarray], int]:
+def read_draws(path: str) -> "tuple[dict[str, np.ndarray], int]":
     """Draws {site: (chains × draws, *shape)} chain after chain, and how many chains. Raises: UsageError."""
     if Path(path).suffix != ".nc":
         return read_arrays(path, "draws"), 1
     _require_file(path, "draws")
     _require_arviz(path)
     import arviz
+    import numpy as np
 
     try:
         group = arviz.from_netcdf(path)["posterior"]

@@ -4,11 +4,12 @@ import argparse
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from .errors import GOOD, NOT_TRUSTED, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 HELP = "a demonstration of a minute or less, with a picture"
 # Yearly flow of the Nile at Aswan, 1871 to 1970, 10⁸ m³ (Cobb 1978)
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("the demo's picture needs matplotlib: pip install 'sdeppl[tutorials]'")
     if not Path(arguments.out).parent.is_dir():
         raise UsageError(f"--out {arguments.out}: there is no folder {Path(arguments.out).parent}")
-    import torch
+    import numpy as np
 
     from ..backend import resolve, to_host
     from ..diagnostics import compare
@@ -45,7 +46,6 @@ def run(arguments: argparse.Namespace) -> int:
     from ..reference import Exact
     from ..training import ScoreMatching
 
-    torch.set_num_threads(1)  # the arrays are small: threads would wait for each other
     backend = resolve(arguments.backend)
     flow = np.array(FLOW.split(), dtype=float)
     flow[20:40] = flow[60:80] = np.nan
@@ -83,8 +83,10 @@ def nile(y: Any = None) -> None:
     pyro.sample("y", dist.Normal(level, NOISE_SD).to_event(1), obs=y)
 
 
-def exact_level(flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def exact_level(flow: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
     """Mean and standard deviation of the level given the flow, NaN left out, by conditioning a Gaussian."""
+    import numpy as np
+
     seen, year = np.flatnonzero(~np.isnan(flow)), np.arange(flow.shape[0])
     prior = START_SD**2 + STEP_SD**2 * np.minimum(year[:, None], year)
     gain = np.linalg.solve(prior[np.ix_(seen, seen)] + NOISE_SD**2 * np.eye(seen.shape[0]), prior[seen]).T
@@ -92,7 +94,8 @@ def exact_level(flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.sqrt(np.diag(prior - gain @ prior[seen]))
 
 
-def _picture(path: str, flow: np.ndarray, draws: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> None:
+def _picture(path: str, flow: Any, draws: Any, mean: Any, sd: Any) -> None:
+    import numpy as np
     from matplotlib.figure import Figure
 
     from ..plots import Band, plot_paths

@@ -1,6 +1,7 @@
 """The parser of `sdeppl`, and what every command has in common."""
 
 import argparse
+import os
 import sys
 import traceback
 import warnings
@@ -23,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command is None:
         parser.print_help()
         return WRONG_USE
+    _limit_threads(arguments.threads)
     model_file = path_of(getattr(arguments, "model", None))
     with _plain_warnings():
         try:
@@ -62,8 +64,16 @@ def build_parser() -> argparse.ArgumentParser:
         module.add_arguments(command)
         command.add_argument("-q", "--quiet", action="store_true", help="no progress bars, results only")
         command.add_argument("--traceback", action="store_true", help="with an error, where it was raised")
+        command.add_argument("--threads", type=int, help="of torch and NumPy (default 1, or OMP_NUM_THREADS)")
         command.set_defaults(run=module.run)
     return parser
+
+
+def _limit_threads(threads: int | None) -> None:
+    """Before torch and NumPy are loaded, which read it once: threads of small arrays wait for each other."""
+    chosen = os.environ.get("OMP_NUM_THREADS", "1") if threads is None else str(threads)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = chosen
 
 
 @contextmanager
