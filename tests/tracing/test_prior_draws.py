@@ -157,3 +157,39 @@ def test_numpy_randomness_is_drawn_anew_for_each_row():
     assert draws.shape == (2_000, 2)
     np.testing.assert_allclose(draws.mean(0), 3.0, atol=0.18)
     np.testing.assert_allclose(draws.std(0), 2.0, atol=0.13)
+
+
+def test_categories_have_their_probabilities():
+    """Of one distribution for all draws, and of one that depends on a draw; one of four has none. Chi-squared
+    of 20,000 draws below its quantile at 1 - 1e-4, means within 3.9 standard errors (seed 5)."""
+    shares = torch.tensor([0.5, 0.0, 0.2, 0.3])
+
+    def model():
+        side = pyro.sample("side", dist.Categorical(shares))
+        tilt = torch.where(side == 0, 0.9, 0.25)
+        pyro.sample("then", dist.Categorical(torch.stack([tilt, 1 - tilt]) * 7.0).expand([2]).to_event(1))
+
+    found = prior_draws(model, ["side", "then"], 20_000, (5,))
+    side, then = found["side"], found["then"]
+    assert side.shape == (20_000,) and then.shape == (20_000, 2) and side.dtype == torch.int64
+    counts = torch.bincount(side, minlength=4).to(torch.float64)
+    assert counts[1] == 0
+    expected = 20_000 * shares[[0, 2, 3]]
+    assert float(((counts[[0, 2, 3]] - expected) ** 2 / expected).sum()) < 18.4  # 2 degrees of freedom
+    for value, share in ((side == 0, 0.1), (side != 0, 0.75)):
+        both = then[value].to(torch.float64)
+        noise = (share * (1 - share) / len(both)) ** 0.5
+        assert (abs(both.mean(0) - share) < 3.9 * noise).all()
+        assert abs(float((both[:, 0] * both[:, 1]).mean()) - share**2) < 3.9 * noise  # independent
+
+
+def test_a_large_data_set_is_drawn_from_without_a_copy_for_each_draw():
+    """200,000 rows: probabilities for each of 20,000 draws would be 32 gigabytes."""
+    rows = torch.arange(200_000.0)[:, None] + torch.tensor([0.0, 0.5])
+
+    def model():
+        pyro.sample("x", dist.Empirical(rows, torch.zeros(len(rows))))
+
+    found = prior_draws(model, ["x"], 20_000, (6,))["x"]
+    assert found.shape == (20_000, 2) and bool((found[:, 1] - found[:, 0] == 0.5).all())
+    assert abs(float(found[:, 0].mean()) / 200_000 - 0.5) < 4 * (1 / 12 / 20_000) ** 0.5

@@ -42,14 +42,31 @@ class BatchedRandomness(TorchFunctionMode):
     """Let torch.distributions draw inside `vmap`.
 
     They fill an unbatched tensor in place, which vmap refuses; the same draws out of place are
-    allowed and differ from row to row.
+    allowed and differ from row to row. Categories are drawn by inverting their distribution
+    function, which rows share where they share the probabilities; torch.multinomial would copy
+    these for each row, so that draws from a data set of n rows took n times as long.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", "")
+        if name == "multinomial" and _is_plain(args, kwargs or {}):
+            return _categories(args[0], args[1])
         if name not in ("normal_", "uniform_", "exponential_", "cauchy_"):
             return func(*args, **(kwargs or {}))
         return _out_of_place(name, args[0], *args[1:], **(kwargs or {}))
+
+
+def _is_plain(args: Any, named: dict[str, Any]) -> bool:
+    """Whether it is torch.multinomial(probabilities, count, True), as torch.distributions writes it."""
+    return len(args) == 3 and args[2] is True and not named
+
+
+def _categories(probabilities: torch.Tensor, count: int) -> torch.Tensor:
+    """(..., count) whole numbers below n with probabilities (..., n), up to a factor."""
+    total = probabilities.to(torch.float64).cumsum(-1)
+    last = total[..., -1:]
+    uniform = torch.rand((*probabilities.shape[:-1], count), dtype=torch.float64, device=total.device)
+    return torch.searchsorted(total, last * uniform, right=True)
 
 
 def _out_of_place(name: str, like: torch.Tensor, *parameters: float, **named: Any) -> torch.Tensor:
