@@ -102,6 +102,36 @@ def test_guidance_scaled_by_0_8_is_rejected_and_unscaled_accepted():
     assert wrong.p < 1e-4, str(wrong)
 
 
+def test_twisted_smc_is_accepted_and_dps_rejected():
+    """A mixture of three modes, the sum of two numbers seen; its closed form is left unused."""
+    weights = np.array([0.2, 0.5, 0.3])
+    means, sds = np.array([[-4.0, 1.0], [0.0, -2.0], [3.0, 2.0]]), np.array([0.5, 1.0, 0.7])
+    modes = sp.GaussianMixtureDenoiser(SDE, weights, means, np.eye(2) * sds[:, None, None] ** 2)
+
+    def mixed(sets, seed):
+        generator = np.random.default_rng(seed)
+        chosen = generator.choice(3, sets, p=weights)
+        return means[chosen] + sds[chosen, None] * generator.standard_normal((sets, 2))
+
+    def summed(truths, seed):
+        return truths.sum(axis=1, keepdims=True) + np.random.default_rng(seed).standard_normal(
+            (len(truths), 1)
+        )
+
+    def posterior(ys, draws, seed, rung, correction):
+        seen = sp.LinearGaussian(np.ones((1, 2)), ys[0], 1.0)
+        return sp.Posteriors(modes, seen, ys, rung, correction=correction).sample(draws, seed=seed)
+
+    corrected, published = (
+        sp.sbc(
+            simulated(functools.partial(posterior, rung=r, correction=c), 300, prior=mixed, simulate=summed)
+        )
+        for r, c in (("tweedie", "auto"), ("dps", None))
+    )
+    assert corrected.p > 1e-3, str(corrected)
+    assert published.p < 1e-10 and "draws too wide" in published.verdict
+
+
 def test_the_log_likelihood_sees_a_posterior_that_is_the_prior():
     def all_prior(ys, draws, seed):
         return prior(len(ys) * draws, seed).reshape(len(ys), draws, 2)

@@ -14,8 +14,8 @@ from .diagnosis import Diagnosis, diagnose
 from .twisted import BLOCK, Runs, TwistedSMC, require_noise
 
 LEAST_RUNS = 8  # of a data set: fewer say nothing of how they differ
+LEAST_PARTICLES = 16
 PILOT_SETS, PILOT_RUNS = 16, 8
-EVEN = 0.5
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,8 @@ class ManyTwisted(TwistedCorrection):
         data. Raises: ValueError for c = 0; NonFiniteState.
         """
         require_noise(c)
-        xp, settings, count = array_namespace(sets), self.settings, sets.shape[0]
-        if wider:
-            particles = min(WIDER * settings.particles, BLOCK)
-            kept = max((settings.kept or 1) * particles // settings.particles, 1)
-            settings = replace(settings, particles=particles, kept=kept)
-        each = max(-(-draws // (settings.kept or settings.particles)), LEAST_RUNS)
-        settings = replace(settings, kept=-(-draws // each))
+        xp, count = array_namespace(sets), sets.shape[0]
+        settings, each = self._runs(draws, wider)
         problem = self._problem(self.pilot[0], settings, self.times, c)
         runs = problem.solve(count * each, stream, progress=progress, sets=_each(sets, each))
         kept = xp.reshape(runs.draws, (count, -1, self.prior.dim))[:, :draws, :]
@@ -75,13 +70,21 @@ class ManyTwisted(TwistedCorrection):
     def evenness(self) -> float:
         return _evenness(self.pilot[1])
 
-    @cached_property
-    def settings(self) -> TwistedSMC:
-        """With half of the particles where weights are even: of each data set there are several runs."""
-        wanted = self.wanted
-        if wanted == TwistedSMC() and self.evenness >= EVEN:
-            wanted = replace(wanted, particles=wanted.particles // 2)
-        return wanted.keeping(self.evenness)
+    def _runs(self, draws: int, wider: bool) -> tuple[TwistedSMC, int]:
+        """Settings for one data set's draws, and how many runs: 8 or more, by default of no more particles
+        than leave half of the effective ones unused, 16 at least and 64 at most."""
+        settings = self.wanted.keeping(self.evenness)
+        if self.wanted == TwistedSMC():
+            needed, particles = -(-draws // LEAST_RUNS), LEAST_PARTICLES
+            while particles < settings.particles and particles * min(self.evenness, 1.0) < 2 * needed:
+                particles *= 2
+            settings = replace(self.wanted, particles=particles).keeping(self.evenness)
+        if wider:
+            particles = min(WIDER * settings.particles, BLOCK)
+            kept = max((settings.kept or 1) * particles // settings.particles, 1)
+            settings = replace(settings, particles=particles, kept=kept)
+        each = max(-(-draws // (settings.kept or settings.particles)), LEAST_RUNS)
+        return replace(settings, kept=-(-draws // each)), each
 
 
 def _evenness(runs: Runs) -> float:
