@@ -11,6 +11,7 @@ TUTORIALS = Path(__file__).parents[2] / "tutorials"
 SCRIPTS = (
     "06_eight_schools",
     "08_carbon_dioxide",
+    "09_lorenz_63",
     "10_black_scholes",
 )
 
