@@ -1,6 +1,7 @@
 """Latents with heavy tails are drawn in, and come back as they were."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pyro
@@ -84,3 +85,21 @@ def test_a_guide_keeps_its_tails_when_saved(tmp_path):
         assert torch.equal(mine, theirs)
     one, other = (g.condition(y=5.0, steps=20).sample(8, seed=2)["x"] for g in (guide, loaded))
     assert torch.equal(one, other)
+
+
+def test_a_small_mode_at_a_distance_is_no_tail():
+    """One draw in a hundred lies 20 standard deviations off: the variance is right, and nothing is to be
+    drawn in. Of t with 2 degrees the farthest draws grow apart (seed 7)."""
+    generator = np.random.default_rng(7)
+    normal, far = generator.standard_normal((2, 8192))
+    there = generator.random(8192) < 0.01
+    cases = {
+        "mode": (np.where(there, 20.0 + far, normal), False),
+        "t": (generator.standard_t(2.0, 8192), True),
+    }
+    for name, (values, heavy) in cases.items():
+        space = SimpleNamespace(
+            sites=[SimpleNamespace(name="x", start=0, stop=1, unconstrained_shape=torch.Size([]))]
+        )
+        found = find_tails(space, torch.as_tensor(values)[:, None])
+        assert bool(found) == heavy, name
