@@ -10,6 +10,7 @@ import pytest
 TUTORIALS = Path(__file__).parents[2] / "tutorials"
 SCRIPTS = (
     "06_eight_schools",
+    "07_digits",
     "08_carbon_dioxide",
     "09_lorenz_63",
     "10_black_scholes",

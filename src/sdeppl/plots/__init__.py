@@ -6,6 +6,7 @@ from .comparison import plot_comparison
 from .convergence import plot_convergence
 from .corner import plot_corner
 from .density import plot_density
+from .fields import plot_fields
 from .paths import COLOURS, Band, plot_paths
 from .training import plot_training
 from .trajectories import plot_trajectories
@@ -19,6 +20,7 @@ __all__ = [
     "plot_corner",
     "plot_coverage",
     "plot_density",
+    "plot_fields",
     "plot_paths",
     "plot_sbc",
     "plot_training",
