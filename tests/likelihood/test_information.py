@@ -73,3 +73,22 @@ def test_tweedie_of_many_numbers_is_exact_for_a_gaussian(gradient, precise):
     np.testing.assert_allclose(host(guided.log_likelihood), exact, rtol=1e-9)
     covariance = host(rung(x, t).covariance.dense())
     np.testing.assert_allclose(covariance, np.broadcast_to(Ct - gain @ h @ Ct, covariance.shape), atol=1e-10)
+
+
+def test_the_full_gradient_is_that_of_all_numbers(monkeypatch):
+    """Seven counts of two numbers, whose curvature differs from row to row; compressed to two, or not."""
+    backend = sp.resolve("numpy")
+    prior = sp.GaussianMixtureDenoiser(
+        sp.VPSDE(),
+        np.array([0.4, 0.6]),
+        np.array([[1.0, -0.5], [-0.5, 0.7]]),
+        np.stack([covariance_matrix(DIM, 1), covariance_matrix(DIM, 2)]),
+    )
+    y = array(np.array([0.0, 1.0, 4.0, 2.0, 0.0, 7.0, 1.0]), backend)
+    seen = sp.IndependentObservation(sp.likelihood.families.Poisson(), y, H=array(0.3 * H["shared"], backend))
+    x, twist = rng.standard_normal((ROWS, DIM)), sp.TweedieDenoiser(prior, seen)
+    few = twist.guide(x, 0.3)
+    monkeypatch.setattr(twist, "_is_compressible", lambda *arguments: False)
+    every = twist.guide(x, 0.3)
+    np.testing.assert_allclose(few.mean, every.mean, rtol=1e-9)
+    np.testing.assert_allclose(few.log_likelihood, every.log_likelihood, rtol=1e-9)
