@@ -74,3 +74,13 @@ def test_the_table_shows_every_site():
 def test_wrong_use_is_named(mine, theirs, message):
     with pytest.raises(ValueError, match=message):
         sp.compare(mine, theirs)
+
+
+@pytest.mark.parametrize("size", [1e9, 1e60])
+def test_draws_that_have_diverged_get_a_verdict(size):
+    """Not an error of a library that was given numbers too large for it."""
+    pytest.importorskip("sklearn")
+    reference = {"x": draws(400)}
+    found = sp.compare({"x": size * draws(400, stretch=3.0)}, reference)
+    assert found.verdict.startswith("do not trust: x: mean")
+    assert found["x"].tests.accuracy > 0.95

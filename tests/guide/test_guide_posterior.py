@@ -290,3 +290,17 @@ def test_a_diffuse_start_of_a_path(start_sd):
     found = sp.compare(draws, {"x": reference})["x"]
     assert found.mean_error < 0.06
     assert found.sd_error < 0.04
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_the_learned_prior_can_be_drawn_from(guide, backend):
+    """Without data: moments in the site's units, within 5 standard errors (seed 1)."""
+    found = guide.prior(backend=backend).run(N, seed=1)
+    assert found.draws["x"].dtype == (np.float64 if backend == "numpy" else D)
+    draws = np.asarray(sp.to_host(found.draws["x"]))
+    assert draws.shape == (N, 3) and "exact" in str(found.diagnosis)
+    sd = np.sqrt(np.diag(PRIOR_COVARIANCE))
+    noise = 5 * (1 / math.sqrt(N) + 1 / math.sqrt(M))
+    assert (np.abs(draws.mean(axis=0) - PRIOR_MEAN) < noise * sd).all()
+    np.testing.assert_allclose(np.corrcoef(draws.T), PRIOR_COVARIANCE / np.outer(sd, sd), atol=noise)
+    np.testing.assert_allclose(draws.std(axis=0), sd, rtol=noise)

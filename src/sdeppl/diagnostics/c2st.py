@@ -9,6 +9,9 @@ import numpy as np
 import torch
 
 FEW_UNITS, MANY_UNITS = 30, 100
+FARTHEST = (
+    1e6  # standard deviations: what has diverged is told apart from there, and float32 does not overflow
+)
 
 
 def c2st(
@@ -37,7 +40,7 @@ def c2st(
     # in float32 by torch, as there: through training, rounding alone moves the score by up to .006
     first, second = (torch.as_tensor(np.asarray(a), dtype=torch.float32) for a in (reference, draws))
     mean, sd = torch.mean(first, dim=0), torch.std(first, dim=0)
-    data = torch.cat([(first - mean) / sd, (second - mean) / sd]).numpy()
+    data = torch.cat([(first - mean) / sd, (second - mean) / sd]).clamp(-FARTHEST, FARTHEST).numpy()
     labels = np.repeat([0.0, 1.0], len(reference))
     units = 10 * reference.shape[1]
     options: dict[str, Any] = {"max_iter": 10_000}

@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 from ..backend import Backend, TorchFunction, resolve
 from ..denoisers import Denoiser, NetworkDenoiser
 from ..nn import ResidualMLP
+from ..posterior import Posterior
 from ..query import GaussianPart, SitePosterior, SitePosteriors, compile_posterior
 from ..sde import VPSDE, IsotropicSDE
 from ..tracing import (
@@ -117,6 +118,10 @@ class ScoreGuide:
         if self.net is None or not self.use_net:
             return gaussian
         return NetworkDenoiser(gaussian, TorchFunction(self.net))
+
+    def prior(self, *, backend: str | Backend | None = None, steps: int = 100) -> SitePosterior:
+        """The prior as the guide has learned it: a posterior without data, to draw from and to look at."""
+        return SitePosterior(self.space, self.fitted(), Posterior(self.denoiser(backend), None, steps=steps))
 
     def condition(
         self,
