@@ -205,7 +205,7 @@ for column, (name, component) in enumerate(questions.items()):
         panel.set_ylabel(("x₁", "x₂", "x₃")[row])
     axes[0, column].set_title(f"{name} observed every 0.2")
     axes[-1, column].set_xlabel("t")
-figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=5, frameon=False)
+figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
 output = Path(__file__).parent / "output"
 output.mkdir(exist_ok=True)
 figure.savefig(output / "09_lorenz_63.png", dpi=110)
