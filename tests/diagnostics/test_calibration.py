@@ -269,6 +269,8 @@ def test_errors_of_arguments():
         sp.tarp(sp.Simulations(*good()), references=np.zeros((20, 3)))
     with pytest.raises(ValueError, match="log_likelihood must be of shapes"):
         sp.Simulations(*good(), log_likelihood=(np.zeros(20), np.zeros(20)))
+    with pytest.raises(ValueError, match="log_likelihood holds NaN"):
+        sp.Simulations(*good(), log_likelihood=(np.zeros(20), np.full((20, 5), np.nan)))
 
 
 def test_arrays_of_any_backend_are_taken(backend):

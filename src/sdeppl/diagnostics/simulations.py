@@ -60,6 +60,8 @@ class Simulations:
                 raise ValueError(
                     f"log_likelihood must be of shapes {expected}; got {tuple(part.shape for part in pair)}"
                 )
+            if any(np.isnan(part).any() for part in pair):
+                raise ValueError("log_likelihood holds NaN; leave it out, or look at the model's log_prob")
             object.__setattr__(self, "log_likelihood", pair)
 
     @property
