@@ -12,9 +12,11 @@ from torch.distributions import (
     biject_to,
     constraints,
 )
-from torch.distributions.constraints import MixtureSameFamilyConstraint
 
 from .errors import ModelError
+
+# of which torch has no bijection registered; torch 2.7 has no such constraint, but the components' own
+MIXTURE = getattr(constraints, "MixtureSameFamilyConstraint", ())
 
 
 def bijection(name: str, support: Any) -> Transform:
@@ -33,7 +35,7 @@ def bijection(name: str, support: Any) -> Transform:
 
 
 def _to(support: Any) -> Transform:
-    if isinstance(support, MixtureSameFamilyConstraint):  # which torch has no bijection registered for
+    if isinstance(support, MIXTURE):
         return _to(support.base_constraint)
     if isinstance(support, constraints.independent):
         return IndependentTransform(_to(support.base_constraint), support.reinterpreted_batch_ndims)
