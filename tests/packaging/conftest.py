@@ -1,18 +1,12 @@
 """The distributions, built as for a release, and an environment that they alone are installed into."""
 
-import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
 import pytest
 from checks import ROOT
-
-
-def run(*words, **options):
-    finished = subprocess.run([str(w) for w in words], capture_output=True, text=True, **options)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    return finished
+from subprocesses import run
 
 
 @pytest.fixture(scope="session")

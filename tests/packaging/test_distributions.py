@@ -12,7 +12,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 from checks import ROOT
-from conftest import run
+from subprocesses import run
 
 import sdeppl as sp
 
