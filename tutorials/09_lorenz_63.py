@@ -131,7 +131,7 @@ for name, component in questions.items():
 # ## A particle filter
 # It runs the same model forward from the background, weights the particles with each report, and resamples
 # whole trajectories. With this many particles its answer is close to exact, even for the first state, of
-# which the resampling leaves a few hundred different ones. It has to run anew for each question.
+# which resampling keeps the fewest different ones. It has to run anew for each question.
 
 
 # %%
