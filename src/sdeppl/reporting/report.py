@@ -60,7 +60,7 @@ def report(
     given = [Check.of(name, result, True) for name, result in outside.items() if result is not None]
     given += [Check.of(name, result) for name, result in {"score": score, **(checks or {})}.items() if result]
     run = posterior.run(draws, seed=seed)
-    comparison = None if reference is None else compare(run.draws, reference)
+    comparison = None if reference is None else compare(run, reference)
     closed_form = run.diagnosis.correction is None and run.diagnosis.likelihood == "exact"
     found = [Check.of("its own weights", run.diagnosis, closed_form and score is not None)]
     found += [] if comparison is None else [Check.of("reference", comparison, True)]
