@@ -152,9 +152,9 @@ print(f"figure: {os.path.relpath(output / '11_rare_transitions.png')}")
 # The mean path is right within a seventh of a standard deviation, its spread within a tenth (the small
 # settings of the tests hardly train at all).
 #
-# Colder is harder. At T = 0.25 and twenty times, one path in 23 crosses, and the same query says of itself: do
-# not trust these draws, single runs differ in p(y) by 260 %. That is what `run.diagnosis` is for; more
-# training, more particles or a longer look at transitions in the simulated paths would be the next step.
+# Colder is harder. At T = 0.25 and twenty times, one path in 23 crosses, and the same query says of itself:
+# do not trust these draws, single runs differ in p(y) by 260 %. That is what `run.diagnosis` is for; more
+# training, or more particles, would be the next step.
 
 # %%
 limits = (0.8, 0.5) if quick else (0.15, 0.1)

@@ -123,10 +123,10 @@ print(comparison)
 # The same solver code runs on each: `backend=` of one call, or `SDEPPL_BACKEND` for a whole script. With
 # noise made on the host the draws are the same to rounding.
 #
-# A library of your own takes one adapter of a few dozen lines (its namespace, devices, random numbers, and the
-# way to torch and back) and one TOML file that says what is tested; `CONTRIBUTING.md` shows both. One such is
-# below: array-api-strict has the functions of the Array API standard and no others, so that what runs on it
-# asks for nothing special.
+# A library of your own takes one adapter of a few dozen lines (its namespace, devices, random numbers, and
+# the way to torch and back) and one TOML file that says what is tested; `CONTRIBUTING.md` shows both. One
+# such is below: array-api-strict has the functions of the Array API standard and no others, so that what runs
+# on it asks for nothing special.
 
 # %%
 libraries = ["numpy", "torch"] + (["strict"] if importlib.util.find_spec("array_api_strict") else [])
