@@ -33,7 +33,7 @@ def network_denoiser(backend, sde, covariance, dtype=torch.float64):
 
 
 def mean_in_torch(x, denoiser, net, t):
-    """m + α C V⁻¹ (x - α m) + V (scale · ρ · net(whitened, ln α/σ)), written out again in torch."""
+    """m + α C V⁻¹ (x - α m) + V (scale · ρ² · net(whitened, ln α/σ)), written out again in torch."""
     gaussian, sde = denoiser.gaussian, denoiser.sde
     basis, eigenvalues = (torch.tensor(host(a)) for a in (gaussian.basis, gaussian.eigenvalues))
     mean = torch.tensor(MEAN)
@@ -41,8 +41,8 @@ def mean_in_torch(x, denoiser, net, t):
     variance = alpha**2 * eigenvalues + sigma**2
     centred = (x - alpha * mean) @ basis
     output = net(centred / variance.sqrt(), sde.half_log_snr(t))
-    # ρ = α √(λ/variance), times the conditional sd σ √(λ/variance)
-    reach = alpha * sigma * eigenvalues / variance
+    # ρ² = α² λ/variance, times the conditional sd σ √(λ/variance)
+    reach = alpha**2 * eigenvalues / variance * sigma * (eigenvalues / variance).sqrt()
     return mean + (alpha * eigenvalues / variance * centred + reach * output) @ basis.T
 
 
@@ -71,6 +71,21 @@ def test_mean_and_covariance_are_those_of_autograd(sde, t, covariance, precise):
     assert_array(moments.covariance @ array(v, precise), np.einsum("bi,bij->bj", v, scaled), precise, 1e-9)
     symmetric = 0.5 * (scaled + np.swapaxes(scaled, 1, 2))
     assert_array(moments.covariance.dense(), symmetric, precise, 1e-9)
+
+
+@pytest.mark.parametrize("sde", SDES)
+def test_at_the_noisiest_level_an_error_of_the_network_does_not_reach_the_covariance(sde, precise):
+    """Where x_t says nothing, no training makes its Jacobian small: weights at random change C by a share of
+    ρ, the correlation of x_t with x_0, and not by all of it."""
+    denoiser, _ = network_denoiser(precise, sde, FULL)
+    x, T = array(X, precise), sde.T
+    wanted = host(denoiser.gaussian(x, T).covariance.dense())
+    change = np.linalg.norm(host(denoiser(x, T).covariance.dense()) - wanted, axis=(1, 2))
+    ratio = np.linalg.norm(change / np.linalg.norm(wanted)) / sde.alpha(T) * sde.sigma(T)
+    middle = host(denoiser(x, 0.3 * T).covariance.dense()) - host(
+        denoiser.gaussian(x, 0.3 * T).covariance.dense()
+    )
+    assert np.linalg.norm(middle) > 1e-3 and ratio < 10
 
 
 def test_a_float32_network_answers_in_the_backends_dtype(backend):

@@ -107,10 +107,10 @@ def test_damaged_files(path, tmp_path):
         (None, "was not written by sdeppl"),
         ("{", "was not written by sdeppl"),
         ("[1, 2]", "was not written by sdeppl"),
-        (json.dumps({"kind": "table", "version": 2}), "holds a 'table' of version 2; expected a 'guide'"),
+        (json.dumps({"kind": "table", "version": 3}), "holds a 'table' of version 3; expected a 'guide'"),
         (json.dumps({"kind": "guide", "version": 7}), "version 7"),
-        (json.dumps({"kind": "guide", "version": 1}), "of version 1; expected a 'guide' of version 2"),
-        (json.dumps({"kind": "guide", "version": 2, "latents": {"x": [2], "tau": []}}), "does not fit"),
+        (json.dumps({"kind": "guide", "version": 1}), "of version 1; expected a 'guide' of version 3"),
+        (json.dumps({"kind": "guide", "version": 3, "latents": {"x": [2], "tau": []}}), "does not fit"),
     ],
 )
 def test_files_of_another_kind(tmp_path, header, message):

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-VERSION = 2  # 1: latents on an interval by a logit
+VERSION = 3  # 1: latents on an interval by a logit; 2: networks that counted ρ times
 
 
 class CorruptFile(ValueError):

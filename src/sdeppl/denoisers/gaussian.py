@@ -104,10 +104,10 @@ class GaussianDenoiser(Denoiser):
         xp = self.backend.xp
         return self.sde.sigma(t) * xp.sqrt(self.eigenvalues / variance)
 
-    def correlation(self, t: Any) -> Any:
-        """Of x_t with x_0 along the eigenbasis, α √(λ/(α² λ + σ²)): (rank,)."""
+    def explained(self, t: Any) -> Any:
+        """Share of x_0's variance that x_t explains along the eigenbasis, α² λ/(α² λ + σ²): (rank,)."""
         alpha, variance = self._marginal(t)
-        return alpha * self.backend.xp.sqrt(self.eigenvalues / variance)
+        return alpha * alpha * self.eigenvalues / variance
 
     def _marginal(self, t: Any) -> tuple[Any, Any]:
         """α and the variances α² λ + σ² of x_t along the eigenbasis."""

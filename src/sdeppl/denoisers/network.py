@@ -10,14 +10,15 @@ from .gaussian import GaussianDenoiser
 
 
 class NetworkDenoiser(Denoiser):
-    """E[x_0 given x_t] = Gaussian part + V (scale · ρ · net(whitened x_t, ln(α/σ))).
+    """E[x_0 given x_t] = Gaussian part + V (scale · ρ² · net(whitened x_t, ln(α/σ))).
 
     The Gaussian part is the best linear denoiser for the data's mean and covariance; in its
     eigenbasis V, with x_t scaled to unit variance and x_0's residual scaled by its conditional
     standard deviation, the network sees and returns numbers of order one at every t, and a network
-    that returns 0 leaves the Gaussian part. ρ is the correlation of x_t with x_0: where x_t says
-    little, so may the network, since Cov[x_0 given x_t] is σ²/α times the mean's Jacobian, in which
-    1/α would blow its errors up. In terms of the eps-net, ε̂ = (x - α mean)/σ.
+    that returns 0 leaves the Gaussian part. ρ is the correlation of x_t with x_0, and ρ² the order of what
+    is not linear in the mean: α² to first order, where x_t says little. So the network's output stays of
+    order one there too; and its errors, of which 1/α times the Jacobian enters Cov[x_0 given x_t], vanish
+    with ρ, where no loss would have made them small. In terms of the eps-net, ε̂ = (x - α mean)/σ.
 
     gaussian: the Gaussian part; net: (batch, rank), ln(α/σ) ↦ (batch, rank), a torch module through
     the bridge or from an ONNX file, or the library's own one as array code. Source: Karras et al. 2022
@@ -34,7 +35,7 @@ class NetworkDenoiser(Denoiser):
     def mean(self, x: Any, t: float) -> Any:
         gaussian = self.gaussian
         output = self.net(gaussian.whiten(x, t), self.sde.half_log_snr(t))
-        reach = gaussian.posterior_scale(t) * gaussian.correlation(t)
+        reach = gaussian.posterior_scale(t) * gaussian.explained(t)
         return gaussian.mean(x, t) + (reach * output) @ gaussian.basis.T
 
     def __call__(self, x: Any, t: float) -> Moments:
@@ -43,7 +44,7 @@ class NetworkDenoiser(Denoiser):
         alpha, sigma = self.sde.levels(t)
         spread = gaussian.posterior_scale(t)
         shrink = spread / self.backend.xp.sqrt(gaussian.eigenvalues) / sigma
-        reach = spread * gaussian.correlation(t)
+        reach = spread * gaussian.explained(t)
         output, pull_net = self.net.with_pullback(gaussian.whiten(x, t), self.sde.half_log_snr(t))
 
         def pullback(v: Any) -> Any:
@@ -60,7 +61,7 @@ class NetworkDenoiser(Denoiser):
         alpha, sigma = self.sde.levels(t)
         spread = gaussian.posterior_scale(t)
         shrink = spread / xp.sqrt(gaussian.eigenvalues) / sigma  # of whitening, too
-        reach = spread * gaussian.correlation(t)
+        reach = spread * gaussian.explained(t)
         columns = gaussian.basis.T @ xp.broadcast_to(V, (x.shape[0], *V.shape[-2:]))
         slope = self.net.bilinear_slope(
             gaussian.whiten(x, t),

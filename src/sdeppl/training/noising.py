@@ -10,11 +10,11 @@ LEVELS = 512
 
 
 class Noising:
-    """x_0 ↦ (whitened x_t, ln(α/σ), ρ, target), with t uniform in ln(α/σ) from T to σ/α = 1e-3.
+    """x_0 ↦ (whitened x_t, ln(α/σ), ρ², target), with t uniform in ln(α/σ) from T to σ/α = 1e-3.
 
     The target is V-coordinates of (x_0 - best linear E[x_0 given x_t]) over their standard
     deviation: unit variance at every t, and what a network of zero output leaves unexplained. The
-    network's output counts ρ times, the correlation of x_t with x_0, as in NetworkDenoiser.
+    network's output counts ρ² times, ρ the correlation of x_t with x_0, as in NetworkDenoiser.
     """
 
     def __init__(self, gaussian: GaussianPart, sde: IsotropicSDE) -> None:
@@ -26,7 +26,7 @@ class Noising:
     def sample(
         self, x0: torch.Tensor, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """x0 (batch, dim) in float64 to inputs (batch, rank), levels (batch, 1), ρ and targets, float32."""
+        """x0 (batch, dim) in float64 to inputs (batch, rank), levels (batch, 1), ρ² and targets, float32."""
         batch = x0.shape[0]
         position = torch.rand((batch, 1), generator=generator, dtype=torch.float64) * (LEVELS - 1)
         left = position.floor().long().clamp(max=LEVELS - 2)
@@ -40,6 +40,6 @@ class Noising:
         return (
             inputs.float(),
             self.sde.half_log_snr(t).float(),
-            self.denoiser.correlation(t).float(),
+            self.denoiser.explained(t).float(),
             target.float(),
         )

@@ -40,7 +40,7 @@ class Gain:
 class ScoreMatching:
     """Trains a guide as `SVI` does: `.step()` in a loop of one's own, or `.fit(steps)`.
 
-    Minimises E |ρ F(x_t, t) - r|²/dim over fresh x_0 from the model, t uniform in ln(α/σ), with r the
+    Minimises E |ρ² F(x_t, t) - r|²/dim over fresh x_0 from the model, t uniform in ln(α/σ), with r the
     residual of the best linear denoiser in units of its standard deviation, ρ the correlation of
     x_t with x_0: the ε-loss |ε̂ - ε|² weighted so that the Gaussian part alone has loss 1 at every t.
 
