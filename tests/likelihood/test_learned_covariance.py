@@ -23,12 +23,13 @@ class Slope(torch.nn.Module):
 
 @pytest.fixture
 def prior(precise):
-    """C = C_G^½ (I + reach A) C_G^½ in the eigenbasis: A = -3 along half of the directions."""
+    """C = C_G^½ (I + ρ A) C_G^½ in the eigenbasis, about: A = -3/α(T) along half of the directions, so large
+    that C is negative along them even at T, where ρ is small."""
     mean = np.linspace(-1.0, 2.0, DIM)
     gaussian = sp.GaussianDenoiser(
         sp.VPSDE(), array(mean, precise), array(covariance_matrix(DIM, seed=5), precise)
     )
-    A = np.diag(np.where(np.arange(DIM) % 2, -3.0, 0.5))
+    A = np.diag(np.where(np.arange(DIM) % 2, -3.0, 0.5)) / sp.VPSDE().alpha(1.0)
     return sp.NetworkDenoiser(gaussian, sp.backend.TorchFunction(Slope(A)))
 
 
