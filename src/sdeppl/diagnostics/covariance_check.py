@@ -15,7 +15,8 @@ from .noised import (
     checked_rows,
     noised_levels,
     prior_and_draws,
-    probability,
+    tested_levels,
+    whitened,
     z_scores,
 )
 
@@ -93,12 +94,13 @@ def check_covariance(
     denoiser, x0 = prior_and_draws("check_covariance", prior, draws, seed)
     checked_rows("draws", x0, denoiser.dim)
     generator = np.random.default_rng(seed)
-    found, tests = [], 0
-    for pairs in noised_levels(denoiser, x0, levels, seed):
-        level, count = _level(denoiser, pairs, _directions(denoiser.dim, generator))
-        found.append(level)
-        tests += count
-    return CovarianceCheck(tuple(found), int(x0.shape[0]), probability(max(map(_largest, found)), tests))
+    pairs = noised_levels(denoiser, x0, levels, seed)
+
+    def test(pair: Noised) -> tuple[CovarianceLevel, int]:
+        return _level(denoiser, pair, _directions(denoiser.dim, generator))
+
+    found, p = tested_levels(pairs, test, _largest)
+    return CovarianceCheck(found, int(x0.shape[0]), p)
 
 
 def _directions(dim: int, generator: np.random.Generator) -> np.ndarray:
@@ -124,8 +126,7 @@ def _level(denoiser: Denoiser, pairs: Noised, V: np.ndarray) -> tuple[Covariance
     upper = np.triu_indices(V.shape[1])
     entries = np.abs(z_scores(excess[:, upper[0], upper[1]]))
     total, size = np.trace(excess, axis1=1, axis2=2), float(np.mean(np.sum(along**2, axis=1)))
-    x = np.asarray(to_host(pairs.x), float) @ V
-    white = (x - x.mean(axis=0)) / np.maximum(x.std(axis=0), 1e-300)
+    white = whitened(np.asarray(to_host(pairs.x), float) @ V)
     bends = np.abs(z_scores(total[:, None] * np.concatenate([white, np.cos(2 * white)], axis=1)))
     noise = float(np.std(total, ddof=1)) / math.sqrt(len(total))
     level = CovarianceLevel(

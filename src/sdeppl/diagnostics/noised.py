@@ -1,9 +1,9 @@
 """A prior's denoiser with fresh pairs (x_0, ε) at noise levels, for the tests of what it has learned."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from ..sde import IsotropicSDE, log_snr_grid
 CHECK = 4  # of a guide's random streams: draws that neither its moments nor its training have seen
 LAST = 0.05  # σ/α of the last level
 SIGNIFICANT = 1e-3
+
+Level = TypeVar("Level")
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,24 @@ def noised_levels(denoiser: Denoiser, x0: Any, levels: int, seed: int) -> Iterat
 
 def _times(sde: IsotropicSDE, levels: int) -> list[float]:
     return log_snr_grid(sde, levels + 1, LAST)[1:-1] if levels > 1 else [0.5 * sde.T]
+
+
+def tested_levels(
+    pairs: Iterator[Noised], test: Callable[[Noised], tuple[Level, int]], largest: Callable[[Level], float]
+) -> tuple[tuple[Level, ...], float]:
+    """What `test` finds at each level, and the probability of the largest |z| of all that it is made of.
+
+    test: pairs ↦ what was found and of how many tests it is made; largest: the largest |z| in it.
+    """
+    found = [test(level) for level in pairs]
+    levels = tuple(level for level, _ in found)
+    return levels, probability(max(map(largest, levels)), sum(count for _, count in found))
+
+
+def whitened(x: np.ndarray) -> np.ndarray:
+    """Each number of x (draws, dim) without its mean, in units of its standard deviation."""
+    white: np.ndarray = (x - x.mean(axis=0)) / np.maximum(x.std(axis=0), 1e-300)
+    return white
 
 
 def z_scores(values: np.ndarray) -> np.ndarray:

@@ -15,7 +15,8 @@ from .noised import (
     checked_rows,
     noised_levels,
     prior_and_draws,
-    probability,
+    tested_levels,
+    whitened,
     z_scores,
 )
 
@@ -100,12 +101,9 @@ def check_score(
     """
     denoiser, x0 = prior_and_draws("check_score", prior, draws, seed)
     checked_rows("draws", x0, denoiser.dim)
-    found, tests = [], 0
-    for pairs in noised_levels(denoiser, x0, levels, seed):
-        level, count = _level(pairs, pairs.guess(denoiser))
-        found.append(level)
-        tests += count
-    return ScoreCheck(tuple(found), int(x0.shape[0]), probability(max(map(_largest, found)), tests))
+    pairs = noised_levels(denoiser, x0, levels, seed)
+    found, p = tested_levels(pairs, lambda pair: _level(pair, pair.guess(denoiser)), _largest)
+    return ScoreCheck(found, int(x0.shape[0]), p)
 
 
 def _level(pairs: Noised, guess: np.ndarray) -> tuple[LevelCheck, int]:
@@ -115,7 +113,7 @@ def _level(pairs: Noised, guess: np.ndarray) -> tuple[LevelCheck, int]:
     along, square = np.sum(residual * guess, axis=1), float(np.mean(np.sum(guess**2, axis=1)))
     noise = float(np.std(along, ddof=1)) / math.sqrt(n)
     bias = np.abs(z_scores(residual))
-    white = (x - x.mean(axis=0)) / np.maximum(x.std(axis=0), 1e-300)
+    white = whitened(x)
     slope, sine, cosine = (_paired(residual, f) for f in (white, np.sin(2 * white), np.cos(2 * white)))
     level = LevelCheck(
         t=pairs.t,

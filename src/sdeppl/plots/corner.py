@@ -32,8 +32,8 @@ def plot_corner(
 
     Raises: ValueError for more than 10 numbers; KeyError, naming the number, for one that is not there.
     """
-    mine = _numbers(draws)
-    theirs = _numbers(getattr(reference, "draws", reference)) if reference is not None else {}
+    mine = numbers_of(draws)
+    theirs = numbers_of(getattr(reference, "draws", reference)) if reference is not None else {}
     numbers = list(mine) if numbers is None else list(numbers)
     for number in numbers:
         for where, values in (("draws", mine), ("reference", theirs)):
@@ -59,7 +59,7 @@ def plot_corner(
     return grid
 
 
-def _numbers(draws: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def numbers_of(draws: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """{'site' or 'site[0]': (n,)}, of sites of any shape."""
     found = {}
     for site, values in draws.items():

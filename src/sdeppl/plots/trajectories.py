@@ -35,10 +35,7 @@ def plot_trajectories(
             f"{tuple(states.shape)}"
         )
     host = np.asarray(to_host(states), dtype=float)[..., 0]
-    if span is None:
-        ends = host[[0, -1]]
-        margin = 0.05 * (ends.max() - ends.min())
-        span = float(ends.min() - margin), float(ends.max() + margin)
+    span = span or _span(host[[0, -1]])
     panels = figure.subplots(1, 3, sharey=True, width_ratios=[1.0, 4.0, 1.0])
     left, middle, right = panels
     x = np.linspace(*span, CELLS)
@@ -70,3 +67,9 @@ def plot_trajectories(
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
     return list(panels)
+
+
+def _span(values: np.ndarray) -> tuple[float, float]:
+    """From the least to the largest, and a twentieth more on both sides."""
+    margin = 0.05 * (values.max() - values.min())
+    return float(values.min() - margin), float(values.max() + margin)

@@ -2,22 +2,30 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, Generic, Literal, TypeVar
 
 from ..backend import Backend
 from ..solvers import Solver
-from .posterior import Posterior, PosteriorRun
+from .many import PosteriorRuns
+from .posterior import PosteriorRun
+
+Run = TypeVar("Run", PosteriorRun, PosteriorRuns)
 
 
-class PosteriorBySite(ABC):
-    """`arrays`, the posterior of the standardised vector of latents, and what makes sites of its draws."""
+class PosteriorBySite(ABC, Generic[Run]):
+    """`arrays`, the posterior of the standardised vector of latents, and what makes sites of its draws.
 
-    arrays: Posterior
+    arrays: a `Posterior`, or `Posteriors` of many data sets, whose draws have one more axis in front.
+    """
+
+    arrays: Any
 
     @property
     def backend(self) -> Backend:
         """Where the reverse SDE is solved and whose arrays come back."""
-        return self.arrays.denoiser.backend
+        found: Backend = self.arrays.prior.backend
+        return found
 
     def sample(
         self,
@@ -29,9 +37,9 @@ class PosteriorBySite(ABC):
         noise: Literal["host", "native"] = "host",
         progress: bool = False,
     ) -> dict[str, Any]:
-        """{site name: (draws, *shape)}, as arrays of the backend in the site's dtype.
+        """{site name: ([data sets,] draws, *shape)}, as arrays of the backend in the site's dtype.
 
-        Arguments, errors and warnings as in `Posterior.sample`.
+        Arguments, errors and warnings as in `Posterior.sample`, `Posteriors.sample`.
         """
         x = self.arrays.sample(draws, seed=seed, c=c, solver=solver, noise=noise, progress=progress)
         return self._in_units(x)
@@ -45,11 +53,13 @@ class PosteriorBySite(ABC):
         solver: Solver | None = None,
         noise: Literal["host", "native"] = "host",
         progress: bool = False,
-    ) -> PosteriorRun:
-        """As `sample`, with a diagnosis: what was chosen and why, effective share, ln p(y), in words."""
+    ) -> Run:
+        """As `sample`, with a diagnosis, or one of each data set: what was chosen and why, effective share,
+        ln p(y), in words."""
         found = self.arrays.run(draws, seed=seed, c=c, solver=solver, noise=noise, progress=progress)
-        return PosteriorRun(self._in_units(found.draws), found.diagnosis)
+        run: Run = replace(found, draws=self._in_units(found.draws))
+        return run
 
     @abstractmethod
     def _in_units(self, x: Any) -> dict[str, Any]:
-        """Draws (draws, dim) of the standardised vector as {site name: (draws, *shape)}."""
+        """Draws ([data sets,] draws, dim) of the standardised vector, by site and in its shape."""

@@ -16,10 +16,10 @@ from .renoising import Renoising
 from .start import Start
 from .tempered import PARTICLES, Stage, TemperedSMC, TemperedSolve
 from .tempering import moved_share
-from .twisted import BLOCK, Runs, TwistedSMC, TwistedSolve, require_noise
+from .twisted import Runs, TwistedSMC, TwistedSolve, require_noise
 
 LEAST_RUNS = 16  # of a tempered solve, however few draws are wanted: their differences are the diagnosis
-WIDER, WIDER_RUNS = 8, 32  # times the particles, in as many runs at least
+WIDER_RUNS = 32  # of 8 times the particles, at least
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,7 @@ class TwistedCorrection:
 
     def draw_wider(self, draws: int, stream: NoiseStream, c: Any, progress: bool) -> tuple[Any, Diagnosis]:
         """The same by runs of 8 times the particles, of which 8 times as many are kept; 32 runs or more."""
-        few = self.settings
-        particles = min(WIDER * few.particles, BLOCK)
-        kept = max((few.kept or 1) * particles // few.particles, 1)
-        many = replace(few, particles=particles, kept=kept)
-        return self._draw(draws, many, WIDER_RUNS, stream, c, progress)
+        return self._draw(draws, self.settings.wider(), WIDER_RUNS, stream, c, progress)
 
     def _draw(
         self, draws: int, settings: TwistedSMC, least_runs: int, stream: NoiseStream, c: Any, progress: bool
@@ -66,7 +62,10 @@ class TwistedCorrection:
     @property
     def evenness(self) -> float:
         """Effective share by the pilot, -1 where it found nothing."""
-        return pilot.evenness(self.pilot[1].log_evidence, pilot.PARTICLES)
+        return self._evenness_of(self.pilot[1])
+
+    def _evenness_of(self, runs: Runs) -> float:
+        return pilot.evenness(runs.log_evidence, pilot.PARTICLES)
 
     @cached_property
     def pilot_times(self) -> list[float]:
@@ -76,12 +75,15 @@ class TwistedCorrection:
     @cached_property
     def pilot(self) -> tuple[MeanLikelihood, Runs]:
         """The twist, of one or two, that leaves the weights of a small solve more even; and its runs."""
-        tried, stream = [], pilot.pilot_stream(self.prior.backend)
-        for twist in (self.choice.twist, self.choice.rival):
-            if twist is not None:
-                problem = self._problem(twist, TwistedSMC(pilot.PARTICLES), self.pilot_times, 1.0)
-                tried.append((twist, problem.solve(pilot.RUNS, stream, measure=True)))
-        return max(tried, key=lambda pair: pilot.evenness(pair[1].log_evidence, pilot.PARTICLES))
+        stream = pilot.pilot_stream(self.prior.backend)
+        twists = [twist for twist in (self.choice.twist, self.choice.rival) if twist is not None]
+        tried = [(twist, self._trial(twist, stream)) for twist in twists]
+        return max(tried, key=lambda pair: self._evenness_of(pair[1]))
+
+    def _trial(self, twist: MeanLikelihood, stream: NoiseStream) -> Runs:
+        """The pilot's solve with a twist."""
+        problem = self._problem(twist, TwistedSMC(pilot.PARTICLES), self.pilot_times, 1.0)
+        return problem.solve(pilot.RUNS, stream, measure=True)
 
     @cached_property
     def times(self) -> list[float]:
@@ -98,7 +100,9 @@ class TwistedCorrection:
     def _kernel(self) -> MomentKernel:
         return MomentKernel(self.start.basis, self.start.variances)
 
-    def _problem(self, twist: MeanLikelihood, settings: TwistedSMC, times: list[float], c: Any) -> Any:
+    def _problem(
+        self, twist: MeanLikelihood, settings: TwistedSMC, times: list[float], c: Any
+    ) -> TwistedSolve:
         return TwistedSolve(twist, times, c, self.start, self._kernel, settings)
 
     def _diagnosis(self, runs: Runs, correction: str | None, particles: int) -> Diagnosis:

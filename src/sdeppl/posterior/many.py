@@ -19,7 +19,7 @@ from .diagnosis import Diagnosis, UntrustedWarning, exact_diagnosis
 from .many_rows import RowSolve, put, seed_of
 from .many_twisted import ManyTwisted
 from .posterior import Posterior
-from .start import start_moments
+from .start import first_step, last_level, start_moments
 from .tempered import TemperedSMC
 from .twisted import TwistedSMC
 
@@ -115,15 +115,14 @@ class Posteriors:
             self.exact = exact_rows(prior, self.observation)
         else:
             twisted = TwistedSMC() if correction == "auto" else correction
-            levels = log_snr_grid(prior.sde, steps, noise_to_signal or 1e-3)
-            step = prior.sde.half_log_snr(levels[1]) - prior.sde.half_log_snr(levels[0])
+            step = first_step(prior.sde, steps, noise_to_signal)
             rung = likelihood(prior, self.observation) if callable(likelihood) else likelihood
             self.choice = choose(prior, self.observation, rung, twisted, step)
             few = prior.dim <= FEW_NUMBERS and not self.observation.hard
             self.tempers = likelihood == correction == "auto" and few
         denoiser: Any = self.exact or (self.choice and self.choice.denoiser)
         self.rows = RowSolve.of(denoiser, prior, count)
-        self.level = noise_to_signal or min(self.rows.start.smallest_sd / 20, 1e-3)
+        self.level = last_level(self.rows.start.smallest_sd, noise_to_signal)
 
     def sample(
         self,

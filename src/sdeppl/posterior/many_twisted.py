@@ -1,7 +1,6 @@
 """Twisted SMC for many data sets in one solve: each run belongs to one of them."""
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 from array_api_compat import array_namespace
@@ -9,9 +8,9 @@ from array_api_compat import array_namespace
 from ..backend import NoiseStream, to_host
 from ..likelihood import MeanLikelihood
 from . import pilot
-from .correction import WIDER, TwistedCorrection
+from .correction import TwistedCorrection
 from .diagnosis import Diagnosis, diagnose
-from .twisted import BLOCK, Runs, TwistedSMC, require_noise
+from .twisted import Runs, TwistedSMC, require_noise
 
 LEAST_RUNS = 8  # of a data set: fewer say nothing of how they differ
 LEAST_PARTICLES = 16
@@ -52,23 +51,19 @@ class ManyTwisted(TwistedCorrection):
         except FloatingPointError:
             return None
 
-    @cached_property
-    def pilot(self) -> tuple[MeanLikelihood, Runs]:
-        tried, stream = [], pilot.pilot_stream(self.prior.backend)
-        for twist in (self.choice.twist, self.choice.rival):
-            if twist is not None:
-                total = twist.observation.sets or 1
-                xp, few = self.prior.backend.xp, min(total, PILOT_SETS)
-                places = [k * total // few for k in range(few)]
-                sets = xp.asarray(places, dtype=xp.int64, device=self.prior.backend.device)
-                problem = self._problem(twist, TwistedSMC(pilot.PARTICLES), self.pilot_times, 1.0)
-                runs = problem.solve(few * PILOT_RUNS, stream, measure=True, sets=_each(sets, PILOT_RUNS))
-                tried.append((twist, runs))
-        return max(tried, key=lambda pair: _evenness(pair[1]))
+    def _trial(self, twist: MeanLikelihood, stream: NoiseStream) -> Runs:
+        total = twist.observation.sets or 1
+        xp, few = self.prior.backend.xp, min(total, PILOT_SETS)
+        places = [k * total // few for k in range(few)]
+        sets = xp.asarray(places, dtype=xp.int64, device=self.prior.backend.device)
+        problem = self._problem(twist, TwistedSMC(pilot.PARTICLES), self.pilot_times, 1.0)
+        return problem.solve(few * PILOT_RUNS, stream, measure=True, sets=_each(sets, PILOT_RUNS))
 
-    @property
-    def evenness(self) -> float:
-        return _evenness(self.pilot[1])
+    def _evenness_of(self, runs: Runs) -> float:
+        """Mean over data sets of the effective share, 0 for those of which no particle was possible."""
+        groups = to_host(runs.log_evidence).reshape(-1, PILOT_RUNS)
+        shares = [max(pilot.evenness(logs, pilot.PARTICLES), 0.0) for logs in groups]
+        return sum(shares) / len(shares)
 
     def _runs(self, draws: int, wider: bool) -> tuple[TwistedSMC, int]:
         """Settings for one data set's draws, and how many runs: 8 or more, by default of no more particles
@@ -80,18 +75,9 @@ class ManyTwisted(TwistedCorrection):
                 particles *= 2
             settings = replace(self.wanted, particles=particles).keeping(self.evenness)
         if wider:
-            particles = min(WIDER * settings.particles, BLOCK)
-            kept = max((settings.kept or 1) * particles // settings.particles, 1)
-            settings = replace(settings, particles=particles, kept=kept)
+            settings = settings.wider()
         each = max(-(-draws // (settings.kept or settings.particles)), LEAST_RUNS)
         return replace(settings, kept=-(-draws // each)), each
-
-
-def _evenness(runs: Runs) -> float:
-    """Mean over data sets of the effective share, 0 for those of which no particle was possible."""
-    groups = to_host(runs.log_evidence).reshape(-1, PILOT_RUNS)
-    shares = [max(pilot.evenness(logs, pilot.PARTICLES), 0.0) for logs in groups]
-    return sum(shares) / len(shares)
 
 
 def _each(sets: Any, count: int) -> Any:

@@ -12,7 +12,7 @@ from ..likelihood import observation_from_dict
 from ..sde import from_dict
 from .by_site import PosteriorBySite
 from .corrector import LangevinCorrector
-from .posterior import Posterior
+from .posterior import Posterior, PosteriorRun
 from .tempered import TemperedSMC
 from .twisted import TwistedSMC
 
@@ -33,7 +33,7 @@ class PortableSite:
 
 
 @dataclass(frozen=True)
-class PortablePosterior(PosteriorBySite):
+class PortablePosterior(PosteriorBySite[PosteriorRun]):
     """p(latent sites given the data), as it was saved; `sample` solves the reverse SDE.
 
     sites: how the latents are put together; location, scale: how they were standardised, (dim,); arrays:

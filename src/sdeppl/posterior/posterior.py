@@ -16,7 +16,7 @@ from .choice import choose
 from .correction import TemperedCorrection, TwistedCorrection
 from .corrector import LangevinCorrector, solve_corrected, tune_corrector
 from .diagnosis import POOR_SHARE, Diagnosis, UntrustedWarning, exact_diagnosis
-from .start import Start, start_moments
+from .start import Start, first_step, last_level, start_moments
 from .tempered import TemperedSMC
 from .twisted import TwistedSMC
 
@@ -77,13 +77,12 @@ class Posterior:
         if steps < FEW_STEPS:
             warnings.warn(f"{steps} steps are few: standard deviations may be 10% off", stacklevel=2)
         self.prior, self.observation, self.steps = prior, observation, steps
-        levels = log_snr_grid(prior.sde, steps, noise_to_signal or 1e-3)
-        step = prior.sde.half_log_snr(levels[1]) - prior.sde.half_log_snr(levels[0])
+        step = first_step(prior.sde, steps, noise_to_signal)
         self.asked_for = likelihood, correction
         self.choice = choose(prior, observation, likelihood, correction, step)
         self.denoiser = self.choice.denoiser
         self.start = start_moments(self.denoiser, prior)
-        self.level = noise_to_signal or min(self.start.smallest_sd / 20, 1e-3)
+        self.level = last_level(self.start.smallest_sd, noise_to_signal)
         self.times = log_snr_grid(prior.sde, steps, self.level)
 
     def sample(

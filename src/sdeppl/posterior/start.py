@@ -9,10 +9,12 @@ from array_api_compat import array_namespace
 
 from ..backend import NoiseStream
 from ..denoisers import Covariance, Denoiser, GaussianMixtureDenoiser
+from ..sde import IsotropicSDE, log_snr_grid
 
 SIGNAL_LIMIT = 0.05  # of the variance of x_T along a direction, where p(x_T) is not known to be Gaussian
 GAUSSIAN_SIGNAL_LIMIT = 0.5
 ITERATIONS = 5
+LAST_LEVEL = 1e-3  # σ/α before the step to t = 0, at most
 
 
 class SignalLeftWarning(UserWarning):
@@ -130,6 +132,17 @@ def start_rows(denoiser: Denoiser, prior: Denoiser, sets: int) -> RowStarts:
     root = (basis * (sigma / xp.sqrt(noise))[..., None, :]) @ xp.matrix_transpose(basis)
     least = _smallest_sd(xp.min(xp.reshape(variances, (-1, denoiser.dim)), axis=0), unguided, eps)
     return RowStarts(x + shift, root, least)
+
+
+def last_level(smallest_sd: float, wanted: float | None) -> float:
+    """σ/α at which the last step goes to t = 0: as wanted, or 1/20 of the smallest standard deviation."""
+    return wanted or min(smallest_sd / 20, LAST_LEVEL)
+
+
+def first_step(sde: IsotropicSDE, steps: int, wanted: float | None) -> float:
+    """Length in ln(α/σ) of the first of `steps`, which all have about this length."""
+    levels = log_snr_grid(sde, steps, wanted or LAST_LEVEL)
+    return float(sde.half_log_snr(levels[1]) - sde.half_log_snr(levels[0]))
 
 
 def _eigenbasis(covariance: Covariance) -> tuple[Any, Any]:

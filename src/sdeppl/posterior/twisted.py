@@ -20,6 +20,8 @@ from .start import Start
 
 BLOCK = 4096  # particles solved at once; blocks have noise of their own, so memory does not grow with draws
 
+WIDER = 8  # times the particles
+
 
 @dataclass(frozen=True)
 class TwistedSMC:
@@ -59,6 +61,12 @@ class TwistedSMC:
         if self.kept is not None:
             return self
         return replace(self, kept=max(int(self.particles * min(max(ess, 0.25), 1.0) / 2), 1))
+
+    def wider(self) -> "TwistedSMC":
+        """Runs of 8 times the particles, or as many as a block holds, of which as large a share is kept."""
+        particles = min(WIDER * self.particles, BLOCK)
+        kept = max((self.kept or 1) * particles // self.particles, 1)
+        return replace(self, particles=particles, kept=kept)
 
 
 @dataclass(frozen=True)

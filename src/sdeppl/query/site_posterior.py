@@ -7,14 +7,14 @@ from typing import Any
 import torch
 
 from ..backend import Backend, from_torch, place, to_torch
-from ..posterior import Posterior, PosteriorBySite
+from ..posterior import Posterior, PosteriorBySite, PosteriorRun
 from ..tracing import LatentSpace
 from .export import save_posterior
 from .gaussian_part import GaussianPart
 
 
 @dataclass(frozen=True)
-class SitePosterior(PosteriorBySite):
+class SitePosterior(PosteriorBySite[PosteriorRun]):
     """p(latent sites given the data), compiled; `sample` solves the guided reverse SDE.
 
     space: how the latents were flattened; gaussian: how they were standardised; arrays: the

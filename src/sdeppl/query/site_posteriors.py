@@ -1,19 +1,18 @@
 """Posterior draws of many data sets in the sites' own supports, shapes and units."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from ..backend import Backend, place, to_torch
-from ..posterior import PosteriorRuns, Posteriors
-from ..solvers import Solver
+from ..backend import place, to_torch
+from ..posterior import PosteriorBySite, PosteriorRuns, Posteriors
 from ..tracing import LatentSpace
 from .gaussian_part import GaussianPart
 from .site_posterior import site_values
 
 
 @dataclass(frozen=True)
-class SitePosteriors:
+class SitePosteriors(PosteriorBySite[PosteriorRuns]):
     """p(latent sites given the data) for many data sets; `sample` solves them together.
 
     space, gaussian: as of `SitePosterior`; arrays: the posteriors of the standardised vector.
@@ -24,47 +23,9 @@ class SitePosteriors:
     arrays: Posteriors
 
     @property
-    def backend(self) -> Backend:
-        """Where the reverse SDE is solved and whose arrays come back."""
-        return self.arrays.prior.backend
-
-    @property
     def sets(self) -> int:
         """Number of data sets."""
         return self.arrays.sets
-
-    def sample(
-        self,
-        draws: int,
-        *,
-        seed: int = 0,
-        c: float | Callable[[float], float] = 1.0,
-        solver: Solver | None = None,
-        noise: Literal["host", "native"] = "host",
-        progress: bool = False,
-    ) -> dict[str, Any]:
-        """{site name: (data sets, draws, *shape)}. Arguments, errors, warnings as in `Posteriors.sample`."""
-        found: dict[str, Any] = self.run(
-            draws, seed=seed, c=c, solver=solver, noise=noise, progress=progress
-        ).draws
-        return found
-
-    def run(
-        self,
-        draws: int,
-        *,
-        seed: int = 0,
-        c: float | Callable[[float], float] = 1.0,
-        solver: Solver | None = None,
-        noise: Literal["host", "native"] = "host",
-        progress: bool = False,
-    ) -> PosteriorRuns:
-        """As `sample`, with a diagnosis of each data set, and how they were solved."""
-        found = self.arrays.run(draws, seed=seed, c=c, solver=solver, noise=noise, progress=progress)
-        xp, x = self.backend.xp, found.draws
-        flat = site_values(self.space, self.gaussian, self.backend, xp.reshape(x, (-1, x.shape[-1])))
-        sites = {name: xp.reshape(v, (*x.shape[:2], *v.shape[1:])) for name, v in flat.items()}
-        return replace(found, draws=sites)
 
     def log_likelihood(self, values: Mapping[str, Any]) -> Any:
         """ln p(y given the latents), (data sets, draws), each data set's own y at {site: (data sets, draws,
@@ -84,3 +45,8 @@ class SitePosteriors:
         if any(part is None or part.hard for part in parts):
             return None
         return xp.stack([part.log_prob(rows[n, ...]) for n, part in enumerate(parts) if part is not None])
+
+    def _in_units(self, x: Any) -> dict[str, Any]:
+        xp = self.backend.xp
+        flat = site_values(self.space, self.gaussian, self.backend, xp.reshape(x, (-1, x.shape[-1])))
+        return {name: xp.reshape(v, (*x.shape[:2], *v.shape[1:])) for name, v in flat.items()}

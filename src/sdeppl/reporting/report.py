@@ -58,7 +58,8 @@ def report(
     path = _checked(posterior, path)
     outside = {"simulation-based calibration": sbc, "coverage": coverage}
     given = [Check.of(name, result, True) for name, result in outside.items() if result is not None]
-    given += [Check.of(name, result) for name, result in {"score": score, **(checks or {})}.items() if result]
+    inside = {"score": score, **(checks or {})}
+    given += [Check.of(name, result) for name, result in inside.items() if result is not None]
     run = posterior.run(draws, seed=seed)
     comparison = None if reference is None else compare(run, reference)
     closed_form = run.diagnosis.correction is None and run.diagnosis.likelihood == "exact"

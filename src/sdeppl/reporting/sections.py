@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import plots
 from ..backend import to_host
+from ..plots.corner import numbers_of
 from .checks import Check
 from .graph import sites_of, svg_of
 from .page import badge, picture, preformatted, table
@@ -47,7 +48,7 @@ def answer_section(posterior: Any, draws: Mapping[str, Any]) -> str:
         ("draws", str(_count(draws))),
     ]
     rows = []
-    for label, values in columns(draws):
+    for label, values in numbers_of(draws).items():
         quantiles = [float(q) for q in np.quantile(values, QUANTILES)]
         rows.append((label, float(values.mean()), float(values.std(ddof=1)), *quantiles))
     left = len(rows) - MOST_ROWS
@@ -59,10 +60,10 @@ def answer_section(posterior: Any, draws: Mapping[str, Any]) -> str:
 def pictures_section(draws: Mapping[str, Any], reference: Any) -> str:
     """Pairs of numbers where they are few, and each long site as a band over its index."""
     found = []
-    labels = [label for label, _ in columns(draws)]
+    count = len(numbers_of(draws))
     theirs = reference if getattr(reference, "draws", None) else None
-    if len(labels) <= CORNER:
-        side = 1.5 + 1.6 * len(labels)
+    if count <= CORNER:
+        side = 1.5 + 1.6 * count
         caption = "Histograms and contours that hold 50 and 90 %" + (
             ", beside the reference" if theirs else ""
         )
@@ -102,17 +103,6 @@ def again_section(settings: Mapping[str, Any]) -> str:
     rows += [(name, _version(name)) for name in packages]
     call = "posterior.run({draws}, seed={seed})".format(**settings)
     return preformatted(call) + table(("", ""), rows)
-
-
-def columns(draws: Mapping[str, Any]) -> list[tuple[str, np.ndarray]]:
-    """('site' or 'site[0]', its draws (n,) on the host) for every number."""
-    found = []
-    for site, values in draws.items():
-        array = np.asarray(to_host(values))
-        for index in np.ndindex(array.shape[1:]):
-            label = f"{site}[{','.join(map(str, index))}]" if index else site
-            found.append((label, array[:, *index]))
-    return found
 
 
 def _count(draws: Mapping[str, Any]) -> int:
