@@ -173,8 +173,8 @@ for panel, (name, (y, _)) in zip(axes, queries.items(), strict=True):
     panel.set_ylabel("flow, 10⁸ m³ a year")
     panel.legend(loc="upper right", fontsize=8, ncols=4)
 axes[-1].set_xlabel("year")
-output = Path(__file__).parent / "output"
-output.mkdir(exist_ok=True)
+output = Path(__file__).parent / ("output/quick" if quick else "output")
+output.mkdir(parents=True, exist_ok=True)
 figure.savefig(output / "01_nile.png", dpi=120)
 print(f"figure: {os.path.relpath(output / '01_nile.png')}")
 

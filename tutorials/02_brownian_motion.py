@@ -230,8 +230,8 @@ three.set(title="strong errors of three solvers", xlabel="steps", ylabel="rms er
 for panel, (name, (grid, density, states)) in zip(below, results.items(), strict=True):
     plot_density(panel, grid, density, times[::every], states, shown=[5, 15, 60])
     panel.suptitle(f"{name}: the density over time, and 4 paths", x=0.02, ha="left", fontsize="medium")
-output = Path(__file__).parent / "output"
-output.mkdir(exist_ok=True)
+output = Path(__file__).parent / ("output/quick" if quick else "output")
+output.mkdir(parents=True, exist_ok=True)
 figure.savefig(output / "02_brownian_motion.png", dpi=120)
 print(f"figure: {os.path.relpath(output / '02_brownian_motion.png')}")
 

@@ -284,8 +284,8 @@ panels = [*upper.subfigures(1, 2), *lower.subfigures(1, 2)]
 for panel, (name, path) in zip(panels, runs.items(), strict=True):
     plot_trajectories(panel, path.times, path.states, prior.log_density, span=(-4.0, 4.0))
     panel.suptitle(name)
-output = Path(__file__).parent / "output"
-output.mkdir(exist_ok=True)
+output = Path(__file__).parent / ("output/quick" if quick else "output")
+output.mkdir(parents=True, exist_ok=True)
 figure.savefig(output / "03_reversing_time.png", dpi=120)
 print(f"figure: {os.path.relpath(output / '03_reversing_time.png')}")
 

@@ -219,8 +219,8 @@ error.set(title="error of ε̂", xlabel="noise level σ/α", ylabel="rms")
 error.legend(frameon=False, fontsize="small")
 for axes in (*clouds, curve, error):
     axes.spines[["top", "right"]].set_visible(False)
-output = Path(__file__).parent / "output"
-output.mkdir(exist_ok=True)
+output = Path(__file__).parent / ("output/quick" if quick else "output")
+output.mkdir(parents=True, exist_ok=True)
 figure.savefig(output / "04_learning_the_score.png", dpi=120)
 print(f"figure: {os.path.relpath(output / '04_learning_the_score.png')}")
 

@@ -237,8 +237,8 @@ for panel, (name, draws) in zip(axes[1:].flat, clouds.items(), strict=True):
     panel.set(title=name, xlim=(-1.6, 2.0), ylim=(-2.4, 2.6), xlabel="x₁, seen with noise", ylabel="x₂")
 for panel in axes.flat:
     panel.spines[["top", "right"]].set_visible(False)
-output = Path(__file__).parent / "output"
-output.mkdir(exist_ok=True)
+output = Path(__file__).parent / ("output/quick" if quick else "output")
+output.mkdir(parents=True, exist_ok=True)
 figure.savefig(output / "05_mean_likelihood.png", dpi=120)
 print(f"figure: {os.path.relpath(output / '05_mean_likelihood.png')}")
 

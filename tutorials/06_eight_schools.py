@@ -185,8 +185,8 @@ plot_corner(
     numbers,
     names=("sdeppl", "HMC, 256 chains"),
 )
-output = Path(__file__).parent / "output"
-output.mkdir(exist_ok=True)
+output = Path(__file__).parent / ("output/quick" if quick else "output")
+output.mkdir(parents=True, exist_ok=True)
 figure.savefig(output / "06_eight_schools.png", dpi=120)
 print(f"figure: {os.path.relpath(output / '06_eight_schools.png')}")
 

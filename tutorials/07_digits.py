@@ -173,8 +173,8 @@ for part, (question, (_, data)) in zip(figure.subfigures(1, 2), questions.items(
     }
     plot_fields(part, rows, spreads=["sd"], limits=(0.0, 1.0))
     part.suptitle(question)
-output = Path(__file__).parent / "output"
-output.mkdir(exist_ok=True)
+output = Path(__file__).parent / ("output/quick" if quick else "output")
+output.mkdir(parents=True, exist_ok=True)
 figure.savefig(output / "07_digits.png", dpi=110)
 print(f"figure: {os.path.relpath(output / '07_digits.png')}")
 

@@ -179,8 +179,8 @@ axes[0].set(
 )
 axes[0].legend(loc="upper left", ncols=4, fontsize=8)
 axes[1].set(xlabel="year", ylabel="less trend and season, ppm")
-output = Path(__file__).parent / "output"
-output.mkdir(exist_ok=True)
+output = Path(__file__).parent / ("output/quick" if quick else "output")
+output.mkdir(parents=True, exist_ok=True)
 figure.savefig(output / "08_carbon_dioxide.png", dpi=120)
 print(f"figure: {os.path.relpath(output / '08_carbon_dioxide.png')}")
 

@@ -206,8 +206,8 @@ for column, (name, component) in enumerate(questions.items()):
     axes[0, column].set_title(f"{name} observed every 0.2")
     axes[-1, column].set_xlabel("t")
 figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
-output = Path(__file__).parent / "output"
-output.mkdir(exist_ok=True)
+output = Path(__file__).parent / ("output/quick" if quick else "output")
+output.mkdir(parents=True, exist_ok=True)
 figure.savefig(output / "09_lorenz_63.png", dpi=110)
 print(f"figure: {os.path.relpath(output / '09_lorenz_63.png')}")
 

@@ -183,8 +183,8 @@ right.errorbar(
 )
 right.set(xlabel="strike K", ylabel="price less the true price", title="prices of all strikes")
 right.legend(fontsize=8)
-output = Path(__file__).parent / "output"
-output.mkdir(exist_ok=True)
+output = Path(__file__).parent / ("output/quick" if quick else "output")
+output.mkdir(parents=True, exist_ok=True)
 figure.savefig(output / "10_black_scholes.png", dpi=120)
 print(f"figure: {os.path.relpath(output / '10_black_scholes.png')}")
 

@@ -143,8 +143,8 @@ right.set(xlabel="time of the last crossing", ylabel="density", ylim=(0.0, 0.8))
 right.legend(frameon=False)
 for axes in (left, right):
     axes.spines[["top", "right"]].set_visible(False)
-output = Path(__file__).parent / "output"
-output.mkdir(exist_ok=True)
+output = Path(__file__).parent / ("output/quick" if quick else "output")
+output.mkdir(parents=True, exist_ok=True)
 figure.savefig(output / "11_rare_transitions.png", dpi=120)
 print(f"figure: {os.path.relpath(output / '11_rare_transitions.png')}")
 

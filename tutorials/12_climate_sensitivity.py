@@ -206,8 +206,8 @@ right.set(xlabel="warming by doubled CO₂, K", ylabel="density; lines: exact", 
 right.legend(frameon=False)
 for axes in (left, right):
     axes.spines[["top", "right"]].set_visible(False)
-output = Path(__file__).parent / "output"
-output.mkdir(exist_ok=True)
+output = Path(__file__).parent / ("output/quick" if quick else "output")
+output.mkdir(parents=True, exist_ok=True)
 figure.savefig(output / "12_climate_sensitivity.png", dpi=120)
 print(f"figure: {os.path.relpath(output / '12_climate_sensitivity.png')}")
 

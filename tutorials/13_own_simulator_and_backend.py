@@ -163,8 +163,8 @@ axes.set_yticks(np.log1p(ticks), [str(tick) for tick in ticks])
 axes.set(xlabel="day", ylabel="infected", xlim=(0.5, DAYS + 0.5))
 axes.legend(frameon=False, loc="lower right")
 axes.spines[["top", "right"]].set_visible(False)
-output = Path(__file__).parent / "output"
-output.mkdir(exist_ok=True)
+output = Path(__file__).parent / ("output/quick" if quick else "output")
+output.mkdir(parents=True, exist_ok=True)
 figure.savefig(output / "13_own_simulator_and_backend.png", dpi=120)
 print(f"figure: {os.path.relpath(output / '13_own_simulator_and_backend.png')}")
 

@@ -269,15 +269,15 @@ def main():
     }
     for name, (x, evidence, share) in found.items():
         print(f"{name:20} x₂ > 0: {np.mean(x[:, 1] > 0):.3f}   ln p(y) {evidence:7.3f}   share {share:.2f}")
-    draw(found)
+    draw(found, Path(__file__).parent / ("output/quick" if quick else "output"))
     upper = {name: np.mean(x[:, 1] > 0) for name, (x, _, _) in found.items()}
     assert abs(upper["guided alone"] - upper["exact"]) > 0.05
     assert abs(upper["corrected"] - upper["exact"]) < (0.08 if quick else 0.04)
     assert abs(found["corrected"][1] - log_evidence) < (0.1 if quick else 0.05)
 
 
-def draw(found):
-    """The draws side by side."""
+def draw(found, output):
+    """The draws side by side, in a picture in the folder `output`."""
     import matplotlib.pyplot as plt
 
     plt.switch_backend("Agg")
@@ -289,8 +289,7 @@ def draw(found):
         panel.axhline(0.0, color="0.6", linewidth=0.8)
         panel.set(title=f"{name}: {np.mean(x[:, 1] > 0):.2f} above", xlabel="x₁, seen", xlim=(-2, 2.4))
     axes[0].set_ylabel("x₂, unseen")
-    output = Path(__file__).parent / "output"
-    output.mkdir(exist_ok=True)
+    output.mkdir(parents=True, exist_ok=True)
     figure.savefig(output / "mini_sdeppl.png", dpi=120)
 
 

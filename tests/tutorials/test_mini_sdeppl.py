@@ -176,7 +176,7 @@ def test_the_learned_denoiser_comes_nearer_to_the_exact_one_than_the_linear_gues
 
 
 def test_run_as_a_script_it_ends_in_its_assertions_and_a_picture():
-    picture = SCRIPT.parent / "output" / "mini_sdeppl.png"
+    picture = SCRIPT.parent / "output" / "quick" / "mini_sdeppl.png"
     picture.unlink(missing_ok=True)
     environment = os.environ | {"SDEPPL_TUTORIAL": "quick"}
     done = subprocess.run([sys.executable, str(SCRIPT)], env=environment, capture_output=True, text=True)

@@ -22,7 +22,7 @@ def run(script, backend):
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_tutorial_ends_in_its_assertions_and_a_picture(script, library):
     """Each script asserts on its own numbers, such as the errors against the Kalman smoother."""
-    picture = TUTORIALS / "output" / f"{script.removesuffix('.py')}.png"
+    picture = TUTORIALS / "output" / "quick" / f"{script.removesuffix('.py')}.png"
     picture.unlink(missing_ok=True)
     finished = run(script, library)
     assert finished.returncode == 0, finished.stderr
