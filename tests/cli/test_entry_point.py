@@ -54,6 +54,8 @@ def test_help_and_completion_load_neither_torch_nor_numpy(words):
         (["sdeppl", "tr"], ["train"]),
         (["sdeppl", "train", "--che"], ["--checkpoint"]),
         (["sdeppl", "sample", "--dr"], ["--draws"]),
+        (["sdeppl", "sample", "prior.safetensors", "--mo"], ["--model"]),
+        (["sdeppl", "sample", "prior.safetensors", "--data", "y"], []),  # a file again
         (["sdeppl", "train", "mod"], []),  # left to the shell: a file
     ],
 )

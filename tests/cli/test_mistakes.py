@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-import sdeppl as sp
 from sdeppl.cli import arrays, demo, main, report
+from sdeppl.cli.model_file import make_guide
+from sdeppl.guide import saving
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +28,9 @@ def files(folder):
         "-q",
     ]
     assert main(words) == 0
+    unnamed = make_guide(model, {}, 0)  # saved from Python, where the file of the model is not known
+    saving.load_into(unnamed, folder / "prior.safetensors")
+    unnamed.save(folder / "unnamed.safetensors")
     np.savez(folder / "y.npz", y=np.zeros(2))
     np.savez(folder / "z.npz", z=np.zeros(2))
     np.savez(folder / "long.npz", y=np.zeros(3))
@@ -76,7 +80,10 @@ MISTAKES = {
     "not a file of ours": (SAMPLE.replace("prior.", "foreign."), "but sdeppl did not write it"),
     "a damaged file": (SAMPLE.replace("prior.safetensors", "text.npz"), "text.npz is not a file that sdeppl"),
     "an old file": (SAMPLE.replace("prior.", "old."), "holds a 'guide' of version 1; expected"),
-    "no model given": (SAMPLE.replace("--model model.py:gaussian", ""), "holds a guide: give its model too"),
+    "no model known": (
+        "sample unnamed.safetensors --data y.npz --out out.npz",
+        "unnamed.safetensors does not say which model it was trained on: give it, --model FILE.py:NAME",
+    ),
     "another model": (
         SAMPLE.replace(":gaussian", ":mixture"),
         "was trained on latents {'x': .2.}; the model",
@@ -95,7 +102,7 @@ MISTAKES = {
     "an unknown backend": (SAMPLE + " --backend jax", "backend='jax' names no backend; valid are: numpy"),
     "one file to compare": ("check twenty.npz", "give two files of draws, or a guide with --score"),
     "a reference for a score": ("check prior.safetensors twenty.npz --score", "leave out the second file"),
-    "a score without a model": ("check prior.safetensors --score", "give its model too, --model FILE.py"),
+    "a score without a model": ("check unnamed.safetensors --score", "give it, --model FILE.py:NAME"),
     "other sites": ("check twenty.npz others.npz", "the sites differ"),
     "one draw": ("check few.npz twenty.npz", "site 'x': at least 2 draws are needed"),
     "no folder for the page": (
@@ -122,10 +129,10 @@ def test_where_it_was_raised_is_shown_when_asked_for(files, sdeppl):
 
 
 def test_our_own_faults_keep_their_traceback(files, sdeppl, monkeypatch):
-    def fail(self, path):
+    def fail(guide, path, origin):
         raise KeyError("ours")
 
-    monkeypatch.setattr(sp.ScoreGuide, "save", fail)
+    monkeypatch.setattr(saving, "save", fail)
     code, _, error = sdeppl(*TRAIN.split(), "-q")
     assert code == 2 and "Traceback" in error
 

@@ -1,8 +1,8 @@
 """Whether to believe an answer.
 
   sdeppl check draws.nc reference.nc                    two sets of draws of the same posterior
-  sdeppl check prior.safetensors --score --model m.py   whether the learned score is the prior's
-  sdeppl check prior.safetensors --sbc --model m.py     whether posteriors of simulated data hold the truth
+  sdeppl check prior.safetensors --score                whether the learned score is the prior's
+  sdeppl check prior.safetensors --sbc                  whether posteriors of simulated data hold the truth
 
 Draws differ where an error is significant, at 1 in 1,000, and above --tolerance.
 """
@@ -12,9 +12,8 @@ from typing import Any
 
 from .arrays import read_draws
 from .errors import GOOD, NOT_TRUSTED, UsageError
-from .model_file import HELP as MODEL_HELP
 from .model_file import add_model_arguments
-from .opening import open_guide
+from .opening import MODEL_OF_GUIDE, open_guide
 
 HELP = "compare draws with a reference; check a score; calibrate"
 
@@ -25,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("reference", nargs="?", help="draws of a reference (.npz, .nc)")
     parser.add_argument("--tolerance", type=float, default=0.05, help="in standard deviations (default 0.05)")
     add_check_arguments(parser)
-    parser.add_argument("--model", help=MODEL_HELP)
+    parser.add_argument("--model", help=MODEL_OF_GUIDE)
     parser.add_argument("--backend", help="of --sbc; SDEPPL_BACKEND by default")
     add_model_arguments(parser)
 
@@ -41,9 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Compare, or check a guide."""
     if not (arguments.score or arguments.sbc):
         if arguments.reference is None:
-            raise UsageError(
-                "give two files of draws, or a guide with --score or --sbc and --model FILE.py:NAME"
-            )
+            raise UsageError("give two files of draws, or a guide with --score or --sbc")
         return _compare(arguments)
     if arguments.reference is not None:
         raise UsageError("--score and --sbc check a trained guide alone: leave out the second file")

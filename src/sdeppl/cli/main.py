@@ -25,7 +25,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return WRONG_USE
     _limit_threads(arguments.threads)
-    model_file = path_of(getattr(arguments, "model", None))
     with _plain_warnings():
         try:
             return int(arguments.run(arguments))
@@ -36,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stderr.close()
             return GOOD
         except Exception as error:
+            model_file = path_of(getattr(arguments, "model", None))  # which may have been found on the way
             if arguments.traceback or not is_the_users(error, model_file):
                 traceback.print_exc()
             print(f"sdeppl: error: {in_words(error, model_file)}", file=sys.stderr)

@@ -23,7 +23,7 @@ def add_model_arguments(parser: "argparse.ArgumentParser") -> None:
 
 def path_of(target: str | None) -> Path | None:
     """The file of FILE.py:NAME."""
-    return None if target is None else Path(_split(target)[0]).resolve()
+    return None if target is None else Path(split_target(target)[0]).resolve()
 
 
 def make_guide(target: str, inputs: dict[str, Any], seed: int) -> "ScoreGuide":
@@ -42,13 +42,14 @@ def make_guide(target: str, inputs: dict[str, Any], seed: int) -> "ScoreGuide":
     return ScoreGuide(found, kwargs=inputs, seed=seed)
 
 
-def _split(target: str) -> tuple[str, str]:
+def split_target(target: str) -> tuple[str, str]:
+    """File and name; the name is `model` where it is left out."""
     file, colon, name = target.rpartition(":")
     return (file, name) if colon and name.isidentifier() else (target, "model")
 
 
 def _load(target: str) -> Any:
-    name = _split(target)[1]
+    name = split_target(target)[1]
     path = path_of(target)
     assert path is not None
     if not path.is_file():

@@ -1,6 +1,7 @@
 """From the arguments of a command to a guide, and to a posterior."""
 
 import argparse
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -8,12 +9,14 @@ from .arrays import read_arrays
 from .errors import UsageError
 from .inputs import read_inputs
 from .model_file import make_guide
+from .origin import recorded_origin
 from .saved_file import kind_of
 
 if TYPE_CHECKING:
     from ..guide import ScoreGuide
 
 STEPS = 100
+MODEL_OF_GUIDE = "FILE.py:NAME; default: the model that the guide was trained on"
 
 
 @dataclass(frozen=True)
@@ -25,10 +28,10 @@ class Opened:
     data: dict[str, Any] | None = None
 
 
-def add_posterior_arguments(parser: argparse.ArgumentParser, help_of_model: str) -> None:
+def add_posterior_arguments(parser: argparse.ArgumentParser) -> None:
     """What `open_posterior` reads."""
     parser.add_argument("prior", metavar="PRIOR.safetensors", help="a trained guide, or a saved posterior")
-    parser.add_argument("--model", help=help_of_model)
+    parser.add_argument("--model", help=MODEL_OF_GUIDE)
     parser.add_argument(
         "--data",
         metavar="Y.npz",
@@ -39,9 +42,16 @@ def add_posterior_arguments(parser: argparse.ArgumentParser, help_of_model: str)
 
 
 def open_guide(path: str, arguments: argparse.Namespace) -> "ScoreGuide":
-    """A trained guide with its model. Raises: UsageError; ModelError, CorruptFile where they do not fit."""
+    """A trained guide with its model: where `arguments` have none, the one its file names is put into them.
+
+    Raises: UsageError; ModelError, CorruptFile where file and model do not fit.
+    """
     if arguments.model is None:
-        raise UsageError(f"{path} holds a guide: give its model too, --model FILE.py:NAME")
+        arguments.model, inputs = recorded_origin(path)
+        arguments.inputs = arguments.inputs or inputs
+        if not arguments.quiet:
+            with_inputs = f" with inputs {arguments.inputs}" if arguments.inputs else ""
+            print(f"model: {arguments.model}{with_inputs}, as {path} was trained on", file=sys.stderr)
     from ..guide.saving import load_into
 
     guide = make_guide(arguments.model, read_inputs(arguments.inputs), arguments.seed)

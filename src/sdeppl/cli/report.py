@@ -11,7 +11,6 @@ from pathlib import Path
 
 from .check import add_check_arguments, calibration_of, reference_of, score_of
 from .errors import GOOD, NOT_TRUSTED, UsageError
-from .model_file import HELP as MODEL_HELP
 from .model_file import add_model_arguments
 from .opening import add_posterior_arguments, open_posterior
 
@@ -20,7 +19,7 @@ HELP = "write a page that says whether to believe a posterior"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `report`."""
-    add_posterior_arguments(parser, MODEL_HELP)
+    add_posterior_arguments(parser)
     parser.add_argument("--out", default="report.html", metavar="PAGE.html", help="default: report.html")
     parser.add_argument("-n", "--draws", type=int, default=2_000, help="of the posterior (default 2000)")
     parser.add_argument("--reference", metavar="FILE", help="draws of a reference (.npz, .nc)")

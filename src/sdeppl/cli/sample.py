@@ -1,6 +1,7 @@
 """Draw from the posterior given data, with what `sdeppl train` or `posterior.save` wrote.
 
-A trained guide takes --model and --data; nothing is trained. A saved posterior takes neither.
+A trained guide takes --data; nothing is trained. Its model is the one that it was trained on, where that
+file is in the guide's folder or below it; else give --model. A saved posterior takes neither.
 """
 
 import argparse
@@ -9,7 +10,6 @@ import warnings
 
 from .arrays import check_output, write_draws
 from .errors import GOOD, NOT_TRUSTED
-from .model_file import HELP as MODEL_HELP
 from .model_file import add_model_arguments
 from .opening import add_posterior_arguments, open_posterior
 
@@ -18,7 +18,7 @@ HELP = "draw from the posterior given data"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `sample`."""
-    add_posterior_arguments(parser, MODEL_HELP)
+    add_posterior_arguments(parser)
     parser.add_argument("--out", required=True, metavar="DRAWS.nc", help=".npz, or .nc by ArviZ")
     parser.add_argument("-n", "--draws", type=int, default=1_000, help="how many (default 1000)")
     parser.add_argument("-c", type=float, default=1.0, help="noise amplitude, in units of b(t) (default 1)")

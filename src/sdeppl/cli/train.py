@@ -13,6 +13,7 @@ from .errors import GOOD, UsageError
 from .inputs import read_inputs
 from .model_file import HELP as MODEL_HELP
 from .model_file import add_model_arguments, make_guide
+from .origin import origin_for
 
 HELP = "train a guide on a model's prior"
 
@@ -41,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--checkpoint and --out are both {out}; give two files")
     if arguments.fresh:
         checkpoint.unlink(missing_ok=True)
+    from ..guide.saving import save
     from ..training import ScoreMatching
 
     guide = make_guide(arguments.model, read_inputs(arguments.inputs), arguments.seed)
@@ -51,10 +53,13 @@ def run(arguments: argparse.Namespace) -> int:
     if checkpoint.exists():
         say(f"going on from {checkpoint}; --fresh starts anew")
     _fit(training, arguments, checkpoint)
-    guide.save(out)
+    origin = origin_for(out, arguments.model, arguments.inputs)
+    save(guide, out, origin)
     checkpoint.unlink(missing_ok=True)
     say(_summary(training))
     say(f"guide: {out}")
+    if origin is None:
+        say(f"model or inputs are not in the folder of {out.name}: sample, check and report need --model")
     return GOOD
 
 

@@ -64,10 +64,14 @@ def restore(guide: "ScoreGuide", tensors: dict[str, Any], content: dict[str, Any
     guide.forget()
 
 
-def save(guide: "ScoreGuide", path: str | Path) -> None:
-    """Write the guide. Raises: FileNotFoundError where the folder does not exist."""
+def save(guide: "ScoreGuide", path: str | Path, origin: dict[str, str] | None = None) -> None:
+    """Write the guide, and with it where its model is to be found, which the command line reads.
+
+    Raises: FileNotFoundError where the folder does not exist.
+    """
     check_folder(path)
-    write(path, KIND, *contents(guide))
+    tensors, content = contents(guide)
+    write(path, KIND, tensors, content if origin is None else content | {"origin": origin})
 
 
 def load_into(guide: "ScoreGuide", path: str | Path) -> None:
