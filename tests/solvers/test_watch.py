@@ -41,3 +41,13 @@ def test_many_good_steps_raise_nothing(precise):
         watch.note(x)
     watch.check(x)
     watch.check(x)
+
+
+def test_a_bad_state_that_the_last_step_drops_is_found(precise):
+    """A step to t = 0 may be a function of the denoiser alone, which maps infinity to a number."""
+    good, ill = array([[0.0], [1.0]], precise), array([[0.0], [math.inf]], precise)
+    watch = Watch(good, [float(k) for k in range(STEPS + 1)])
+    for k in range(STEPS):
+        watch.note(ill if k == STEPS - 2 else good)
+    with pytest.raises(sp.NonFiniteState, match=rf"at step {STEPS - 1} of {STEPS}, .* their sum overflows"):
+        watch.check(good)

@@ -10,16 +10,32 @@ from ..sde import IsotropicSDE, ReverseSDE, StepCoefficients
 from .base import Solver
 
 Node = tuple[float, Any]  # λ = ln(α/σ), and E[x_0 given x_t] there
+SMALL = 1e-3  # a decay as small as this beside the noise is not divided by
 SHORTEST = 1e-12  # of a step in λ: shorter ones are rounding
 SERIES_TERMS = 20  # of a power series at arguments below 1: less than rounding is left
 
 
 def linear_part(coefficients: StepCoefficients, x: Any, z: Any) -> Any:
-    """decay x + noise z + shift: what an exponential step takes from the SDE exactly."""
-    x_next = coefficients.decay * x
-    if z is not None and coefficients.noise:
-        x_next = x_next + coefficients.noise * z
+    """decay x + noise z + shift: what an exponential step takes from the SDE exactly; an array of its own."""
+    decay, noise = coefficients.decay, coefficients.noise
+    if z is None or not noise:
+        x_next = decay * x
+    elif abs(decay) > SMALL * noise and z.dtype == x.dtype:
+        # with one array less at a time: the cache is what limits this
+        x_next = (noise / decay) * z
+        x_next += x
+        x_next *= decay
+    else:
+        x_next = decay * x + noise * z
     return x_next if coefficients.shift is None else x_next + coefficients.shift
+
+
+def added(total: Any, weight: float, term: Any) -> Any:
+    """total + weight term, into the memory of `total`, the step's own, where the sum fits there."""
+    if term.shape != total.shape or term.dtype != total.dtype:
+        return total + weight * term
+    total += weight * term
+    return total
 
 
 def require_semilinear(solver: Solver, sde: Any, x: Any, t: float, deterministic: bool) -> Any:
@@ -118,7 +134,7 @@ class ExponentialEuler(Solver):
         coefficients = sde.coefficients(s, t)
         x_next = linear_part(coefficients, x, z)
         if coefficients.first:
-            x_next = x_next + coefficients.first * sde.nonlinear(x, s)
+            x_next = added(x_next, coefficients.first, sde.nonlinear(x, s))
         return x_next, None
 
 
@@ -142,7 +158,7 @@ class ExponentialHeun(Solver):
         if not coefficients.first:
             return x_next, None
         start = sde.nonlinear(x, s)
-        x_next = x_next + coefficients.first * start
+        x_next = added(x_next, coefficients.first, start)
         if not coefficients.second:
             return x_next, None
         return x_next + coefficients.second * (sde.nonlinear(x_next, t) - start), None

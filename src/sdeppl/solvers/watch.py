@@ -1,11 +1,13 @@
 """What a solve says of states that are not finite, without a host synchronisation in each step."""
 
+import math
 from typing import Any
 
 from array_api_compat import array_namespace, device
 
 from ..backend import backend_of
 
+EVERY = 4  # states held on the host, of which one is looked at
 HELD = 128  # sums held before they are folded, so that memory does not grow with the number of steps
 
 
@@ -18,13 +20,20 @@ class Watch:
 
     The sum of a state is finite only if the state is (one pass over it and no copy). The sums of the
     last steps are held in one array; now and then they are folded into the number of the first step whose
-    sum is not finite.
+    sum is not finite. Where looking costs nothing, on the host, the states of up to `every` steps are held
+    instead and the newest alone is summed: what is not finite in a state stays so in the states after it,
+    but for a last step that drops the state; the one before it is therefore looked at too.
+
+    every: 1 where a row that is not finite may be replaced by another.
     """
 
-    def __init__(self, x: Any, grid: list[float]) -> None:
+    def __init__(self, x: Any, grid: list[float], every: int = EVERY) -> None:
         self.grid = grid
         self.xp = xp = array_namespace(x)
-        self._detached = backend_of(x).adapter.detached  # a gradient needs no graph of the notes
+        adapter = backend_of(x).adapter
+        self._detached = adapter.detached  # a gradient needs no graph of the notes
+        self._every = every if adapter.readable(x) else 1
+        self._recent: list[Any] = []
         # one array, not a list: many small ones would lie between the states and scatter them in memory
         self._sums = xp.zeros(HELD, dtype=x.dtype, device=device(x))
         self._held = 0
@@ -36,7 +45,26 @@ class Watch:
 
     def note(self, x: Any) -> None:
         """One more step, which ended in x."""
-        self._sums[self._held] = self.xp.sum(self._detached(x))
+        x = self._detached(x)
+        if self._every == 1:
+            self._add(x)
+            return
+        self._recent.append(x)
+        count = len(self._recent)
+        if count == self._every or self._folded + self._held + count >= len(self.grid) - 2:
+            self._look()
+
+    def _look(self) -> None:
+        """At the newest of the states held; at each of them where that one is not finite."""
+        recent, self._recent = self._recent, []
+        if not self._held and math.isfinite(self.xp.sum(recent[-1])):
+            self._folded += len(recent)
+            return
+        for x in recent:
+            self._add(x)
+
+    def _add(self, x: Any) -> None:
+        self._sums[self._held] = self.xp.sum(x)
         self._held += 1
         if self._held == HELD:
             self._fold()
@@ -52,8 +80,12 @@ class Watch:
 
     def check(self, x: Any) -> None:
         """Raises: NonFiniteState where a state noted so far, of which x is the last, was not finite."""
+        if self._recent:
+            self._look()
         if self._held:
             self._fold()
+        if self._first_bad is None:
+            return
         first_bad, grid = int(self._first_bad), self.grid
         if first_bad == len(grid):
             return
