@@ -90,7 +90,7 @@ class Watch:
         if first_bad == len(grid):
             return
         bad, total = _bad_paths(x)
-        what = "NaN or infinity" if bad else "states so large that their sum overflows,"
+        what = "NaN or infinity" if bad else "NaN, infinity, or states so large that their sum overflows,"
         raise NonFiniteState(
             f"{what} at step {first_bad + 1} of {len(grid) - 1}, from t={grid[first_bad]:.6g} to "
             f"t={grid[first_bad + 1]:.6g} (by step {self._folded} in {bad} of {total} paths); "
