@@ -108,7 +108,7 @@ class Row:
         if self.evidence:
             nats, errors = np.array(self.evidence).T
             worst = f"{np.max(errors):.1f}" if np.max(errors) < 1e3 else "-"
-            text += f"{np.sqrt(np.mean(nats**2)):10.3f}{worst:>8}{self.distrusted:6d}"
+            text += f"{np.sqrt(np.mean(nats**2)):10.3f}{np.max(nats):8.3f}{worst:>8}{self.distrusted:6d}"
         return text
 
 
@@ -127,7 +127,7 @@ def cell_table(cell: tuple[int, int], count: int, n: int, methods: dict[str, Met
     floor = float(np.mean(floors))
     print(f"\nd_x = {cell[0]}, d_y = {cell[1]}: {count} problems, {n} draws, floor {floor:.3f}")
     head = f"{'method':38}{'SW':>8}{'':10}{'median':>8}{'/ floor':>8}{'seconds':>9}"
-    print(head + f"{'ln p(y)':>10}{'z':>8}{'?':>6}")
+    print(head + f"{'ln p(y)':>10}{'largest':>8}{'z':>8}{'?':>6}")
     for name, row in rows.items():
         print(row.line(name, floor), flush=True)
     for name, row in rows.items():
@@ -155,8 +155,8 @@ def main() -> None:
     first = problems.make((8, 1), 1_000)
     for method in chosen.values():
         Row().run(method, first, Ruler.of(first, 20), 20)  # loads what it needs
-    print("SW: mean ± 1.96 standard errors over the problems. ln p(y): root mean square error in nats;")
-    print("z: the largest in its own standard errors; ?: problems on which the method distrusts its draws.")
+    print("SW: mean ± 1.96 standard errors over the problems. ln p(y): root mean square error in nats, the")
+    print("largest, and (z) the largest in its own standard errors; ?: problems on which it distrusts itself.")
     for text in options.cells:
         dim, count = (int(part) for part in text.split(","))
         cell_table((dim, count), options.problems, options.draws, chosen)
