@@ -156,7 +156,7 @@ def main() -> None:
     for method in chosen.values():
         Row().run(method, first, Ruler.of(first, 20), 20)  # loads what it needs
     print("SW: mean ± 1.96 standard errors over the problems. ln p(y): root mean square error in nats, the")
-    print("largest, and (z) the largest in its own standard errors; ?: problems on which it distrusts itself.")
+    print("largest, and (z) the largest in its own standard errors; ?: problems that it distrusts.")
     for text in options.cells:
         dim, count = (int(part) for part in text.split(","))
         cell_table((dim, count), options.problems, options.draws, chosen)
