@@ -1,6 +1,8 @@
 """One trajectory of all chains, and the density that it follows."""
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import pyro
 import pyro.distributions as dist
@@ -22,6 +24,20 @@ def gaussian(y=None):
     pyro.sample("y", dist.Normal(x[..., 2], 80.0), obs=y)
 
 
+@dataclass(frozen=True)
+class Density:
+    """By a function to a State."""
+
+    function: Callable
+
+    def __call__(self, z):
+        return self.function(z)
+
+    def gradient(self, z):
+        return self.function(z).gradient
+
+
+@Density
 def half_normal(z):
     """ln p = -z²/2 where z > 0, NaN elsewhere."""
     return State(z, torch.where(z > 0, -0.5 * z**2, torch.nan)[:, 0], torch.where(z > 0, -z, torch.nan))
@@ -44,10 +60,36 @@ def test_nan_is_a_rejection():
     assert abs(float(draws.mean()) - mean) < 0.05 * sd and abs(float(draws.std()) / sd - 1) < 0.05
 
 
+def test_a_chain_that_meets_no_number_on_its_way_is_rejected_and_the_others_go_on():
+    """Of two chains, that which crosses (0, 0.1) meets NaN in its third step, and the last is a number again;
+    a density of zero on the way is no edge, if the end is not there."""
+    step, scale = 0.5, Scale(torch.ones(1, dtype=D))
+    start, momentum = torch.tensor([[-1.2], [-9.0]], dtype=D), torch.tensor([[1.0], [1.0]], dtype=D)
+
+    def flat(bad):
+        def function(z):
+            met = (z > -0.3) & (z < 0.2)
+            log_p = torch.where(met, -torch.inf, 0.0)[:, 0]
+            return State(z, log_p, torch.where(met, bad, torch.zeros_like(z)))
+
+        return Density(function)
+
+    for bad, alive in ((torch.nan, False), (torch.inf, False), (0.0, True)):
+        density = flat(bad)
+        found = propose(density, density(start), momentum, scale, step, 5)
+        assert found.non_finite.tolist() == [not alive, False], bad
+        assert found.acceptance.tolist() == [float(alive), 1.0]
+        assert torch.equal(found.state.z[1], start[1] + 2.5)
+        assert not alive or torch.allclose(found.state.z[0], start[0] + 2.5)
+        ends_there = propose(density, density(start), momentum, scale, step, 2)
+        assert ends_there.non_finite.tolist() == [True, False] and float(ends_there.acceptance[0]) == 0.0
+
+
 def test_the_leapfrog_is_reversible_and_of_second_order():
     """Back with the opposite momenta to rounding; energy errors fall by 4 as the step is halved."""
     precision = torch.tensor([[2.0, 0.6], [0.6, 0.9]], dtype=D)
 
+    @Density
     def normal(z):
         return State(z, -0.5 * ((z @ precision) * z).sum(-1), -z @ precision)
 
@@ -86,7 +128,9 @@ def test_the_model_runs_once_and_its_record_has_the_same_density():
     before = len(calls)
     one, other = record(z + 0.1 * SD), potential(z + 0.1 * SD)
     assert len(calls) == before + 1
-    assert torch.equal(one.log_p, other.log_p) and torch.equal(one.gradient, other.gradient)
+    assert torch.allclose(one.log_p, other.log_p, rtol=1e-13)
+    for gradient in (one.gradient, record.gradient(one.z)):
+        assert torch.allclose(gradient, other.gradient, rtol=1e-12)
     # ln p(x) + ln p(y | x), and its gradient, by hand
     residual = z + 0.1 * SD - MEAN
     solved = torch.linalg.solve(COVARIANCE, residual.T).T

@@ -1,6 +1,6 @@
 """The density of a trained guide's probability-flow ODE as the prior of a Markov chain."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from ..guide import ScoreGuide
 from ..posterior import log_density
 from ..sde import log_snr_grid
 from ..tracing import LatentSpace, ModelError
-from .potential import State
+from .potential import Density, State
 
 NEAR = 0.02  # σ/α at which the score guides the trajectories; at 0 that of a network is 0/0
 FARTHEST = 50.0  # prior standard deviations, beyond which the density counts as zero
@@ -61,19 +61,19 @@ class FlowPrior:
 
 @dataclass(frozen=True)
 class WithFlow:
-    """A likelihood and that prior: on the way the force alone, ln p at the ends."""
+    """A likelihood and that prior."""
 
-    likelihood: Callable[[torch.Tensor], State]
+    likelihood: Density
     prior: FlowPrior
 
     def __call__(self, z: torch.Tensor) -> State:
-        """With ln p of the likelihood, which tells where it is zero."""
+        """ln p of both, and the force."""
         state = self.likelihood(z)
-        return State(z, state.log_p, state.gradient + self.prior.force(z))
+        return State(z, state.log_p + self.prior.log_p(z), state.gradient + self.prior.force(z))
 
-    def finish(self, state: State) -> State:
-        """With ln p of both."""
-        return State(state.z, self.likelihood(state.z).log_p + self.prior.log_p(state.z), state.gradient)
+    def gradient(self, z: torch.Tensor) -> torch.Tensor:
+        """The force, (chains, dim)."""
+        return self.likelihood.gradient(z) + self.prior.force(z)
 
 
 def checked_space(prior: Any, space: LatentSpace, reparam: Mapping[str, Any] | None) -> LatentSpace:

@@ -105,7 +105,7 @@ def _begin(
     if flow is None:
         return Run(recorded, generator, max_steps, bar), first
     both = WithFlow(recorded, flow)
-    return Run(both, generator, max_steps, bar, both.finish), both.finish(both(first.z))
+    return Run(both, generator, max_steps, bar), both(first.z)
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import pyro
 import pyro.distributions as dist
@@ -16,7 +16,7 @@ from ..tracing.probing import FAILURES
 from ..tracing.randomness import BatchedRandomness
 from ..tracing.running import traced
 from ..tracing.unwrap import unwrap
-from .record import record
+from .record import Record, record
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,33 @@ class State:
             torch.where(condition, self.log_p, other.log_p),
             torch.where(rows, self.gradient, other.gradient),
         )
+
+
+class Density(Protocol):
+    """What a trajectory needs: ln p and a force at its end, and the force alone on the way."""
+
+    def __call__(self, z: torch.Tensor) -> State: ...
+
+    def gradient(self, z: torch.Tensor) -> torch.Tensor:
+        """(chains, dim)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A density by records of its operations: of (gradient, ln p), and of the gradient alone."""
+
+    both: Record
+    slope: Record
+
+    def __call__(self, z: torch.Tensor) -> State:
+        gradient, log_p = self.both(z)
+        return State(z, log_p, gradient)
+
+    def gradient(self, z: torch.Tensor) -> torch.Tensor:
+        """(chains, dim)."""
+        gradient: torch.Tensor = self.slope(z)[0]
+        return gradient
 
 
 @dataclass(frozen=True)
@@ -69,9 +96,13 @@ class Potential:
         found: tuple[torch.Tensor, torch.Tensor] = torch.func.vmap(function, randomness="different")(z)
         return found
 
-    def recorded(self, z: torch.Tensor) -> Callable[[torch.Tensor], State]:
+    def gradient(self, z: torch.Tensor) -> torch.Tensor:
+        """Of ln p alone, (chains, dim)."""
+        return self(z).gradient
+
+    def recorded(self, z: torch.Tensor) -> "Density":
         """The same for latents of z's shape, as a record of its tensor operations without the model around
-        them, which is five times as fast or more; this one itself where none can be made.
+        them, which is ten times as fast or more; this one itself where none can be made.
 
         A record is used where it agrees with the model at z in another order of the chains.
         """
@@ -79,12 +110,15 @@ class Potential:
             with warnings.catch_warnings(), torch.no_grad():
                 warnings.simplefilter("ignore")
                 operations = record(self.both, z)
+                found = Recorded(operations, operations.first())
                 again, expected = z.flip(0), self(z.flip(0))
-                gradient, log_p = operations(again)
+                state, gradient = found(again), found.gradient(again)
         except (*FAILURES, AssertionError, KeyError, AttributeError, IndexError):
             return self
-        same = torch.allclose(gradient, expected.gradient) and torch.allclose(log_p, expected.log_p)
-        return (lambda z: State(z, *reversed(operations(z)))) if same else self
+        same = torch.allclose(state.log_p, expected.log_p) and all(
+            torch.allclose(one, expected.gradient) for one in (state.gradient, gradient)
+        )
+        return found if same else self
 
     def log_p(self, z: torch.Tensor) -> torch.Tensor:
         """At z (dim,), a number.

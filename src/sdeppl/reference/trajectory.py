@@ -4,15 +4,16 @@ Energies H = -ln p(z) + |n|² / 2 for momenta n ~ N(0, I) of the whitened latent
 "MCMC using Hamiltonian dynamics", section 4.1 for the whitening.
 """
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 
-from .potential import State
+from .potential import Density, State
 
 DIVERGED = 1000.0
+Step = float | torch.Tensor  # of all chains, or (chains, 1)
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,14 @@ class Scale:
         """L Lᵀ, or its diagonal."""
         return self.L * self.L if self.L.dim() == 1 else self.L @ self.L.T
 
-    def kick(self, v: torch.Tensor, gradient: torch.Tensor, size: float | torch.Tensor) -> torch.Tensor:
+    @cached_property
+    def inverse(self) -> torch.Tensor:
+        """L⁻¹ of a triangular L."""
+        one = torch.eye(self.L.shape[0], dtype=self.L.dtype, device=self.L.device)
+        found: torch.Tensor = torch.linalg.solve_triangular(self.L, one, upper=False)
+        return found
+
+    def kick(self, v: torch.Tensor, gradient: torch.Tensor, size: Step) -> torch.Tensor:
         """v + size · L Lᵀ gradient, of rows: the change of velocities v = L n; size: one, or (rows, 1)."""
         if isinstance(size, torch.Tensor):
             gradient, size = size * gradient, 1.0
@@ -42,8 +50,7 @@ class Scale:
         """L⁻¹ of rows."""
         if self.L.dim() == 1:
             return z / self.L
-        whitened: torch.Tensor = torch.linalg.solve_triangular(self.L, z.T, upper=False).T
-        return whitened
+        return z @ self.inverse.T
 
 
 @dataclass(frozen=True)
@@ -59,35 +66,35 @@ class Proposal:
 
 
 def propose(
-    potential: Callable[[torch.Tensor], State],
-    state: State,
-    momentum: torch.Tensor,
-    scale: Scale,
-    step: float | torch.Tensor,
-    steps: int,
-    finish: Callable[[State], State] | None = None,
+    density: Density, state: State, momentum: torch.Tensor, scale: Scale, step: Step, steps: int
 ) -> Proposal:
     """`steps` >= 1 leapfrog steps of size `step`, one for all chains or (chains, 1): second order,
     reversible, of volume one.
 
-    A chain that meets a density or a gradient that is not finite waits at its start, and is rejected.
-    finish: gives the end its ln p, where the potential's is not all of it. The gradient need not be that of
-    ln p for the draws to be right: of any force that is a function of z the steps keep the volume.
+    A chain that meets a force, or ends at a density, that is not finite is rejected. The force need not be
+    the gradient of ln p for the draws to be right: whatever function of z it is, the steps keep the volume.
     """
-    current, alive = state, state.finite
+    z, alive = state.z, state.finite
     v = scale.kick(scale.apply(momentum), state.gradient, 0.5 * step)
-    for index in range(steps):
-        moved = potential(current.z + step * v)
-        alive = alive & torch.isfinite(moved.log_p + moved.gradient.sum(dim=-1))
-        current = moved.where(alive, state)
-        v = scale.kick(v, current.gradient, 0.5 * step if index == steps - 1 else step)
-    n = scale.whiten(v)
-    current = current if finish is None else finish(current)
-    change = (current.log_p - 0.5 * (n**2).sum(dim=-1)) - (state.log_p - 0.5 * (momentum**2).sum(dim=-1))
-    non_finite = ~alive | torch.isnan(change)
+    for _ in range(steps - 1):
+        z = _ahead(z, v, step)
+        v = scale.kick(v, density.gradient(z), step)
+        if not math.isfinite(float(v.sum())):
+            good = torch.isfinite(v).all(dim=-1)
+            alive = alive & good
+            z, v = (torch.where(good[:, None], one, other) for one, other in ((z, state.z), (v, 0.0)))
+    end = density(_ahead(z, v, step))
+    n = scale.whiten(scale.kick(v, end.gradient, 0.5 * step))
+    change = (end.log_p - 0.5 * (n * n).sum(dim=-1)) - (state.log_p - 0.5 * (momentum * momentum).sum(dim=-1))
+    non_finite = ~(alive & end.finite) | torch.isnan(change)
     change = torch.where(non_finite, -torch.inf, change)
     acceptance = change.clamp_max(0.0).exp()
-    return Proposal(current, n, acceptance, change < -DIVERGED, non_finite)
+    return Proposal(end, n, acceptance, change < -DIVERGED, non_finite)
+
+
+def _ahead(z: torch.Tensor, v: torch.Tensor, step: Step) -> torch.Tensor:
+    """z + step · v."""
+    return torch.addcmul(z, v, step) if isinstance(step, torch.Tensor) else torch.add(z, v, alpha=step)
 
 
 def choose(state: State, proposal: Proposal, uniform: torch.Tensor) -> tuple[State, torch.Tensor]:

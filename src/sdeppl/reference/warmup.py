@@ -1,7 +1,6 @@
 """The warm-up of many chains: from the prior to the posterior, and what it adapts on the way."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,7 @@ from .adapt import (
     harmonic_mean,
     robust_scale,
 )
-from .potential import State
+from .potential import Density, State
 from .trajectory import Proposal, Scale, choose, propose
 
 WINDOWS = (0.1, 0.25, 0.5)  # of the warm-up: where the mass matrix is estimated anew
@@ -40,11 +39,10 @@ class Tuned:
 class Run:
     """What all iterations share."""
 
-    potential: Callable[[torch.Tensor], State]
+    density: Density
     generator: torch.Generator
     max_steps: int
     bar: Any
-    finish: Callable[[State], State] | None = None
 
     def steps(self, count: int, length: float, step: float, largest: int) -> int:
         """Of the trajectory after `count` others."""
@@ -57,7 +55,7 @@ class Run:
         options: Any = {"generator": self.generator, "dtype": state.z.dtype, "device": state.z.device}
         momentum = torch.randn(state.z.shape, **options)
         uniform = torch.rand(state.log_p.shape, **options)
-        proposal = propose(self.potential, state, momentum, scale, step, steps, self.finish)
+        proposal = propose(self.density, state, momentum, scale, step, steps)
         chosen, accepted = choose(state, proposal, uniform)
         self.bar.update()
         return chosen, proposal, accepted
