@@ -11,6 +11,7 @@ from torch import nn
 from ..backend.files import check_folder, replacing
 from ..backend.onnx_function import INPUTS, KIND, OUTPUTS
 from .mlp import ResidualMLP
+from .onnx_derivatives import derivatives
 
 OPSET = 18  # what torch's exporter writes; onnxruntime reads it since 1.14
 
@@ -20,11 +21,12 @@ def export_onnx(module: nn.Module, path: str | Path, dim: int | None = None) -> 
 
     One graph of opset 18: x (batch, dim), half_log_snr () and v (several, batch, dim) ↦ value (batch, dim)
     and pulled (several, batch, dim). module: a `ResidualMLP`, or any whose rows do not see each other, with
-    `dim`; it is traced, so that no branch of its code may depend on what it is given, and convolutions
-    cannot be written.
+    `dim`; it is traced, so that no branch of its code may depend on what it is given. Convolutions, average
+    pools and upsampling of images can be written, maxima of windows cannot; onnxruntime runs convolutions in
+    float32 alone.
 
-    Raises: FileNotFoundError for the folder; ImportError without onnxscript; TypeError for a missing `dim`
-    and for a module that cannot be traced.
+    Raises: FileNotFoundError for the folder; ImportError without onnxscript; TypeError for a missing `dim`,
+    and for a module that cannot be traced, or not for any number of rows.
     """
     check_folder(path)
     try:
@@ -46,6 +48,11 @@ def export_onnx(module: nn.Module, path: str | Path, dim: int | None = None) -> 
         why = error.__cause__ or error  # torch's own is a page of advice on torch.export
         raise TypeError(f"a {type(module).__name__} cannot be written as ONNX: {why}") from error
     model = program.model_proto
+    if not model.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
+        raise TypeError(
+            f"a {type(module).__name__} cannot be written as ONNX for any number of rows: an operation in it "
+            "fixes their number when it is traced, as the maximum of a window does; take another operation"
+        )
     for node in model.graph.node:
         node.ClearField("metadata_props")  # where in whose files it was traced
     model.metadata_props.add(key="sdeppl", value=KIND)
@@ -91,6 +98,7 @@ class _Pulled(nn.Module):
         aten = torch.ops.aten
         # ONNX's own norms take variances in float32 whatever the dtype; vmap stumbles over the last
         table |= get_decompositions([aten.native_layer_norm, aten.native_group_norm, aten.slice_scatter])
+        table |= derivatives()
         traced = make_fx(pulled, decomposition_table=table, tracing_mode="symbolic")
         with sdpa_kernel(SDPBackend.MATH):  # attention of which every part has a derivative in ONNX
             self.graph = traced(list(weights.values()), *example)
