@@ -90,13 +90,15 @@ class Calibration:
         width = max([len(test.name) for test in self.tests[:SHOWN]] + [10])
         lines = [
             f"{self.kind}: {self.how}",
-            f"{'quantity':<{width}}  p        band     chi²     order    deviation  shift   spread",
+            f"{'quantity':<{width}}  p        band     chi²     POT-C    PRIT-C   PIET-C   deviation  "
+            "shift   spread",
         ]
         shown = sorted(self.tests, key=lambda test: test.p)[:SHOWN]
         for test in (test for test in self.tests if test in shown):
             lines.append(
                 f"{test.name:<{width}}  {test.p:<8.2g} {test.band_p:<8.2g} {test.chi2_p:<8.2g} "
-                f"{test.order_p:<8.2g} {test.deviation:9.3f}  {test.shift:+.3f} {test.spread:+8.1%}"
+                f"{test.pot_p:<8.2g} {test.prit_p:<8.2g} {test.piet_p:<8.2g} {test.deviation:9.3f}  "
+                f"{test.shift:+.3f} {test.spread:+8.1%}"
             )
         if len(self.tests) > SHOWN:
             lines.append(f"… and {len(self.tests) - SHOWN} more, with larger p")

@@ -1,4 +1,4 @@
-"""Whether ranks are uniform: exact bands of their distribution function, chi-squared, order statistics."""
+"""Whether ranks are uniform: an exact band of their distribution function, chi-squared, and ArviZ's tests."""
 
 import math
 from dataclasses import dataclass
@@ -6,6 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 from scipy import special, stats
+
+from .uniformity import piet_c, pot_c, prit_c
 
 BINS = 20
 POINTS = 50  # at which a distribution function is looked at, evenly
@@ -18,7 +20,8 @@ class RankTest:
     """Ranks r of one quantity, (sets,), whole numbers from 0 to `draws`, uniform where all is right.
 
     band_p: of the distribution function's largest deviation, by an exact simultaneous band; chi2_p: of counts
-    in up to 20 bins; order_p: of all order statistics, combined. p: the smallest times 3, at most 1.
+    in up to 20 bins; pot_p, prit_p, piet_p: ArviZ's, of order, of rank and of single ranks near an end.
+    p: the smallest times 5, at most 1.
     deviation: largest distance of the distribution function from uniform. shift, spread: mean and standard
     deviation of the ranks relative to uniform ones, in units of the latter's standard deviation and minus 1.
     """
@@ -28,25 +31,30 @@ class RankTest:
     draws: int
     band_p: float
     chi2_p: float
-    order_p: float
+    pot_p: float
+    prit_p: float
+    piet_p: float
     deviation: float
     shift: float
     spread: float
 
     @classmethod
     def of(cls, name: str, ranks: np.ndarray, draws: int, generator: np.random.Generator) -> "RankTest":
-        """generator: for the place of a rank within its step, which the order statistics need."""
+        """generator: for the place of a rank within its step, which ArviZ's tests need."""
         values = draws + 1
         levels = levels_of(draws)
         counts = np.searchsorted(np.sort(ranks), np.round(levels * values).astype(int), side="left")
         sd = math.sqrt((values**2 - 1) / 12)
+        uniforms = (ranks + generator.random(len(ranks))) / values
         return cls(
             name,
             ranks,
             draws,
             band_p_value(counts, levels, len(ranks)),
             _chi_squared(ranks, draws),
-            _order_statistics((ranks + generator.random(len(ranks))) / values),
+            pot_c(uniforms),
+            prit_c(uniforms),
+            piet_c(uniforms),
             float(np.abs(counts / len(ranks) - levels).max()),
             float((ranks.mean() - draws / 2) / sd),
             float(ranks.std() / sd - 1),
@@ -54,8 +62,8 @@ class RankTest:
 
     @property
     def p(self) -> float:
-        """Of all three tests together."""
-        return min(1.0, 3 * min(self.band_p, self.chi2_p, self.order_p))
+        """Of all five tests together."""
+        return min(1.0, 5 * min(self.band_p, self.chi2_p, self.pot_p, self.prit_p, self.piet_p))
 
     @property
     def shares(self) -> tuple[np.ndarray, np.ndarray]:
@@ -146,22 +154,3 @@ def _chi_squared(ranks: np.ndarray, draws: int) -> float:
     expected = np.bincount(of_value, minlength=bins) * len(ranks) / (draws + 1)
     counts = np.bincount(of_value[ranks], minlength=bins)
     return float(stats.chi2.sf(((counts - expected) ** 2 / expected).sum(), bins - 1))
-
-
-def _order_statistics(uniforms: np.ndarray) -> float:
-    """Each order statistic's two-sided tail under its beta distribution, combined by Cauchy's rule.
-
-    Those below ½ alone count. They depend on each other, so that P is right where it is small: in 1,500
-    uniform samples 1.3% were below 1%, and 6.6% below 5%. Source: Liu & Xie 2020 for the rule; Tesso &
-    Vehtari 2026 (pointwise order tests), as in the R package posterior.
-    """
-    n = len(uniforms)
-    index, ordered = np.arange(1, n + 1), np.sort(uniforms)
-    tails = np.minimum(
-        stats.beta.cdf(ordered, index, n + 1 - index), stats.beta.sf(ordered, index, n + 1 - index)
-    )
-    p = np.clip(2 * tails, 1e-300, 1.0)
-    # tan((½ - p) π) = 1/tan(p π), which keeps the digits of a small p
-    terms = np.where(p < 0.5, 1 / np.tan(np.minimum(p, 0.5) * math.pi), 0.0)
-    mean = float(terms.mean())
-    return math.atan2(1.0, mean) / math.pi

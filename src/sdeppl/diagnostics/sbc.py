@@ -17,7 +17,7 @@ def sbc(
     """Rank each truth among its posterior's draws; the ranks are uniform where the posterior is right.
 
     Number by number of all sites, and of ln p(y given ·) where it is known: its rank depends on data and
-    latents together, and so sees a posterior that is the prior, which no rank of a number does. Three tests
+    latents together, and so sees a posterior that is the prior, which no rank of a number does. Five tests
     of each (`RankTest`), corrected for how many there are.
 
     posterior: `Simulations`, or what `simulate_posteriors` takes, with its arguments: a guide, or a function
