@@ -98,6 +98,9 @@ def test_counts_are_batched_and_agree_with_single_queries():
     ys = np.array([[0.0, 1.0, 2.0, 3.0], [5.0, 3.0, 2.0, 1.0]])
     run = trained.condition_many(y=ys, backend="numpy").run(600, seed=5)
     assert run.text.startswith("2 data sets in one solve") and run.trusted
+    # which way it took, and that a single query takes another
+    assert "twisted SMC (a query of one would temper" in run.text and "would temper" in str(run.diagnoses[0])
+    assert "tempered SMC" in str(trained.condition(y=ys[0], backend="numpy").run(50).diagnosis)
     for i, y in enumerate(ys):
         single = trained.condition(y=y, backend="numpy").sample(600, seed=9)["x"]
         error = np.hypot(single.std(axis=0), run.draws["x"][i].std(axis=0)) / math.sqrt(600)

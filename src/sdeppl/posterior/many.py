@@ -23,6 +23,7 @@ from .start import first_step, last_level, start_moments
 from .tempered import TemperedSMC
 from .twisted import TwistedSMC
 
+INSTEAD = " (a query of one would temper, at powers of the likelihood that suit its data alone)"
 ALONE = 2**20  # from this number on, seeds are of data sets that are solved by themselves
 
 
@@ -120,6 +121,8 @@ class Posteriors:
             self.choice = choose(prior, self.observation, rung, twisted, step)
             few = prior.dim <= FEW_NUMBERS and not self.observation.hard
             self.tempers = likelihood == correction == "auto" and few
+            alone = choose(prior, self.observation, "auto", "auto", step) if self.tempers else self.choice
+            self.instead = INSTEAD if isinstance(alone.correction, TemperedSMC) else ""
         denoiser: Any = self.exact or (self.choice and self.choice.denoiser)
         self.rows = RowSolve.of(denoiser, prior, count)
         self.level = last_level(self.rows.start.smallest_sd, noise_to_signal)
@@ -180,7 +183,8 @@ class Posteriors:
     def correction(self) -> ManyTwisted:
         """The twisted solve of all."""
         assert self.choice is not None and isinstance(self.choice.correction, TwistedSMC)
-        start, why = start_moments(self.prior), f"{self.choice.why}; {self.sets} data sets in one solve"
+        why = f"{self.choice.why}; {self.sets} data sets in one solve{self.instead}"
+        start = start_moments(self.prior)
         return ManyTwisted(
             self.prior, start, self.choice, self.choice.correction, self.steps, self.level, why
         )
@@ -194,6 +198,7 @@ class Posteriors:
         found: list[Diagnosis | None] = [None] * self.sets
         bad = tuple(range(self.sets))
         text = f"{self.sets} data sets in one solve by '{self.correction.pilot[0].name}' and twisted SMC"
+        text += self.instead
         for wider in (False, True)[: 2 if self.wanted == "auto" else 1]:
             if not bad:
                 break
