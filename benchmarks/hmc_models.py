@@ -76,6 +76,23 @@ def bridge_unknown_scales(y: torch.Tensor | None = None) -> None:
     pyro.sample("y", dist.Normal(locs, observation).to_event(1), obs=y)
 
 
+def bridge_about_data(y: torch.Tensor | None = None) -> None:
+    """The same posterior, with latents that keep their scale where one of the scales is small.
+
+    The path is what the data say, interpolated, plus e times its standard deviation given its neighbours and
+    its own observation; the walk's density is carried over to e.
+    """
+    innovation = pyro.sample("innovation_noise_scale", dist.LogNormal(torch.tensor(0.0, dtype=D), 2.0))
+    observation = pyro.sample("observation_noise_scale", dist.LogNormal(torch.tensor(0.0, dtype=D), 2.0))
+    seen = ~np.isnan(BRIDGE)
+    centre = torch.from_numpy(np.interp(np.arange(30), np.flatnonzero(seen), BRIDGE[seen]))
+    sd = (torch.from_numpy(seen) / observation**2 + 2 / innovation**2) ** -0.5
+    to_e = dist.transforms.AffineTransform(-centre / sd, 1 / sd, event_dim=1)
+    e = pyro.sample("e", dist.TransformedDistribution(RandomWalk(innovation, 30), [to_e]))
+    locs = pyro.deterministic("locs", centre + sd * e)
+    pyro.sample("y", dist.Normal(locs, observation).to_event(1), obs=y)
+
+
 def gym_schools(y: torch.Tensor | None = None) -> None:
     """inference-gym's eight schools, centred, with its own priors."""
     effect = pyro.sample("avg_effect", dist.Normal(torch.tensor(0.0, dtype=D), 10.0))

@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 from ..guide import ScoreGuide
 from ..tracing import LatentSpace
 from ..tracing.randomness import derive_seed, seeded
+from .divergences import place_of
 from .flow_prior import FlowPrior, WithFlow, checked_space
 from .given import check_counts, given
 from .potential import Potential, State
@@ -78,12 +79,13 @@ def hmc(
         dense = mass == "dense" or (mass == "auto" and sampled.dim <= LARGEST_DENSE)
         state, tuned, moved = warm_up(run, first, warmup, dense, target)
         warm = time.perf_counter()
-        z, counts = _sample(run, state, tuned, draws)
+        z, counts, starts = _sample(run, state, tuned, draws)
         done = time.perf_counter()
     values = recovered(potential, space.names, z) if reparam else _unflattened(space, z)
     tuning = {**counts, "moved_chains": moved}
     supports = {site.name: site.support for site in space.sites}
-    result = summary(values, int(counts["divergences"]), done - began, warm - began, tuning, supports)
+    place = place_of(sampled, z.flatten(0, 1), starts)
+    result = summary(values, int(counts["divergences"]), done - began, warm - began, tuning, supports, place)
     warn_of_chains("HMC", result)
     return result
 
@@ -113,22 +115,28 @@ def _unflattened(space: LatentSpace, z: torch.Tensor) -> dict[str, torch.Tensor]
     return space.unflatten(z)
 
 
-def _sample(run: Run, state: State, tuned: Tuned, draws: int) -> tuple[torch.Tensor, dict[str, float]]:
-    """Draws z (chains, draws, dim), and what the run was like."""
+def _sample(
+    run: Run, state: State, tuned: Tuned, draws: int
+) -> tuple[torch.Tensor, dict[str, float], torch.Tensor]:
+    """Draws z (chains, draws, dim), what the run was like, and where trajectories that diverged began."""
     step, length = tuned.step.average, tuned.length.average
-    z, acceptance, steps = [], 0.0, 0
+    z, starts, acceptance, steps = [], [state.z[:0]], 0.0, 0
     moved = torch.zeros_like(state.log_p, dtype=torch.bool)
     divergences = non_finite = 0
     for index in range(draws):
         took = run.steps(tuned.count + index, length, step, run.max_steps)
+        before = state.z
         state, proposal, accepted = run.iterate(state, tuned.scale, step, took)
         z.append(state.z)
         moved = moved | accepted
         acceptance += float(proposal.acceptance.mean()) / draws
         steps += took
-        divergences += int(proposal.diverged.sum())
+        diverged = int(proposal.diverged.sum())
+        if diverged:
+            starts.append(before[proposal.diverged])
+        divergences += diverged
         non_finite += int(proposal.non_finite.sum())
-    return torch.stack(z, dim=1), {
+    counts = {
         "step_size": step,
         "length": length,
         "acceptance": acceptance,
@@ -137,3 +145,4 @@ def _sample(run: Run, state: State, tuned: Tuned, draws: int) -> tuple[torch.Ten
         "non_finite": non_finite,
         "stuck_chains": int((~moved).sum()),
     }
+    return torch.stack(z, dim=1), counts, torch.cat(starts)
