@@ -141,24 +141,11 @@ def test_a_check_that_cannot_tell_proves_nothing(posterior, tmp_path):
     assert "<b>" not in found.path.read_text("utf-8")  # names are text, not HTML
 
 
-def test_the_graph_shows_what_depends_on_what(guide, posterior, tmp_path):
-    from sdeppl.reporting.graph import sites_of
-
-    def deeper(y=None):
-        level = pyro.sample("level", dist.LogNormal(0.0, 0.5))
-        start = dist.Normal(0.0, 1.0)
-        path = pyro.sample("path", sp.SDEPath(sp.LinearSDE(a=0.5, b=1.0), start, [0.0, 1.0, 2.0]))
-        with pyro.plate("places", 3):
-            pyro.sample("y", dist.Normal(path, level), obs=y)
-
-    sites = {site.name: site for site in sites_of(deeper, (), {}, ("y",))}
-    assert set(sites["y"].parents) == {"level", "path"} and sites["path"].parents == ()
-    assert (sites["level"].row, sites["path"].row, sites["y"].row) == (0, 0, 1)
-    assert sites["level"].distribution == "LogNormal" and sites["path"].sde.startswith("LinearSDE")
-    assert sites["y"].observed and sites["y"].plates == ("places",) and not sites["path"].observed
+def test_the_page_shows_the_graph_of_the_model(guide, posterior, tmp_path):
     page = sp.report(posterior, tmp_path / "page.html", guide=guide, draws=200).path.read_text("utf-8")
     assert page.count("<rect") == 4  # x, y, and x_t with its second outline
     assert page.count('marker-end="url(#tip)"') == 2
+    assert "IndependentConstraint(Real(), 1)" in text_of(page)
 
 
 def test_arguments_that_are_none(posterior, tmp_path):

@@ -2,7 +2,8 @@
 
 import importlib.metadata
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from .. import plots
 from ..backend import to_host
 from ..plots.corner import numbers_of
 from .checks import Check
-from .graph import sites_of, svg_of
+from .drawing import svg_of
+from .graph import Site, sites_of
 from .page import badge, picture, preformatted, table
 
 MOST_ROWS = 24  # of a table of numbers
@@ -25,16 +27,28 @@ def model_section(guide: Any) -> str:
     rows = [
         (
             site.name,
-            "observed" if site.observed else "latent" if site.name in guide.space.names else "drawn",
+            _role(site, guide.space.names),
             site.distribution,
+            site.support,
             " × ".join(map(str, site.shape)) or "a number",
+            ", ".join(f"{name} ({size})" for name, size in site.plates),
             site.sde,
         )
         for site in sites
     ]
-    note = "<p class='small'>White: latent; grey: observed; a second outline: holds an SDE.</p>"
-    prior = f"<p>Forward SDE of the guide: <code>{guide.sde}</code>.</p>"
-    return svg_of(sites) + note + table(("site", "role", "distribution", "shape", "SDE"), rows) + prior
+    note = (
+        "<p class='small'>White: latent; grey: observed; a second outline: holds an SDE; dashed: "
+        "deterministic; no outline: a parameter; a box around sites: a plate.</p>"
+    )
+    head = ("site", "role", "distribution", "support", "shape", "plates", "SDE")
+    prior = f"<p>Forward SDE of the guide: <code>{escape(str(guide.sde))}</code>.</p>"
+    return svg_of(sites) + note + table(head, rows) + prior
+
+
+def _role(site: Site, latents: Sequence[str]) -> str:
+    if site.kind != "sample":
+        return "parameter" if site.kind == "param" else "deterministic"
+    return "observed" if site.observed else "latent" if site.name in latents else "drawn"
 
 
 def answer_section(posterior: Any, draws: Mapping[str, Any]) -> str:
