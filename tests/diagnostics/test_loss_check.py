@@ -50,7 +50,7 @@ def test_a_loss_above_its_floor_is_found(precise):
     exact = gaussian_on(precise)
     check = sp.check_loss(longer(exact, 1.1), array(draws(10_000, 1), precise), exact=exact)
     assert not check.good and check.floor_p < 1e-6
-    assert check.verdict.startswith("above the floor (p = ")
+    assert check.verdict.startswith("do not trust: above the floor (p = ")
     for level in check.levels:
         wanted = 0.01 * (1 - level.floor) / level.floor
         assert abs(level.excess - wanted) < 5 * level.excess_noise
@@ -63,7 +63,7 @@ def test_over_fitting_is_found_and_only_where_there_is_any():
     memory = sp.GaussianMixtureDenoiser(SDE, np.full(150, 1 / 150), seen, smoothed)
     check = sp.check_loss(memory, draws(2_000, 3), seen=seen)
     assert not check.good and check.gap_p < 1e-6 and check.floor_p is None
-    assert check.verdict.startswith("over-fitted (p = ") and "over-fitted" in str(check)
+    assert check.verdict.startswith("do not trust: over-fitted (p = ") and "over-fitted" in str(check)
     worst = max(check.levels, key=lambda level: level.gap / level.gap_noise)
     assert worst.noise_to_signal < 0.5 and worst.gap > 0.3
     exact = gaussian_on(sp.resolve("numpy"))

@@ -118,7 +118,7 @@ def test_a_closed_form_is_as_good_as_its_score(guide, posterior, tmp_path):
     assert sp.report(posterior, tmp_path / "page.html", score=good, draws=200).state == "trusted"
     bad = dataclasses.replace(good, p=1e-9)
     found = sp.report(posterior, tmp_path / "page.html", score=bad, draws=200)
-    assert found.state == "do not trust" and "score: the score is wrong" in found.verdict
+    assert found.state == "do not trust" and "score: do not trust: the score is wrong" in found.verdict
 
 
 def test_a_calibration_is_a_look_from_outside(guide, posterior, tmp_path):

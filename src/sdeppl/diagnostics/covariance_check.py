@@ -61,8 +61,9 @@ class CovarianceCheck:
             return f"nothing in {self.draws} draws speaks against the covariance (p = {self.p:.2g})"
         worst = max(self.levels, key=_largest)
         return (
-            f"the covariance is wrong (p = {self.p:.2g}), most at σ/α = {worst.noise_to_signal:.3g}, where "
-            f"its trace is off by {worst.size_error:+.1%} ± {worst.size_noise:.1%}; guidance by the mean "
+            f"do not trust: the covariance is wrong (p = {self.p:.2g}), most at σ/α = "
+            f"{worst.noise_to_signal:.3g}, where its trace is off by {worst.size_error:+.1%} ± "
+            f"{worst.size_noise:.1%}; guidance by the mean "
             "likelihood is off with it, which weights correct: leave correction at 'auto', or train longer"
         )
 

@@ -76,7 +76,9 @@ class LossCheck:
                 f"above the floor (p = {self.floor_p:.2g}): at σ/α = {worst.noise_to_signal:.3g} by "
                 f"{worst.excess:.2%} ± {worst.excess_noise:.2%}; train longer, or a wider network"
             )
-        return "; ".join(said) or "no level's loss speaks against the training"
+        if said:
+            return "do not trust: " + "; ".join(said)
+        return "no level's loss speaks against the training"
 
     def __str__(self) -> str:
         lines = ["     t      σ/α       loss      floor   above the floor     held out - seen"]

@@ -65,8 +65,9 @@ class ScoreCheck:
             return f"nothing in {self.draws} draws speaks against the score (p = {self.p:.2g})"
         worst = max(self.levels, key=_largest)
         return (
-            f"the score is wrong (p = {self.p:.2g}), most at σ/α = {worst.noise_to_signal:.3g}, where "
-            f"its length is off by {worst.scale_error:+.1%} ± {worst.scale_noise:.1%}; train longer, or a "
+            f"do not trust: the score is wrong (p = {self.p:.2g}), most at σ/α = "
+            f"{worst.noise_to_signal:.3g}, where its length is off by {worst.scale_error:+.1%} ± "
+            f"{worst.scale_noise:.1%}; train longer, or a "
             "wider network"
         )
 

@@ -83,6 +83,11 @@ class Reference:
         return found
 
     @property
+    def trusted(self) -> bool:
+        """Whether nothing speaks against the run."""
+        return not self.reasons
+
+    @property
     def advice(self) -> str:
         """What to do about the reasons; '' where there are none.
 
