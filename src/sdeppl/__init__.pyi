@@ -9,6 +9,8 @@ from .backend import (
     BackendUnavailable as BackendUnavailable,
     Noise as Noise,
     OnnxFunction as OnnxFunction,
+    TorchFunction as TorchFunction,
+    place as place,
     resolve as resolve,
     to_host as to_host,
 )

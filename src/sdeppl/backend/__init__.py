@@ -1,6 +1,6 @@
 """Layer 0: the array library, device and dtype, random numbers, and bridges between libraries."""
 
-from .derivatives import bilinear_slope, checkpoint, jvp, numerical_gradient
+from .derivatives import bilinear_slope, checkpoint, jvp, numerical_gradient, with_pullback
 from .elementary import elementary, python_floats, require_positive
 from .errors import BackendMismatch, BackendUnavailable
 from .linear_algebra import cholesky, log_diagonal, solve_lower
@@ -53,4 +53,5 @@ __all__ = [
     "solve_lower",
     "to_host",
     "to_torch",
+    "with_pullback",
 ]

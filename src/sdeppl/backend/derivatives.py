@@ -19,6 +19,17 @@ def jvp(function: Callable[[Any], Any], x: Any, v: Any) -> Any:
     return backend_of(x).adapter.jvp(function, x, v)
 
 
+def with_pullback(function: Callable[[Any], Any], x: Any, width: float) -> tuple[Any, Callable[[Any], Any]]:
+    """function(x), and v ↦ vᵀ ∂function/∂x, for x and v (batch, dim) and a function of each row alone.
+
+    torch takes vector–Jacobian products from one evaluation, several at once for v (k, batch, dim). The
+    others take differences of order 4 along v, over steps of a small part of `width`, at four evaluations a
+    product: those are (∂function/∂x) v, the same where the slope is symmetric, as that of a mean E[x_0
+    given x_t] or of a score is.
+    """
+    return backend_of(x).adapter.with_pullback(function, x, width)
+
+
 def bilinear_slope(pullback_at: Callable[[Any], Callable[[Any], Any]], x: Any, left: Any, right: Any) -> Any:
     """∂/∂x Σ_a l_aᵀ (∂f/∂x) r_a row by row, (batch, dim), for left and right (batch, dim, k).
 

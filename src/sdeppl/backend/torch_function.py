@@ -38,21 +38,12 @@ class TorchFunction:
         """
         import torch
 
-        backend = backend_of(x)
-        is_torch = isinstance(x, torch.Tensor)  # not detached, so that derivatives pass through
-        wanted = wants_gradient(x)
-        with torch.set_grad_enabled(wanted):  # which vjp itself disregards
-            value, vjp, *_ = torch.func.vjp(
-                lambda inputs: self._run(inputs, numbers), x if is_torch else to_torch(x)
-            )
-
-        def back(v: Any) -> Any:
-            return vjp(v, retain_graph=True)[0]
+        backend, is_torch = backend_of(x), isinstance(x, torch.Tensor)
+        tensor = x if is_torch else to_torch(x)  # not detached, so that derivatives pass through
+        value, pull = backend_of(tensor).adapter.with_pullback(lambda z: self._run(z, numbers), tensor, 1.0)
 
         def pullback(v: Any) -> Any:
-            cotangent = (v if is_torch else to_torch(v)).to(value.dtype)
-            with torch.set_grad_enabled(wanted):
-                found = torch.func.vmap(back)(cotangent) if v.ndim > value.ndim else back(cotangent)
+            found = pull((v if is_torch else to_torch(v)).to(value.dtype))
             return found if is_torch else from_torch(found, backend)
 
         return value.to(x.dtype) if is_torch else from_torch(value, backend), pullback

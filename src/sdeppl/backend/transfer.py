@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from .errors import BackendMismatch
-from .resolve import Backend, backend_of
+from .resolve import Backend, backend_of, resolve
 
 
 def to_torch(array: Any) -> Any:
@@ -44,11 +44,13 @@ def convert(array: Any, backend: Backend) -> Any:
     return from_torch(here.adapter.to_torch(array), backend)
 
 
-def place(data: Any, backend: Backend) -> Any:
+def place(data: Any, backend: Backend | str | None = None) -> Any:
     """Data (an array of any library, a list or a number) as an array of `backend`, in its dtype.
 
-    An explicit transfer: it goes through host memory where library or device differ.
+    An explicit transfer: it goes through host memory where library or device differ. backend: also by name,
+    as in SDEPPL_BACKEND, which is taken where none is given.
     """
+    backend = resolve(backend)
     try:
         here = backend_of(data)
     except TypeError:

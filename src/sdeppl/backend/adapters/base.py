@@ -91,3 +91,18 @@ class Adapter(ABC):
         far = function(x + 2 * h * v) - function(x - 2 * h * v)
         width = xp.reshape(h, h.shape + (1,) * (near.ndim - h.ndim))
         return (8 * near - far) / (12 * width)
+
+    @classmethod
+    def with_pullback(
+        cls, function: Callable[[Any], Any], x: Any, width: float
+    ) -> tuple[Any, Callable[[Any], Any]]:
+        """function(x), and products with its slope: here by `jvp` along v, over steps of part of `width`."""
+        xp = array_namespace(x)
+        zeros = xp.zeros_like(x[:, :1])
+
+        def product(v: Any) -> Any:
+            length = xp.sqrt(xp.sum(v * v, axis=-1, keepdims=True))
+            step = width * v / xp.where(length > 0, length, xp.ones_like(length))
+            return length / width * cls.jvp(lambda s: function(x + s * step), zeros, xp.ones_like(zeros))
+
+        return function(x), product

@@ -102,3 +102,21 @@ class TorchAdapter(Adapter):
 
         # rows that share memory, as those of a broadcast array, cannot be made dual
         return torch.func.jvp(function, (x.contiguous(),), (v.contiguous(),))[1]
+
+    @classmethod
+    def with_pullback(
+        cls, function: Callable[[Any], Any], x: Any, width: float
+    ) -> tuple[Any, Callable[[Any], Any]]:
+        import torch
+
+        wanted = torch.is_grad_enabled() and x.requires_grad
+        with torch.set_grad_enabled(wanted):  # which vjp itself disregards
+            value, vjp, *_ = torch.func.vjp(function, x)
+
+        def pullback(v: Any) -> Any:
+            with torch.set_grad_enabled(wanted):
+                if v.ndim == value.ndim:
+                    return vjp(v, retain_graph=True)[0]
+                return torch.func.vmap(lambda one: vjp(one, retain_graph=True)[0])(v)
+
+        return value, pullback
