@@ -24,6 +24,7 @@ import sdeppl as sp
 Method = Callable[[Problem, int, int], Answer]
 FLOORS = 10  # sets of exact draws, whose mean distance to the ruler's set is the floor
 PEER_STEPS = 100
+MORE = 10  # times the particles of the peers that are SMC, to see what accuracy costs them
 
 
 def peer_settings() -> dict[str, tuple[Any, list[float]]]:
@@ -50,7 +51,16 @@ def peers() -> dict[str, Method]:
         for function in (mcgdiff.mcgdiff, mcgdiff.ddrm):
             name = {"mcgdiff": "MCGDiff", "ddrm": "DDRM"}[function.__name__]
             table[f"{name}, {label}"] = partial(_numpy, function, sde, times)
+        for name in (f"azula TDS, {label}", f"MCGDiff, {label}"):
+            if name in table:  # both are exact as the number of particles grows
+                table[f"{name}, × {MORE}"] = partial(_thinned, table[name])
     return table
+
+
+def _thinned(method: Method, problem: Problem, n: int, seed: int) -> Answer:
+    """n of MORE times as many particles."""
+    draws = method(problem, MORE * n, seed).draws
+    return Answer(draws[np.random.default_rng([seed, 9]).permutation(len(draws))[:n]])
 
 
 def _azula(setting: Any, method: Any, sde: Any, times: Any, problem: Problem, n: int, seed: int) -> Answer:
