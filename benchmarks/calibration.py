@@ -3,7 +3,7 @@
     python benchmarks/calibration.py [--sets 1000] [--draws 99] [--backend numpy] [MODEL ...]
 
 For each model: SBC of the guide, TARP and coverage on the same draws, and SBC where the posterior takes the
-noise for half as large (variance, or twice the counts), which must be rejected.
+noise for half as large (its variance; of counts, their exposure), which must be rejected.
 """
 
 import argparse
@@ -38,8 +38,8 @@ def decay(y=None, factor=1.0):
 
 
 def counts(y=None, factor=1.0):
-    """Poisson regression; the wrong posterior takes a logarithm of the rate that is too steep."""
-    rate = ((LINE @ coefficients(0.7)) / factor**0.25).exp()
+    """Poisson regression; the wrong posterior takes the exposure for half as large."""
+    rate = 2.0 * factor * (LINE @ coefficients(0.7)).exp()
     pyro.sample("y", dist.Poisson(rate).to_event(1), obs=y)
 
 
@@ -60,7 +60,7 @@ def main() -> None:
         model = MODELS[name]
         guide = sp.ScoreGuide(model, net=None).fit_gaussian(progress=False)
         settings = {"backend": options.backend, "progress": False}
-        for what, wrong in (("right", {}), ("noise halved", {"kwargs": {"factor": 0.5}})):
+        for what, wrong in (("right", {}), ("halved", {"kwargs": {"factor": 0.5}})):
             start, wall = time.process_time(), time.perf_counter()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -71,7 +71,7 @@ def main() -> None:
                 for test in (sp.sbc(found), sp.tarp(found), sp.coverage(found))
             )
             print(
-                f"{name:<7} {what:<13} {took:6.1f} s of the processor, {waited:.0f} in all: {p}",
+                f"{name:<7} {what:<7} {took:6.1f} s of the processor, {waited:.0f} in all: {p}",
                 f"({found.how}; {found.untrusted} untrusted)",
                 flush=True,
             )

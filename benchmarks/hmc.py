@@ -1,20 +1,24 @@
 """Effective samples per second of reference.hmc, Pyro's NUTS and NumPyro's, in one run.
 
-    python benchmarks/hmc.py            # about an hour on two cores
-    python benchmarks/hmc.py --short    # few draws of NUTS; its figures are rough
+    python benchmarks/hmc.py                             # about an hour on two cores
+    python benchmarks/hmc.py --short                     # few draws of NUTS; its figures are rough
+    python benchmarks/hmc.py --rivals NumPyro --rounds 5
 
 Eight schools non-centred (references.py), a 2-d Gaussian with correlation .9, the Nile's level of 100
 years with two gaps (nile.py), and inference-gym's Brownian bridge of 30 steps with known and unknown
 scales (hmc_models.py). Effective samples are of the bulk, of the number that mixes worst, by `bulk_ess`
 for all; seconds are of the whole run, warm-up and compilation included, then of the draws alone, compiled.
-Medians over --rounds seeds; one thread, float64. The figure before 'sd' is the worst error of a mean, in
-posterior standard deviations, against the exact answer, or inference-gym's by Stan.
+Rounds alternate between the samplers, each with another seed; medians over them, of the ratios too, since
+the machine is not always as fast. One thread (XLA takes two where it likes), float64. The figure before
+'sd' is the worst error of a mean, in posterior standard deviations, against the exact answer, or
+inference-gym's by Stan.
 """
 
 import argparse
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,6 +32,9 @@ from sdeppl.reference.chains import bulk_ess
 Run = Callable[
     [int], tuple[dict[str, Any], float, float, float]
 ]  # seed ↦ draws, worst ess, seconds, of warm-up
+
+
+OURS = "sdeppl, 256 chains"
 
 
 def error_of(found: dict[str, Any], exact: dict[str, tuple[Any, Any]]) -> float:
@@ -92,24 +99,41 @@ def compiled_seconds(kernel: Any, state: Any, draws: int) -> float:
     return time.perf_counter() - start
 
 
-def measure(name: str, run: Run, seeds: int, columns: Any, exact: dict[str, Any]) -> float:
-    """Print a line; returns effective samples per second of the whole run."""
-    whole, alone, errors, sizes = [], [], [], []
-    for seed in range(seeds):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            draws, ess, seconds, warm = run(seed)
-        whole.append(ess / seconds)
-        alone.append(ess / (seconds - warm))
-        sizes.append(ess)
-        errors.append(error_of(columns({k: np.asarray(v) for k, v in draws.items()}), exact))
-    rate = float(np.median(whole))
-    print(
-        f"  {name:28} {rate:10.1f} per s, {np.median(alone):10.1f} without warm-up; {np.median(sizes):8.0f} "
-        f"effective, mean {np.median(errors):.3f} sd",
-        flush=True,
+@dataclass(frozen=True)
+class Measured:
+    """Of one run: effective samples per second of all of it and of the draws alone, how many, their error."""
+
+    whole: float
+    alone: float
+    ess: float
+    error: float
+
+
+def measure(run: Run, seed: int, columns: Any, exact: dict[str, Any]) -> Measured:
+    """One run."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        draws, ess, seconds, warm = run(seed)
+    error = error_of(columns({k: np.asarray(v) for k, v in draws.items()}), exact)
+    return Measured(ess / seconds, ess / (seconds - warm), ess, error)
+
+
+def show(label: str, ours: list[Measured], theirs: list[Measured]) -> None:
+    """A line of medians."""
+
+    def median(values: Any) -> float:
+        return float(np.median(list(values)))
+
+    line = (
+        f"  {label:28} {median(m.whole for m in theirs):10.1f} per s, {median(m.alone for m in theirs):9.1f} "
+        f"without warm-up; {median(m.ess for m in theirs):8.0f} effective, "
+        f"mean {median(m.error for m in theirs):.3f} sd"
     )
-    return rate
+    if theirs is not ours:
+        pairs = list(zip(ours, theirs, strict=True))
+        line += f"; sdeppl gives {median(a.whole / b.whole for a, b in pairs):.1f} times as many, "
+        line += f"{median(a.alone / b.alone for a, b in pairs):.2f} without warm-up"
+    print(line, flush=True)
 
 
 def main() -> None:
@@ -117,6 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--short", action="store_true", help="one seed, few draws of NUTS")
     parser.add_argument("--rounds", type=int, default=3, help="seeds")
+    parser.add_argument("--rivals", default="", help="a part of the names of the others to run")
     parser.add_argument("--only", default="", help="a part of the names of the problems to run")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -127,18 +152,22 @@ def main() -> None:
     for name, problem in problems().items():
         if arguments.only not in name:
             continue
-        print(name)
-        model, y, columns, exact = problem.model, problem.y, problem.columns, problem.exact
-        best = measure("sdeppl, 256 chains", ours(model, y), rounds, columns, exact)
-        rivals = {}
+        print(name, flush=True)
+        model, y = problem.model, problem.y
+        runs = {OURS: ours(model, y)}
         if others:
-            rivals["NumPyro's NUTS"] = numpyros(others[name], 1_000, 500)
-            rivals["NumPyro's NUTS, 64 chains"] = numpyros(others[name], 100, 200, 64)
-        rivals["Pyro's NUTS, jit"] = pyros(model, y, True, draws, warmup)
-        rivals["Pyro's NUTS, no jit"] = pyros(model, y, False, draws, warmup)
-        for label, run in rivals.items():
-            rate = measure(label, run, rounds, columns, exact)
-            print(f"    sdeppl gives {best / rate:.1f} times as many", flush=True)
+            runs["NumPyro's NUTS"] = numpyros(others[name], 1_000, 500)
+            for chains in (64, 256):
+                runs[f"NumPyro's NUTS, {chains} chains"] = numpyros(others[name], 100, 200, chains)
+        runs["Pyro's NUTS, jit"] = pyros(model, y, True, draws, warmup)
+        runs["Pyro's NUTS, no jit"] = pyros(model, y, False, draws, warmup)
+        runs = {label: run for label, run in runs.items() if label == OURS or arguments.rivals in label}
+        found: dict[str, list[Measured]] = {label: [] for label in runs}
+        for seed in range(rounds):
+            for label, run in runs.items():
+                found[label].append(measure(run, seed, problem.columns, problem.exact))
+        for label, values in found.items():
+            show(label, found[OURS], values)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,8 @@ def hmc(
     Raises: ModelError, naming the site, for a discrete latent, an unknown site, a wrong shape, no data at
     all, a site without a log-density, or a model that cannot be run for many chains at once; TypeError and
     ValueError for numbers out of range (draws >= 4, warmup >= 20, chains >= 4).
-    Warns: ChainWarning, as `nuts` does, and for chains that accepted nothing.
+    Warns: ChainWarning, as `nuts` does, and for chains that accepted nothing; it says where divergences begin
+    and what to do.
     Source: Hoffman, Radul and Sountsov 2021.
     """
     check_counts(draws=(draws, 4), warmup=(warmup, 20), chains=(chains, 4), max_steps=(max_steps, 1))
