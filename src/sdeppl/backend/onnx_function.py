@@ -23,11 +23,12 @@ class OnnxFunction:
     Interface as `TorchFunction`. Arrays of any backend go through host memory, and what comes back is of the
     library, device and dtype of x; the network computes in its own dtype. No gradient passes through it.
 
-    path: the file; threads: of onnxruntime, within one operation. Raises: FileNotFoundError; CorruptFile;
-    ImportError without onnxruntime; TypeError for a network that onnxruntime cannot run in this dtype.
+    path: the file, or what it holds; threads: of onnxruntime, within one operation.
+    Raises: FileNotFoundError; CorruptFile; ImportError without onnxruntime; TypeError for a network that
+    onnxruntime cannot run in this dtype.
     """
 
-    def __init__(self, path: str | Path, threads: int = 1) -> None:
+    def __init__(self, path: str | Path | bytes, threads: int = 1) -> None:
         self.session = _open(path, threads)
         self.dtype = DTYPES[self.session.get_inputs()[0].type]
 
@@ -76,20 +77,22 @@ class OnnxFunction:
         return self.session.run([output], dict(zip(INPUTS, (x, level, v), strict=True)))[0]
 
 
-def _open(path: str | Path, threads: int) -> Any:
+def _open(path: str | Path | bytes, threads: int) -> Any:
     try:
         import onnxruntime
         from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoSuchKernel
     except ImportError as error:
         raise ImportError(f"OnnxFunction needs onnxruntime: pip install 'sdeppl[onnx]' ({error})") from error
-    if not Path(path).exists():
+    if isinstance(path, bytes):
+        content, path = path, "a file"
+    elif not Path(path).exists():
         raise FileNotFoundError(f"there is no file {path}")
+    else:
+        content = Path(path).read_bytes()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     try:
-        session = onnxruntime.InferenceSession(
-            Path(path).read_bytes(), options, providers=["CPUExecutionProvider"]
-        )
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except NoSuchKernel as error:
         raise TypeError(
             f"onnxruntime cannot run the network in {path}: {error}; it has fewer functions in float64: "

@@ -7,13 +7,14 @@ from .diagnosis import Diagnosis, UntrustedWarning
 from .log_density import LogDensity, log_density
 from .many import PosteriorRuns, Posteriors
 from .portable import KIND as PORTABLE
-from .portable import PortablePosterior, load_posterior
+from .portable import ONNX, PortablePosterior, load_posterior
 from .posterior import Posterior, PosteriorRun
 from .start import SignalLeftWarning, Start, start_moments
 from .tempered import TemperedSMC
 from .twisted import TwistedSMC
 
 __all__ = [
+    "ONNX",
     "PORTABLE",
     "Choice",
     "Diagnosis",

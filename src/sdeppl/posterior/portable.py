@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..backend import Backend, log_ndtr, place, resolve
+from ..backend import Backend, OnnxFunction, log_ndtr, place, resolve
 from ..backend.files import CorruptFile, read
 from ..denoisers import ArrayMLP, Denoiser, GaussianDenoiser, NetworkDenoiser
 from ..likelihood import observation_from_dict
@@ -17,6 +17,7 @@ from .tempered import TemperedSMC
 from .twisted import TwistedSMC
 
 KIND = "posterior"
+ONNX = "onnx"  # the array of bytes that is the network, where it is not the library's own
 CORRECTIONS = {kind.__name__: kind for kind in (TwistedSMC, TemperedSMC, LangevinCorrector)}
 
 
@@ -72,18 +73,21 @@ def load_posterior(
 ) -> PortablePosterior:
     """A posterior that `SitePosterior.save` wrote, on a backend: SDEPPL_BACKEND, then torch, by default.
 
-    Neither Pyro nor, on another backend than torch's, torch is imported. dtype: 'float64' or 'float32'.
-    Raises: FileNotFoundError; CorruptFile; ValueError, BackendUnavailable for the backend.
+    Neither Pyro nor, on another backend than torch's, torch is imported. dtype: 'float64' or 'float32'. A
+    network other than `ResidualMLP` is run by onnxruntime (`pip install 'sdeppl[onnx]'`), on the CPU.
+    Raises: FileNotFoundError; CorruptFile; ValueError, BackendUnavailable for the backend; ImportError
+    without onnxruntime where it is needed.
     """
     chosen = resolve(backend, dtype)
     host, content = read(path, KIND, "numpy")
     try:
+        onnx = host.pop(ONNX, None)
         arrays = {name: place(value, chosen) for name, value in host.items()}
         correction = content["correction"]
         if isinstance(correction, dict):
             correction = CORRECTIONS[correction["type"]](**correction["settings"])
         posterior = Posterior(
-            _prior(arrays, content),
+            _prior(arrays, content, onnx),
             observation_from_dict(arrays, content["observation"]),
             content["likelihood"],
             content["steps"],
@@ -96,10 +100,12 @@ def load_posterior(
         raise CorruptFile(f"{path} is not whole: it has no {error}") from error
 
 
-def _prior(arrays: Mapping[str, Any], content: Mapping[str, Any]) -> Denoiser:
+def _prior(arrays: Mapping[str, Any], content: Mapping[str, Any], onnx: Any) -> Denoiser:
     gaussian = GaussianDenoiser.from_eigenbasis(
         from_dict(content["sde"]), 0 * arrays["location"], arrays["basis"], arrays["eigenvalues"]
     )
+    if onnx is not None:
+        return NetworkDenoiser(gaussian, OnnxFunction(onnx.tobytes()))
     weights = {name.removeprefix("net."): a for name, a in arrays.items() if name.startswith("net.")}
     return NetworkDenoiser(gaussian, ArrayMLP(weights)) if weights else gaussian
 

@@ -2,8 +2,10 @@
 
 from dataclasses import fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch.distributions import (
     AffineTransform,
@@ -19,8 +21,8 @@ from ..backend import to_host
 from ..backend.files import check_folder, write
 from ..denoisers import NetworkDenoiser
 from ..likelihood import observation_to_dict
-from ..nn import ResidualMLP
-from ..posterior import PORTABLE
+from ..nn import ResidualMLP, export_onnx
+from ..posterior import ONNX, PORTABLE
 from ..sde import to_dict
 from ..tracing import LatentSite, SinhTransform
 
@@ -72,15 +74,21 @@ def save_posterior(posterior: "SitePosterior", path: str | Path) -> None:
 
 
 def _network(prior: Any) -> Arrays:
+    """The weights of the library's own network; the ONNX file of another, byte for byte."""
     if not isinstance(prior, NetworkDenoiser):
         return {}
-    module = getattr(prior.net, "module", None)
-    if type(module) is not ResidualMLP:
-        raise TypeError(
-            f"cannot save the posterior: its network is a {type(module).__name__}, which only torch can run; "
-            "save the guide, or train sdeppl.ResidualMLP"
-        )
-    return {f"net.{name}": to_host(value) for name, value in module.state_dict().items()}
+    module: Any = getattr(prior.net, "module", None)
+    if type(module) is ResidualMLP:
+        return {f"net.{name}": to_host(value) for name, value in module.state_dict().items()}
+    with TemporaryDirectory() as folder:
+        try:
+            export_onnx(module, Path(folder) / "net.onnx", dim=prior.gaussian.eigenvalues.shape[0])
+        except (ImportError, TypeError) as error:
+            raise TypeError(
+                f"cannot save the posterior: its network is not the library's own, and {error}; save the "
+                "guide instead, or train sdeppl.ResidualMLP"
+            ) from error
+        return {ONNX: np.frombuffer((Path(folder) / "net.onnx").read_bytes(), dtype=np.uint8)}
 
 
 def _steps(site: LatentSite) -> tuple[list[dict[str, Any]], Arrays]:

@@ -29,7 +29,8 @@ class SitePosterior(PosteriorBySite[PosteriorRun]):
         """Write all that sampling needs to one safetensors file, for `load_posterior`, which needs no torch.
 
         Raises: FileNotFoundError; TypeError for what only torch can evaluate: an observation that is not
-        affine, another network than ResidualMLP, a support such as the simplex.
+        affine, a support such as the simplex, a network other than ResidualMLP that `export_onnx` cannot
+        write.
         """
         save_posterior(self, path)
 
