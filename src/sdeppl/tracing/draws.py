@@ -30,7 +30,7 @@ def prior_draws(
     """`draws` independent prior draws of the named sites: {name: (draws, *shape)}.
 
     The model runs once for a whole batch by `torch.func.vmap`, which keeps the meaning of every
-    operation in it. A model that vmap cannot run (control flow on drawn values, Dirichlet draws)
+    operation in it. A model that vmap cannot run (control flow on drawn values)
     or that draws from NumPy or Python, is run once for each draw instead, with a SlowDrawsWarning.
     """
     kwargs = dict(kwargs or {})

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch.distributions import dirichlet
 from torch.overrides import TorchFunctionMode
 
 
@@ -44,8 +45,20 @@ class BatchedRandomness(TorchFunctionMode):
     They fill an unbatched tensor in place, which vmap refuses; the same draws out of place are
     allowed and differ from row to row. Categories are drawn by inverting their distribution
     function, which rows share where they share the probabilities; torch.multinomial would copy
-    these for each row, so that draws from a data set of n rows took n times as long.
+    these for each row, so that draws from a data set of n rows took n times as long. Dirichlet and Beta draw
+    through a function with a gradient of its own, which vmap refuses; here, where none is wanted, by the
+    operation in it.
     """
+
+    def __enter__(self) -> "BatchedRandomness":
+        self._with_gradient = dirichlet._Dirichlet
+        dirichlet._Dirichlet = _DirichletDraw  # type: ignore[assignment,misc]
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        dirichlet._Dirichlet = self._with_gradient  # type: ignore[misc]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", "")
@@ -54,6 +67,16 @@ class BatchedRandomness(TorchFunctionMode):
         if name not in ("normal_", "uniform_", "exponential_", "cauchy_"):
             return func(*args, **(kwargs or {}))
         return _out_of_place(name, args[0], *args[1:], **(kwargs or {}))
+
+
+class _DirichletDraw:
+    """A draw for concentrations (..., n), without a gradient."""
+
+    @staticmethod
+    def apply(concentration: torch.Tensor) -> torch.Tensor:
+        if torch.is_grad_enabled() and concentration.requires_grad:
+            raise NotImplementedError("draws of a Dirichlet with a gradient cannot be vectorised")
+        return torch._sample_dirichlet(concentration)
 
 
 def _is_plain(args: Any, named: dict[str, Any]) -> bool:
