@@ -151,7 +151,7 @@ def test_two_latents_with_a_plate_and_two_observed_sites(hierarchy, observed):
 # ---- constrained latents ------------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore::sdeppl.tracing.SlowDrawsWarning")
+@pytest.mark.filterwarnings("error::sdeppl.tracing.SlowDrawsWarning")
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
 def test_draws_come_back_in_their_supports_and_shapes(backend):
     def model(y=None):
@@ -162,8 +162,7 @@ def test_draws_come_back_in_their_supports_and_shapes(backend):
         mean = rate.sum() + share[0] + level + grid.sum()
         pyro.sample("y", dist.Normal(mean, 0.5), obs=y)
 
-    with pytest.warns(sp.tracing.SlowDrawsWarning):
-        guide = sp.ScoreGuide(model, net=None).fit_gaussian(2000, progress=False)
+    guide = sp.ScoreGuide(model, net=None).fit_gaussian(2000, progress=False)
     with pytest.warns(sp.LinearisedWarning, match=r"\['y'\]"):
         guide.condition(y=14.0, backend=backend, correction=None)
     posterior = guide.condition(y=14.0, backend=backend)
