@@ -226,7 +226,9 @@ for axes in (one, two):
     axes.legend(frameon=False, fontsize="small")
     axes.spines[["top", "right"]].set_visible(False)
 orders = plot_convergence(three, curves)
-three.set(title="strong errors of three solvers", xlabel="steps", ylabel="rms error at t = 1")
+three.set(
+    title="strong errors of three solvers", xlabel="steps", ylabel="rms error at t = 1", ylim=(4e-6, None)
+)
 for panel, (name, (grid, density, states)) in zip(below, results.items(), strict=True):
     plot_density(panel, grid, density, times[::every], states, shown=[5, 15, 60])
     panel.suptitle(f"{name}: the density over time, and 4 paths", x=0.02, ha="left", fontsize="medium")

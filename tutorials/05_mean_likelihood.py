@@ -233,7 +233,8 @@ for panel, (name, draws) in zip(axes[1:].flat, clouds.items(), strict=True):
     panel.contour(first, second, density.T, levels=levels, colors="#D55E00", linewidths=1.0)
     outside = np.mean((np.abs(host(draws)) > 2.6).any(axis=1))
     if outside > 0.01:
-        panel.text(0.03, 0.95, f"{outside:.0%} of the draws lie outside", transform=panel.transAxes)
+        told = f"{outside:.0%} of the draws lie outside"
+        panel.text(0.03, 0.95, told, transform=panel.transAxes, backgroundcolor="white")
     panel.set(title=name, xlim=(-1.6, 2.0), ylim=(-2.4, 2.6), xlabel="x₁, seen with noise", ylabel="x₂")
 for panel in axes.flat:
     panel.spines[["top", "right"]].set_visible(False)

@@ -99,8 +99,8 @@ def coarse(y=None):
 
 # %%
 guide = sp.ScoreGuide(pixels)
-training = sp.ScoreMatching(guide, draws=8_192 if quick else 50_000)
-training.fit(steps=150 if quick else 1_000)
+training = sp.ScoreMatching(guide, lr=3e-3 if quick else 1e-3, draws=8_192 if quick else 50_000)
+training.fit(steps=600 if quick else 1_000)
 print(f"the network takes off {training.gain.mean:.2%} of the loss: {training.gain}")
 gaussian_guide = sp.ScoreGuide(pixels, net=None)
 sp.ScoreMatching(gaussian_guide, draws=8_192 if quick else 50_000).fit(steps=0)
@@ -180,12 +180,11 @@ print(f"figure: {os.path.relpath(output / '07_digits.png')}")
 
 # %%
 if quick:  # two digits and 24 draws are few; the fine image is known best
-    limits, interval = {"lower half covered": 1.1, "2 × 2 means": 0.9}, (0.7, 0.99)
+    limits, interval = {"lower half covered": 0.98, "2 × 2 means": 0.72}, (0.7, 0.99)
 else:
     limits, interval = {"lower half covered": 0.85, "2 × 2 means": 0.7}, (0.85, 0.95)
 for question in questions:
     assert rmse[question, "network"] < limits[question] * blind[question], (question, rmse, blind)
     assert interval[0] < coverage[question, "network"] < interval[1], (question, coverage)
-if not quick:
-    covered_half = "lower half covered"
-    assert rmse[covered_half, "network"] < 0.95 * rmse[covered_half, "Gaussian"], rmse
+    better = rmse[question, "network"] / rmse[question, "Gaussian"]
+    assert better < (1.0 if quick else 0.95), (question, rmse)

@@ -147,7 +147,8 @@ for name, truth in (("sigma", TRUE_SIGMA), ("rate", TRUE_RATE)):
 # %% [markdown]
 # ## The picture
 # Left: paths of the price. Middle: the posterior, a narrow ridge. Right: every strike's price less the
-# true one. Between the quotes the posterior is sharper than the quotes are.
+# true one. Between the quotes the posterior is sharper than the quotes are (their bars are one standard
+# deviation, the band holds 90%).
 
 # %%
 draws = {name: torch.as_tensor(sp.to_host(value)) for name, value in run.draws.items()}

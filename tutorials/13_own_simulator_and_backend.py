@@ -96,8 +96,8 @@ def town(y=None):
 
 # %%
 guide = sp.ScoreGuide(town, sde=sp.VPSDE())
-training = sp.ScoreMatching(guide, draws=20_000 if quick else 200_000)
-training.fit(steps=200 if quick else 4_000)
+training = sp.ScoreMatching(guide, lr=3e-3 if quick else 1e-3, draws=20_000 if quick else 200_000)
+training.fit(steps=600 if quick else 4_000)
 print(f"the network takes off {training.gain.mean:.1%} of the loss; kept: {training.gain.useful}")
 posterior = guide.condition(y=reports, backend=backend)
 run = posterior.run(300 if quick else 2_000, seed=1)
@@ -142,6 +142,8 @@ for name in libraries:
 
 # %% [markdown]
 # ## The picture
+# All three reports happened to come out low, so the truth runs along the upper edge of the band: of
+# the exact one as well, which says that it is the reports and not the method.
 
 # %%
 figure, axes = plt.subplots(figsize=(8, 4.2), layout="constrained")
@@ -160,7 +162,7 @@ plot_paths(axes, days, bands, reports, draws[:12])
 axes.plot(days, truth, color="black", linewidth=1.2, linestyle=":", label="truth")
 ticks = [20, 100, 500, 2_000]
 axes.set_yticks(np.log1p(ticks), [str(tick) for tick in ticks])
-axes.set(xlabel="day", ylabel="infected", xlim=(0.5, DAYS + 0.5))
+axes.set(xlabel="day", ylabel="infected", xlim=(0.5, DAYS + 0.5), xticks=range(2, DAYS + 1, 2))
 axes.legend(frameon=False, loc="lower right")
 axes.spines[["top", "right"]].set_visible(False)
 output = Path(__file__).parent / ("output/quick" if quick else "output")
@@ -169,11 +171,12 @@ figure.savefig(output / "13_own_simulator_and_backend.png", dpi=120)
 print(f"figure: {os.path.relpath(output / '13_own_simulator_and_backend.png')}")
 
 # %% [markdown]
-# The mean curve is right within a seventh of a standard deviation and its width within a tenth (the small
-# settings of the tests hardly train at all); and the libraries agree to rounding.
+# The mean curve is 0.03 standard deviations off (rms over the days; the noise of 2,000 draws is 0.022), its
+# width 2% (noise 1.6%); the small settings of the tests train less, and are allowed more. And the libraries
+# agree to rounding.
 
 # %%
-limits = (0.6, 0.5) if quick else (0.15, 0.1)
+limits = (0.25, 0.2) if quick else (0.08, 0.06)
 site = comparison["curve"]
 assert site.mean_error < limits[0] and site.sd_error < limits[1], comparison
 for name, answer in found.items():

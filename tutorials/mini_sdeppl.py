@@ -209,7 +209,7 @@ def posterior(denoiser, observation, n, times, rng, corrected=True):
     x = start(denoiser, n, rng)
     m, C = denoiser(x, times[0])
     m_y, C_y, log_l = observation.condition(m, C)
-    log_w, log_evidence, worst = log_l.copy(), 0.0, 1.0
+    log_w, log_evidence, worst = log_l.copy(), 0.0 if corrected else np.nan, 1.0
     for s, t in itertools.pairwise(times):
         decay, first, noise = step(denoiser.sde, s, t)
         V, V_y = noise**2 * identity + first**2 * C, noise**2 * identity + first**2 * C_y

@@ -139,11 +139,20 @@ def test_our_own_faults_keep_their_traceback(files, sdeppl, monkeypatch):
 
 @pytest.mark.parametrize(
     ("missing", "words"),
-    [("arviz", SAMPLE.replace(".npz", ".nc")), ("matplotlib", "demo"), ("matplotlib", REPORT)],
+    [
+        ("arviz", SAMPLE.replace("out.npz", "out.nc")),
+        ("h5py netCDF4", SAMPLE.replace("out.npz", "out.nc")),
+        ("matplotlib", "demo"),
+        ("matplotlib", REPORT),
+    ],
 )
 def test_a_missing_library_is_named_before_any_work(missing, words, files, sdeppl, monkeypatch):
+    def found(name):
+        return None if name in missing.split() else find_spec(name)
+
     for module in (arrays, demo, report):
-        monkeypatch.setattr(module, "find_spec", lambda name: None if name == missing else find_spec(name))
+        monkeypatch.setattr(module, "find_spec", found)
     code, _, error = sdeppl(*words.split(), "-q")
     assert code == 2
     assert "pip install 'sdeppl[" in error
+    assert missing.split()[0] in error.lower()

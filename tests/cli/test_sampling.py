@@ -128,10 +128,12 @@ def test_check_counts_a_chain_s_effective_draws(files, sdeppl):
     generator = np.random.default_rng(7)
     stuck = np.repeat(generator.standard_normal((4, 1, 2)), 500, axis=1)
     stuck = MEAN + SD * (stuck + 0.05 * generator.standard_normal(stuck.shape))
-    sp_like = {"posterior": {"x": stuck}}
     import arviz
 
-    arviz.from_dict(**sp_like).to_netcdf(str(files / "stuck.nc"))
+    groups = {"posterior": {"x": stuck}}
+    of_release_1 = int(arviz.__version__.split(".")[0]) >= 1
+    tree = arviz.from_dict(groups) if of_release_1 else arviz.from_dict(**groups)
+    tree.to_netcdf(str(files / "stuck.nc"))
     code, out, _ = sdeppl("check", "exact.npz", "stuck.nc")
     assert code == 1
     assert "cannot tell: the reference is not to be trusted itself: split R-hat" in out

@@ -89,5 +89,10 @@ def _require_file(path: str, option: str) -> None:
 
 
 def _require_arviz(path: str) -> None:
-    if find_spec("arviz") is None:
-        raise UsageError(f"{path}: .nc needs ArviZ: pip install 'sdeppl[arviz]', or use .npz")
+    """ArviZ 1 comes without a library for NetCDF, and would say so only when all is drawn."""
+    found = {name for name in ("arviz", "netCDF4", "h5netcdf", "h5py") if find_spec(name) is not None}
+    if "arviz" not in found or not ("netCDF4" in found or found >= {"h5netcdf", "h5py"}):
+        raise UsageError(
+            f"{path}: .nc needs ArviZ, and h5netcdf with h5py: pip install 'sdeppl[arviz]' h5netcdf h5py, or "
+            "use .npz"
+        )
