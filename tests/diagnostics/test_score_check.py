@@ -75,6 +75,24 @@ def test_a_score_that_is_two_percent_off_is_found(factor, precise):
     assert "the score is wrong" in str(check) and "σ/α" in check.verdict
 
 
+def test_two_percent_at_one_time_by_a_million_draws():
+    """At t = .3, half of a forward SDE that ends at .6: |z| of all statistics, of the exact score and of one
+    that is 2% too long."""
+    sde, x0 = sp.VPSDE(T=0.6), draws(1_000_000)
+    exact = sp.GaussianDenoiser(sde, MEAN, COVARIANCE)
+
+    def mean(x, t):
+        alpha = sde.alpha(t)
+        return (x - 1.02 * (x - alpha * exact.mean(x, t))) / alpha
+
+    wrong = sp.CallableDenoiser(sde, mean, lambda x, t: exact(x, t).covariance, 3, exact.backend)
+    (right,), (found,) = (sp.check_score(prior, x0, levels=1).levels for prior in (exact, wrong))
+    assert right.t == found.t == pytest.approx(0.3)
+    largest = [max(abs(s.scale_error) / s.scale_noise, s.bias, s.slope, s.bend) for s in (right, found)]
+    assert largest[0] < 5 < abs(found.scale_error) / found.scale_noise
+    assert largest[1] > 40  # 2% of ε̂ in units of what a million draws leave
+
+
 def test_a_wrong_mean_and_a_wrong_correlation_are_found():
     backend = sp.resolve("numpy")
     shifted = sp.check_score(gaussian_on(backend, mean=MEAN + np.array([0.0, 0.1, 0.0])), draws())
