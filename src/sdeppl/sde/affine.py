@@ -2,7 +2,6 @@
 
 import math
 from abc import abstractmethod
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace, device
@@ -23,8 +22,7 @@ class Transition(NamedTuple):
     covariance: Any
 
 
-@dataclass(frozen=True)
-class StepCoefficients:
+class StepCoefficients(NamedTuple):
     """Numbers of one exponential step from s to t of a semilinear SDE, dx = (L x + N) dt + noise.
 
     x_t ≈ decay x_s + first N(x_s, s) + second (N(x_t, t) - N(x_s, s)) + noise z + shift, with

@@ -17,9 +17,9 @@ from .brownian import BrownianPath, BrownianStream
 from .checkpointing import check_checkpoint, steps_taken
 from .euler_maruyama import EulerMaruyama
 from .step_control import PIController
-from .watch import Watch
+from .watch import EVERY, Watch
 
-CHECKS = 10  # host synchronisations of a solve, however many steps it has
+CHECKS = 10  # host synchronisations of a solve at most, however many steps it has
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ def solve(
     if control is not None and not isinstance(control, PIController):
         raise TypeError(f"control must be a PIController such as PIController(rtol=1e-5); got {control!r}")
     solver = solver.on_grid(grid)
-    deterministic = all(sde.deterministic(s, t) for s, t in itertools.pairwise(grid))
+    quiet = [sde.deterministic(s, t) for s, t in itertools.pairwise(grid)]  # steps that no noise enters
+    deterministic = all(quiet)
     _check_direction(sde, grid, deterministic)
     sde = _prepared(solver, sde, x_init, grid, deterministic)
     xp = array_namespace(x_init)
@@ -86,7 +87,7 @@ def solve(
     states = [x_init]
     x = x_init
     check_checkpoint(checkpoint, stream, control)
-    run: Any = _steps(sde, x_init, grid, solver, stream, checkpoint, progress)
+    run: Any = _steps(sde, x_init, grid, solver, stream, quiet, checkpoint, progress)
     try:
         if control is not None:
             run = AdaptiveRun(sde, x_init, grid, solver, stream, control, deterministic, progress)
@@ -111,16 +112,22 @@ def _steps(
     grid: list[float],
     solver: Solver,
     stream: Any,
+    quiet: list[bool],
     checkpoint: int | None,
     progress: bool,
 ) -> Iterator[Any]:
     """The states after each step; non-finite ones are noted on the device, read a few times only."""
     steps, watch = len(grid) - 1, Watch(x, grid)
-    shapes = solver.draw_shapes(sde, x.shape) if solver.draws else ()
+    shapes, extra = solver.draw_shapes(sde, x.shape) if solver.draws else (), "extra" in solver.draws
+    interval = max(math.ceil(steps / CHECKS), EVERY)
 
     def take(k: int, x: Any, memory: Any) -> tuple[Any, Any]:
         s, t = grid[k], grid[k + 1]
-        x_next, memory = solver.step(sde, x, s, t, draw(solver, sde, shapes, stream, k + 1, s, t), memory)
+        z: Any = None  # what `solver.draws` names; None where no noise enters
+        if extra or (shapes and not quiet[k]):
+            z = stream.draws(k + 1, s, t, solver.draws, shapes)
+            z = z[0] if len(shapes) == 1 else z
+        x_next, memory = solver.step(sde, x, s, t, z, memory)
         if k == 0:
             check_states(solver, x, x_next)
         return x_next, memory
@@ -128,17 +135,9 @@ def _steps(
     states = steps_taken(take, steps, x, solver.init(sde, x, grid[0]), checkpoint)
     for k, x in enumerate(tqdm(states, total=steps, disable=not progress, desc="solving", unit="step")):
         watch.note(x)
-        if (k + 1) % math.ceil(steps / CHECKS) == 0 or k + 1 == steps:
+        if (k + 1) % interval == 0 or k + 1 == steps:
             watch.check(x)
         yield x
-
-
-def draw(solver: Solver, sde: Any, shapes: Any, stream: Any, k: int, s: float, t: float) -> Any:
-    """z of step k: what `solver.draws` names, each of its shape, or None where no noise enters."""
-    if not solver.draws or ("extra" not in solver.draws and sde.deterministic(s, t)):
-        return None
-    z = stream.draws(k, s, t, solver.draws, shapes)
-    return z[0] if len(z) == 1 else z
 
 
 def _prepared(solver: Solver, sde: Any, x: Any, grid: list[float], deterministic: bool) -> Any:
