@@ -59,8 +59,8 @@ def host(x):
 # -σ ∂ ln p(x_t): minus σ times the score (Tweedie's formula once more). So *any* method of regression learns
 # the score, from pairs (x_t, ε) that cost nothing. This is **denoising score matching**.
 #
-# Here the data are two points' worth of mixture on a line, the noise level is fixed, and the method is least
-# squares on forty bumps.
+# Here the prior is a mixture of two Gaussians on a line, the noise level is fixed, and the method is least
+# squares on forty bumps: functions that each are large near one point.
 
 # %%
 sde = sp.VPSDE()

@@ -101,7 +101,7 @@ draws = np.asarray(sp.to_host(run.draws["path"]))
 
 # %% [markdown]
 # ## The reference
-# Simulated paths, weighted by how well they end; one in fifteen counts.
+# Fresh simulated paths, weighted by how well they end: as good as one in fifteen counts.
 
 # %%
 many = paths(40_000 if quick else 400_000, seed=500)

@@ -1,7 +1,7 @@
 """Print a script that completes commands, options and files in your shell.
 
 bash:  eval "$(sdeppl completion bash)"                         in ~/.bashrc
-zsh:   eval "$(sdeppl completion zsh)"                          in ~/.zshrc, after compinit
+zsh:   eval "$(sdeppl completion zsh)"                          in ~/.zshrc
 fish:  sdeppl completion fish > ~/.config/fish/completions/sdeppl.fish
 """
 
@@ -24,6 +24,10 @@ BASH = """_sdeppl() {{
 }}
 complete -o default -F _sdeppl sdeppl"""
 
+# compinit where ~/.zshrc has not run it, without asking about folders of others; then bash's script
+ZSH = """(( $+functions[compdef] )) || { autoload -U +X compinit && compinit -i }
+autoload -U +X bashcompinit && bashcompinit"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The shell."""
@@ -39,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n".join(_fish(options)))
         return GOOD
     if arguments.shell == "zsh":
-        print("autoload -U +X bashcompinit && bashcompinit")
+        print(ZSH)
     cases = "\n".join(f'            {name}) words="{" ".join(found)}" ;;' for name, found in options.items())
     print(BASH.format(commands=" ".join(options), cases=cases))
     return GOOD
