@@ -13,6 +13,9 @@ import pytest
 import torch
 
 import sdeppl as sp
+from sdeppl.reference.given import given
+from sdeppl.reference.potential import Potential, Recorded
+from sdeppl.reference.start import start
 
 FILE = Path(__file__).parents[1] / "references" / "inference_gym.json"
 GYM = json.loads(FILE.read_text("utf-8"))
@@ -72,12 +75,23 @@ def test_the_bridge_with_unknown_scales(models):
     assert 0.0017 < tail < 0.0055
 
 
+@pytest.mark.parametrize(
+    "name", ["bridge", "bridge_unknown_scales", "bridge_about_data", "gym_schools", "gaussian"]
+)
+def test_each_model_is_recorded(models, name):
+    """A record that did not agree with its model would be left out, and runs take ten times as long."""
+    model = getattr(models, name)
+    data = (
+        models.references.EFFECTS if name == "gym_schools" else 0.0 if name == "gaussian" else models.BRIDGE
+    )
+    space, conditioned = given(model, {"y": data})
+    potential = Potential(conditioned, space, (), {})
+    z = 0.3 * torch.randn((9, space.dim), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert isinstance(potential.recorded(z), Recorded)
+
+
 def test_chains_start_where_the_data_allow(models):
     """Of draws of the prior, by a power of the likelihood: all different, nearer than the prior's."""
-    from sdeppl.reference.given import given
-    from sdeppl.reference.potential import Potential
-    from sdeppl.reference.start import start
-
     space, conditioned = given(models.bridge_unknown_scales, {"y": models.BRIDGE})
     state = start(Potential(conditioned, space, (), {}), 64, 0)
     assert state.z.shape == (64, 32) and len(torch.unique(state.z[:, 0])) == 64

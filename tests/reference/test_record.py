@@ -66,6 +66,35 @@ def test_factors_are_combined_and_slices_joined():
     assert sum("cat" in name for name in kept) == 1 and sum("slice_backward" in name for name in kept) == 2
 
 
+@pytest.mark.parametrize("axis", [1, -1])
+def test_slices_counted_from_the_end(axis):
+    """Of six columns: all but the last and all but the first overlap; the first four and the last do not."""
+    back, far = torch.ops.aten.slice_backward.default, 2**63 - 1
+
+    def function(z):
+        wide = torch.cat([z, z[:, :1].exp()], dim=1)
+        over = back(wide, [6, 6], axis, 0, -1, 1) + back(2.0 * wide, [6, 6], axis, 1, far, 1)
+        apart = back(z, [6, 6], axis, -7, -2, 1) + back(z[:, :1], [6, 6], axis, -1, far, 1)
+        return over, apart
+
+    operations = record(function, Z)
+    for found, expected in zip(operations(OTHER), function(OTHER), strict=True):
+        assert torch.equal(found, expected)
+    assert sum("slice_backward" in name for name in nodes(operations)) == 2
+
+
+def test_the_gradient_of_a_random_walk():
+    """Of its increments, for many rows at once."""
+
+    def density(x):
+        steps = torch.cat([x[..., :1], x[..., 1:] - x[..., :-1]], dim=-1)
+        return -0.5 * (steps / 0.3).square().sum()
+
+    both = torch.func.vmap(torch.func.grad_and_value(density))
+    for found, expected in zip(record(both, Z)(OTHER), both(OTHER), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-13)
+
+
 def test_the_first_result_alone():
     """By no more operations and constants than it needs, and of the same numbers."""
 

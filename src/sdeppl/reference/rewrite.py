@@ -157,8 +157,8 @@ def join_slices(made: GraphModule, values: Values) -> None:
             continue
         terms = _terms(node, node)
         slices = [term for term in terms if _is_slice(term, terms[0])]
-        slices.sort(key=lambda term: term.args[3])
-        if len(slices) < 2 or any(a.args[4] > b.args[3] for a, b in pairwise(slices)):
+        slices.sort(key=_range)
+        if len(slices) < 2 or any(_range(a)[1] > _range(b)[0] for a, b in pairwise(slices)):
             continue
         with made.graph.inserting_before(node):
             joined = made.graph.call_function(
@@ -188,17 +188,25 @@ def _is_slice(term: Any, other: Any) -> bool:
     return both and term.args[1:3] == other.args[1:3] and term.args[5] == 1
 
 
+def _range(term: Node) -> tuple[int, int]:
+    """First number of a slice and the one after its last, counted from the front."""
+    _, sizes, axis, start, end = term.args[:5]
+    size = sizes[axis]
+    first, last = (min(max(at + size if at < 0 else at, 0), size) for at in (start, end))
+    return first, last
+
+
 def _pieces(made: GraphModule, before: Node, slices: list[Node], values: Values) -> list[Node]:
     """What to concatenate: zeros where no slice is."""
     _, sizes, axis = slices[0].args[:3]
-    found, end = [], 0
+    axis, found, end = axis % len(sizes), [], 0
     for number, term in enumerate([*slices, None]):
-        start = sizes[axis] if term is None else term.args[3]
+        start, last = (sizes[axis], sizes[axis]) if term is None else _range(term)
         if start > end:
             shape = [*sizes[:axis], start - end, *sizes[axis + 1 :]]
             zeros = values[slices[0]].new_zeros(shape)
             found.append(_number(made, before, f"_zeros_{before.name}_{number}", zeros, values))
         if term is not None:
             found.append(term.args[0])
-            end = min(term.args[4], sizes[axis])
+        end = last
     return found
