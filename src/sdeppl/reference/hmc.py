@@ -16,8 +16,9 @@ from .given import check_counts, given
 from .potential import Potential, State
 from .reparametrised import recovered, reparametrised
 from .result import Reference, summary, warn_of_chains
+from .sampling import sample
 from .start import start
-from .warmup import Run, Tuned, warm_up
+from .warmup import Run, warm_up
 
 LARGEST_DENSE = 256
 
@@ -80,13 +81,19 @@ def hmc(
         dense = mass == "dense" or (mass == "auto" and sampled.dim <= LARGEST_DENSE)
         state, tuned, moved = warm_up(run, first, warmup, dense, target)
         warm = time.perf_counter()
-        z, counts, starts = _sample(run, state, tuned, draws)
+        found = sample(run, state, tuned, draws)
         done = time.perf_counter()
-    values = recovered(potential, space.names, z) if reparam else _unflattened(space, z)
-    tuning = {**counts, "moved_chains": moved}
-    supports = {site.name: site.support for site in space.sites}
-    place = place_of(sampled, z.flatten(0, 1), starts)
-    result = summary(values, int(counts["divergences"]), done - began, warm - began, tuning, supports, place)
+    values = recovered(potential, space.names, found.z) if reparam else _unflattened(space, found.z)
+    result = summary(
+        values,
+        int(found.tuning["divergences"]),
+        done - began,
+        warm - began,
+        tuning={**found.tuning, "moved_chains": moved},
+        supports={site.name: site.support for site in space.sites},
+        place=place_of(sampled, found.z.flatten(0, 1), found.starts),
+        stats=found.stats,
+    )
     warn_of_chains("HMC", result)
     return result
 
@@ -114,36 +121,3 @@ def _begin(
 @torch.no_grad()
 def _unflattened(space: LatentSpace, z: torch.Tensor) -> dict[str, torch.Tensor]:
     return space.unflatten(z)
-
-
-def _sample(
-    run: Run, state: State, tuned: Tuned, draws: int
-) -> tuple[torch.Tensor, dict[str, float], torch.Tensor]:
-    """Draws z (chains, draws, dim), what the run was like, and where trajectories that diverged began."""
-    step, length = tuned.step.average, tuned.length.average
-    z, starts, acceptance, steps = [], [state.z[:0]], 0.0, 0
-    moved = torch.zeros_like(state.log_p, dtype=torch.bool)
-    divergences = non_finite = 0
-    for index in range(draws):
-        took = run.steps(tuned.count + index, length, step, run.max_steps)
-        before = state.z
-        state, proposal, accepted = run.iterate(state, tuned.scale, step, took)
-        z.append(state.z)
-        moved = moved | accepted
-        acceptance += float(proposal.acceptance.mean()) / draws
-        steps += took
-        diverged = int(proposal.diverged.sum())
-        if diverged:
-            starts.append(before[proposal.diverged])
-        divergences += diverged
-        non_finite += int(proposal.non_finite.sum())
-    counts = {
-        "step_size": step,
-        "length": length,
-        "acceptance": acceptance,
-        "steps": steps / draws,
-        "divergences": divergences,
-        "non_finite": non_finite,
-        "stuck_chains": int((~moved).sum()),
-    }
-    return torch.stack(z, dim=1), counts, torch.cat(starts)

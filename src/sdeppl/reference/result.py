@@ -28,7 +28,8 @@ class Reference:
     divergences: in all chains; place: in words, where they begin, as far as `hmc` can tell;
     seconds: warm-up included; warmup_seconds: of these, the warm-up's;
     tuning: what the warm-up came to, by name; supports: {site: constraint}; how: what is exact about it, or
-    None for chains, which have no moments {site: Exact} and no log_evidence ln p(y).
+    None for chains, which have no moments {site: Exact} and no log_evidence ln p(y). stats: of `hmc`, of each
+    iteration, (chains × draws,): ln p of the unconstrained latents, acceptance, divergence and steps.
     """
 
     draws: dict[str, torch.Tensor]
@@ -45,6 +46,7 @@ class Reference:
     moments: Mapping[str, Exact] = field(default_factory=dict)
     log_evidence: float | None = None
     place: str = ""
+    stats: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     @property
     def worst_ess(self) -> float:
@@ -126,8 +128,9 @@ def summary(
     tuning: Mapping[str, float] | None = None,
     supports: Mapping[str, Any] | None = None,
     place: str = "",
+    stats: Mapping[str, torch.Tensor] | None = None,
 ) -> Reference:
-    """Draws {site: (chains, draws, *shape)} with their diagnostics."""
+    """Draws {site: (chains, draws, *shape)} with their diagnostics; stats {name: (chains, draws)}."""
     found = {name: convergence(value) for name, value in draws.items()}
     return Reference(
         draws={name: value.flatten(0, 1) for name, value in draws.items()},
@@ -141,6 +144,7 @@ def summary(
         tuning=dict(tuning or {}),
         supports=dict(supports or {}),
         place=place,
+        stats={name: value.flatten() for name, value in (stats or {}).items()},
     )
 
 
