@@ -184,6 +184,25 @@ def test_auto_tempers_where_there_is_no_derivative(precise):
     assert_array(run.draws, draws, precise, 0.0)
 
 
+def test_auto_tempers_without_a_derivative_whatever_the_prior(precise):
+    """A prior that tells nothing of itself, as a network does: guidance would take hundreds of densities for
+    each row and step. A mixture seen through a wide ring; seed 7."""
+
+    def wide(x, xp):
+        return -0.5 * ((xp.sqrt(x[..., 0] ** 2 + x[..., 1] ** 2) - RADIUS) / 0.4) ** 2
+
+    seen = sp.DensityObservation(lambda x: wide(x, precise.xp), 2, array([0.0], precise))
+    posterior = sp.Posterior(box(mixture_on(precise)), seen, steps=40)
+    assert posterior.choice.correction == sp.TemperedSMC()
+    assert posterior.choice.fallback == sp.TwistedSMC()
+    settings = sp.TemperedSMC(64, moves=8)  # quicker
+    quick = sp.Posterior(box(mixture_on(precise)), seen, steps=40, correction=settings).run(256, seed=7)
+    mean, variance, evidence = truth(wide, log_mixture, edge=4.0)
+    size = min(256, 16 * 64 * quick.diagnosis.ess)
+    assert np.abs(host(quick.draws).mean(axis=0) - mean).max() < 5 * math.sqrt(variance.max() / size)
+    assert abs(quick.diagnosis.log_evidence - evidence) < min(5 * quick.diagnosis.log_evidence_error, 0.3)
+
+
 def product_truth(mean, covariance, y, sd):
     """Mean (2,), variances (2,) and ln p(y) of a Gaussian x given x_1 x_2 = y up to noise: Kalman's formulas
     for x_2 given x_1, summed over a fine grid of x_1."""

@@ -92,7 +92,8 @@ def choose(
     if correction != "auto" or prior.dim > FEW_NUMBERS or observation.hard:
         return found
     cheap = isinstance(prior, GaussianDenoiser) or hasattr(prior, "conditional")  # one evaluation a move
-    if cheap and not observation.is_gaussian:  # as guidance takes quadrature, or many draws
+    # guidance takes quadrature there, or, where there is no Jacobian, hundreds of densities a row and step
+    if not observation.has_jacobian or (cheap and not observation.is_gaussian):
         return replace(found, correction=TemperedSMC(), fallback=settings)
     return replace(found, fallback=TemperedSMC())
 
