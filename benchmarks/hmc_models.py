@@ -102,6 +102,26 @@ def gym_schools(y: torch.Tensor | None = None) -> None:
         pyro.sample("y", dist.Normal(effects, torch.from_numpy(references.ERRORS)), obs=y)
 
 
+def lorenz_path(e: torch.Tensor) -> torch.Tensor:
+    """x, y, z of inference-gym's Lorenz system by Euler-Maruyama, from standard normals; (..., 30, 3)."""
+    given = GYM["convection_lorenz_bridge"]
+    h, noise = given["step_size"], given["innovation_scale"] * math.sqrt(given["step_size"])
+    path = [e[..., 0, :]]
+    for k in range(1, 30):
+        x, y, z = path[-1].unbind(dim=-1)
+        slope = torch.stack([10 * (y - x), x * (28 - z) - y, x * y - 8 / 3 * z], dim=-1)
+        path.append(path[-1] + h * slope + noise * e[..., k, :])
+    return torch.stack(path, dim=-2)
+
+
+def lorenz_bridge(y: torch.Tensor | None = None) -> None:
+    """inference-gym's Lorenz system, of which x is seen; the path's noise as latents."""
+    e = pyro.sample("e", dist.Normal(torch.zeros((30, 3), dtype=D), 1.0).to_event(2))
+    locs = pyro.deterministic("locs", lorenz_path(e))
+    scale = GYM["convection_lorenz_bridge"]["observation_scale"]
+    pyro.sample("y", dist.Normal(locs[..., 0], scale).to_event(1), obs=y)
+
+
 def published(name: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """(mean, sd) by site of inference-gym's ground truth."""
     truth = GYM[name]["ground_truth"]
