@@ -141,7 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--short", action="store_true", help="one seed, few draws of NUTS")
     parser.add_argument("--rounds", type=int, default=3, help="seeds")
-    parser.add_argument("--rivals", default="", help="a part of the names of the others to run")
+    parser.add_argument("--rivals", default="", help="how the names of the others to run begin")
     parser.add_argument("--only", default="", help="a part of the names of the problems to run")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -161,7 +161,8 @@ def main() -> None:
                 runs[f"NumPyro's NUTS, {chains} chains"] = numpyros(others[name], 100, 200, chains)
         runs["Pyro's NUTS, jit"] = pyros(model, y, True, draws, warmup)
         runs["Pyro's NUTS, no jit"] = pyros(model, y, False, draws, warmup)
-        runs = {label: run for label, run in runs.items() if label == OURS or arguments.rivals in label}
+        kept = (OURS, arguments.rivals)
+        runs = {label: run for label, run in runs.items() if label.startswith(kept)}
         found: dict[str, list[Measured]] = {label: [] for label in runs}
         for seed in range(rounds):
             for label, run in runs.items():
