@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-OUTPUT = ROOT / "tutorials" / "output"  # what `make tutorials` has drawn, if it has been run
+OUTPUT = ROOT / "tutorials" / "output"  # what `make tutorials` has drawn; quick runs draw into `quick` there
 
 
 @dataclass(frozen=True)

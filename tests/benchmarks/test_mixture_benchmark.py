@@ -127,7 +127,8 @@ def test_it_prints_a_row_for_each_method():
     )
     assert finished.returncode == 0, finished.stderr
     rows = finished.stdout.split("d_x = 8, d_y = 2: 2 problems, 100 draws")[1].splitlines()[2:]
-    names = ["floor", "exact, 50 steps", "MCGDiff, β to 20", "MCGDiff, β to 30"]
+    names = ["floor", "exact, 50 steps"]
+    names += [f"MCGDiff, β to {top}{more}" for top in (20, 30) for more in ("", ", × 10")]
     assert [row[:38].strip() for row in rows] == names
     assert all(0 < float(row[38:46]) < 5 for row in rows)
 

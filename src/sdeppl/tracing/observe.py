@@ -63,7 +63,9 @@ def data_tensor(name: str, value: Any, dtype: torch.dtype | None = None) -> torc
         raise ModelError(f"site '{name}': the data hold None; use NaN for what was not observed")
     try:
         is_complex = host.is_complex() if isinstance(host, torch.Tensor) else np.iscomplexobj(host)
-        tensor = host if is_complex else torch.as_tensor(host, dtype=dtype)
+        # a copy: torch refuses negative strides, and warns of memory that it may not write to
+        owned = np.array(host) if isinstance(host, np.ndarray) else host
+        tensor = host if is_complex else torch.as_tensor(owned, dtype=dtype)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"site '{name}': the data are not numbers ({error})") from error
     if is_complex:
