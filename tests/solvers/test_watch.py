@@ -6,7 +6,7 @@ import pytest
 from checks import array
 
 import sdeppl as sp
-from sdeppl.solvers.watch import Watch
+from sdeppl.solvers.watch import LARGE, Watch
 
 STEPS = 600
 
@@ -51,3 +51,15 @@ def test_a_bad_state_that_the_last_step_drops_is_found(precise):
         watch.note(ill if k == STEPS - 2 else good)
     with pytest.raises(sp.NonFiniteState, match=rf"^NaN, infinity, .* at step {STEPS - 1} of {STEPS}"):
         watch.check(good)
+
+
+@pytest.mark.parametrize("first", range(6))
+def test_the_first_bad_step_of_large_states_is_found(first, precise):
+    """Of large states two are held, of others four."""
+    rows = [[1.0]] * LARGE
+    good, ill = array(rows, precise), array([[math.nan], *rows[1:]], precise)
+    watch = Watch(good, [float(k) for k in range(7)])
+    for k in range(6):
+        watch.note(ill if k >= first else good)
+    with pytest.raises(sp.NonFiniteState, match=rf"^NaN or infinity at step {first + 1} of 6, .* in 1 of"):
+        watch.check(ill)

@@ -8,6 +8,7 @@ from array_api_compat import array_namespace, device
 from ..backend import backend_of
 
 EVERY = 4  # states held on the host, of which one is looked at
+LARGE = 100_000  # numbers in a state from which on only two are held: the first of them is alive anyway
 HELD = 128  # sums held before they are folded, so that memory does not grow with the number of steps
 
 
@@ -24,14 +25,15 @@ class Watch:
     instead and the newest alone is summed: what is not finite in a state stays so in the states after it,
     but for a last step that drops the state; the one before it is therefore looked at too.
 
-    every: 1 where a row that is not finite may be replaced by another.
+    every: 1 where a row that is not finite may be replaced by another; otherwise by the size of x.
     """
 
-    def __init__(self, x: Any, grid: list[float], every: int = EVERY) -> None:
+    def __init__(self, x: Any, grid: list[float], every: int | None = None) -> None:
         self.grid = grid
         self.xp = xp = array_namespace(x)
         adapter = backend_of(x).adapter
         self._detached = adapter.detached  # a gradient needs no graph of the notes
+        every = every or (EVERY if math.prod(x.shape) < LARGE else 2)
         self._every = every if adapter.readable(x) else 1
         self._recent: list[Any] = []
         # one array, not a list: many small ones would lie between the states and scatter them in memory
@@ -39,29 +41,30 @@ class Watch:
         self._held = 0
         self._folded = 0
         self._first_bad: Any = None
+        self._room = self._next_look()
         if not bool(xp.all(xp.isfinite(x))):
             bad, total = _bad_paths(x)
             raise NonFiniteState(f"x_init has NaN or infinity in {bad} of {total} paths")
 
     def note(self, x: Any) -> None:
         """One more step, which ended in x."""
-        x = self._detached(x)
-        if self._every == 1:
-            self._add(x)
-            return
         self._recent.append(x)
-        count = len(self._recent)
-        if count == self._every or self._folded + self._held + count >= len(self.grid) - 2:
+        if len(self._recent) >= self._room:
             self._look()
 
     def _look(self) -> None:
-        """At the newest of the states held; at each of them where that one is not finite."""
+        """At the newest of the states held; at each of them where that one is not finite, or on a device."""
         recent, self._recent = self._recent, []
-        if not self._held and math.isfinite(self.xp.sum(recent[-1])):
+        if self._every > 1 and not self._held and math.isfinite(self.xp.sum(self._detached(recent[-1]))):
             self._folded += len(recent)
-            return
-        for x in recent:
-            self._add(x)
+        else:
+            for x in recent:
+                self._add(self._detached(x))
+        self._room = self._next_look()
+
+    def _next_look(self) -> int:
+        """Steps from now: each of the last two is looked at."""
+        return max(min(self._every, len(self.grid) - 2 - self._folded - self._held), 1)
 
     def _add(self, x: Any) -> None:
         self._sums[self._held] = self.xp.sum(x)
