@@ -73,9 +73,11 @@ class GaussianDenoiser(Denoiser):
     def mean(self, x: Any, t: Any) -> Any:
         alpha, variance = self._marginal(t)
         gain = alpha * self.eigenvalues / variance
-        # one expression: NumPy then takes the memory of what it no longer needs
-        centred = gain * ((self.sde.centre(x, t) - alpha * self.location) @ self.basis)
-        return self.location + centred @ self.basis.T
+        # one expression: two arrays at a time, since none has a name
+        return (
+            self.location
+            + (gain * ((self.sde.centre(x, t) - alpha * self.location) @ self.basis)) @ self.basis.T
+        )
 
     def covariance_slope(self, x: Any, t: float, V: Any, w: Any) -> Any:
         """0: the covariance is the same for all x."""

@@ -133,6 +133,7 @@ class ExponentialEuler(Solver):
     def step(self, sde: Any, x: Any, s: float, t: float, z: Any, memory: Any = None) -> tuple[Any, Any]:
         coefficients = sde.coefficients(s, t)
         x_next = linear_part(coefficients, x, z)
+        del z  # its memory serves the denoiser
         if coefficients.first:
             x_next = added(x_next, coefficients.first, sde.nonlinear(x, s))
         return x_next, None
@@ -155,6 +156,7 @@ class ExponentialHeun(Solver):
     def step(self, sde: Any, x: Any, s: float, t: float, z: Any, memory: Any = None) -> tuple[Any, Any]:
         coefficients = sde.coefficients(s, t)
         x_next = linear_part(coefficients, x, z)
+        del z
         if not coefficients.first:
             return x_next, None
         start = sde.nonlinear(x, s)

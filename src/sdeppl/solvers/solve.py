@@ -121,13 +121,16 @@ def _steps(
     shapes, extra = solver.draw_shapes(sde, x.shape) if solver.draws else (), "extra" in solver.draws
     interval = max(math.ceil(steps / CHECKS), EVERY)
 
+    def drawn(k: int) -> Any:
+        """What `solver.draws` names for step k; None where no noise enters."""
+        if not (extra or (shapes and not quiet[k])):
+            return None
+        z = stream.draws(k + 1, grid[k], grid[k + 1], solver.draws, shapes)
+        return z[0] if len(shapes) == 1 else z
+
     def take(k: int, x: Any, memory: Any) -> tuple[Any, Any]:
-        s, t = grid[k], grid[k + 1]
-        z: Any = None  # what `solver.draws` names; None where no noise enters
-        if extra or (shapes and not quiet[k]):
-            z = stream.draws(k + 1, s, t, solver.draws, shapes)
-            z = z[0] if len(shapes) == 1 else z
-        x_next, memory = solver.step(sde, x, s, t, z, memory)
+        # the noise has no name here, so that a step can free it as soon as it is used
+        x_next, memory = solver.step(sde, x, grid[k], grid[k + 1], drawn(k), memory)
         if k == 0:
             check_states(solver, x, x_next)
         return x_next, memory
