@@ -93,6 +93,6 @@ def _require_arviz(path: str) -> None:
     found = {name for name in ("arviz", "netCDF4", "h5netcdf", "h5py") if find_spec(name) is not None}
     if "arviz" not in found or not ("netCDF4" in found or found >= {"h5netcdf", "h5py"}):
         raise UsageError(
-            f"{path}: .nc needs ArviZ, and h5netcdf with h5py: pip install 'sdeppl[arviz]' h5netcdf h5py, or "
+            f"{path}: .nc needs ArviZ, and h5netcdf with h5py for the file: pip install 'sdeppl[arviz]', or "
             "use .npz"
         )
