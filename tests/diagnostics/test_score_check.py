@@ -101,6 +101,38 @@ def test_a_wrong_mean_and_a_wrong_correlation_are_found():
     assert apart.p < 1e-6 and max(level.slope for level in apart.levels) > 6
 
 
+@pytest.mark.parametrize("dim", [3, 40])  # with every pair of a residual and an input, and with each its own
+def test_nats_are_the_divergence_of_gaussians(dim):
+    """KL(N(m, C) | N(m + δ, D)), whose score is off by what is linear in x_t; seed 3, five standard errors."""
+    rng = np.random.default_rng(3)
+    if dim == 3:
+        covariance, wrong = COVARIANCE, np.diag(np.diag(COVARIANCE))
+    else:
+        covariance = np.diag(rng.uniform(0.2, 2.0, dim))
+        wrong = covariance * np.where(np.arange(dim) % 2, 1.2, 1.0)
+    mean, shift = rng.standard_normal(dim), 0.1 * rng.standard_normal(dim)
+    x0 = rng.multivariate_normal(mean, covariance, 20_000)
+    check = sp.check_score(sp.GaussianDenoiser(SDE, mean + shift, wrong), x0, levels=12)
+    ratio = np.linalg.solve(wrong, covariance)
+    divergence = 0.5 * (shift @ np.linalg.solve(wrong, shift) + np.trace(ratio) - dim)
+    divergence -= 0.5 * np.linalg.slogdet(ratio)[1]
+    # what is found varies by more than where there is nothing to find: 2 √(excess/draws) a level
+    noise = np.hypot(check.nats_noise, 2 * np.sqrt(divergence / 20_000))
+    assert check.nats == pytest.approx(divergence, rel=0.02, abs=5 * noise)
+    assert f"{np.sqrt(2 * check.nats):.2g} standard deviations off" in check.verdict
+
+
+def test_an_exact_score_has_no_nats_and_their_noise_is_right():
+    """Of 100 exact scores, seeds 0 to 99: mean and mean square of nats in standard errors; 4 of theirs."""
+    exact, rng = gaussian_on(sp.resolve("numpy")), np.random.default_rng(7)
+    z = []
+    for seed in range(100):
+        x0 = rng.multivariate_normal(MEAN, COVARIANCE, 1_000)
+        check = sp.check_score(exact, x0, levels=3, seed=seed)
+        z.append(check.nats / check.nats_noise)
+    assert abs(np.mean(z)) < 0.4 and abs(np.mean(np.square(z)) - 1) < 4 * np.sqrt(2 / 100)
+
+
 def test_the_gaussian_part_of_two_modes_is_found_by_its_bend():
     """The best linear score is orthogonal to all that is linear; a guide without a network has no more."""
 

@@ -28,7 +28,9 @@ class LevelCheck:
     """One noise level. scale_error ± scale_noise: by how much ε̂ is too long along itself, relative, and its
     standard error; bias, slope, bend: the largest |z|, entry by entry, of E[ε - ε̂], of E[(ε - ε̂) x_t], and of
     the same with the sine and cosine of twice x_t in its standard deviations;
-    loss: E|ε - ε̂|²/dim, the ε-loss at this level, of which no training is below the exact score's.
+    loss: E|ε - ε̂|²/dim, the ε-loss at this level, of which no training is below the exact score's;
+    excess ± excess_noise: how much of E|ε - ε̂|² the functions tested explain, which the exact score does not
+    have, without bias, and its standard error.
     """
 
     t: float
@@ -39,6 +41,8 @@ class LevelCheck:
     slope: float
     bend: float
     loss: float
+    excess: float
+    excess_noise: float
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,29 @@ class ScoreCheck:
         return self.p > SIGNIFICANT
 
     @property
+    def nats(self) -> float:
+        """KL divergence of the learned prior from the model's, as far as these functions see it; not a number
+        for one level.
+
+        ∫ E|ε - ε̂|² dλ over λ = ln(α/σ), with the excess for E|ε - ε̂|²; the whole of it bounds that divergence,
+        which is also the mean over data sets of that of the posteriors, and of what ln p(y) is off.
+        Source: Song, Durkan, Murray & Ermon 2021, theorem 1; the chain rule.
+        """
+        return self._spacing * sum(level.excess for level in self.levels)
+
+    @property
+    def nats_noise(self) -> float:
+        """Standard error of `nats`."""
+        return self._spacing * math.sqrt(sum(level.excess_noise**2 for level in self.levels))
+
+    @property
+    def _spacing(self) -> float:
+        if len(self.levels) < 2:
+            return math.nan
+        first, last = self.levels[0], self.levels[-1]
+        return math.log(first.noise_to_signal / last.noise_to_signal) / (len(self.levels) - 1)
+
+    @property
     def verdict(self) -> str:
         """In words."""
         if self.good:
@@ -67,8 +94,16 @@ class ScoreCheck:
         return (
             f"do not trust: the score is wrong (p = {self.p:.2g}), most at σ/α = "
             f"{worst.noise_to_signal:.3g}, where its length is off by {worst.scale_error:+.1%} ± "
-            f"{worst.scale_noise:.1%}; train longer, or a "
-            "wider network"
+            f"{worst.scale_noise:.1%}{self._size}; train longer, or a wider network"
+        )
+
+    @property
+    def _size(self) -> str:
+        if not self.nats > 0:
+            return ""
+        return (
+            f"; what is seen of it is {self.nats:.2g} ± {self.nats_noise:.1g} nats, such as posterior means "
+            f"that are {math.sqrt(2 * self.nats):.2g} standard deviations off"
         )
 
     def __str__(self) -> str:
@@ -115,7 +150,9 @@ def _level(pairs: Noised, guess: np.ndarray) -> tuple[LevelCheck, int]:
     noise = float(np.std(along, ddof=1)) / math.sqrt(n)
     bias = np.abs(z_scores(residual))
     white = whitened(x)
-    slope, sine, cosine = (_paired(residual, f) for f in (white, np.sin(2 * white), np.cos(2 * white)))
+    functions = (white, np.sin(2 * white), np.cos(2 * white))
+    slope, sine, cosine = (_paired(residual, f) for f in functions)
+    excess, excess_noise = _explained(residual, functions)
     level = LevelCheck(
         t=pairs.t,
         noise_to_signal=pairs.noise_to_signal,
@@ -125,6 +162,8 @@ def _level(pairs: Noised, guess: np.ndarray) -> tuple[LevelCheck, int]:
         slope=float(slope.max()),
         bend=max(float(sine.max()), float(cosine.max())),
         loss=float(np.mean(residual**2)),
+        excess=excess,
+        excess_noise=excess_noise,
     )
     return level, 1 + bias.size + 3 * slope.size
 
@@ -134,6 +173,24 @@ def _paired(residual: np.ndarray, function: np.ndarray) -> np.ndarray:
     if residual.shape[1] > LARGEST_PAIRED:
         return np.abs(z_scores(residual * function))
     return np.abs(np.concatenate([z_scores(residual * column[:, None]) for column in function.T]))
+
+
+def _explained(residual: np.ndarray, functions: tuple[np.ndarray, ...]) -> tuple[float, float]:
+    """How much of E|residual|² least squares on 1 and the functions explain, less what chance would, and its
+    standard error for the exact score, whose residuals none of them explains."""
+    n, dim = residual.shape
+    if dim <= LARGEST_PAIRED:
+        parts = [(residual, np.concatenate(functions, axis=1))]
+    else:
+        parts = [(residual[:, [k]], np.stack([f[:, k] for f in functions], axis=1)) for k in range(dim)]
+    explained = 0.0
+    for left, known in parts:
+        basis = np.linalg.qr(np.concatenate([np.ones((n, 1)), known], axis=1))[0]
+        explained += float(np.sum((basis.T @ left) ** 2))
+    count = 1 + parts[0][1].shape[1]
+    variance = residual.var(axis=0)
+    excess = (explained - count * float(variance.sum())) / n
+    return excess, math.sqrt(2 * count * float((variance**2).sum())) / n
 
 
 def _largest(level: LevelCheck) -> float:
