@@ -103,7 +103,7 @@ def test_a_wrong_mean_and_a_wrong_correlation_are_found():
 
 @pytest.mark.parametrize("dim", [3, 40])  # with every pair of a residual and an input, and with each its own
 def test_nats_are_the_divergence_of_gaussians(dim):
-    """KL(N(m, C) | N(m + δ, D)), whose score is off by what is linear in x_t; seed 3, five standard errors."""
+    """KL(N(m, C) | N(m + δ, D)), whose score is off by what is linear in x_t; seed 3, 5 standard errors."""
     rng = np.random.default_rng(3)
     if dim == 3:
         covariance, wrong = COVARIANCE, np.diag(np.diag(COVARIANCE))

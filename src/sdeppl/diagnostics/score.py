@@ -64,11 +64,11 @@ class ScoreCheck:
 
     @property
     def nats(self) -> float:
-        """KL divergence of the learned prior from the model's, as far as these functions see it; not a number
-        for one level.
+        """KL divergence of the learned prior from the model's, as far as these functions see it; nan for one
+        level.
 
-        ∫ E|ε - ε̂|² dλ over λ = ln(α/σ), with the excess for E|ε - ε̂|²; the whole of it bounds that divergence,
-        which is also the mean over data sets of that of the posteriors, and of what ln p(y) is off.
+        ∫ E|ε - ε̂|² dλ over λ = ln(α/σ), with the excess for E|ε - ε̂|². The whole of that integral bounds the
+        divergence, which is, in the mean over data sets, that of the posteriors plus what ln p(y) is off.
         Source: Song, Durkan, Murray & Ermon 2021, theorem 1; the chain rule.
         """
         return self._spacing * sum(level.excess for level in self.levels)
