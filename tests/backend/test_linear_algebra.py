@@ -32,7 +32,7 @@ def test_one_matrix_for_all(dim, backend):
         assert_array(solve_lower(array(L, backend), array(right, backend)), expected, backend, 1e-4)
 
 
-@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.filterwarnings("error")
 def test_a_matrix_that_is_not_positive_is_nan_and_leaves_the_others_alone(backend):
     good = covariance_matrix(3, 1)
     bad = good - 5 * np.eye(3)

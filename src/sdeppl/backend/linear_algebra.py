@@ -1,5 +1,6 @@
 """Triangular factors of many small matrices, for which the Array API has one library call a matrix."""
 
+import math
 from typing import Any
 
 from array_api_compat import array_namespace
@@ -24,7 +25,10 @@ def cholesky(matrix: Any) -> Any:
         column = flat[j:, j, :]
         for i, earlier in enumerate(columns):
             column = column - earlier[j - i :, :] * earlier[j - i, :]
-        columns.append(column / xp.sqrt(column[0, :]))
+        pivot = column[0, :]
+        # NaN by choice, lest NumPy warns of a root it cannot take
+        pivot = xp.where(pivot > 0, pivot, xp.full_like(pivot, math.nan))
+        columns.append(column / xp.sqrt(pivot))
     zero = xp.zeros_like(flat[:, 0, :])
     padded = [xp.concat([zero[:j, :], column], axis=0) if j else column for j, column in enumerate(columns)]
     return _batch_first(xp.stack(padded, axis=1))
