@@ -23,9 +23,8 @@ class VPSDE(ScheduledSDE):
         return Transition(functions.exp(-0.5 * span), 0.0, -functions.expm1(-span))
 
     def levels(self, t: Any) -> tuple[Any, Any]:
-        span = self.schedule.between(
-            0.0, t
-        )  # as in `transition`; each step of a solve asks for it three times
+        # as in `transition`, without the tuple: each step of a solve asks for it three times
+        span = self.schedule.between(0.0, t)
         functions = elementary(span)
         return functions.exp(-0.5 * span), functions.sqrt(-functions.expm1(-span))
 
