@@ -119,7 +119,8 @@ def test_nats_are_the_divergence_of_gaussians(dim):
     # what is found varies by more than where there is nothing to find: 2 √(excess/draws) a level
     noise = np.hypot(check.nats_noise, 2 * np.sqrt(divergence / 20_000))
     assert check.nats == pytest.approx(divergence, rel=0.02, abs=5 * noise)
-    assert f"{np.sqrt(2 * check.nats):.2g} standard deviations off" in check.verdict
+    off = np.sqrt(2 * check.nats)
+    assert f"{off:.2g} standard deviations off, or each of {dim} by {off / dim**0.5:.2g};" in check.verdict
 
 
 def test_an_exact_score_has_no_nats_and_their_noise_is_right():

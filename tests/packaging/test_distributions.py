@@ -61,7 +61,7 @@ def test_the_sdist_holds_what_a_packager_needs(distributions):
 
 def test_the_wheel_is_what_is_imported(environment, tmp_path):
     code = "import sdeppl; print(sdeppl.__file__); import sdeppl.cli; sdeppl.ScoreGuide, sdeppl.solve"
-    finished = run(environment / "python", "-c", code, cwd=tmp_path)
+    finished = run(environment / "python", "-I", "-c", code, cwd=tmp_path)
     assert Path(finished.stdout.splitlines()[0]).is_relative_to(environment.parent)
 
 
@@ -85,7 +85,7 @@ def test_a_posterior_trained_here_is_sampled_there(environment, tmp_path):
         "numpy.save('draws.npy', draws['x'])\n"
         "assert not {'torch', 'pyro'} & set(sys.modules)\n"
     )
-    run(environment / "python", "-c", code, cwd=tmp_path)
+    run(environment / "python", "-I", "-c", code, cwd=tmp_path)
     expected = sp.to_host(posterior.sample(50, seed=3)["x"])
     np.testing.assert_allclose(np.load(tmp_path / "draws.npy"), expected, atol=1e-9)
 

@@ -63,8 +63,9 @@ def test_the_bridge_with_unknown_scales(models):
     with pytest.warns(sp.reference.ChainWarning, match="'observation_noise_scale' is small. Take a parametr"):
         found = sp.reference.hmc(models.bridge_unknown_scales, {"y": models.BRIDGE}, seed=2, progress=False)
     assert found.verdict.startswith("do not trust") and found.divergences > 0
-    missed = (found.draws["observation_noise_scale"].log() < -5).double().mean()
-    assert missed < 0.001  # it was right not to trust itself
+    tail = (found.draws["observation_noise_scale"].log() < -5).double().mean()
+    # it was right not to trust itself: of .0034, rounding decides how much is found, 0 to .0018 in four runs
+    assert tail < 0.0025
     found = sp.reference.hmc(
         models.bridge_about_data, {"y": models.BRIDGE}, draws=200, seed=0, progress=False
     )

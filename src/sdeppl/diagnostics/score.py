@@ -55,6 +55,7 @@ class ScoreCheck:
 
     levels: tuple[LevelCheck, ...]
     draws: int
+    dim: int
     p: float
 
     @property
@@ -101,9 +102,11 @@ class ScoreCheck:
     def _size(self) -> str:
         if not self.nats > 0:
             return ""
+        off = math.sqrt(2 * self.nats)
+        each = f", or each of {self.dim} by {off / math.sqrt(self.dim):.2g}" if self.dim > 1 else ""
         return (
-            f"; what is seen of it is {self.nats:.2g} ± {self.nats_noise:.1g} nats, such as posterior means "
-            f"that are {math.sqrt(2 * self.nats):.2g} standard deviations off"
+            f"; what is seen of it is {self.nats:.2g} ± {self.nats_noise:.1g} nats, such as one posterior "
+            f"mean that is {off:.2g} standard deviations off{each}"
         )
 
     def __str__(self) -> str:
@@ -139,7 +142,7 @@ def check_score(
     checked_rows("draws", x0, denoiser.dim)
     pairs = noised_levels(denoiser, x0, levels, seed)
     found, p = tested_levels(pairs, lambda pair: _level(pair, pair.guess(denoiser)), _largest)
-    return ScoreCheck(found, int(x0.shape[0]), p)
+    return ScoreCheck(found, int(x0.shape[0]), denoiser.dim, p)
 
 
 def _level(pairs: Noised, guess: np.ndarray) -> tuple[LevelCheck, int]:
