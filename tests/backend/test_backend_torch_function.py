@@ -64,7 +64,7 @@ def test_the_module_keeps_its_dtype_and_the_answer_has_that_of_x(precision, back
 
 def test_nothing_of_a_graph_is_kept(backend):
     """Neither the answers nor the parameters hold a gradient, though the parameters need one; a tensor
-    that needs one itself gets it, see test_gradients.py."""
+    that needs one itself gets it, see test_gradients_denoiser.py."""
     function = TorchFunction(module_on(backend))
     x = array(X, backend)
     value, pullback = function.with_pullback(x, SCALE)

@@ -5,63 +5,26 @@ by central differences of order 4 of the same solve in NumPy (relative error abo
 """
 
 import math
-import weakref
 
 import numpy as np
 import pytest
 import torch
-from checks import array, covariance_matrix
+from gradient_cases import (
+    CASE_IDS,
+    CASES,
+    PARAMETERS,
+    START,
+    TIMES,
+    WEIGHTS,
+    differences,
+    geometric,
+    ornstein_uhlenbeck,
+    tensors,
+)
 
 import sdeppl as sp
-from sdeppl.backend import TorchFunction
-from sdeppl.solvers.watch import Watch
 
-TIMES = sp.uniform_grid(0.0, 1.0, 12)
-START = np.array([[1.2, 0.5], [-0.4, 0.8], [0.9, 1.6]])
-WEIGHTS = np.random.default_rng(0).standard_normal(START.shape)
-PARAMETERS = np.array([0.6, 0.5])
 CHECKPOINTS = pytest.mark.parametrize("checkpoint", [None, 1, 5, 12, 50])
-
-
-def geometric(p):
-    return sp.ItoSDE(lambda x, t: p[0] * x, lambda x, t: p[1] * x)
-
-
-def cubic(p):
-    return sp.ItoSDE(lambda x, t: p[1] - p[0] * x**3, lambda x, t: p[0] * (1 + p[1] * x * x) ** 0.5)
-
-
-def ornstein_uhlenbeck(p):
-    return sp.ItoSDE(lambda x, t: -p[0] * x, lambda x, t: p[1], noise="additive")
-
-
-class Logistic(sp.sde.SDE):
-    """dx/dt = p_0 x (1 - p_1 x)."""
-
-    def __init__(self, p):
-        self.p = p
-
-    def drift(self, x, t):
-        return self.p[0] * x * (1 - self.p[1] * x)
-
-    def diffusion(self, x, t):
-        return 0.0
-
-    def deterministic(self, s, t):
-        return True
-
-
-CASES = [
-    (cubic, sp.EulerMaruyama()),
-    (cubic, sp.Milstein()),
-    (cubic, sp.SRIW1()),
-    (cubic, sp.StochasticHeun()),
-    (cubic, sp.PlatenWeak2()),
-    (ornstein_uhlenbeck, sp.SRA1()),
-    (Logistic, sp.RungeKutta4()),
-    (Logistic, sp.Tsitouras54()),
-]
-CASE_IDS = [f"{make.__name__}-{type(solver).__name__}" for make, solver in CASES]
 
 
 def total(make, solver, p, start, weights=WEIGHTS, **options):
@@ -70,28 +33,10 @@ def total(make, solver, p, start, weights=WEIGHTS, **options):
     return (states[-1] * weights).sum()
 
 
-def tensors(*arrays):
-    return [torch.tensor(a, requires_grad=True) for a in arrays]
-
-
 def gradients(make, solver, **options):
     p, start = tensors(PARAMETERS, START)
     value = total(make, solver, p, start, torch.tensor(WEIGHTS), **options)
     return [g.numpy() for g in torch.autograd.grad(value, (p, start))]
-
-
-def differences(function, point, h=1e-3):
-    """The gradient of a number by central differences of order 4."""
-    found = np.zeros_like(point)
-    for index in np.ndindex(point.shape):
-        e = np.zeros_like(point)
-        e[index] = h
-        near, far = (
-            function(point + e) - function(point - e),
-            function(point + 2 * e) - function(point - 2 * e),
-        )
-        found[index] = (8 * near - far) / (12 * h)
-    return found
 
 
 @pytest.mark.parametrize(("make", "solver"), CASES, ids=CASE_IDS)
@@ -156,165 +101,6 @@ def test_the_gradient_of_an_expectation():
     assert abs(float(found[1])) < 4.5 / math.sqrt(40_000)
 
 
-MATRIX = covariance_matrix(2, seed=5)
-SDE = sp.VPSDE(sp.LinearSchedule(0.5, 3.0))
-
-
-def mixture(p, xp):
-    """A mixture whose means are the parameters; the reverse SDE carries them to its draws."""
-    means = xp.stack([p, 1 - 0.5 * p])
-    covariances = xp.stack([xp.asarray(MATRIX), 0.4 * xp.asarray(MATRIX)])
-    return sp.GaussianMixtureDenoiser(SDE, xp.asarray([0.3, 0.7], dtype=xp.float64), means, covariances)
-
-
-def denoised(p, xp, solver, c, **options):
-    reverse = sp.ReverseSDE(SDE, mixture(p, xp), c)
-    path = sp.solve(reverse, xp.asarray(START), sp.uniform_grid(1.0, 0.05, 12), solver=solver, **options)
-    return (path.states[-1] * xp.asarray(WEIGHTS)).sum()
-
-
-@pytest.mark.parametrize("checkpoint", [None, 5])
-@pytest.mark.parametrize(
-    ("solver", "c"),
-    [
-        (sp.EulerMaruyama(), 1.0),
-        (sp.ExponentialHeun(), 0.5),
-        (sp.DPMSolverPP(3), 0.0),
-        (sp.DPMSolverPP(2), 1.0),
-        (sp.UniPC(), 0.0),
-        (sp.AncestralSampler(), 1.0),
-        (sp.PredictorCorrector(sp.EulerMaruyama()), 1.0),
-    ],
-    ids=lambda value: type(value).__name__ if isinstance(value, sp.solvers.Solver) else str(value),
-)
-def test_parameters_of_a_denoiser(solver, c, checkpoint):
-    """Multistep solvers carry what they remember over the segments' ends."""
-    p = torch.tensor([0.7, -0.2], dtype=torch.float64, requires_grad=True)
-    value = denoised(p, torch, solver, c, checkpoint=checkpoint)
-    (found,) = torch.autograd.grad(value, p)
-    expected = differences(lambda q: denoised(q, np, solver, c), p.detach().numpy())
-    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-7)
-
-
-@pytest.mark.parametrize("keep", ["all", "last"])
-@pytest.mark.parametrize(("make", "solver"), CASES, ids=CASE_IDS)
-def test_checkpoints_change_nothing_but_the_memory(make, solver, keep):
-    """States equal to the last bit, gradients to rounding; of every kept state, not the last alone."""
-    results = []
-    for checkpoint in (None, 4):
-        p, start = tensors(PARAMETERS, START)
-        path = sp.solve(make(p), start, TIMES, solver=solver, keep=keep, checkpoint=checkpoint)
-        (path.states**2).sum().backward()
-        results.append((path.states.detach().numpy(), p.grad.numpy(), start.grad.numpy()))
-    np.testing.assert_array_equal(results[0][0], results[1][0])
-    for plain, checkpointed in zip(*(result[1:] for result in results), strict=True):
-        np.testing.assert_allclose(checkpointed, plain, rtol=1e-13)
-
-
-def test_checkpoints_along_a_brownian_path():
-    noise, results = sp.BrownianPath(7, 0.0, 1.0, area=True), []
-    for checkpoint in (None, 5):
-        p, start = tensors(PARAMETERS, START)
-        path = sp.solve(cubic(p), start, TIMES, solver=sp.SRIW1(), noise=noise, checkpoint=checkpoint)
-        results.append(torch.autograd.grad(path.states.sum(), (p, start)))
-    for plain, checkpointed in zip(*results, strict=True):
-        torch.testing.assert_close(checkpointed, plain, rtol=1e-13, atol=0)
-
-
-class Held(torch.autograd.Function):
-    """x ↦ x², holding x for its gradient in memory of which we know when it is freed."""
-
-    live: list[weakref.ref] = []
-    most = 0
-
-    @staticmethod
-    def forward(ctx, x):
-        memory = np.empty(x.shape)
-        ctx.save_for_backward(torch.from_numpy(memory).copy_(x))
-        Held.live.append(weakref.ref(memory))
-        return x * x
-
-    @staticmethod
-    def backward(ctx, gradient):
-        (x,) = ctx.saved_tensors
-        Held.most = max(Held.most, Held.count())
-        return 2 * x * gradient
-
-    @staticmethod
-    def count():
-        return sum(reference() is not None for reference in Held.live)
-
-
-@pytest.mark.parametrize(
-    ("checkpoint", "after", "most"), [(None, 100, 100), (10, 0, 10), (25, 0, 25), (7, 0, 7)]
-)
-def test_what_checkpoints_hold(checkpoint, after, most):
-    """Of 100 steps: plain holds each, with checkpoints none after the solve, a segment's in the gradient."""
-    Held.live, Held.most = [], 0
-    p, start = tensors(PARAMETERS, START)
-    sde = sp.ItoSDE(lambda x, t: -p[0] * Held.apply(x) * x, lambda x, t: p[1] * x)
-    times = sp.uniform_grid(0.0, 1.0, 100)
-    path = sp.solve(sde, start, times, keep="last", checkpoint=checkpoint)
-    assert Held.count() == after
-    path.states.sum().backward()
-    assert Held.most == most
-    assert torch.any(p.grad != 0)
-
-
-def saved_tensors(checkpoint):
-    """How many tensors the graph of a solve of 100 steps saves, by torch's own hooks."""
-    p, start = tensors(PARAMETERS, START)
-    saved = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x) or x, lambda x: x):
-        sp.solve(geometric(p), start, sp.uniform_grid(0.0, 1.0, 100), keep="last", checkpoint=checkpoint)
-    return len(saved)
-
-
-def test_the_graph_saves_the_segments_ends_alone():
-    """A plain step saves four tensors or more, a segment the state (and a dummy of torch's)."""
-    assert saved_tensors(None) >= 400
-    assert saved_tensors(10) <= 20
-
-
-def test_the_watch_holds_no_graph():
-    (x,) = tensors(START)
-    watch = Watch(x, [0.0, 1.0])
-    watch.note(x * 2)
-    assert not any(getattr(value, "requires_grad", False) for value in vars(watch).values())
-
-
-def test_a_step_that_blows_up_is_named_under_checkpoints():
-    p, start = tensors(np.array([0.0, 0.0]), START)
-    sde = sp.ItoSDE(lambda x, t: math.inf * (1 + p[0]) if t > 0.6 else 0 * x, lambda x, t: p[1] * x)
-    with pytest.raises(sp.NonFiniteState, match=r"step 9 of 12, from t=0\.66"):
-        sp.solve(sde, start, TIMES, checkpoint=5)
-
-
-def test_native_noise_is_refused():
-    with pytest.raises(ValueError, match=r"draws the same noise again .* use Noise"):
-        sp.solve(sp.VPSDE(), torch.ones((2, 2)), [0.0, 0.5, 1.0], noise=sp.Noise(0, "native"), checkpoint=1)
-
-
-@pytest.mark.parametrize("checkpoint", [0, -1, 2.0, True])
-def test_a_number_of_steps_that_is_none_is_refused(checkpoint):
-    with pytest.raises(ValueError, match="checkpoint must be a number of steps, at least 1, or None; got"):
-        sp.solve(sp.VPSDE(), torch.ones((2, 2)), [0.0, 0.5, 1.0], checkpoint=checkpoint)
-
-
-def test_a_controlled_solve_is_refused():
-    with pytest.raises(ValueError, match="steps of a grid, not those of a control"):
-        sp.solve(
-            Logistic(PARAMETERS), torch.ones((2, 2)), [0.0, 1.0], checkpoint=1, control=sp.PIController()
-        )
-
-
-@pytest.mark.parametrize("name", ["numpy", "strict"])
-def test_other_libraries_take_no_gradients(name):
-    x = sp.resolve(name).xp.ones((2, 2))
-    with pytest.raises(TypeError, match=rf"only torch takes gradients.* got arrays of {name}"):
-        sp.solve(sp.VPSDE(), x, [0.0, 0.5, 1.0], checkpoint=1)
-
-
 @pytest.mark.parametrize(
     "make",
     [
@@ -329,49 +115,3 @@ def test_numbers_of_an_sde_that_would_lose_gradients_are_refused(make):
     """`math` makes floats of them: d of the noise would be missing, silently."""
     with pytest.raises(TypeError, match="must be a Python number, through which no gradient flows"):
         make(torch.tensor(0.4, requires_grad=True))
-
-
-@pytest.mark.parametrize("guided", [False, True])
-def test_gradients_pass_through_an_eps_net(guided):
-    """To x_init and, where that needs one, to the net; against differences of the same solve."""
-    torch.manual_seed(2)
-    net = torch.nn.Sequential(torch.nn.Linear(2, 6), torch.nn.Tanh(), torch.nn.Linear(6, 2)).double()
-
-    class Net(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.net = net
-
-        def forward(self, x, half_log_snr):
-            return self.net(x)
-
-    backend = sp.resolve("torch")
-    gaussian = sp.GaussianDenoiser(
-        sp.VPSDE(), array([1.0, -0.5], backend), array([[1.5, 0.4], [0.4, 0.7]], backend)
-    )
-    prior = sp.NetworkDenoiser(gaussian, TorchFunction(Net()))
-    if guided:
-        seen = sp.LinearGaussian(array([[1.0, 1.0]], backend), array([0.8], backend), 0.3)
-        prior = sp.TweedieDenoiser(prior, seen)
-
-    def ends(x):
-        reverse = sp.ReverseSDE(sp.VPSDE(), prior, 0.7)
-        path = sp.solve(reverse, x, [1.0, 0.5, 0.2], solver=sp.ExponentialHeun(), noise=sp.Noise(3))
-        return torch.sum(torch.sin(path.states[-1, ...]))
-
-    x = torch.tensor([[0.4, -1.0], [1.2, 0.3]], dtype=torch.float64, requires_grad=True)
-    ends(x).backward()
-    weight, h = net[0].weight, 1e-6
-    found = float(weight.grad[1, 0])
-    with torch.no_grad():
-        weight[1, 0] += h
-        up = ends(x)
-        weight[1, 0] -= 2 * h
-        down = ends(x)
-        weight[1, 0] += h
-        moved = torch.zeros_like(x)
-        moved[1, 0] = h
-        slope = (ends(x + moved) - ends(x - moved)) / (2 * h)
-    assert float(x.grad[1, 0]) == pytest.approx(float(slope), rel=1e-6)
-    assert found == pytest.approx(float((up - down) / (2 * h)), rel=1e-6)
-    assert not prior.mean(x.detach(), 0.5).requires_grad
