@@ -1,4 +1,4 @@
-"""Twisted sequential Monte Carlo: exact whatever the twist, and what it says of itself.
+"""Twisted sequential Monte Carlo: exact whatever the twist.
 
 Posteriors are known in closed form. Tests of draws state their rate of false alarms for a fresh seed.
 """
@@ -8,53 +8,22 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-from checks import array, assert_array, covariance_matrix, host
-from scipy.special import logsumexp
+from checks import array, host
+from twisted_targets import (
+    COVARIANCE,
+    MEAN,
+    SDE,
+    H,
+    R,
+    Y,
+    box,
+    conditioned,
+    mixture_on,
+    moments_of,
+    seen_on,
+)
 
 import sdeppl as sp
-
-MEAN, COVARIANCE = np.array([2.0, -1.0, 0.5]), covariance_matrix(3, seed=21, smallest=0.1, largest=2.0)
-H, Y, R = np.array([[1.0, 0.5, 0.0], [0.0, -1.0, 2.0]]), np.array([1.5, 0.0]), np.array([0.2, 0.6])
-WEIGHTS = np.array([0.2, 0.5, 0.3])
-MEANS = np.array([[-4.0, 1.0, 0.0], [3.0, 2.0, 1.0], [0.0, -3.0, 2.0]])
-COVARIANCES = np.stack([covariance_matrix(3, seed, 0.2, 1.5) for seed in (1, 2, 3)])
-SDE = sp.VPSDE()
-
-
-def seen_on(backend, R=R):
-    return sp.LinearGaussian(array(H, backend), array(Y, backend), array(R, backend))
-
-
-def box(prior):
-    """The same denoiser, known by its mean and covariance alone."""
-    return sp.CallableDenoiser(
-        prior.sde, prior.mean, lambda x, t: prior(x, t).covariance, prior.dim, prior.backend
-    )
-
-
-def mixture_on(backend):
-    return sp.GaussianMixtureDenoiser(
-        SDE, array(WEIGHTS, backend), array(MEANS, backend), array(COVARIANCES, backend)
-    )
-
-
-def conditioned(means=MEANS, covariances=COVARIANCES, weights=WEIGHTS):
-    """Weights, means, covariances and ln p(y) of the mixture given y."""
-    logs, posteriors, kept = [], [], []
-    for w, m, C in zip(weights, means, covariances, strict=True):
-        S = H @ C @ H.T + np.diag(R)
-        gain = C @ H.T @ np.linalg.inv(S)
-        logs.append(math.log(w) + scipy.stats.multivariate_normal(H @ m, S).logpdf(Y))
-        posteriors.append(m + gain @ (Y - H @ m))
-        kept.append(C - gain @ H @ C)
-    evidence = logsumexp(logs)
-    return np.exp(np.array(logs) - evidence), np.array(posteriors), np.array(kept), evidence
-
-
-def moments_of(weights, means, covariances):
-    mean = weights @ means
-    centred = means - mean
-    return mean, np.einsum("k,kij->ij", weights, covariances) + (weights * centred.T) @ centred
 
 
 @pytest.mark.parametrize("steps", [10, 100])
@@ -156,26 +125,6 @@ def test_the_closed_form_is_chosen_where_there_is_one(precise):
     assert np.abs(error).max() < 5 / math.sqrt(4_000)  # false alarm 2e-6
 
 
-def test_the_same_draws_on_every_backend():
-    """Host noise and float64, to 1e-10 of the largest draw."""
-    expected = None
-    for selector in ("numpy", "torch", "strict:device1"):
-        backend = sp.resolve(selector)
-        posterior = sp.Posterior(box(mixture_on(backend)), seen_on(backend), steps=40)
-        run = posterior.run(50, seed=11)
-        expected = host(run.draws) if expected is None else expected
-        assert_array(run.draws, expected, backend, tolerance=1e-10)
-
-
-def test_a_run_does_not_depend_on_the_other_runs(backend):
-    """The first draws are the same however many are asked for, in one block of runs or several."""
-    correction = sp.TwistedSMC(512, kept=10)
-    posterior = sp.Posterior(box(mixture_on(backend)), seen_on(backend), steps=20, correction=correction)
-    few, many = host(posterior.sample(20, seed=2)), host(posterior.sample(200, seed=2))
-    np.testing.assert_allclose(few, many[:20], rtol=2e-2 if "32" in str(backend.dtype) else 1e-10)
-    assert np.abs(host(posterior.sample(20, seed=4)) - few).min() > 1e-6
-
-
 def test_one_large_run():
     numpy = sp.resolve("numpy")
     correction = sp.TwistedSMC(2_000, kept=2_000)
@@ -187,24 +136,6 @@ def test_one_large_run():
     assert np.abs(error).max() < 5 / math.sqrt(500)
     assert abs(run.diagnosis.log_evidence - evidence) < 0.15
     assert math.isnan(run.diagnosis.log_evidence_error)
-
-
-def test_no_observation_gives_the_prior(precise):
-    nothing = sp.LinearGaussian(array(H, precise), array([np.nan, np.nan], precise), array(R, precise))
-    prior = mixture_on(precise)
-    run = sp.Posterior(prior, nothing).run(30, seed=1)
-    assert_array(run.draws, host(sp.Posterior(prior, None).sample(30, seed=1)), precise, 0.0)
-    assert run.diagnosis.trusted
-
-
-def test_noise_without_bound_gives_the_prior(precise):
-    """Every weight is the same: the draws are those of any other such observation."""
-    weak = [
-        sp.Posterior(box(mixture_on(precise)), seen_on(precise, R=scale * R), steps=30).run(40, seed=1)
-        for scale in (1e13, 1e14)
-    ]
-    np.testing.assert_allclose(host(weak[0].draws), host(weak[1].draws), rtol=0, atol=1e-8)
-    assert weak[0].diagnosis.ess > 1 - 1e-6
 
 
 @pytest.mark.parametrize("dim", [70, 100])
@@ -235,48 +166,3 @@ def test_many_numbers_of_which_few_directions_are_far_from_gaussian(dim):
     sd = np.sqrt(np.diag(exact.denoiser.covariances[1]))
     z = (inside.mean(axis=0) - wanted) / sd * math.sqrt(size * shares[1])
     assert np.sum(z**2) < scipy.stats.chi2.isf(1e-5, dim) * 1.5  # draws of one run are not independent
-
-
-def test_what_cannot_be_is_refused():
-    numpy = sp.resolve("numpy")
-    prior, seen = box(mixture_on(numpy)), seen_on(numpy)
-    with pytest.raises(ValueError, match=r"a corrected solve needs noise, c > 0; got c=0\.0"):
-        sp.Posterior(prior, seen).sample(3, c=0.0)
-    with pytest.raises(ValueError, match="solver= is not for a corrected solve"):
-        sp.Posterior(prior, seen).sample(3, solver=sp.ExponentialHeun())
-    with pytest.raises(TypeError, match="correction='smc': use 'auto', None, a TwistedSMC or"):
-        sp.Posterior(prior, seen, correction="smc")
-    with pytest.raises(TypeError, match="likelihood='exact' has a closed form for Gaussian"):
-        sp.Posterior(prior, seen, likelihood="exact")
-    with pytest.raises(ValueError, match="likelihood was made with another prior or observation"):
-        sp.Posterior(prior, seen, likelihood=sp.SDADenoiser(mixture_on(numpy), seen))
-    for settings, message in [
-        ({"particles": 0}, "particles must be a whole number, 1 to"),
-        ({"particles": 8, "kept": 9}, "kept must be 1 to particles = 8; got 9"),
-        ({"resample_below": 1.5}, "resample_below is a share from 0 to 1"),
-    ]:
-        with pytest.raises(ValueError, match=message):
-            sp.TwistedSMC(**settings)
-
-
-def test_a_posterior_that_the_particles_miss_is_not_trusted():
-    """A poor twist and few particles: a warning in words, and in the result."""
-    numpy = sp.resolve("numpy")
-    prior, seen = box(mixture_on(numpy)), seen_on(numpy, R=0.1 * R)
-    posterior = sp.Posterior(prior, seen, "sda", correction=sp.TwistedSMC(4, kept=4))
-    with pytest.warns(sp.UntrustedWarning, match="do not trust these draws"):
-        run = posterior.run(200, seed=1)
-    assert not run.diagnosis.trusted
-
-
-def test_the_pareto_shape_of_known_tails():
-    """Pareto weights with k = 0.3 and 0.9, 4,000 of each: the tail has 189 values, and k̂ a standard error of
-    (1 + k)/√189; four of them. Equal weights have no tail."""
-    from sdeppl.posterior.pareto import pareto_shape
-
-    generator = np.random.default_rng(0)
-    for k in (0.3, 0.9):
-        weights = generator.uniform(size=4_000) ** -k
-        assert abs(pareto_shape(weights.tolist()) - k) < 4 * (1 + k) / math.sqrt(189)
-    assert pareto_shape([0.5] * 100) == -math.inf
-    assert math.isnan(pareto_shape([1.0, 2.0]))
