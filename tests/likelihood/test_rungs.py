@@ -5,50 +5,11 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-from checks import array, assert_array, covariance_matrix, host
+from checks import array, assert_array, host
+from guided_mixture import DIM, R_FULL, SDE, TIMES, H, R, X, Y, bent, linear, mixture_on
 
 import sdeppl as sp
 from sdeppl.likelihood import joint_observation
-
-DIM = 3
-SDE = sp.LinearSDE(a=0.7, b=1.3)
-WEIGHTS = np.array([0.4, 0.6])
-MEANS = np.array([[2.0, -1.0, 0.5], [-1.0, 1.5, 3.0]])
-COVARIANCES = np.stack([covariance_matrix(DIM, 1, 0.3, 2.0), covariance_matrix(DIM, 2, 0.2, 1.0)])
-H, Y = np.random.default_rng(12).standard_normal((2, DIM)), np.array([1.0, -2.0])
-R_FULL = covariance_matrix(2, seed=13, smallest=0.1, largest=1.0)
-R = np.array([0.3, 1.1])
-X = np.random.default_rng(14).standard_normal((4, DIM)) * 1.5 + 0.5
-TIMES = [0.05, 0.4, 1.0]
-
-
-def mixture_on(backend, sde=SDE):
-    return sp.GaussianMixtureDenoiser(
-        sde, array(WEIGHTS, backend), array(MEANS, backend), array(COVARIANCES, backend)
-    )
-
-
-def linear(backend, rows=H, y=Y, noise=R):
-    return sp.LinearGaussian(array(rows, backend), array(y, backend), array(noise, backend))
-
-
-def bent(backend, noisy=False):
-    """A(x) = (x₀ + 0.3 x₁², x₂ x₀), with noise that depends on x where `noisy`."""
-
-    def function(x):
-        a = host(x)
-        zero = 0 * a[:, 0]
-        value = np.stack([a[:, 0] + 0.3 * a[:, 1] ** 2, a[:, 2] * a[:, 0]], axis=1)
-        jacobian = np.stack(
-            [np.stack([zero + 1, 0.6 * a[:, 1], zero], 1), np.stack([a[:, 2], zero, a[:, 0]], 1)], axis=1
-        )
-        found = [array(value, backend), array(jacobian, backend)]
-        if noisy:
-            found.append(array(np.stack([0.3 + 0.1 * a[:, 1] ** 2, 0.5 + 0 * zero], 1), backend))
-        return tuple(found)
-
-    return sp.NonlinearGaussian(function, DIM, array(Y, backend), None if noisy else array(R_FULL, backend))
-
 
 RUNGS = {
     "naive": sp.NaiveDenoiser,
@@ -181,50 +142,6 @@ def test_guidance_of_a_draw_does_not_depend_on_its_batch(rung, precise):
         np.testing.assert_allclose(alone, together[:2], rtol=1e-10)
 
 
-@pytest.mark.parametrize("t", [0.2, 0.7])
-def test_nested_draws_converge_to_the_exact_mean_likelihood(t):
-    """4,000 draws of p(x_0 | x_t) with 40 steps against the closed form; 5 standard errors at an effective
-    size of a tenth, and 0.02 for the steps."""
-    numpy, sde = sp.resolve("numpy"), sp.VPSDE()
-    prior, seen = mixture_on(numpy, sde), linear(numpy, noise=5 * R)
-    exact = sp.exact_posterior(prior, seen)
-    guided = sp.NestedDenoiser(prior, seen, samples=4_000, steps=40).guide(X, t)
-    moments = exact.denoiser(X, t)
-    sd = np.sqrt(np.diagonal(moments.covariance.dense(), axis1=1, axis2=2))
-    assert np.all(np.abs(guided.mean - moments.mean) < sd * (5 / math.sqrt(400) + 0.02))
-    log_l = exact.denoiser.log_density(X, t) - prior.log_density(X, t) + float(exact.log_evidence)
-    np.testing.assert_allclose(guided.log_likelihood, log_l, atol=0.25)
-
-
-def test_an_exact_conditional_sampler_is_asked_where_the_prior_has_one():
-    numpy, t = sp.resolve("numpy"), 0.5
-    prior = sp.GaussianDenoiser(SDE, MEANS[0], COVARIANCES[0])
-    moments = prior(X, t)
-    root = np.linalg.cholesky(moments.covariance.dense())
-    prior.conditional = lambda x, t, z: prior(x, t).mean[:, None, :] + z @ root.T
-    seen = linear(numpy, noise=5 * R)
-    guided = sp.NestedDenoiser(prior, seen, samples=20_000).guide(X, t)
-    exact = sp.TweedieDenoiser(prior, seen).guide(X, t)
-    np.testing.assert_allclose(guided.mean, exact.mean, atol=0.06)
-    np.testing.assert_allclose(guided.log_likelihood, exact.log_likelihood, atol=0.3)
-
-
-@pytest.mark.parametrize("t", [0.05, 0.4, 1.0])
-def test_monte_carlo_is_the_gaussian_integral(t):
-    """Over N(m, C), of a linear Gaussian likelihood: the Tweedie likelihood, known exactly. 512 draws."""
-    numpy = sp.resolve("numpy")
-    prior, seen = mixture_on(numpy), linear(numpy, noise=0.1 * R)
-    x = sp.exact_posterior(prior, seen).denoiser.marginals.sample(t, 20, seed=1)
-    found = sp.MonteCarloDenoiser(prior, seen, samples=512).guide(x, t)
-    exact = sp.TweedieDenoiser(prior, seen, gradient="mean").guide(x, t)
-    C = exact.prior.covariance.dense()
-    sd = np.sqrt(np.diagonal(C, axis1=1, axis2=2))
-    assert (
-        np.abs((found.mean - exact.mean) / sd).max() < 0.3
-    )  # of 60 numbers, each with an error of about 0.06
-    np.testing.assert_allclose(found.log_likelihood, exact.log_likelihood, atol=0.25)
-
-
 def test_low_rank_is_exact_where_the_rank_is(precise):
     rows = np.random.default_rng(3).standard_normal((6, DIM))
     y, noise = np.arange(6.0), np.linspace(0.2, 1.0, 6)
@@ -262,52 +179,6 @@ def test_a_hard_constraint_is_the_limit_of_little_noise(precise):
         prior, sp.LinearConstraint(array(H, precise), array(Y, precise)), gradient="mean"
     )
     np.testing.assert_allclose(host(kalman.mean(x, 0.4)) @ H.T, np.broadcast_to(Y, (4, 2)), rtol=1e-9)
-
-
-def test_cubature_of_a_linear_predictor_is_tweedie(precise):
-    """Any N(m, C): mean, ln l and the covariance given y."""
-
-    def function(x):
-        value = host(x) @ H.T
-        return array(value, precise), array(np.broadcast_to(H, (len(value), 2, DIM)), precise)
-
-    prior, x = mixture_on(precise), array(X, precise)
-    seen = sp.NonlinearGaussian(function, DIM, array(Y, precise), array(R_FULL, precise))
-    found = sp.CubatureDenoiser(prior, seen)
-    exact = sp.TweedieDenoiser(prior, linear(precise, noise=R_FULL), gradient="mean")
-    for t in TIMES:
-        assert_array(found.mean(x, t), host(exact.mean(x, t)), precise, 1e-7)
-        assert_array(found.log_likelihood(x, t), host(exact.log_likelihood(x, t)), precise, 1e-7)
-        dense = host(exact(x, t).covariance.dense())
-        assert_array(found(x, t).covariance.dense(), dense, precise, 1e-6)
-
-
-def test_cubature_has_the_moments_of_a_quadratic_predictor_and_of_its_noise(precise):
-    """E[A], Cov[x_0, A] and E[R] of A = (x₀ + 0.3 x₁², x₂ x₀), R = (0.3 + 0.1 x₁², 0.5) in closed form."""
-    prior, x, t = mixture_on(precise), array(X, precise), 0.4
-    seen = bent(precise, noisy=True)
-    rung = sp.CubatureDenoiser(prior, seen)
-    moments = prior(x, t)
-    m, C = host(moments.mean), host(moments.covariance.dense())
-    root = np.linalg.cholesky(C)
-    mean, slope, noise = (host(a) for a in rung._moments(moments.mean, array(root, precise)))
-    expected = np.stack([m[:, 0] + 0.3 * (m[:, 1] ** 2 + C[:, 1, 1]), m[:, 2] * m[:, 0] + C[:, 0, 2]], axis=1)
-    np.testing.assert_allclose(mean, expected, rtol=1e-10)
-    cross = np.stack(
-        [C[:, :, 0] + 0.6 * m[:, 1:2] * C[:, :, 1], m[:, 2:] * C[:, :, 0] + m[:, :1] * C[:, :, 2]], axis=2
-    )
-    np.testing.assert_allclose(root @ slope, cross, atol=1e-10)
-    # Cov[A] beyond the linear part is positive, and E[R] comes on top
-    average = np.stack([0.3 + 0.1 * (m[:, 1] ** 2 + C[:, 1, 1]), 0.5 + 0 * m[:, 0]], axis=1)
-    bend = noise - average[:, :, None] * np.eye(2)
-    assert np.linalg.eigvalsh(bend).min() > -1e-12
-    assert np.abs(bend).max() > 1e-3
-
-
-def test_cubature_is_for_nonlinear_gaussian_observations():
-    numpy = sp.resolve("numpy")
-    with pytest.raises(TypeError, match="likelihood='cubature' is for a NonlinearGaussian"):
-        sp.CubatureDenoiser(mixture_on(numpy), linear(numpy))
 
 
 def test_the_gradient_of_a_joint_with_a_black_box_is_the_sum_of_its_parts():
