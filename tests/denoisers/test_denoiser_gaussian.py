@@ -33,6 +33,7 @@ def test_moments_are_those_of_the_joint_gaussian(sde, t, backend):
     moments = prior(x, t)
     assert_array(moments.mean, mean, backend)
     assert_array(prior.mean(x, t), mean, backend)
+    assert_array(prior.mean(x[:3, ...], t), mean[:3], backend)  # fewer rows than numbers: another product
     dense = moments.covariance.dense()
     assert moments.covariance.shared and moments.covariance.materialised
     assert_array(dense, covariance, backend)

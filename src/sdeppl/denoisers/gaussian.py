@@ -74,10 +74,14 @@ class GaussianDenoiser(Denoiser):
         alpha, variance = self._marginal(t)
         gain = alpha * self.eigenvalues / variance
         # one expression: two arrays at a time, since none has a name
-        return (
-            self.location
-            + (gain * ((self.sde.centre(x, t) - alpha * self.location) @ self.basis)) @ self.basis.T
-        )
+        return self.location + self._scaled(self.sde.centre(x, t) - alpha * self.location, gain)
+
+    def _scaled(self, x: Any, gain: Any) -> Any:
+        """V diag(gain) Vᵀ x for each row; the matrix is multiplied out first where that is less work."""
+        rank = self.eigenvalues.shape[0]
+        if gain.ndim == 1 and x.ndim == 2 and x.shape[0] * (2 * rank - self.dim) > rank * self.dim:
+            return x @ ((self.basis * gain) @ self.basis.T)
+        return (gain * (x @ self.basis)) @ self.basis.T
 
     def covariance_slope(self, x: Any, t: float, V: Any, w: Any) -> Any:
         """0: the covariance is the same for all x."""
