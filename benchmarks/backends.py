@@ -11,6 +11,7 @@ import functools
 import itertools
 import math
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -33,12 +34,14 @@ SDE = sp.VPSDE()
 
 
 def medians(runs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Median seconds of each, after one run that is not counted; they take turns."""
+    """Median seconds of each, after one that is not counted; they take turns, in a new order each time."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
+    names, order = list(runs), random.Random(0)
     for repeat in range(repeats + 1):
-        for name, run in runs.items():
+        order.shuffle(names)
+        for name in names:
             start = time.process_time()
-            run()
+            runs[name]()
             if repeat:
                 seconds[name].append(time.process_time() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
