@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+import sdeppl as sp
 from sdeppl.backend import Backend, backend_of, place, to_host
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -97,3 +98,10 @@ def propagate(sde: Any, solver: Any, times: Any, mean: Any, covariance: Any, bac
         mean = constant + A @ mean
         covariance = A @ covariance @ A.T + B @ B.T
     return mean, covariance
+
+
+def boxed(prior: sp.Denoiser) -> sp.CallableDenoiser:
+    """The same denoiser, known by its mean and covariance alone."""
+    return sp.CallableDenoiser(
+        prior.sde, prior.mean, lambda x, t: prior(x, t).covariance, prior.dim, prior.backend
+    )

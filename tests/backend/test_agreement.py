@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
-from checks import array, assert_array, covariance_matrix, host
+from checks import array, assert_array, boxed, covariance_matrix, host
 from simulation import simulated_cupy
 
 import sdeppl as sp
@@ -64,12 +64,6 @@ def problem(backend):
     return prior, sp.LinearGaussian(array(H, backend), array(Y, backend), array(R, backend))
 
 
-def known_by_moments(prior):
-    return sp.CallableDenoiser(
-        prior.sde, prior.mean, lambda x, t: prior(x, t).covariance, prior.dim, prior.backend
-    )
-
-
 def quietly(function):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # few steps and few particles: this is no test of accuracy
@@ -109,9 +103,7 @@ def test_corrections_agree(correction, other):
 
     def draws(backend):
         prior, seen = problem(backend)
-        posterior = sp.Posterior(
-            known_by_moments(prior), seen, "tweedie", steps=30, correction=CORRECTIONS[correction]
-        )
+        posterior = sp.Posterior(boxed(prior), seen, "tweedie", steps=30, correction=CORRECTIONS[correction])
         return posterior.sample(16, seed=3)
 
     wanted = quietly(lambda: draws(sp.resolve("numpy")))
@@ -155,7 +147,7 @@ def test_reads_do_not_grow_with_the_steps(simulated):
     """Of a solve, of guided draws and of a twisted solve after its pilot: about as many for 40 steps as for
     400; each tenth of the way all of it is checked to be finite."""
     prior, seen = problem(simulated)
-    box = known_by_moments(prior)
+    box = boxed(prior)
     x = array(np.zeros((4, 3)), simulated)
     counts = []
     for steps in (40, 400):

@@ -35,13 +35,6 @@ def mixture_on(backend, sde=SDE):
     return sp.GaussianMixtureDenoiser(sde, *parts), seen
 
 
-def score_alone(prior):
-    """The same prior as one whose density is not known."""
-    return sp.CallableDenoiser(
-        prior.sde, prior.mean, lambda x, t: prior(x, t).covariance, prior.dim, prior.backend
-    )
-
-
 class ExactLikelihood(sp.MeanLikelihood):
     """l(y given x_t) of a mixture, exactly: p(x_t given y)/p(x_t) but for p(y)."""
 

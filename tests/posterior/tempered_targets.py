@@ -51,10 +51,3 @@ def truth(log_likelihood, log_prior, edge=1.5, step=0.004):
     weights = np.exp(logs - logsumexp(logs))
     mean = weights @ grid
     return mean, weights @ (grid - mean) ** 2, evidence
-
-
-def box(prior):
-    """The same denoiser, known by its mean and covariance alone."""
-    return sp.CallableDenoiser(
-        prior.sde, prior.mean, lambda x, t: prior(x, t).covariance, prior.dim, prior.backend
-    )

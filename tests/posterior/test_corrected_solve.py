@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import scipy.stats
-from checks import host
+from checks import boxed, host
 from langevin_targets import (
     SDE,
     assert_moments,
@@ -13,7 +13,6 @@ from langevin_targets import (
     gaussian_target,
     largest_distance,
     mixture_on,
-    score_alone,
 )
 
 import sdeppl as sp
@@ -28,7 +27,7 @@ def test_wrong_draws_become_the_posterior(rung, known):
     draws exceed in 1e-3 of the cases along each of four directions, from more than twice as much."""
     numpy = sp.resolve("numpy")
     prior, seen = mixture_on(numpy)
-    guided = rung(prior if known else score_alone(prior), seen)
+    guided = rung(prior if known else boxed(prior), seen)
     times, count = sp.log_snr_grid(SDE, 50, 1e-3), 4_000
     stream = sp.Noise(7).stream(numpy)
     x = start_moments(prior).draw(stream, count)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from checks import array, covariance_matrix, host
+from checks import array, boxed, covariance_matrix, host
 from langevin_targets import (
     COVARIANCE,
     MEAN,
@@ -22,7 +22,6 @@ from langevin_targets import (
     gaussian_on,
     gaussian_target,
     mixture_on,
-    score_alone,
     smallest_p_value,
     time_of,
 )
@@ -37,7 +36,7 @@ from sdeppl.posterior.corrector import LangevinCorrector
 def test_a_gaussian_target_keeps_its_moments(level, known, backend):
     """3,000 exact draws, seed 1: nine entries within 4.5 standard errors, 6e-5 of fresh seeds fail."""
     prior, seen = gaussian_on(backend)
-    rung = sp.TweedieDenoiser(prior if known else score_alone(prior), seen)
+    rung = sp.TweedieDenoiser(prior if known else boxed(prior), seen)
     t, z = time_of(level), np.random.default_rng(1).standard_normal((3_000, 3))
     mean, covariance = gaussian_target(t)
     x = array(mean + z @ np.linalg.cholesky(covariance).T, backend)
@@ -55,7 +54,7 @@ def test_a_mixture_keeps_its_distribution(level, known, precise):
     The line integral errs by about .05 where a step crosses modes, which 5,000 draws do not show.
     """
     prior, seen = mixture_on(precise)
-    rung = ExactLikelihood(prior if known else score_alone(prior), seen, prior)
+    rung = ExactLikelihood(prior if known else boxed(prior), seen, prior)
     t = time_of(level)
     x = exact_draws(rung.posterior, t, 5_000, seed=3)
     corrected = LangevinCorrector(steps=10).correct(rung, x, t, sp.Noise(4).stream(precise))
@@ -125,7 +124,7 @@ def test_density_and_score_make_the_same_chain_for_a_gaussian(precise):
     settings = LangevinCorrector(steps=8, nodes=1)
     both = [
         settings.correct(sp.TweedieDenoiser(p, seen), x, t, sp.Noise(1).stream(precise))
-        for p in (prior, score_alone(prior))
+        for p in (prior, boxed(prior))
     ]
     np.testing.assert_allclose(host(both[0].x), host(both[1].x), rtol=1e-8)
 
@@ -190,7 +189,7 @@ def test_a_step_reads_no_number_back(monkeypatch):
     def refuse(self, *arguments):
         raise AssertionError("an array was read by the host")
 
-    for rung in (sp.TweedieDenoiser(prior, seen), sp.PiGDMDenoiser(score_alone(prior), seen)):
+    for rung in (sp.TweedieDenoiser(prior, seen), sp.PiGDMDenoiser(boxed(prior), seen)):
         with monkeypatch.context() as patch:
             for name in ("__bool__", "__float__", "__int__", "__index__", "item", "tolist", "numpy"):
                 patch.setattr(torch.Tensor, name, refuse)

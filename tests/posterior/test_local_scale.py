@@ -1,8 +1,8 @@
 """The local covariance by which Langevin steps are scaled."""
 
 import numpy as np
-from checks import array, assert_array
-from langevin_targets import SDE, gaussian_on, gaussian_target, score_alone, time_of
+from checks import array, assert_array, boxed
+from langevin_targets import SDE, gaussian_on, gaussian_target, time_of
 
 import sdeppl as sp
 from sdeppl.posterior.corrector import LangevinCorrector
@@ -14,7 +14,7 @@ def test_the_local_scale_of_a_gaussian_is_its_covariance(backend):
     prior, seen = gaussian_on(backend)
     t, x = time_of(0.2), array(np.random.default_rng(11).standard_normal((4, 3)), backend)
     _, covariance = gaussian_target(t)
-    for rung in (sp.TweedieDenoiser(prior, seen), sp.PiGDMDenoiser(score_alone(prior), seen)):
+    for rung in (sp.TweedieDenoiser(prior, seen), sp.PiGDMDenoiser(boxed(prior), seen)):
         scale = local_scale(rung, rung.guide(x, t), t)
         identity = array(np.eye(3), backend)
         xp = backend.xp

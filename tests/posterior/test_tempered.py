@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-from checks import array, assert_array, host
+from checks import array, assert_array, boxed, host
 from tempered_targets import (
     CENTRES,
     COVARIANCE,
@@ -17,7 +17,6 @@ from tempered_targets import (
     SDE,
     SPREADS,
     WEIGHTS,
-    box,
     gaussian_on,
     log_mixture,
     mixture_on,
@@ -74,7 +73,7 @@ def test_moved_share_of_copies(copies):
 def test_moves_leave_the_prior_where_it_is(level, precise):
     """20 moves of 4,000 exact draws of a mixture that is known by its mean and covariance alone: the shares
     of its components, mean, mean square and mean log-density stay, each to 5 standard errors; seed 8."""
-    moves, stream = moving(box(mixture_on(precise))), Noise(8).stream(precise)
+    moves, stream = moving(boxed(mixture_on(precise))), Noise(8).stream(precise)
     x = array(mixture_draws(4_000, seed=9), precise)
     for j in range(20):
         x = moves.move(x, level, stream, 1 + 100 * j)
@@ -114,7 +113,7 @@ def test_a_mixture_known_by_its_mean_alone(precise):
 def test_a_gaussian_posterior_is_drawn_exactly(c, precise):
     """Mean, each entry of the whitened covariance, and ln p(y); seed 5."""
     seen = sp.LinearGaussian(array(H, precise), array(Y, precise), array(R, precise))
-    posterior = sp.Posterior(box(gaussian_on(precise)), seen, correction=sp.TemperedSMC(kept=256))
+    posterior = sp.Posterior(boxed(gaussian_on(precise)), seen, correction=sp.TemperedSMC(kept=256))
     run = posterior.run(8_192, seed=5, c=c)
     draws, diagnosis = host(run.draws), run.diagnosis
     S = H @ COVARIANCE @ H.T + np.diag(R)

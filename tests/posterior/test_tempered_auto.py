@@ -5,14 +5,13 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-from checks import array, assert_array, host
+from checks import array, assert_array, boxed, host
 from scipy.special import logsumexp
 from tempered_targets import (
     GAUSSIAN,
     RADIUS,
     SDE,
     WIDTH,
-    box,
     gaussian_on,
     log_mixture,
     mixture_on,
@@ -50,11 +49,11 @@ def test_auto_tempers_without_a_derivative_whatever_the_prior(precise):
         return -0.5 * ((xp.sqrt(x[..., 0] ** 2 + x[..., 1] ** 2) - RADIUS) / 0.4) ** 2
 
     seen = sp.DensityObservation(lambda x: wide(x, precise.xp), 2, array([0.0], precise))
-    posterior = sp.Posterior(box(mixture_on(precise)), seen, steps=40)
+    posterior = sp.Posterior(boxed(mixture_on(precise)), seen, steps=40)
     assert posterior.choice.correction == sp.TemperedSMC()
     assert posterior.choice.fallback == sp.TwistedSMC()
     settings = sp.TemperedSMC(64, moves=8)  # quicker
-    quick = sp.Posterior(box(mixture_on(precise)), seen, steps=40, correction=settings).run(256, seed=7)
+    quick = sp.Posterior(boxed(mixture_on(precise)), seen, steps=40, correction=settings).run(256, seed=7)
     mean, variance, evidence = truth(wide, log_mixture, edge=4.0)
     size = min(256, 16 * 64 * quick.diagnosis.ess)
     assert np.abs(host(quick.draws).mean(axis=0) - mean).max() < 5 * math.sqrt(variance.max() / size)

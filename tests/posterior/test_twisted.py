@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-from checks import array, host
+from checks import array, boxed, host
 from twisted_targets import (
     COVARIANCE,
     MEAN,
@@ -16,7 +16,6 @@ from twisted_targets import (
     H,
     R,
     Y,
-    box,
     conditioned,
     mixture_on,
     moments_of,
@@ -31,7 +30,7 @@ import sdeppl as sp
 def test_a_gaussian_prior_has_weights_of_one_at_any_number_of_steps(steps, precise):
     """The steps have the true moments, and the Tweedie twist is exact for c = 1: what is left of unevenness
     comes from the last level, σ/α = 1e-3, and ln p(y) is right to that."""
-    prior = box(sp.GaussianDenoiser(SDE, array(MEAN, precise), array(COVARIANCE, precise)))
+    prior = boxed(sp.GaussianDenoiser(SDE, array(MEAN, precise), array(COVARIANCE, precise)))
     posterior = sp.Posterior(prior, seen_on(precise), steps=steps)
     assert (posterior.choice.name, posterior.choice.exact) == ("tweedie", None)
     diagnosis = posterior.run(200, seed=1).diagnosis
@@ -46,7 +45,7 @@ def test_a_gaussian_prior_has_weights_of_one_at_any_number_of_steps(steps, preci
 def test_a_gaussian_posterior_is_drawn_exactly(c, precise):
     """4,000 draws of independent weights of one; χ² of the mean and each entry of the whitened covariance,
     seed 5; false alarm 1e-5."""
-    prior = box(sp.GaussianDenoiser(SDE, array(MEAN, precise), array(COVARIANCE, precise)))
+    prior = boxed(sp.GaussianDenoiser(SDE, array(MEAN, precise), array(COVARIANCE, precise)))
     draws = host(sp.Posterior(prior, seen_on(precise)).sample(4_000, seed=5, c=c))
     S = H @ COVARIANCE @ H.T + np.diag(R)
     gain = COVARIANCE @ H.T @ np.linalg.inv(S)
@@ -73,7 +72,7 @@ def test_any_twist_gives_the_exact_mixture(twist):
     The mean's limit is 5 standard errors at the effective size that the runs report (a fresh seed fails in
     1e-5 of the cases); the evidence's is about 5 of the errors seen over seeds."""
     numpy = sp.resolve("numpy")
-    prior, seen = box(mixture_on(numpy)), seen_on(numpy)
+    prior, seen = boxed(mixture_on(numpy)), seen_on(numpy)
     likelihood, limit = TWISTS[twist][0](prior, seen), TWISTS[twist][1]
     posterior = sp.Posterior(prior, seen, likelihood, correction=sp.TwistedSMC(128, kept=32))
     count = 300 if twist == "monte-carlo" else 1_000  # slower
@@ -89,7 +88,7 @@ def test_any_twist_gives_the_exact_mixture(twist):
 def test_the_evidence_is_within_three_of_its_standard_errors():
     """By default, over ten seeds: their mean square is about one. False alarm 1e-4 for one of them."""
     numpy = sp.resolve("numpy")
-    posterior = sp.Posterior(box(mixture_on(numpy)), seen_on(numpy))
+    posterior = sp.Posterior(boxed(mixture_on(numpy)), seen_on(numpy))
     evidence, z = conditioned()[3], []
     for seed in range(6):
         diagnosis = posterior.run(700, seed=seed).diagnosis
@@ -128,7 +127,7 @@ def test_the_closed_form_is_chosen_where_there_is_one(precise):
 def test_one_large_run():
     numpy = sp.resolve("numpy")
     correction = sp.TwistedSMC(2_000, kept=2_000)
-    run = sp.Posterior(box(mixture_on(numpy)), seen_on(numpy), correction=correction).run(2_000)
+    run = sp.Posterior(boxed(mixture_on(numpy)), seen_on(numpy), correction=correction).run(2_000)
     weights, means, covariances, evidence = conditioned()
     mean, covariance = moments_of(weights, means, covariances)
     # one run has no spread to report; its draws are worth a fourth of their number here or more
@@ -153,7 +152,7 @@ def test_many_numbers_of_which_few_directions_are_far_from_gaussian(dim):
     row = np.zeros((1, dim))
     row[0, :3] = 0.3, 1.0, 1.0
     seen = sp.LinearGaussian(row, np.array([1.0]), 0.4)
-    posterior = sp.Posterior(box(prior), seen)
+    posterior = sp.Posterior(boxed(prior), seen)
     run = posterior.run(1_000, seed=4)
     exact = sp.exact_posterior(prior, seen)
     shares = np.exp(exact.denoiser.log_weights)

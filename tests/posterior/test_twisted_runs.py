@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from checks import array, assert_array, host
-from twisted_targets import H, R, box, mixture_on, seen_on
+from checks import array, assert_array, boxed, host
+from twisted_targets import H, R, mixture_on, seen_on
 
 import sdeppl as sp
 
@@ -15,7 +15,7 @@ def test_the_same_draws_on_every_backend():
     expected = None
     for selector in ("numpy", "torch", "strict:device1"):
         backend = sp.resolve(selector)
-        posterior = sp.Posterior(box(mixture_on(backend)), seen_on(backend), steps=40)
+        posterior = sp.Posterior(boxed(mixture_on(backend)), seen_on(backend), steps=40)
         run = posterior.run(50, seed=11)
         expected = host(run.draws) if expected is None else expected
         assert_array(run.draws, expected, backend, tolerance=1e-10)
@@ -24,7 +24,7 @@ def test_the_same_draws_on_every_backend():
 def test_a_run_does_not_depend_on_the_other_runs(backend):
     """The first draws are the same however many are asked for, in one block of runs or several."""
     correction = sp.TwistedSMC(512, kept=10)
-    posterior = sp.Posterior(box(mixture_on(backend)), seen_on(backend), steps=20, correction=correction)
+    posterior = sp.Posterior(boxed(mixture_on(backend)), seen_on(backend), steps=20, correction=correction)
     few, many = host(posterior.sample(20, seed=2)), host(posterior.sample(200, seed=2))
     np.testing.assert_allclose(few, many[:20], rtol=2e-2 if "32" in str(backend.dtype) else 1e-10)
     assert np.abs(host(posterior.sample(20, seed=4)) - few).min() > 1e-6
@@ -41,7 +41,7 @@ def test_no_observation_gives_the_prior(precise):
 def test_noise_without_bound_gives_the_prior(precise):
     """Every weight is the same: the draws are those of any other such observation."""
     weak = [
-        sp.Posterior(box(mixture_on(precise)), seen_on(precise, R=scale * R), steps=30).run(40, seed=1)
+        sp.Posterior(boxed(mixture_on(precise)), seen_on(precise, R=scale * R), steps=30).run(40, seed=1)
         for scale in (1e13, 1e14)
     ]
     np.testing.assert_allclose(host(weak[0].draws), host(weak[1].draws), rtol=0, atol=1e-8)
@@ -50,7 +50,7 @@ def test_noise_without_bound_gives_the_prior(precise):
 
 def test_what_cannot_be_is_refused():
     numpy = sp.resolve("numpy")
-    prior, seen = box(mixture_on(numpy)), seen_on(numpy)
+    prior, seen = boxed(mixture_on(numpy)), seen_on(numpy)
     with pytest.raises(ValueError, match=r"a corrected solve needs noise, c > 0; got c=0\.0"):
         sp.Posterior(prior, seen).sample(3, c=0.0)
     with pytest.raises(ValueError, match="solver= is not for a corrected solve"):
@@ -73,7 +73,7 @@ def test_what_cannot_be_is_refused():
 def test_a_posterior_that_the_particles_miss_is_not_trusted():
     """A poor twist and few particles: a warning in words, and in the result."""
     numpy = sp.resolve("numpy")
-    prior, seen = box(mixture_on(numpy)), seen_on(numpy, R=0.1 * R)
+    prior, seen = boxed(mixture_on(numpy)), seen_on(numpy, R=0.1 * R)
     posterior = sp.Posterior(prior, seen, "sda", correction=sp.TwistedSMC(4, kept=4))
     with pytest.warns(sp.UntrustedWarning, match="do not trust these draws"):
         run = posterior.run(200, seed=1)

@@ -21,13 +21,6 @@ def seen_on(backend, R=R):
     return sp.LinearGaussian(array(H, backend), array(Y, backend), array(R, backend))
 
 
-def box(prior):
-    """The same denoiser, known by its mean and covariance alone."""
-    return sp.CallableDenoiser(
-        prior.sde, prior.mean, lambda x, t: prior(x, t).covariance, prior.dim, prior.backend
-    )
-
-
 def mixture_on(backend):
     return sp.GaussianMixtureDenoiser(
         SDE, array(WEIGHTS, backend), array(MEANS, backend), array(COVARIANCES, backend)
