@@ -60,12 +60,19 @@ def test_the_bridge_with_unknown_scales(models):
 
     ln of the noise is below -5 with probability .0034 by quadrature, in 175 of 51,200 draws.
     """
-    with pytest.warns(sp.reference.ChainWarning, match="'observation_noise_scale' is small. Take a parametr"):
-        found = sp.reference.hmc(models.bridge_unknown_scales, {"y": models.BRIDGE}, seed=2, progress=False)
-    assert found.verdict.startswith("do not trust") and found.divergences > 0
-    tail = (found.draws["observation_noise_scale"].log() < -5).double().mean()
-    # it was right not to trust itself: of .0034, rounding decides how much is found, 0 to .0018 in four runs
-    assert tail < 0.0025
+    missed = []
+    for seed in range(
+        3
+    ):  # rounding moves such chains: another machine may see a little of the tail in one of them
+        with pytest.warns(
+            sp.reference.ChainWarning, match="'observation_noise_scale' is small. Take a parametr"
+        ):
+            found = sp.reference.hmc(
+                models.bridge_unknown_scales, {"y": models.BRIDGE}, seed=seed, progress=False
+            )
+        assert found.verdict.startswith("do not trust") and found.divergences > 0
+        missed.append(float((found.draws["observation_noise_scale"].log() < -5).double().mean()))
+    assert sorted(missed)[1] < 0.001  # the median: it was right not to trust itself
     found = sp.reference.hmc(
         models.bridge_about_data, {"y": models.BRIDGE}, draws=200, seed=0, progress=False
     )
