@@ -18,15 +18,19 @@ class VPSDE(ScheduledSDE):
     """
 
     def transition(self, s: Any, t: Any) -> Transition:
-        span = self.schedule.between(s, t)
-        functions = elementary(span)
-        return Transition(functions.exp(-0.5 * span), 0.0, -functions.expm1(-span))
+        alpha, variance = self._moments(s, t)
+        return Transition(alpha, 0.0, variance)
 
     def levels(self, t: Any) -> tuple[Any, Any]:
-        # as in `transition`, without the tuple: each step of a solve asks for it three times
-        span = self.schedule.between(0.0, t)
+        # without a Transition: each step of a solve asks for it three times
+        alpha, variance = self._moments(0.0, t)
+        return alpha, elementary(variance).sqrt(variance)
+
+    def _moments(self, s: Any, t: Any) -> tuple[Any, Any]:
+        """Map and variance of x_t given x_s."""
+        span = self.schedule.between(s, t)
         functions = elementary(span)
-        return functions.exp(-0.5 * span), functions.sqrt(-functions.expm1(-span))
+        return functions.exp(-0.5 * span), -functions.expm1(-span)
 
     def amplitude(self, t: float) -> float:
         return math.sqrt(self.schedule.beta(t))
