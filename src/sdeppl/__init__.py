@@ -32,7 +32,7 @@ _NAMES_OF_MODULE = {
     "posterior": "Diagnosis LangevinCorrector LogDensity PortablePosterior Posterior PosteriorRun "
     "PosteriorRuns Posteriors SignalLeftWarning TemperedSMC TwistedSMC UntrustedWarning load_posterior "
     "log_density",
-    "tracing": "ModelError",
+    "tracing": "HeavyTailsWarning ModelError",
     "query": "ApproximateWarning LinearisedWarning RankWarning SitePosterior SitePosteriors",
     "guide": "CorruptFile ScoreGuide",
     "training": "Gain ScoreMatching",

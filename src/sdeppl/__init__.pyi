@@ -178,6 +178,7 @@ from .solvers import (
     solve as solve,
 )
 from .tracing import (
+    HeavyTailsWarning as HeavyTailsWarning,
     ModelError as ModelError,
 )
 from .training import (

@@ -1,6 +1,7 @@
 """Latents with heavy tails are drawn in, and come back as they were."""
 
 import math
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from scipy import stats
+from sklearn.datasets import load_digits
 
 import sdeppl as sp
 from sdeppl.tracing import find_sites, find_tails, prior_draws, with_tails
@@ -87,6 +89,12 @@ def test_a_guide_keeps_its_tails_when_saved(tmp_path):
     assert torch.equal(one, other)
 
 
+def one_site(numbers=1, support=dist.constraints.real):
+    shape = torch.Size([numbers])
+    site = SimpleNamespace(name="x", start=0, stop=numbers, unconstrained_shape=shape, support=support)
+    return SimpleNamespace(sites=[site])
+
+
 def test_a_small_mode_at_a_distance_is_no_tail():
     """One draw in a hundred lies 20 standard deviations off: the variance is right, and nothing is to be
     drawn in. Of t with 2 degrees the farthest draws grow apart (seed 7)."""
@@ -98,8 +106,76 @@ def test_a_small_mode_at_a_distance_is_no_tail():
         "t": (generator.standard_t(2.0, 8192), True),
     }
     for name, (values, heavy) in cases.items():
-        space = SimpleNamespace(
-            sites=[SimpleNamespace(name="x", start=0, stop=1, unconstrained_shape=torch.Size([]))]
-        )
-        found = find_tails(space, torch.as_tensor(values)[:, None])
+        found = find_tails(one_site(), torch.as_tensor(values)[:, None])
         assert bool(found) == heavy, name
+
+
+DIGITS = torch.as_tensor(load_digits().data, dtype=D) / 16
+
+
+class Digits(dist.TorchDistribution):
+    """Pictures of 64 pixels with a little noise, of which some are nearly always empty."""
+
+    support = dist.constraints.real_vector
+    arg_constraints = {}
+
+    def __init__(self, noise):
+        self.noise = noise
+        super().__init__((), torch.Size([64]), validate_args=False)
+
+    def expand(self, batch_shape, _instance=None):
+        new = Digits(self.noise)
+        new._batch_shape = torch.Size(batch_shape)
+        return new
+
+    def rsample(self, sample_shape=()):
+        chosen = DIGITS[torch.randint(len(DIGITS), (*sample_shape, *self.batch_shape))]
+        return chosen + self.noise * torch.randn_like(chosen)
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.02, 0.05])
+def test_empty_pixels_are_no_heavy_tails_and_keep_the_closed_form(noise):
+    def model(y=None):
+        x = pyro.sample("x", Digits(noise))
+        pyro.sample("y", dist.Normal(x[..., ::3], 0.1).to_event(1), obs=y)
+
+    guide = sp.ScoreGuide(model, net=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", sp.HeavyTailsWarning)
+        guide.fit_gaussian(40_000, progress=False)
+    assert guide.tails == {}
+    assert guide.condition(y=DIGITS[3, ::3]).run(2).diagnosis.likelihood == "exact"
+
+
+def test_what_is_bounded_has_no_heavy_tails():
+    """Draws that look like a t with 2 degrees (seed 3): between edges they have no tails; where 20 others
+    of the same site reach farther, they are the rare spots of a field; and where the farthest of ten times
+    as many draws lie no farther out, they end there."""
+    generator = np.random.default_rng(3)
+    t = torch.as_tensor(generator.standard_t(2.0, (8192, 1)))
+    assert find_tails(one_site(), t)
+    assert not find_tails(one_site(support=dist.constraints.interval(0.0, 1.0)), t)
+    assert not find_tails(one_site(support=dist.constraints.simplex), t)
+    far = float(t.abs().max())
+    wide = torch.as_tensor(generator.uniform(-2 * far, 2 * far, (8192, 20)))
+    assert not find_tails(one_site(21), torch.cat([t, wide], dim=1))
+    assert find_tails(one_site(21), torch.cat([t, wide / 1000], dim=1))
+    assert find_tails(
+        one_site(), t, (torch.as_tensor(generator.standard_t(2.0, (8192, 1))) for _ in range(9))
+    )
+    # 1,000 draws as far out as the first 8192 go, which bounds them
+    assert not find_tails(one_site(), t, [torch.full((1000, 1), far, dtype=D)])
+
+
+def test_heavy_tails_are_said_and_can_be_left_alone():
+    def model(y=None):
+        x = pyro.sample("x", dist.StudentT(torch.tensor(2.0, dtype=D), 1.0, 3.0))
+        pyro.sample("y", dist.Normal(x, 1.0), obs=y)
+
+    with pytest.warns(sp.HeavyTailsWarning, match=r"\['x'\] have heavy tails.*tails=False"):
+        sp.ScoreGuide(model, net=None).fit_gaussian(20_000, progress=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", sp.HeavyTailsWarning)
+        guide = sp.ScoreGuide(model, net=None, tails=False).fit_gaussian(20_000, progress=False)
+    assert guide.tails == {}
+    assert guide.condition(y=5.0).run(2).diagnosis.likelihood == "exact"

@@ -1,5 +1,6 @@
 """The guide: a denoiser of the model's prior, trained once, conditioned as often as wanted."""
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ..posterior import Posterior
 from ..query import GaussianPart, SitePosterior, SitePosteriors, compile_posterior
 from ..sde import VPSDE, IsotropicSDE
 from ..tracing import (
+    HeavyTailsWarning,
     ModelError,
     data_tensor,
     find_sites,
@@ -39,6 +41,7 @@ class ScoreGuide:
     nothing observed. sde: the forward SDE of the standardised latents; by default that of the
     model's Diffusion site, else VPSDE(). net: dim ↦ torch module (x, ln(α/σ)) ↦ x, or None for the
     Gaussian part alone. latents: names of the latent sites, where the trace does not tell them.
+    tails: whether latents with heavy tails are drawn in at fitting (`fit_gaussian`).
     seed: of everything it draws, but for the draws it makes as a Pyro guide, inside `Predictive` or
     called by itself: those follow pyro.set_rng_seed.
 
@@ -55,6 +58,7 @@ class ScoreGuide:
         kwargs: Mapping[str, Any] | None = None,
         latents: Sequence[str] | None = None,
         seed: int = 0,
+        tails: bool = True,
     ) -> None:
         resolve()  # a wrong SDEPPL_BACKEND is reported before a training, not after it
         _check_sde(sde)
@@ -63,6 +67,7 @@ class ScoreGuide:
         sites = find_sites(model, self.args, self.kwargs, latents)
         self.traced, self.observable = sites.space, sites.observable
         self.space = sites.space
+        self.draws_in = tails
         self.tails: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         self.sde = sde or sites.diffusion or VPSDE()
         self.net_factory = net
@@ -82,9 +87,10 @@ class ScoreGuide:
     def fit_gaussian(self, draws: int = MOMENT_DRAWS, progress: bool = True) -> "ScoreGuide":
         """Estimate the prior's mean and covariance from `draws` draws; a network starts anew.
 
-        Latents with heavy tails are drawn in by z = median + scale sinh(u) first (`tracing.find_tails`).
+        Latents with heavy tails are drawn in by z = median + scale sinh(u) first (`tracing.find_tails`),
+        unless tails=False. The standard error of each is 1/√draws of the prior's own scale.
 
-        The standard error of each is 1/√draws of the prior's own scale.
+        Warns: HeavyTailsWarning, naming the sites; RankWarning.
         """
         if draws < 2 * self.space.dim:
             raise ValueError(
@@ -98,7 +104,11 @@ class ScoreGuide:
                 yield self.prior_batch(min(BATCH, draws - first), 0, index)
 
         self.set_tails({})
-        self.set_tails(find_tails(self.traced, self.prior_batch(BATCH, 0, 0)))
+        if self.draws_in:
+            more = (self.prior_batch(BATCH, 0, index) for index in range(1, draws // BATCH))
+            self.set_tails(find_tails(self.traced, self.prior_batch(BATCH, 0, 0), more))
+        if self.tails:
+            warnings.warn(_TAILS.format(list(self.tails)), HeavyTailsWarning, stacklevel=2)
         self.gaussian = GaussianPart.estimate(batches())
         self.net, self.use_net = None, False
         self.forget()
@@ -240,4 +250,8 @@ def _check_net(net: Any) -> None:
         )
 
 
+_TAILS = (
+    "latent sites {} have heavy tails, and are drawn in by z = median + scale sinh(u): an affine observation "
+    "of them is not affine in u, and has no closed form; ScoreGuide(tails=False) leaves them as they are"
+)
 _UNNAMED = "the data are a {0}; give them by site name: condition({1}=...) or condition({{'{1}': ...}})"

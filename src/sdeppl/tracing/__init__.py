@@ -11,7 +11,7 @@ from .read_sites import read_sites
 from .reader import SiteReader, changed_prior
 from .replicates import replicates
 from .sites import ModelSites, find_sites, without_unseen
-from .tails import SinhTransform, find_tails, with_tails
+from .tails import HeavyTailsWarning, SinhTransform, find_tails, with_tails
 
 __all__ = [
     "ConstraintSite",
@@ -19,6 +19,7 @@ __all__ = [
     "Family",
     "FamilySite",
     "GaussianSite",
+    "HeavyTailsWarning",
     "LatentSite",
     "LatentSpace",
     "ModelError",
