@@ -9,8 +9,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 _NAMES_OF_MODULE = {
-    "backend": "Backend BackendMismatch BackendUnavailable Noise OnnxFunction TorchFunction place "
-    "resolve to_host",
+    "backend": "Backend BackendMismatch BackendUnavailable CostWarning Noise OnnxFunction OutOfMemory "
+    "TorchFunction place resolve to_host",
     "sde": "AffineMarginals AffineSDE CallableSchedule CallableVESDE ConstantSchedule CosineSchedule "
     "CriticallyDampedSDE DataAnchoredSDE EDMSDE IsotropicSDE ItoSDE LangevinSDE LinearSDE LinearSchedule "
     "SDE Schedule DoubleWell FokkerPlanckGrid GeometricBrownianMotion Lorenz63 Lorenz96 "

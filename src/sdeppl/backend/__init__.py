@@ -5,8 +5,10 @@ from .elementary import elementary, python_floats, require_positive
 from .errors import BackendMismatch, BackendUnavailable
 from .linear_algebra import cholesky, log_diagonal, solve_lower
 from .looking import known_all
+from .memory import OutOfMemory, free_memory, in_chunks, require_memory, rows_at_once
 from .noise import Noise, NoiseStream, keyed_normal
 from .onnx_function import OnnxFunction
+from .progress import CostWarning, Progress, warn_user
 from .resolve import Backend, backend_of, resolve
 from .special import lgamma, log_ndtr
 from .torch_function import TorchFunction
@@ -25,9 +27,12 @@ __all__ = [
     "Backend",
     "BackendMismatch",
     "BackendUnavailable",
+    "CostWarning",
     "Noise",
     "NoiseStream",
     "OnnxFunction",
+    "OutOfMemory",
+    "Progress",
     "TorchFunction",
     "backend_of",
     "bilinear_slope",
@@ -35,7 +40,9 @@ __all__ = [
     "cholesky",
     "convert",
     "elementary",
+    "free_memory",
     "from_torch",
+    "in_chunks",
     "jvp",
     "keyed_normal",
     "known_all",
@@ -47,11 +54,14 @@ __all__ = [
     "python_floats",
     "require_arrays",
     "require_floating",
+    "require_memory",
     "require_positive",
     "require_same",
     "resolve",
+    "rows_at_once",
     "solve_lower",
     "to_host",
     "to_torch",
+    "warn_user",
     "with_pullback",
 ]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
+from ..backend import Progress
 from .calibration import SIGNIFICANT
 from .simulations import Simulations, by_site
 
@@ -59,7 +59,7 @@ def local_c2st(
     nulls: int = 100,
     classifier: Any = None,
     seed: int = 0,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> LocalC2ST:
     """Test one posterior, p(θ given y) at given data, by what all simulated data sets teach.
 
@@ -102,7 +102,7 @@ def local_c2st(
 
     found = probabilities(labels)
     null = []
-    for _ in tqdm(range(nulls), disable=not progress, desc="nulls"):
+    for _ in Progress(nulls, progress, "nulls").over(range(nulls)):
         # within a pair: which of the two is the truth
         swapped = generator.integers(0, 2, simulations.sets)
         null.append(float(((probabilities(np.concatenate([swapped, 1 - swapped])) - 0.5) ** 2).mean()))

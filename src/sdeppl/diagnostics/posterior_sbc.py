@@ -24,7 +24,7 @@ def posterior_sbc(
     sets: int = 500,
     draws: int = 99,
     seed: int = 0,
-    progress: bool = True,
+    progress: bool | None = None,
     settings: Mapping[str, Any] | None = None,
     **observed: Any,
 ) -> Calibration:

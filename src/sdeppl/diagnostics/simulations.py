@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 from pyro import poutine
-from tqdm.auto import tqdm
 
-from ..backend import to_host
+from ..backend import Progress, to_host
 from ..guide import ScoreGuide
 from ..query import SitePosteriors
 from ..tracing import ModelError, prior_draws
@@ -98,7 +97,7 @@ def simulate_posteriors(
     one_by_one: bool = False,
     sites: Sequence[str] | None = None,
     seed: int = 0,
-    progress: bool = True,
+    progress: bool | None = None,
     **settings: Any,
 ) -> Simulations:
     """Truths from the prior, a data set from each, and `draws` draws of each data set's posterior.
@@ -125,7 +124,7 @@ def simulate_posteriors(
     truths = prior(sets, seed=seed)
     data = simulate(truths, seed=seed + 1)
     if one_by_one:
-        bar = tqdm(range(sets), disable=not progress, desc="posteriors")
+        bar = Progress(sets, progress, "posteriors").over(range(sets))
         found = [by_site(posterior(_row(data, i), draws, seed=seed + 2 + i)) for i in bar]
         made: Any = {name: np.stack([one[name] for one in found]) for name in found[0]}
     else:
@@ -146,7 +145,7 @@ def _of_guide(
     draws: int,
     sites: Sequence[str] | None,
     seed: int,
-    progress: bool,
+    progress: bool | None,
     settings: dict[str, Any],
 ) -> Simulations:
     observed = list(guide.observable) if sites is None else list(sites)
@@ -162,7 +161,13 @@ def _of_guide(
 
 
 def of_posteriors(
-    posteriors: SitePosteriors, truths: Sites, data: Sites, draws: int, seed: int, c: Any, progress: bool
+    posteriors: SitePosteriors,
+    truths: Sites,
+    data: Sites,
+    draws: int,
+    seed: int,
+    c: Any,
+    progress: bool | None,
 ) -> Simulations:
     """Draws of compiled posteriors beside the truths, with log-likelihoods where there is a density."""
     run = posteriors.run(draws, seed=seed, c=c, progress=progress)

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 
-from ..backend import Backend, TorchFunction, resolve
+from ..backend import Backend, Progress, TorchFunction, resolve
 from ..denoisers import Denoiser, NetworkDenoiser
 from ..nn import ResidualMLP
 from ..posterior import Posterior
@@ -84,7 +83,7 @@ class ScoreGuide:
         )
         return self.space.flatten(values)
 
-    def fit_gaussian(self, draws: int = MOMENT_DRAWS, progress: bool = True) -> "ScoreGuide":
+    def fit_gaussian(self, draws: int = MOMENT_DRAWS, progress: bool | None = None) -> "ScoreGuide":
         """Estimate the prior's mean and covariance from `draws` draws; a network starts anew.
 
         Latents with heavy tails are drawn in by z = median + scale sinh(u) first (`tracing.find_tails`),
@@ -100,7 +99,7 @@ class ScoreGuide:
 
         def batches() -> Iterator[torch.Tensor]:
             starts = range(0, draws, BATCH)
-            for index, first in enumerate(tqdm(starts, disable=not progress, desc="prior moments")):
+            for index, first in enumerate(Progress(len(starts), progress, "prior moments").over(starts)):
                 yield self.prior_batch(min(BATCH, draws - first), 0, index)
 
         self.set_tails({})

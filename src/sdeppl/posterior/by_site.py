@@ -35,7 +35,7 @@ class PosteriorBySite(ABC, Generic[Run]):
         c: float | Callable[[float], float] = 1.0,
         solver: Solver | None = None,
         noise: Literal["host", "native"] = "host",
-        progress: bool = False,
+        progress: bool | None = None,
     ) -> dict[str, Any]:
         """{site name: ([data sets,] draws, *shape)}, as arrays of the backend in the site's dtype.
 
@@ -52,7 +52,7 @@ class PosteriorBySite(ABC, Generic[Run]):
         c: float | Callable[[float], float] = 1.0,
         solver: Solver | None = None,
         noise: Literal["host", "native"] = "host",
-        progress: bool = False,
+        progress: bool | None = None,
     ) -> Run:
         """As `sample`, with a diagnosis, or one of each data set: what was chosen and why, effective share,
         ln p(y), in words."""

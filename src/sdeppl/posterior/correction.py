@@ -38,16 +38,24 @@ class TwistedCorrection:
     level: float
     why: str
 
-    def draw(self, draws: int, stream: NoiseStream, c: Any, progress: bool) -> tuple[Any, Diagnosis]:
+    def draw(self, draws: int, stream: NoiseStream, c: Any, progress: bool | None) -> tuple[Any, Diagnosis]:
         """(draws, dim), and the diagnosis. Raises: ValueError for c = 0; NonFiniteState."""
         return self._draw(draws, self.settings, 1, stream, c, progress)
 
-    def draw_wider(self, draws: int, stream: NoiseStream, c: Any, progress: bool) -> tuple[Any, Diagnosis]:
+    def draw_wider(
+        self, draws: int, stream: NoiseStream, c: Any, progress: bool | None
+    ) -> tuple[Any, Diagnosis]:
         """The same by runs of 8 times the particles, of which 8 times as many are kept; 32 runs or more."""
         return self._draw(draws, self.settings.wider(), WIDER_RUNS, stream, c, progress)
 
     def _draw(
-        self, draws: int, settings: TwistedSMC, least_runs: int, stream: NoiseStream, c: Any, progress: bool
+        self,
+        draws: int,
+        settings: TwistedSMC,
+        least_runs: int,
+        stream: NoiseStream,
+        c: Any,
+        progress: bool | None,
     ) -> tuple[Any, Diagnosis]:
         require_noise(c)
         count = max(-(-draws // (settings.kept or settings.particles)), least_runs)
@@ -125,7 +133,7 @@ class TemperedCorrection:
     times: list[float]
     why: str
 
-    def draw(self, draws: int, stream: NoiseStream, c: Any, progress: bool) -> tuple[Any, Diagnosis]:
+    def draw(self, draws: int, stream: NoiseStream, c: Any, progress: bool | None) -> tuple[Any, Diagnosis]:
         """(draws, dim) and diagnosis. Raises: ValueError for c = 0; NonFiniteState, FloatingPointError."""
         require_noise(c)
         count = max(-(-draws // self.settings.keeps), LEAST_RUNS)

@@ -159,7 +159,7 @@ def solve_corrected(
     settings: LangevinCorrector,
     stream: NoiseStream,
     solver: Solver | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Corrected:
     """Draws of x_0: the guided reverse SDE from x at times[0] to the level, the corrector, and on to the end.
 
@@ -195,7 +195,9 @@ def tune_corrector(
     return settings.tuned(denoiser, x, above[-1], stream, first=len(above))
 
 
-def _last(reverse: ReverseSDE, x: Any, times: list[float], solver: Solver, noise: Any, progress: bool) -> Any:
+def _last(
+    reverse: ReverseSDE, x: Any, times: list[float], solver: Solver, noise: Any, progress: bool | None
+) -> Any:
     """The state at the end of `times`, which may be x's own time alone."""
     if len(times) == 1:
         return x

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from tqdm.auto import tqdm
-
-from ..backend import Noise, to_host
+from ..backend import Noise, Progress, to_host
 from ..denoisers import Denoiser
 from ..likelihood import MeanLikelihood, MixtureRows, Observation, exact_rows, has_exact_posterior
 from ..sde import log_snr_grid
@@ -57,7 +55,7 @@ class _Settings:
     c: Any
     solver: Solver | None
     noise: Any
-    progress: bool
+    progress: bool | None
 
 
 class Posteriors:
@@ -135,7 +133,7 @@ class Posteriors:
         c: float | Callable[[float], float] = 1.0,
         solver: Solver | None = None,
         noise: Literal["host", "native"] = "host",
-        progress: bool = False,
+        progress: bool | None = None,
     ) -> Any:
         """(data sets, draws, dim), on the prior's backend. Arguments and errors as in `Posterior.sample`."""
         return self.run(draws, seed=seed, c=c, solver=solver, noise=noise, progress=progress).draws
@@ -148,7 +146,7 @@ class Posteriors:
         c: float | Callable[[float], float] = 1.0,
         solver: Solver | None = None,
         noise: Literal["host", "native"] = "host",
-        progress: bool = False,
+        progress: bool | None = None,
     ) -> PosteriorRuns:
         """As `sample`, with a diagnosis of each data set, and how they were solved."""
         if not isinstance(draws, int) or draws < 1:
@@ -226,7 +224,7 @@ class Posteriors:
         return result
 
     def _one_by_one(self, numbers: Sequence[int], settings: _Settings) -> list[Any]:
-        shown: Iterator[int] = tqdm(numbers, disable=not settings.progress, desc="one by one")
+        shown: Iterator[int] = Progress(len(numbers), settings.progress, "one by one").over(numbers)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UntrustedWarning)  # said once, of all
             return [
@@ -236,6 +234,7 @@ class Posteriors:
                     c=settings.c,
                     solver=settings.solver,
                     noise=settings.noise,
+                    progress=False,
                 )
                 for number in shown
             ]

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from array_api_compat import array_namespace
-from tqdm.auto import tqdm
 
-from ..backend import Noise
+from ..backend import Noise, Progress
 from ..denoisers import Denoiser
 from ..likelihood import MeanLikelihood, MixtureRows
 from ..sde import ReverseSDE
@@ -41,7 +40,7 @@ class RowSolve:
         c: Any,
         solver: Solver | None,
         noise: Any,
-        progress: bool,
+        progress: bool | None,
     ) -> Any:
         """(data sets, draws, dim): as many data sets at a time as keep the arrays small."""
         xp, most, dim = self.denoiser.backend.xp, ROWS, self.denoiser.dim
@@ -49,7 +48,7 @@ class RowSolve:
             most = min(ROWS, max(LARGEST // (self.denoiser.means.shape[1] * dim), 1))
         at_once, parts = max(most // draws, 1), []
         firsts = range(0, self.sets, at_once)
-        for number, first in enumerate(tqdm(firsts, disable=not progress, desc="sampling", unit="block")):
+        for number, first in enumerate(Progress(len(firsts), progress, "sampling", "block").over(firsts)):
             last = min(first + at_once, self.sets)
             places = xp.arange(first, last, dtype=xp.int64, device=self.denoiser.backend.device)
             index = xp.reshape(xp.broadcast_to(places[:, None], (last - first, draws)), (-1,))
@@ -75,6 +74,7 @@ class RowSolve:
             solver=solver or ExponentialHeun(),
             noise=stream,
             keep="last",
+            progress=False,
         )
         return path.states[-1, ...]
 

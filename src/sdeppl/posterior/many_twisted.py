@@ -26,7 +26,7 @@ class ManyTwisted(TwistedCorrection):
     """
 
     def draw_sets(
-        self, draws: int, sets: Any, wider: bool, stream: NoiseStream, c: Any, progress: bool
+        self, draws: int, sets: Any, wider: bool, stream: NoiseStream, c: Any, progress: bool | None
     ) -> tuple[Any, list[Diagnosis | None]]:
         """(data sets, draws, dim) for the data sets numbered `sets`, and each one's diagnosis.
 

@@ -93,7 +93,7 @@ class Posterior:
         c: float | Callable[[float], float] = 1.0,
         solver: Solver | None = None,
         noise: Literal["host", "native"] = "host",
-        progress: bool = False,
+        progress: bool | None = None,
     ) -> Any:
         """(draws, dim), on the prior's backend: from p(x_0 given y), independent but within a twisted run.
 
@@ -112,7 +112,7 @@ class Posterior:
         c: float | Callable[[float], float] = 1.0,
         solver: Solver | None = None,
         noise: Literal["host", "native"] = "host",
-        progress: bool = False,
+        progress: bool | None = None,
     ) -> PosteriorRun:
         """As `sample`, with what the importance weights say of the draws.
 
@@ -125,7 +125,7 @@ class Posterior:
         return found
 
     def _run(
-        self, draws: int, seed: int, c: Any, solver: Solver | None, noise: Any, progress: bool
+        self, draws: int, seed: int, c: Any, solver: Solver | None, noise: Any, progress: bool | None
     ) -> PosteriorRun:
         if not isinstance(draws, int) or draws < 1:
             raise ValueError(f"draws must be a whole number, at least 1; got {draws!r}")
@@ -151,7 +151,7 @@ class Posterior:
             warnings.warn(diagnosis.text, UntrustedWarning, stacklevel=4)
         return PosteriorRun(x, diagnosis)
 
-    def _guided(self, draws: int, stream: Any, c: Any, solver: Solver | None, progress: bool) -> Any:
+    def _guided(self, draws: int, stream: Any, c: Any, solver: Solver | None, progress: bool | None) -> Any:
         path = solve(
             ReverseSDE(self.denoiser.sde, self.denoiser, c),
             self.start.draw(stream, draws),
@@ -163,7 +163,7 @@ class Posterior:
         )
         return path.states[-1, ...]
 
-    def _moved(self, draws: int, stream: Any, c: Any, solver: Solver | None, progress: bool) -> Any:
+    def _moved(self, draws: int, stream: Any, c: Any, solver: Solver | None, progress: bool | None) -> Any:
         start = self.start.draw(stream, draws)
         settings = self._langevin
         found = solve_corrected(self.denoiser, start, self.times, c, settings, stream, solver, progress)

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from array_api_compat import array_namespace, device
-from tqdm.auto import tqdm
 
-from ..backend import NoiseStream
+from ..backend import NoiseStream, Progress
 from ..likelihood import Observation
 from ..solvers import NonFiniteState
 from .renoising import Renoising
@@ -135,12 +134,12 @@ class TemperedSolve:
         return stages[1:], log_evidence
 
     def solve(
-        self, stages: list[Stage], runs: int, stream: NoiseStream, progress: bool = False
+        self, stages: list[Stage], runs: int, stream: NoiseStream, progress: bool | None = None
     ) -> TemperedRuns:
         """All runs, block by block. Raises: NonFiniteState."""
         xp = self.moving.prior.backend.xp
         sizes = block_sizes(runs, self.settings.particles)
-        with tqdm(total=len(sizes) * len(stages), disable=not progress, desc="sampling", unit="stage") as bar:
+        with Progress(len(sizes) * len(stages), progress, "sampling", "stage") as bar:
             blocks = [self._block(stages, size, index, stream, bar) for index, size in enumerate(sizes)]
         return TemperedRuns(
             xp.concat([block.draws for block in blocks], axis=0),
@@ -149,7 +148,7 @@ class TemperedSolve:
         )
 
     def _block(
-        self, stages: list[Stage], runs: int, index: int, stream: NoiseStream, bar: Any
+        self, stages: list[Stage], runs: int, index: int, stream: NoiseStream, bar: Progress
     ) -> TemperedRuns:
         xp, K = self.moving.prior.backend.xp, self.settings.particles
         state = self._first(runs * K, stream, index)

@@ -7,9 +7,8 @@ from functools import cached_property
 from typing import Any
 
 from array_api_compat import array_namespace, device
-from tqdm.auto import tqdm
 
-from ..backend import NoiseStream
+from ..backend import NoiseStream, Progress
 from ..likelihood import Guided, MeanLikelihood
 from ..sde import ReverseSDE
 from ..solvers import Watch
@@ -96,7 +95,12 @@ class TwistedSolve:
     settings: TwistedSMC
 
     def solve(
-        self, runs: int, stream: NoiseStream, measure: bool = False, progress: bool = False, sets: Any = None
+        self,
+        runs: int,
+        stream: NoiseStream,
+        measure: bool = False,
+        progress: bool | None = None,
+        sets: Any = None,
     ) -> Runs:
         """All runs, block by block; sets: the data set of each, (runs,), where the twist has many.
 
@@ -105,7 +109,7 @@ class TwistedSolve:
         xp = self.twist.backend.xp
         sizes = block_sizes(runs, self.settings.particles)
         total = len(sizes) * (len(self.times) - 1)
-        with tqdm(total=total, disable=not progress, desc="sampling", unit="step") as bar:
+        with Progress(total, progress, "sampling", "step") as bar:
             blocks = [
                 self._of_block(sets, sizes, index)._block(size, index, stream, measure, bar)
                 for index, size in enumerate(sizes)
@@ -130,7 +134,7 @@ class TwistedSolve:
     def _defence(self) -> Defence:
         return Defence.of(self.twist, self.start.mean)
 
-    def _block(self, runs: int, index: int, stream: NoiseStream, measure: bool, bar: Any) -> Runs:
+    def _block(self, runs: int, index: int, stream: NoiseStream, measure: bool, bar: Progress) -> Runs:
         xp, sde, K = self.twist.backend.xp, self.twist.sde, self.settings.particles
         reverse = ReverseSDE(sde, self.twist, self.c)
         x = self.start.draw(stream, runs * K, index)

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 
+from ..backend import Progress
 from ..guide import ScoreGuide
 from ..tracing import LatentSpace
 from ..tracing.randomness import derive_seed, seeded
@@ -39,7 +39,7 @@ def hmc(
     max_steps: int = 200,
     reparam: Mapping[str, Any] | None = None,
     prior: ScoreGuide | None = None,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> Reference:
     """Sample p(latents given data) with HMC, all chains in one batch.
 
@@ -76,7 +76,7 @@ def hmc(
     potential = Potential(conditioned, sampled, args, dict(kwargs or {}), prior is None)
     flow = None if prior is None else FlowPrior.of(prior)
     began = time.perf_counter()
-    with seeded(seed, 2), tqdm(total=warmup + draws, disable=not progress, desc="hmc") as bar:
+    with seeded(seed, 2), Progress(warmup + draws, progress, "hmc") as bar:
         run, first = _begin(potential, flow, chains, seed, max_steps, bar)
         dense = mass == "dense" or (mass == "auto" and sampled.dim <= LARGEST_DENSE)
         state, tuned, moved = warm_up(run, first, warmup, dense, target)

@@ -10,6 +10,7 @@ from pyro import poutine
 from pyro.infer import MCMC, NUTS, Predictive
 from pyro.infer.autoguide.initialization import init_to_sample
 
+from ..backend import Progress
 from ..tracing.randomness import seeded
 from .given import check_counts, given
 from .result import Reference, summary, warn_of_chains
@@ -27,7 +28,7 @@ def nuts(
     seed: int = 0,
     reparam: Mapping[str, Any] | None = None,
     latents: Sequence[str] | None = None,
-    progress: bool = True,
+    progress: bool | None = None,
     **kernel: Any,
 ) -> Reference:
     """Sample p(latents given data) with Pyro's NUTS, chain after chain.
@@ -51,24 +52,28 @@ def nuts(
     kernel.setdefault("init_strategy", init_to_sample)
     if not reparam:  # tracing has bijections for some supports that Pyro has not; it takes their inverses
         kernel.setdefault("transforms", {site.name: site.transform.inv for site in space.sites})
-    samples, divergences, clock = [], 0, _Clock()
-    for chain in range(chains):
-        with seeded(seed, chain), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
-            mcmc = MCMC(
-                NUTS(conditioned, **kernel),
-                num_samples=draws,
-                warmup_steps=warmup,
-                disable_progbar=not progress,
-                hook_fn=clock.hook,
-            )
-            with clock:
-                mcmc.run(*args, **dict(kwargs or {}))
-            found = mcmc.get_samples()
-            if reparam:
-                found = Predictive(conditioned, found, return_sites=space.names)(*args, **dict(kwargs or {}))
-        samples.append({name: found[name] for name in space.names})
-        divergences += sum(len(steps) for steps in mcmc.diagnostics().get("divergences", {}).values())
+    samples, divergences = [], 0
+    with Progress(chains * (warmup + draws), progress, "nuts") as bar:
+        clock = _Clock(bar)
+        for chain in range(chains):
+            with seeded(seed, chain), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+                mcmc = MCMC(
+                    NUTS(conditioned, **kernel),
+                    num_samples=draws,
+                    warmup_steps=warmup,
+                    disable_progbar=True,
+                    hook_fn=clock.hook,
+                )
+                with clock:
+                    mcmc.run(*args, **dict(kwargs or {}))
+                found = mcmc.get_samples()
+                if reparam:
+                    found = Predictive(conditioned, found, return_sites=space.names)(
+                        *args, **dict(kwargs or {})
+                    )
+            samples.append({name: found[name] for name in space.names})
+            divergences += sum(len(steps) for steps in mcmc.diagnostics().get("divergences", {}).values())
     stacked = {name: torch.stack([chain[name] for chain in samples]) for name in space.names}
     supports = {site.name: site.support for site in space.sites}
     result = summary(stacked, divergences, clock.seconds, clock.warmup_seconds, supports=supports)
@@ -77,15 +82,17 @@ def nuts(
 
 
 class _Clock:
-    """Seconds of a run, and of its warm-up, over all chains."""
+    """Seconds of a run, and of its warm-up, over all chains, and their bar."""
 
-    def __init__(self) -> None:
+    def __init__(self, bar: Progress) -> None:
+        self.bar = bar
         self.seconds = self.warmup_seconds = self._started = 0.0
 
     def __enter__(self) -> None:
         self._started = self._warm = time.perf_counter()
 
     def hook(self, kernel: Any, samples: Any, stage: str, index: int) -> None:
+        self.bar.update()
         if stage.startswith("Warmup"):
             self._warm = time.perf_counter()
 

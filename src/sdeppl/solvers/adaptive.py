@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from array_api_compat import array_namespace
-from tqdm.auto import tqdm
 
+from ..backend import Progress
 from .base import Solver
 from .brownian import BrownianStream, scaled
 from .brownian_bridge import Piece, join
@@ -41,7 +41,7 @@ class AdaptiveRun:
         stream: Any,
         control: PIController,
         deterministic: bool,
-        progress: bool = False,
+        progress: bool | None = None,
     ) -> None:
         self.sde, self.x, self.grid, self.solver, self.control = sde, x, grid, solver, control
         self.noisy = not deterministic
@@ -72,7 +72,7 @@ class AdaptiveRun:
 
     def __iter__(self) -> Iterator[Any]:
         s = self.grid[0]
-        for target in tqdm(self.grid[1:], disable=not self.progress, desc="solving", unit="time"):
+        for target in Progress(len(self.grid) - 1, self.progress, "solving", "time").over(self.grid[1:]):
             while s != target:
                 s = self._advance(s, target)
             yield self.x

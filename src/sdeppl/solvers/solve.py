@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from array_api_compat import array_namespace
-from tqdm.auto import tqdm
 
-from ..backend import Noise, NoiseStream
+from ..backend import Noise, NoiseStream, Progress
 from .adaptive import AdaptiveRun
 from .arguments import check_sde, check_start, check_states, explain, opened
 from .base import Solver
@@ -19,6 +18,7 @@ from .euler_maruyama import EulerMaruyama
 from .step_control import PIController
 from .watch import EVERY, Watch
 
+CHEAPER = "fewer paths or steps take less, and so does a cheaper drift, denoiser or likelihood"
 CHECKS = 10  # host synchronisations of a solve at most, however many steps it has
 
 
@@ -51,7 +51,7 @@ def solve(
     control: PIController | None = None,
     keep: Literal["all", "last"] = "all",
     checkpoint: int | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Path:
     """Carry x_init (..., dim) along `times`, one step per interval, on x_init's own backend.
 
@@ -114,7 +114,7 @@ def _steps(
     stream: Any,
     quiet: list[bool],
     checkpoint: int | None,
-    progress: bool,
+    progress: bool | None,
 ) -> Iterator[Any]:
     """The states after each step; non-finite ones are noted on the device, read a few times only."""
     steps, watch = len(grid) - 1, Watch(x, grid)
@@ -136,7 +136,10 @@ def _steps(
         return x_next, memory
 
     states = steps_taken(take, steps, x, solver.init(sde, x, grid[0]), checkpoint)
-    for k, x in enumerate(tqdm(states, total=steps, disable=not progress, desc="solving", unit="step")):
+    paths = math.prod(x.shape[:-1])
+    what = f"{steps} steps of {paths} paths, {steps * solver.evaluations * paths} evaluations"
+    bar = Progress(steps, progress, "solving", "step", what, CHEAPER)
+    for k, x in enumerate(bar.over(states)):
         watch.note(x)
         if (k + 1) % interval == 0 or k + 1 == steps:
             watch.check(x)

@@ -7,8 +7,8 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
-from tqdm.auto import tqdm
 
+from ..backend import Progress
 from .randomness import BatchedRandomness, seeded
 
 CHUNK = 8192
@@ -25,7 +25,7 @@ def prior_draws(
     seed: Sequence[int],
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> dict[str, torch.Tensor]:
     """`draws` independent prior draws of the named sites: {name: (draws, *shape)}.
 
@@ -42,8 +42,8 @@ def prior_draws(
     with seeded(*seed), torch.no_grad(), pyro.validation_enabled(False):
         try:
             check_torch_alone(run, seed)
-            parts = []
-            for first in tqdm(range(0, draws, CHUNK), disable=not progress, desc="prior draws"):
+            parts, firsts = [], range(0, draws, CHUNK)
+            for first in Progress(len(firsts), progress, "prior draws").over(firsts):
                 index = torch.arange(first, min(first + CHUNK, draws))
                 with BatchedRandomness(), warnings.catch_warnings():
                     warnings.filterwarnings("ignore", message="There is a performance drop")
@@ -56,7 +56,7 @@ def prior_draws(
                 stacklevel=2,
             )
             empty = torch.zeros(())
-            singles = [run(empty) for _ in tqdm(range(draws), disable=not progress, desc="prior draws")]
+            singles = [run(empty) for _ in Progress(draws, progress, "prior draws").over(range(draws))]
             return {name: torch.stack([single[name] for single in singles]) for name in names}
     return {name: torch.cat([part[name] for part in parts]) for name in names}
 

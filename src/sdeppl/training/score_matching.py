@@ -8,8 +8,8 @@ from numbers import Integral
 from pathlib import Path
 
 import torch
-from tqdm.auto import tqdm
 
+from ..backend import Progress
 from ..guide import ScoreGuide, check_folder
 from ..query import GaussianPart
 from ..tracing.randomness import derive_seed
@@ -99,7 +99,7 @@ class ScoreMatching:
     def fit(
         self,
         steps: int,
-        progress: bool = True,
+        progress: bool | None = None,
         checkpoint: str | Path | None = None,
         every: int = 500,
     ) -> "ScoreMatching":
@@ -143,14 +143,16 @@ class ScoreMatching:
             save_checkpoint(self, checkpoint)
         return self
 
-    def _steps_until(self, steps: int, progress: bool, checkpoint: str | Path | None, every: int) -> None:
+    def _steps_until(
+        self, steps: int, progress: bool | None, checkpoint: str | Path | None, every: int
+    ) -> None:
         remaining = range(len(self.losses), steps)
-        with tqdm(remaining, disable=not progress, desc="score matching", unit="step") as bar:
-            for index in bar:
+        with Progress(len(remaining), progress, "score matching", "step") as bar:
+            for index in remaining:
                 self._set_rate(index, steps)
                 self.step()
                 if index % 50 == 0:
-                    bar.set_postfix(loss=f"{self._recent():.4f}")
+                    bar.note(loss=f"{self._recent():.4f}")
                 if checkpoint is not None and (index + 1) % every == 0:
                     save_checkpoint(self, checkpoint)
 
@@ -172,7 +174,7 @@ class ScoreMatching:
         self.guide.forget()
         return self.gain
 
-    def prepare(self, progress: bool) -> None:
+    def prepare(self, progress: bool | None) -> None:
         """Fit the Gaussian part and make the network, once."""
         if self._ready:
             return

@@ -68,6 +68,11 @@ class Adapter(ABC):
         return False
 
     @classmethod
+    def free_memory(cls, device: Any) -> int | None:
+        """Bytes free on a device with memory of its own; None for the host's."""
+        return None
+
+    @classmethod
     def detached(cls, array: Any) -> Any:
         """The same numbers, through which no gradient flows."""
         return array

@@ -75,6 +75,14 @@ class CupyAdapter(Adapter):
         return cupy.asnumpy(array)
 
     @classmethod
+    def free_memory(cls, device: Any) -> int | None:
+        import cupy
+
+        with device:
+            free, _ = device.mem_info
+            return int(free + cupy.get_default_memory_pool().free_bytes())
+
+    @classmethod
     def lgamma(cls, array: Any) -> Any:
         from cupyx.scipy.special import gammaln
 

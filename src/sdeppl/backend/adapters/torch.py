@@ -86,6 +86,16 @@ class TorchAdapter(Adapter):
         return array.device.type == "cpu" and not torch.compiler.is_compiling()
 
     @classmethod
+    def free_memory(cls, device: Any) -> int | None:
+        import torch
+
+        if device.type != "cuda":
+            return None
+        free, _ = torch.cuda.mem_get_info(device)
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # held for reuse
+        return int(free + unused)
+
+    @classmethod
     def detached(cls, array: Any) -> Any:
         return array.detach()
 

@@ -1,0 +1,134 @@
+"""The memory that is free, rows in chunks that fit into it, and an error before what does not."""
+
+import math
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from .resolve import Backend
+
+VARIABLE = "SDEPPL_MEMORY_GB"
+SHARE = 0.5  # of what is free, that the arrays of one chunk may take
+AT_ONCE = 2**28  # bytes of a chunk beyond which more rows at a time are no faster
+CGROUP = Path("/sys/fs/cgroup")
+
+
+class OutOfMemory(MemoryError):
+    """What was asked for cannot fit in the memory that is free; nothing was started."""
+
+
+def free_memory(backend: Backend) -> int | None:
+    """Bytes that arrays of the backend may still take, or None where the system does not say.
+
+    SDEPPL_MEMORY_GB, a number, stands in place of all else. On a GPU the device's; on the host the least of
+    what Linux calls available, what the control group may have (cgroup v2), and what `ulimit -v` leaves.
+    Raises: ValueError for a variable that is no positive number.
+    """
+    wanted = os.environ.get(VARIABLE)
+    if wanted:
+        try:
+            size = float(wanted)
+        except ValueError:
+            size = math.nan
+        if not 0 < size < math.inf:
+            raise ValueError(f"{VARIABLE} must be a number of gigabytes above 0, such as 8; got {wanted!r}")
+        return int(size * 1e9)
+    own = backend.adapter.free_memory(backend.device)
+    if own is not None:
+        return own
+    found = [known for known in (_available(), _of_group(), _of_limit()) if known is not None]
+    return min(found) if found else None
+
+
+def require_memory(size: float, backend: Backend, what: str, instead: str) -> None:
+    """Raises: OutOfMemory where `size` bytes, for `what`, are more than is free; instead: what to do."""
+    free = free_memory(backend)
+    if free is not None and size > free:
+        raise OutOfMemory(
+            f"{what} takes about {size / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free; {instead} "
+            f"({VARIABLE} sets another limit)"
+        )
+
+
+def rows_at_once(row: float, backend: Backend, what: str, instead: str) -> int:
+    """Rows of `row` bytes each that a chunk may have: as many as are quick, or as the free memory holds.
+
+    Raises: OutOfMemory where a single one does not fit.
+    """
+    require_memory(row, backend, what, instead)
+    free = free_memory(backend)
+    room = AT_ONCE if free is None else min(AT_ONCE, SHARE * free)
+    return max(int(room // max(row, 1.0)), 1)
+
+
+def in_chunks(function: Callable[[Any, slice], Any], rows: Any, count: int) -> Any:
+    """function(rows[part, ...], part) for parts of at most `count` rows, one after the other again.
+
+    function: of each row alone, to an array or a tuple of arrays with as many rows.
+    """
+    total = rows.shape[0]
+    if total <= count:
+        return function(rows, slice(0, total))
+    parts = [slice(i, min(i + count, total)) for i in range(0, total, count)]
+    found = [function(rows[part, ...], part) for part in parts]
+    xp = array_namespace(rows)
+    if not isinstance(found[0], tuple):
+        return xp.concat(found, axis=0)
+    return tuple(xp.concat(list(column), axis=0) for column in zip(*found, strict=True))
+
+
+def _available() -> int | None:
+    """Of the host."""
+    if not sys.platform.startswith("linux"):
+        return None
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _of_group() -> int | None:
+    """Of the control group of this process and those above it, pages of files not counted."""
+    own, found = _own_group(), []
+    if own is None:
+        return None
+    folder = CGROUP / own.strip("/")
+    for place in (folder, *folder.parents):
+        limit, used = place / "memory.max", place / "memory.current"
+        if limit.exists() and used.exists() and limit.read_text().strip() != "max":
+            found.append(int(limit.read_text()) - int(used.read_text()) + _file_pages(place))
+        if place == CGROUP:
+            break
+    return max(min(found), 0) if found else None
+
+
+def _own_group() -> str | None:
+    """The path of this process's group, or None without cgroup v2."""
+    listed = Path("/proc/self/cgroup")
+    lines = listed.read_text().splitlines() if listed.exists() else []
+    return next((line[3:] for line in lines if line.startswith("0::")), None)
+
+
+def _file_pages(place: Path) -> int:
+    """Bytes of files held in memory, which the system gives up when asked for more."""
+    if not (place / "memory.stat").exists():
+        return 0
+    pairs = (line.split() for line in (place / "memory.stat").read_text().splitlines())
+    return sum(int(value) for name, value in pairs if name == "inactive_file")
+
+
+def _of_limit() -> int | None:
+    """Of `ulimit -v`."""
+    if not sys.platform.startswith("linux"):
+        return None
+    import resource  # not on Windows
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return None
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return max(limit - pages * os.sysconf("SC_PAGE_SIZE"), 0)
