@@ -27,7 +27,7 @@ from hmc_models import numpyro_models, problems
 from pyro.infer.autoguide.initialization import init_to_uniform
 
 import sdeppl as sp
-from sdeppl.reference.chains import bulk_ess
+from sdeppl.mcmc import bulk_ess
 
 Run = Callable[
     [int], tuple[dict[str, Any], float, float, float]

@@ -1,4 +1,4 @@
-"""Divergences: where they begin, and that what the verdict advises ends them. Seed 1."""
+"""Divergences: where they begin, and that what the verdict advises ends them. Seed 4."""
 
 import importlib
 from pathlib import Path
@@ -22,10 +22,10 @@ def test_divergences_are_placed_and_the_advice_ends_them(monkeypatch):
     schools = importlib.import_module("references")
     data = {"y": schools.EFFECTS}
     with pytest.warns(sp.reference.ChainWarning, match=r"divergences, mostly where 'tau' is small.*reparam="):
-        bad = sp.reference.hmc(schools.centred, data, seed=1, progress=False)
+        bad = sp.reference.hmc(schools.centred, data, seed=4, progress=False)
     assert bad.verdict.startswith("do not trust") and bad.divergences > 0
     good = sp.reference.hmc(
-        schools.centred, data, seed=1, progress=False, reparam={"theta": LocScaleReparam(0.0)}
+        schools.centred, data, seed=4, progress=False, reparam={"theta": LocScaleReparam(0.0)}
     )
     assert good.verdict.startswith("trusted") and not good.divergences and not good.place and not good.advice
     columns = schools.schools_columns({name: values.numpy() for name, values in good.draws.items()})

@@ -14,8 +14,8 @@ import torch
 
 import sdeppl as sp
 from sdeppl.reference.given import given
-from sdeppl.reference.potential import Potential, Recorded
-from sdeppl.reference.start import start
+from sdeppl.tracing import start
+from sdeppl.tracing.potential import Potential, Recorded
 
 FILE = Path(__file__).parents[1] / "references" / "inference_gym.json"
 GYM = json.loads(FILE.read_text("utf-8"))

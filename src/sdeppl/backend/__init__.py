@@ -10,7 +10,7 @@ from .noise import Noise, NoiseStream, keyed_normal
 from .onnx_function import OnnxFunction
 from .progress import CostWarning, Progress, warn_user
 from .resolve import Backend, backend_of, resolve
-from .special import lgamma, log_ndtr
+from .special import lgamma, log_ndtr, ndtri
 from .torch_function import TorchFunction
 from .transfer import (
     convert,
@@ -49,6 +49,7 @@ __all__ = [
     "lgamma",
     "log_diagonal",
     "log_ndtr",
+    "ndtri",
     "numerical_gradient",
     "place",
     "python_floats",

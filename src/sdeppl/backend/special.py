@@ -14,3 +14,8 @@ def lgamma(x: Any) -> Any:
 def log_ndtr(x: Any) -> Any:
     """ln Φ(x) of the standard normal distribution, elementwise, right in the far left tail."""
     return backend_of(x).adapter.log_ndtr(x)
+
+
+def ndtri(p: Any) -> Any:
+    """Φ⁻¹(p) of the standard normal distribution, elementwise."""
+    return backend_of(p).adapter.ndtri(p)

@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 
-from ..tracing import LatentSpace, ModelError, over_rows, prior_draws
+from ..tracing import LatentSpace, ModelError, Potential, over_rows, prior_draws
 from ..tracing.probing import FAILURES
 from ..tracing.randomness import derive_seed, seeded
 from .given import check_counts, given
 from .moments import Exact
-from .potential import Potential
 from .result import Reference
 
 PROBES = 64

@@ -8,10 +8,10 @@ import torch
 
 from ..denoisers import Denoiser
 from ..guide import ScoreGuide
+from ..mcmc import Density, State
 from ..posterior import log_density
 from ..sde import log_snr_grid
 from ..tracing import LatentSpace, ModelError
-from .potential import Density, State
 
 NEAR = 0.02  # σ/α at which the score guides the trajectories; at 0 that of a network is 0/0
 FARTHEST = 50.0  # prior standard deviations, beyond which the density counts as zero

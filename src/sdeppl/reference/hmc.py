@@ -2,23 +2,21 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from ..backend import Progress
 from ..guide import ScoreGuide
-from ..tracing import LatentSpace
+from ..mcmc import Run, State, sample, warm_up
+from ..tracing import LatentSpace, Potential, start
 from ..tracing.randomness import derive_seed, seeded
 from .divergences import place_of
 from .flow_prior import FlowPrior, WithFlow, checked_space
 from .given import check_counts, given
-from .potential import Potential, State
 from .reparametrised import recovered, reparametrised
 from .result import Reference, summary, warn_of_chains
-from .sampling import sample
-from .start import start
-from .warmup import Run, warm_up
 
 LARGEST_DENSE = 256
 
@@ -110,12 +108,32 @@ def _begin(
 ) -> tuple[Run, State]:
     """What iterations share, and where the chains start."""
     first = start(potential, chains, seed)
-    generator = torch.Generator(first.z.device).manual_seed(derive_seed(seed, 1))
+    random = _Random(torch.Generator(first.z.device).manual_seed(derive_seed(seed, 1)), first.z)
     recorded = potential.recorded(first.z)
     if flow is None:
-        return Run(recorded, generator, max_steps, bar), first
+        return Run(recorded, random, max_steps, bar), first
     both = WithFlow(recorded, flow)
-    return Run(both, generator, max_steps, bar), both(first.z)
+    return Run(both, random, max_steps, bar), both(first.z)
+
+
+@dataclass(frozen=True)
+class _Random:
+    """torch's generator as the chains' random numbers; like: what tensors are like."""
+
+    generator: torch.Generator
+    like: torch.Tensor
+
+    def normal(self, shape: tuple[int, ...]) -> torch.Tensor:
+        return torch.randn(shape, **self._options())
+
+    def uniform(self, count: int) -> torch.Tensor:
+        return torch.rand((count,), **self._options())
+
+    def integers(self, count: int, below: int) -> torch.Tensor:
+        return torch.randint(below, (count,), **{**self._options(), "dtype": torch.int64})
+
+    def _options(self) -> dict[str, Any]:
+        return {"generator": self.generator, "dtype": self.like.dtype, "device": self.like.device}
 
 
 @torch.no_grad()

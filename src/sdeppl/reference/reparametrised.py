@@ -7,10 +7,9 @@ import pyro
 import torch
 from pyro import poutine
 
-from ..tracing import LatentSpace, find_sites, over_rows
+from ..tracing import LatentSpace, Potential, find_sites, over_rows
 from ..tracing.randomness import BatchedRandomness
 from ..tracing.running import traced
-from .potential import Potential
 
 
 def reparametrised(

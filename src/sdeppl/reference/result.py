@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .chains import convergence
+from ..mcmc import convergence
 from .moments import Exact
 
 LARGEST_R_HAT = 1.05
@@ -131,7 +131,7 @@ def summary(
     stats: Mapping[str, torch.Tensor] | None = None,
 ) -> Reference:
     """Draws {site: (chains, draws, *shape)} with their diagnostics; stats {name: (chains, draws)}."""
-    found = {name: convergence(value) for name, value in draws.items()}
+    found = {name: convergence(value.to(torch.float64)) for name, value in draws.items()}
     return Reference(
         draws={name: value.flatten(0, 1) for name, value in draws.items()},
         r_hat={name: one.r_hat for name, one in found.items()},

@@ -6,11 +6,13 @@ from .family import Family
 from .latents import LatentSite, LatentSpace
 from .observe import Observe, data_tensor, observed_values
 from .observed import ConstraintSite, DensitySite, FamilySite, GaussianSite, ObservedSite
+from .potential import Potential
 from .probing import over_rows
 from .read_sites import read_sites
 from .reader import SiteReader, changed_prior
 from .replicates import replicates
 from .sites import ModelSites, find_sites, without_unseen
+from .start import start
 from .tails import HeavyTailsWarning, SinhTransform, find_tails, with_tails
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "ModelSites",
     "Observe",
     "ObservedSite",
+    "Potential",
     "SinhTransform",
     "SiteReader",
     "SlowDrawsWarning",
@@ -39,6 +42,7 @@ __all__ = [
     "prior_draws",
     "read_sites",
     "replicates",
+    "start",
     "with_tails",
     "without_unseen",
 ]

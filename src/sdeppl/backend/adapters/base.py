@@ -63,6 +63,11 @@ class Adapter(ABC):
         """ln Φ, elementwise, in the dtype of `array`, right in the far left tail."""
 
     @classmethod
+    @abstractmethod
+    def ndtri(cls, array: Any) -> Any:
+        """Φ⁻¹, elementwise, in the dtype of `array`."""
+
+    @classmethod
     def readable(cls, array: Any) -> bool:
         """Whether its numbers may be looked at for nothing: on the host, and not while code is traced."""
         return False

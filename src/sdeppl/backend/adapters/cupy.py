@@ -93,3 +93,9 @@ class CupyAdapter(Adapter):
         from cupyx.scipy.special import log_ndtr
 
         return log_ndtr(array)
+
+    @classmethod
+    def ndtri(cls, array: Any) -> Any:
+        from cupyx.scipy.special import ndtri
+
+        return ndtri(array)

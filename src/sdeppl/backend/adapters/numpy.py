@@ -66,3 +66,9 @@ class NumpyAdapter(Adapter):
         from scipy.special import log_ndtr
 
         return log_ndtr(array)
+
+    @classmethod
+    def ndtri(cls, array: Any) -> Any:
+        from scipy.special import ndtri
+
+        return ndtri(array)

@@ -77,6 +77,10 @@ class StrictAdapter(Adapter):
         return cls._as(NumpyAdapter.log_ndtr(cls.to_host(array)), array)
 
     @classmethod
+    def ndtri(cls, array: Any) -> Any:
+        return cls._as(NumpyAdapter.ndtri(cls.to_host(array)), array)
+
+    @classmethod
     def _as(cls, numbers: Any, like: Any) -> Any:
         import array_api_strict as xp
 

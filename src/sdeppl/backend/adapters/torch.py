@@ -80,6 +80,12 @@ class TorchAdapter(Adapter):
         return torch.special.log_ndtr(array)
 
     @classmethod
+    def ndtri(cls, array: Any) -> Any:
+        import torch
+
+        return torch.special.ndtri(array)
+
+    @classmethod
     def readable(cls, array: Any) -> bool:
         import torch
 

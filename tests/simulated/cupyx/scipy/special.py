@@ -3,4 +3,4 @@
 from cupy import wrapped
 from scipy import special
 
-gammaln, log_ndtr = wrapped(special.gammaln), wrapped(special.log_ndtr)
+gammaln, log_ndtr, ndtri = (wrapped(f) for f in (special.gammaln, special.log_ndtr, special.ndtri))

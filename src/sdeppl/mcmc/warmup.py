@@ -2,9 +2,9 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-import torch
+from array_api_compat import array_namespace
 
 from .adapt import (
     Length,
@@ -16,8 +16,7 @@ from .adapt import (
     harmonic_mean,
     robust_scale,
 )
-from .potential import Density, State
-from .trajectory import Proposal, Scale, choose, propose
+from .trajectory import Density, Proposal, Scale, State, choose, propose
 
 WINDOWS = (0.1, 0.25, 0.5)  # of the warm-up: where the mass matrix is estimated anew
 FIRST_STEPS = 10  # of a trajectory, before the mass matrix is known
@@ -35,12 +34,28 @@ class Tuned:
     count: int = 0
 
 
+class Randomness(Protocol):
+    """Where random numbers come from: the next ones at each call."""
+
+    def normal(self, shape: tuple[int, ...]) -> Any:
+        """Standard normals of this shape."""
+        ...
+
+    def uniform(self, count: int) -> Any:
+        """Numbers (count,) in [0, 1)."""
+        ...
+
+    def integers(self, count: int, below: int) -> Any:
+        """Whole numbers (count,), 0 to below - 1."""
+        ...
+
+
 @dataclass(frozen=True)
 class Run:
     """What all iterations share."""
 
     density: Density
-    generator: torch.Generator
+    random: Randomness
     max_steps: int
     bar: Any
 
@@ -48,28 +63,24 @@ class Run:
         """Of the trajectory after `count` others."""
         return min(max(math.ceil(halton(count + 1) * length / step), 1), largest)
 
-    def iterate(
-        self, state: State, scale: Scale, step: float | torch.Tensor, steps: int
-    ) -> tuple[State, Proposal, torch.Tensor]:
+    def iterate(self, state: State, scale: Scale, step: Any, steps: int) -> tuple[State, Proposal, Any]:
         """One iteration: the new state, the proposal, and which chains accepted."""
-        options: Any = {"generator": self.generator, "dtype": state.z.dtype, "device": state.z.device}
-        momentum = torch.randn(state.z.shape, **options)
-        uniform = torch.rand(state.log_p.shape, **options)
+        momentum = self.random.normal(tuple(state.z.shape))
+        uniform = self.random.uniform(state.z.shape[0])
         proposal = propose(self.density, state, momentum, scale, step, steps)
         chosen, accepted = choose(state, proposal, uniform)
         self.bar.update()
         return chosen, proposal, accepted
 
-    def unstick(self, state: State, stuck: torch.Tensor) -> tuple[State, int]:
+    def unstick(self, state: State, stuck: Any) -> tuple[State, int]:
         """Chains that are stuck, unless most are, put where a random other one is; and how many."""
-        count, free = int(stuck.sum()), torch.nonzero(~stuck)[:, 0]
-        if not 0 < count < len(free):
+        xp = array_namespace(stuck)
+        count = int(xp.count_nonzero(stuck))
+        free = stuck.shape[0] - count
+        if not 0 < count < free:
             return state, 0
-        chosen = torch.randint(
-            len(free), (len(stuck),), generator=self.generator, device=stuck.device, dtype=torch.int64
-        )
-        rows = free[chosen]
-        return State(state.z[rows], state.log_p[rows], state.gradient[rows]).where(stuck, state), count
+        rows = xp.take(xp.nonzero(~stuck)[0], self.random.integers(stuck.shape[0], free), axis=0)
+        return state.take(rows).where(stuck, state), count
 
 
 def warm_up(run: Run, state: State, warmup: int, dense: bool, target: float) -> tuple[State, Tuned, int]:
@@ -87,8 +98,8 @@ def warm_up(run: Run, state: State, warmup: int, dense: bool, target: float) -> 
         moved, begin = moved + count, end
     dim = state.z.shape[1]
     tuned = _fresh(scale, 0.5 * dim**-0.25, 2.0, begin)
-    places: list[torch.Tensor] = []
-    acceptances: list[torch.Tensor] = []
+    places: list[Any] = []
+    acceptances: list[Any] = []
     for index in range(begin, warmup):
         state, tuned, acceptance = _adapt(run, state, tuned, target, run.max_steps)
         places.append(state.z)
@@ -102,14 +113,12 @@ def warm_up(run: Run, state: State, warmup: int, dense: bool, target: float) -> 
     return state, tuned, moved
 
 
-def _approach(
-    run: Run, state: State, scale: Scale, iterations: int, target: float
-) -> tuple[State, torch.Tensor, torch.Tensor]:
+def _approach(run: Run, state: State, scale: Scale, iterations: int, target: float) -> tuple[State, Any, Any]:
     """Iterations of few steps, whose size each chain finds for itself, from where the chains start.
 
     Returns the state, positions (rows, dim) of the second half, and which chains are stuck.
     """
-    own = OwnSteps(torch.full_like(state.log_p, math.log(0.1)))
+    own = OwnSteps(array_namespace(state.z).full_like(state.log_p, math.log(0.1)))
     positions, acceptances = [], []
     for index in range(iterations):
         steps = math.ceil(halton(index + 1) * min(FIRST_STEPS, run.max_steps))
@@ -121,24 +130,26 @@ def _approach(
     return state, _pooled(positions, stuck), stuck
 
 
-def _late_mean(values: list[torch.Tensor]) -> torch.Tensor:
+def _late_mean(values: list[Any]) -> Any:
     """Of the second half."""
-    return torch.stack(values[len(values) // 2 :]).mean(dim=0)
+    xp = array_namespace(values[0])
+    return xp.mean(xp.stack(values[len(values) // 2 :]), axis=0)
 
 
-def _pooled(positions: list[torch.Tensor], stuck: torch.Tensor) -> torch.Tensor:
+def _pooled(positions: list[Any], stuck: Any) -> Any:
     """The second half of the positions of chains that are not stuck, as rows."""
-    free = ~stuck if bool((~stuck).sum() > 1) else torch.ones_like(stuck)
-    return torch.stack(positions[len(positions) // 2 :])[:, free].flatten(0, 1)
+    xp = array_namespace(stuck)
+    rows = xp.stack(positions[len(positions) // 2 :])
+    if stuck.shape[0] - int(xp.count_nonzero(stuck)) > 1:
+        rows = xp.take(rows, xp.nonzero(~stuck)[0], axis=1)
+    return xp.reshape(rows, (-1, rows.shape[-1]))
 
 
 def _fresh(scale: Scale, step: float, length: float, count: int) -> Tuned:
     return Tuned(scale, StepSize.around(step), Length.at(length), count)
 
 
-def _adapt(
-    run: Run, state: State, tuned: Tuned, target: float, largest: int
-) -> tuple[State, Tuned, torch.Tensor]:
+def _adapt(run: Run, state: State, tuned: Tuned, target: float, largest: int) -> tuple[State, Tuned, Any]:
     """One iteration of the warm-up; also returns the chains' acceptance probabilities."""
     step = tuned.step.step
     steps = run.steps(tuned.count, tuned.length.length, step, largest)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sdeppl.reference.record import record
+from sdeppl.tracing.record import record
 
 D = torch.float64
 Z = torch.randn((6, 4), dtype=D, generator=torch.Generator().manual_seed(0))

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -11,45 +11,14 @@ import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 
-from ..tracing import LatentSpace, ModelError
-from ..tracing.probing import FAILURES
-from ..tracing.randomness import BatchedRandomness
-from ..tracing.running import traced
-from ..tracing.unwrap import unwrap
+from ..mcmc import Density, State
+from .errors import ModelError
+from .latents import LatentSpace
+from .probing import FAILURES
+from .randomness import BatchedRandomness
 from .record import Record, record
-
-
-@dataclass(frozen=True)
-class State:
-    """Chains: z (chains, dim) unconstrained, log_p (chains,), gradient (chains, dim), all float64."""
-
-    z: torch.Tensor
-    log_p: torch.Tensor
-    gradient: torch.Tensor
-
-    @property
-    def finite(self) -> torch.Tensor:
-        """(chains,): where log density and gradient are numbers."""
-        return torch.isfinite(self.log_p) & torch.isfinite(self.gradient).all(dim=-1)
-
-    def where(self, condition: torch.Tensor, other: "State") -> "State":
-        """This where the condition (chains,) holds, else the other."""
-        rows = condition[:, None]
-        return State(
-            torch.where(rows, self.z, other.z),
-            torch.where(condition, self.log_p, other.log_p),
-            torch.where(rows, self.gradient, other.gradient),
-        )
-
-
-class Density(Protocol):
-    """What a trajectory needs: ln p and a force at its end, and the force alone on the way."""
-
-    def __call__(self, z: torch.Tensor) -> State: ...
-
-    def gradient(self, z: torch.Tensor) -> torch.Tensor:
-        """(chains, dim)."""
-        ...
+from .running import traced
+from .unwrap import unwrap
 
 
 @dataclass(frozen=True)
@@ -100,7 +69,7 @@ class Potential:
         """Of ln p alone, (chains, dim)."""
         return self(z).gradient
 
-    def recorded(self, z: torch.Tensor) -> "Density":
+    def recorded(self, z: torch.Tensor) -> Density:
         """The same for latents of z's shape, as a record of its tensor operations without the model around
         them, which is ten times as fast or more; this one itself where none can be made.
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-import torch
+from array_api_compat import array_namespace, device
 
-from .potential import State
+from .trajectory import State
 from .warmup import Run, Tuned
 
 
@@ -14,16 +15,17 @@ class Sampled:
     """z (chains, draws, dim); starts (trajectories, dim): of those that diverged; stats: of each iteration,
     (chains, draws), by ArviZ's names; tuning: the settings, and what the run was like."""
 
-    z: torch.Tensor
-    starts: torch.Tensor
-    stats: Mapping[str, torch.Tensor]
+    z: Any
+    starts: Any
+    stats: Mapping[str, Any]
     tuning: Mapping[str, float]
 
 
 def sample(run: Run, state: State, tuned: Tuned, draws: int) -> Sampled:
     """Step size and length are those that the warm-up found on average."""
+    xp = array_namespace(state.z)
     step, length = tuned.step.average, tuned.length.average
-    places, log_p, steps, proposals, moved = [state.z], [], [], [], torch.zeros_like(state.finite)
+    places, log_p, steps, proposals, moved = [state.z], [], [], [], xp.zeros_like(state.finite)
     for index in range(draws):
         steps.append(run.steps(tuned.count + index, length, step, run.max_steps))
         state, proposal, accepted = run.iterate(state, tuned.scale, step, steps[-1])
@@ -31,21 +33,21 @@ def sample(run: Run, state: State, tuned: Tuned, draws: int) -> Sampled:
         log_p.append(state.log_p)
         proposals.append((proposal.acceptance, proposal.diverged, proposal.non_finite))
         moved = moved | accepted
-    acceptance, diverged, non_finite = (torch.stack(part, dim=1) for part in zip(*proposals, strict=True))
-    z = torch.stack(places, dim=1)
+    acceptance, diverged, non_finite = (xp.stack(part, axis=1) for part in zip(*proposals, strict=True))
+    z = xp.stack(places, axis=1)
     stats = {
-        "lp": torch.stack(log_p, dim=1),
+        "lp": xp.stack(log_p, axis=1),
         "acceptance_rate": acceptance,
         "diverging": diverged,
-        "n_steps": torch.tensor(steps, device=z.device).expand(diverged.shape),
+        "n_steps": xp.broadcast_to(xp.asarray(steps, dtype=xp.int64, device=device(z)), diverged.shape),
     }
     tuning = {
         "step_size": step,
         "length": length,
-        "acceptance": float(acceptance.mean()),
+        "acceptance": float(xp.mean(acceptance)),
         "steps": sum(steps) / draws,
-        "divergences": int(diverged.sum()),
-        "non_finite": int(non_finite.sum()),
-        "stuck_chains": int((~moved).sum()),
+        "divergences": int(xp.count_nonzero(diverged)),
+        "non_finite": int(xp.count_nonzero(non_finite)),
+        "stuck_chains": int(xp.count_nonzero(~moved)),
     }
-    return Sampled(z[:, 1:], z[:, :-1][diverged], stats, tuning)
+    return Sampled(z[:, 1:, :], z[:, :-1, :][diverged], stats, tuning)

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from sdeppl.reference.chains import bulk_ess, r_hat, tail_ess
+from sdeppl.mcmc import bulk_ess, r_hat, tail_ess
 
 D = torch.float64
 

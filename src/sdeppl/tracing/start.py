@@ -4,10 +4,12 @@ import warnings
 
 import torch
 
-from ..tracing import ModelError, SlowDrawsWarning, prior_draws
-from ..tracing.probing import FAILURES
-from ..tracing.randomness import derive_seed, seeded
-from .potential import Potential, State
+from ..mcmc import State
+from .draws import SlowDrawsWarning, prior_draws
+from .errors import ModelError
+from .potential import Potential
+from .probing import FAILURES
+from .randomness import derive_seed, seeded
 
 ROUNDS = 20
 SPARE = 16  # prior draws for each chain

@@ -2,8 +2,9 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
-import torch
+from array_api_compat import array_namespace, device
 
 from .trajectory import Proposal, Scale
 
@@ -63,25 +64,21 @@ class OwnSteps:
     density is steepest, and hold up all the others.
     """
 
-    log_step: torch.Tensor
+    log_step: Any
     count: int = 0
 
     @property
-    def step(self) -> torch.Tensor:
+    def step(self) -> Any:
         """To try next, (chains, 1)."""
-        return self.log_step.exp()[:, None]
+        return array_namespace(self.log_step).exp(self.log_step)[:, None]
 
     @property
-    def median(self) -> float:
-        """Of the chains."""
-        return float(self.log_step.median().exp())
-
-    @property
-    def behind(self) -> torch.Tensor:
+    def behind(self) -> Any:
         """(chains,): whose steps are far below the others', since they are stuck somewhere steep."""
-        return self.log_step < self.log_step.median() - BEHIND
+        ordered = array_namespace(self.log_step).sort(self.log_step)
+        return self.log_step < ordered[(ordered.shape[0] - 1) // 2] - BEHIND
 
-    def update(self, acceptance: torch.Tensor, target: float) -> "OwnSteps":
+    def update(self, acceptance: Any, target: float) -> "OwnSteps":
         """After an iteration with these acceptances, (chains,)."""
         count = self.count + 1
         return replace(self, log_step=self.log_step + 2 * (acceptance - target) / count**0.5, count=count)
@@ -141,20 +138,23 @@ def harmonic_mean(proposal: Proposal) -> float:
     Chains that met an edge of the density are left out, unless they are most: no step is small enough for
     them.
     """
-    met = proposal.non_finite
-    if int(met.sum()) > 0.5 * len(met):
+    xp, met = array_namespace(proposal.acceptance), proposal.non_finite
+    kept = met.shape[0] - int(xp.count_nonzero(met))
+    if kept < 0.5 * met.shape[0]:
         return 0.0
-    return float(1 / (1 / proposal.acceptance[~met].clamp_min(LEAST_ACCEPTANCE)).mean())
+    inverse = 1 / xp.clip(proposal.acceptance, min=LEAST_ACCEPTANCE)
+    return kept / float(xp.sum(xp.where(met, xp.zeros_like(inverse), inverse)))
 
 
-def chees_slope(z: torch.Tensor, proposal: Proposal, scale: Scale, time: float) -> float:
+def chees_slope(z: Any, proposal: Proposal, scale: Scale, time: float) -> float:
     """Slope of ChEES in ln(length), of whitened latents, after trajectories of `time` from z."""
-    weights = proposal.acceptance / proposal.acceptance.sum().clamp_min(1e-12)
+    xp = array_namespace(z)
+    weights = proposal.acceptance / xp.clip(xp.sum(proposal.acceptance), min=1e-12)
     before, after = scale.whiten(z), scale.whiten(proposal.state.z)
-    before = before - before.mean(dim=0)
+    before = before - xp.mean(before, axis=0)
     after = after - weights @ after
-    change = (after**2).sum(dim=-1) - (before**2).sum(dim=-1)
-    return time * float((weights * change * (after * proposal.momentum).sum(dim=-1)).sum())
+    change = xp.sum(after * after, axis=-1) - xp.sum(before * before, axis=-1)
+    return time * float(xp.sum(weights * change * xp.sum(after * proposal.momentum, axis=-1)))
 
 
 def halton(index: int) -> float:
@@ -165,19 +165,30 @@ def halton(index: int) -> float:
     return found
 
 
-def covariance_scale(z: torch.Tensor, dense: bool) -> Scale:
+def covariance_scale(z: Any, dense: bool) -> Scale:
     """L of draws z (count, dim), shrunk a little towards the diagonal, and that towards nothing."""
-    variances = z.var(dim=0).clamp_min(1e-20)
+    xp, (count, dim) = array_namespace(z), z.shape
+    sd = xp.sqrt(xp.clip(xp.var(z, axis=0, correction=1.0), min=1e-20))
     if not dense:
-        return Scale(variances.sqrt())
-    sd = variances.sqrt()
-    correlation = torch.cov((z / sd).T).reshape(sd.shape[0], sd.shape[0])
-    weight = z.shape[0] / (z.shape[0] + 5.0 * z.shape[1])
-    shrunk = weight * correlation + (1 - weight) * torch.eye(sd.shape[0], dtype=z.dtype, device=z.device)
-    return Scale(sd[:, None] * torch.linalg.cholesky(shrunk))
+        return Scale(sd)
+    standardised = (z - xp.mean(z, axis=0)) / sd
+    correlation = standardised.T @ standardised / (count - 1)
+    weight = count / (count + 5.0 * dim)
+    shrunk = weight * correlation + (1 - weight) * xp.eye(dim, dtype=z.dtype, device=device(z))
+    return Scale(sd[:, None] * xp.linalg.cholesky(shrunk))
 
 
-def robust_scale(z: torch.Tensor) -> Scale:
+def robust_scale(z: Any) -> Scale:
     """Diagonal L of draws (count, dim) that may have heavy tails, by their quartiles."""
-    quartiles = torch.quantile(z, torch.tensor([0.25, 0.75], dtype=z.dtype, device=z.device), dim=0)
-    return Scale(((quartiles[1] - quartiles[0]) / 1.349).clamp_min(1e-10))
+    xp = array_namespace(z)
+    ordered = xp.sort(z, axis=0)
+    low, high = (_quantile(ordered, level) for level in (0.25, 0.75))
+    return Scale(xp.clip((high - low) / 1.349, min=1e-10))
+
+
+def _quantile(ordered: Any, level: float) -> Any:
+    """Of rising rows (count, dim), linear between two of them."""
+    place = level * (ordered.shape[0] - 1)
+    below = int(place)
+    above = min(below + 1, ordered.shape[0] - 1)
+    return ordered[below, :] + (place - below) * (ordered[above, :] - ordered[below, :])

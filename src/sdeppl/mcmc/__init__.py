@@ -1,0 +1,30 @@
+"""Layer 2: Hamiltonian Monte Carlo of many chains at once, on arrays: moves, their adaptation, convergence.
+
+Source: Hoffman, Radul and Sountsov 2021, "An adaptive-MCMC scheme for setting trajectory lengths in
+Hamiltonian Monte Carlo".
+"""
+
+from .chains import Convergence, bulk_ess, convergence, r_hat, tail_ess
+from .sampling import Sampled, sample
+from .trajectory import Density, Proposal, Scale, State, choose, propose
+from .warmup import Randomness, Run, Tuned, warm_up
+
+__all__ = [
+    "Convergence",
+    "Density",
+    "Proposal",
+    "Randomness",
+    "Run",
+    "Sampled",
+    "Scale",
+    "State",
+    "Tuned",
+    "bulk_ess",
+    "choose",
+    "convergence",
+    "propose",
+    "r_hat",
+    "sample",
+    "tail_ess",
+    "warm_up",
+]
