@@ -55,21 +55,28 @@ def checkpoint(function: Callable[..., Any], x: Any, *arguments: Any) -> Any:
     return backend_of(x).adapter.checkpoint(function, x, *arguments)
 
 
-def numerical_gradient(function: Callable[[Any, Any], Any], x: Any) -> Any:
+def numerical_gradient(function: Callable[[Any, Any], Any], x: Any, at_once: int = 16384) -> Any:
     """∂function/∂x, (batch, dim), for x (batch, dim) and a function of each row alone, to (rows,).
 
-    By central differences of order 4, with the steps of `jvp` on NumPy: 4 dim evaluations, all in one call of
-    function(rows (4 dim batch, dim), index), index naming the row of x that each belongs to. For functions
-    that automatic differentiation cannot pass through, such as a model behind the bridge to torch.
+    By central differences of order 4, with the steps of `jvp` on NumPy: 4 dim evaluations, in calls of
+    function(rows, index) of about `at_once` rows, index naming the row of x that each belongs to. For
+    functions that automatic differentiation cannot pass through, such as a model behind the bridge to torch.
     """
     xp, (batch, dim) = array_namespace(x), x.shape
-    at = device(x)
     h = float(xp.finfo(x.dtype).eps) ** 0.2 * (1 + xp.max(xp.abs(x), axis=-1, keepdims=True))
-    identity = xp.eye(dim, dtype=x.dtype, device=at)
-    offsets = xp.asarray([1.0, -1.0, 2.0, -2.0], dtype=x.dtype, device=at)
-    steps = offsets[:, None, None, None] * identity[:, None, :] * h
-    rows = xp.reshape(x + steps, (4 * dim * batch, dim))
-    index = xp.broadcast_to(xp.arange(batch, dtype=xp.int64, device=at), (4 * dim, batch))
-    values = xp.reshape(function(rows, xp.reshape(index, (-1,))), (4, dim, batch))
+    identity = xp.eye(dim, dtype=x.dtype, device=device(x))
+    most = max(at_once // (4 * max(batch, 1)), 1)
+    parts = [identity[k : min(k + most, dim), :] for k in range(0, dim, most)]
+    return xp.concat([_differences(function, x, h, part) for part in parts], axis=1)
+
+
+def _differences(function: Callable[[Any, Any], Any], x: Any, h: Any, directions: Any) -> Any:
+    """Slopes (batch, k) along `directions` (k, dim), with steps h (batch, 1)."""
+    xp, (batch, dim), k = array_namespace(x), x.shape, directions.shape[0]
+    offsets = xp.asarray([1.0, -1.0, 2.0, -2.0], dtype=x.dtype, device=device(x))
+    steps = offsets[:, None, None, None] * directions[:, None, :] * h
+    rows = xp.reshape(x + steps, (4 * k * batch, dim))
+    index = xp.broadcast_to(xp.arange(batch, dtype=xp.int64, device=device(x)), (4 * k, batch))
+    values = xp.reshape(function(rows, xp.reshape(index, (-1,))), (4, k, batch))
     near, far = values[0, ...] - values[1, ...], values[2, ...] - values[3, ...]
     return (8 * near - far).T / (12 * h)

@@ -8,7 +8,7 @@ from typing import Any
 from ..backend import Backend, backend_of, require_arrays, require_same
 from .data_sets import checked_data, matched
 from .families import ConvolvedFamily, Family
-from .normal_noise import observed_rows
+from .normal_noise import observed_rows, places_of
 from .observation import Linearisation, Observation, Surrogate
 from .plateau import plateau_of
 from .predictor import FunctionPredictor, LinearPredictor, Predictor
@@ -27,6 +27,7 @@ class IndependentObservation(Observation):
     η = H x_0 + offset with H (observations, dim) and offset (observations,), a number or None; or function:
     x_0 (batch, dim) ↦ η (batch, observations) and its Jacobian (batch, observations, dim), with dim, the
     numbers in x_0, and y of a real dtype. value: x_0 ↦ η alone, where that is cheaper, or all that there is.
+    bend: (x_0, of_H, None) ↦ as `Observation.bend`, of all rows, where something beats its differences.
 
     The surrogate has the value and the slope of ln ∫ p(y_i given η_i) N(η_i; predicted_i, v_i) dη_i, and its
     curvature where that is negative: in closed form or by a one-dimensional rule of the family's own, else
@@ -48,6 +49,7 @@ class IndependentObservation(Observation):
         value: Callable[[Any], Any] | None = None,
         dim: int | None = None,
         nodes: int = 32,
+        bend: Callable[[Any, Any, Any], Any] | None = None,
     ) -> None:
         name = type(self).__name__
         if (H is None) == (function is None and value is None):
@@ -64,7 +66,8 @@ class IndependentObservation(Observation):
         elif dim is None or offset is not None:
             raise TypeError(f"{name}: a function needs dim, the numbers in x_0, and takes no offset")
         else:
-            self.predictor, self.dim = FunctionPredictor(function, value, observed), dim
+            self.predictor = FunctionPredictor(function, value, observed, places_of(y), bend)
+            self.dim = dim
         self.has_jacobian = self.predictor.has_jacobian
         self.nodes = nodes
         self.y = self.backend.xp.take(y, observed, axis=0)
@@ -98,6 +101,10 @@ class IndependentObservation(Observation):
 
     def linearise(self, x0: Any) -> Linearisation:
         return self.predictor.linearise(x0)
+
+    def bend(self, x0: Any, of_H: Any | None, of_R: Any = None) -> Any:
+        found = self.predictor.bend(x0, of_H)
+        return super().bend(x0, of_H) if found is None else found
 
     def surrogate(self, linear: Linearisation, variance: Any) -> Surrogate:
         xp, predicted = self.backend.xp, linear.predicted

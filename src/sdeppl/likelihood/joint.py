@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
-from array_api_compat import device
+from array_api_compat import array_namespace, device
 
 from ..backend import require_same
 from .linear_constraint import LinearConstraint
@@ -112,6 +112,17 @@ class JointObservation(Observation):
         blocks = [xp.zeros_like(linear.predicted) if linear.R is None else linear.R for linear in found]
         return Linearisation(predicted, H, _noise(xp, [(R, R.ndim == 2) for R in blocks]))
 
+    def bend(self, x0: Any, of_H: Any | None, of_R: Any = None) -> Any:
+        """The sum of the parts'; those with one H for all rows have none of it."""
+        total = 0 * x0
+        for part, rows in zip(self.parts, self.rows, strict=True):
+            linear = part.linearise(x0[:1, :])
+            if linear.H.ndim == 2 and linear.R is None:
+                continue
+            noise = None if linear.R is None else _own_noise(of_R, rows, linear.R.ndim == 2)
+            total = total + part.bend(x0, None if of_H is None else of_H[:, rows, :], noise)
+        return total
+
     def surrogate(self, linear: Linearisation, variance: Any) -> Surrogate:
         xp, log_scale = self.backend.xp, 0.0
         found = []
@@ -137,6 +148,14 @@ def _part(linear: Linearisation, rows: slice) -> Linearisation:
     if R is not None:
         R = R[:, rows, rows] if R.ndim == 3 else R[:, rows]
     return Linearisation(linear.predicted[:, rows], linear.H[..., rows, :], R)
+
+
+def _own_noise(of_R: Any, rows: slice, diagonal: bool) -> Any:
+    """The entries that belong to one part's R."""
+    if of_R.ndim == 2:
+        return of_R[:, rows]
+    own = of_R[:, rows, rows]
+    return array_namespace(own).linalg.diagonal(own) if diagonal else own
 
 
 def _stack(xp: Any, blocks: list[Any], batch: tuple[int, ...], axis: int) -> Any:

@@ -16,6 +16,23 @@ def observed_rows(backend: Backend, y: Any) -> Any:
     return xp.nonzero(~xp.isnan(y))[0]
 
 
+def places_of(y: Any) -> Any:
+    """Where each of y (observations,) stands among those observed; for NaN their number."""
+    xp = array_namespace(y)
+    seen = xp.astype(~xp.isnan(y), xp.int64)
+    return xp.where(seen > 0, xp.cumulative_sum(seen) - 1, xp.sum(seen))
+
+
+def spread_rows(kept: Any, places: Any, axis: int) -> Any:
+    """Entries of the observed numbers along an axis as those of all, 0 where nothing was observed."""
+    if kept.shape[axis] == places.shape[0]:
+        return kept
+    xp, shape = array_namespace(kept), list(kept.shape)
+    shape[axis] = 1
+    padded = xp.concat([kept, xp.zeros(tuple(shape), dtype=kept.dtype, device=device(kept))], axis=axis)
+    return xp.take(padded, places, axis=axis)
+
+
 def observed_noise(backend: Backend, R: Any, count: int, observed: Any) -> Any:
     """R of the observed rows, (observed,) or (observed, observed), from that of all `count`.
 

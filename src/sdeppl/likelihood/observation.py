@@ -7,7 +7,9 @@ from typing import Any
 
 from array_api_compat import array_namespace, device
 
-from ..backend import Backend
+from ..backend import Backend, numerical_gradient
+
+LARGEST = 2**22  # numbers in one array of Jacobians of which differences are taken
 
 
 class NotDifferentiable(TypeError):
@@ -123,6 +125,21 @@ class Observation(ABC):
     @abstractmethod
     def linearise(self, x0: Any) -> Linearisation:
         """η and its Jacobian at x0 (batch, dim). Raises: NotDifferentiable where there is none."""
+
+    def bend(self, x0: Any, of_H: Any | None, of_R: Any = None) -> Any:
+        """∂/∂x_0 (Σ of_H ∘ H + Σ of_R ∘ R) at x0, (batch, dim): how H and R of `linearise` change.
+
+        of_H: (batch, observations, dim) and of_R, as R there: either None for nothing. Here by differences,
+        of 4 dim linearisations; a model that torch differentiates twice takes one product.
+        """
+
+        def value(rows: Any, index: Any) -> Any:
+            xp, linear = array_namespace(rows), self.linearise(rows)
+            pairs = [(w, part) for w, part in ((of_H, linear.H), (of_R, linear.R)) if w is not None]
+            sums = [xp.take(w, index, axis=0) * part for w, part in pairs]
+            return sum(xp.sum(xp.reshape(one, (rows.shape[0], -1)), axis=1) for one in sums)
+
+        return numerical_gradient(value, x0, LARGEST // max(self.count * self.dim, 1))
 
     @abstractmethod
     def surrogate(self, linear: Linearisation, variance: Any) -> Surrogate:

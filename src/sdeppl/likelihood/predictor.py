@@ -7,6 +7,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
+from .normal_noise import spread_rows
 from .observation import Linearisation, NotDifferentiable
 
 
@@ -22,6 +23,10 @@ class Predictor(ABC):
     @abstractmethod
     def linearise(self, x0: Any) -> Linearisation:
         """η and its Jacobian. Raises: NotDifferentiable where there is none."""
+
+    def bend(self, x0: Any, of_H: Any) -> Any | None:
+        """As `Observation.bend`, or None where nothing is better than its differences."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,26 @@ class LinearPredictor(Predictor):
 class FunctionPredictor(Predictor):
     """function: x_0 ↦ η of all rows and its Jacobian (batch, observations, dim); `value` without it.
 
-    Either may be None; rows: the indices of those that were observed.
+    Either may be None; rows: the indices of those that were observed; places: where all numbers stand among
+    them (`places_of`); slopes: as `bend` of `IndependentObservation`, or None.
     """
 
-    def __init__(self, function: Callable[[Any], Any] | None, value: Callable[[Any], Any] | None, rows: Any):
+    def __init__(
+        self,
+        function: Callable[[Any], Any] | None,
+        value: Callable[[Any], Any] | None,
+        rows: Any,
+        places: Any,
+        slopes: Callable[[Any, Any, Any], Any] | None = None,
+    ) -> None:
         self.function, self.plain, self.rows = function, value, rows
+        self.places, self.slopes = places, slopes
         self.has_jacobian = function is not None
+
+    def bend(self, x0: Any, of_H: Any) -> Any | None:
+        if self.slopes is None:
+            return None
+        return self.slopes(x0, spread_rows(of_H, self.places, 1), None)
 
     def value(self, x0: Any) -> Any:
         if self.plain is None:

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from array_api_compat import array_namespace, device
 
-from ..backend import cholesky, numerical_gradient
+from ..backend import cholesky
 from ..backend.linear_algebra import SMALL
 from ..denoisers import Covariance, Denoiser, MatrixCovariance, Moments, PullbackCovariance
 from .base import Guided, MeanLikelihood, Seen
@@ -94,6 +94,7 @@ class TweedieDenoiser(MeanLikelihood):
     def _guide(self, x: Any, t: float, moments: Moments) -> Guided:
         xp = self.backend.xp
         covariance = positive_part(moments.covariance, self.observation.count, self.repair)
+        moments = Moments(moments.mean, covariance)
         linear = self.observation.linearise(moments.mean)
         cross = covariance.columns(xp.matrix_transpose(linear.H))
         variance = xp.clip(xp.sum(linear.H * xp.matrix_transpose(cross), axis=-1), min=0.0)
@@ -106,11 +107,8 @@ class TweedieDenoiser(MeanLikelihood):
         innovation = Innovation(noise, linear, projected)
         shift = _rows(cross, innovation.weights)
         if self.gradient == "full":
-            shift = shift + self._slopes(x, t, covariance, linear, innovation, bends)
-        seen = Seen(linear.H, noise)
-        return Guided(
-            Moments(moments.mean, covariance), moments.mean + shift, innovation.log_likelihood, seen
-        )
+            shift = shift + self._slopes(x, t, moments, linear, cross, innovation, bends)
+        return Guided(moments, moments.mean + shift, innovation.log_likelihood, Seen(linear.H, noise))
 
     def _is_compressible(self, linear: Linearisation, noise: Surrogate, bends: bool) -> bool:
         """Whether more numbers were seen than are in x_0, and no gradient asks how each depends on x."""
@@ -128,14 +126,15 @@ class TweedieDenoiser(MeanLikelihood):
         self,
         x: Any,
         t: float,
-        covariance: Covariance,
+        moments: Moments,
         linear: Linearisation,
+        cross: Any,
         innovation: Innovation,
         bends: bool,
     ) -> Any:
         """σ²/α times the gradient of ln l through S: by C's slope, and, where the observation `bends`, by
         that of its H and R."""
-        xp, shift = self.backend.xp, 0.0
+        xp, covariance, shift = self.backend.xp, moments.covariance, 0.0
         inverse, q = innovation.inverse_root, innovation.weights
         rows = xp.broadcast_to(inverse, (q.shape[0], *inverse.shape[-2:]))
         directions = xp.concat([q[:, None, :], rows], axis=1)  # q qᵀ - S⁻¹ = Σ_a w_a u_a u_aᵀ
@@ -146,27 +145,17 @@ class TweedieDenoiser(MeanLikelihood):
             sde = self.sde
             shift = 0.5 * sde.sigma(t) ** 2 / sde.alpha(t) * self.prior.covariance_slope(x, t, V, signs)
         if bends:
-            shift = shift + covariance.product(self._bend(covariance, x, t, directions, signs))
+            weights = xp.matrix_transpose(signs[:, :, None] * directions) @ directions
+            shift = shift + covariance.product(self._bend(moments.mean, linear, cross, weights))
         return shift
 
-    def _bend(self, covariance: Covariance, x: Any, t: float, directions: Any, signs: Any) -> Any:
-        """∂/∂m ½ Σ_a w_a u_aᵀ (H C Hᵀ + R) u_a with H and R at m, by differences: 4 dim evaluations."""
-        xp = self.backend.xp
-
-        def value(m: Any, index: Any) -> Any:
-            linear = self.observation.linearise(m)
-            u, w = xp.take(directions, index, axis=0), xp.take(signs, index, axis=0)
-            back = u @ linear.H
-            dense = covariance.dense()
-            C = dense if covariance.shared else xp.take(dense, index, axis=0)
-            total = xp.sum(w * xp.sum((back @ C) * back, axis=-1), axis=-1)
-            if linear.R is not None:
-                seen = self.observation.of_sets(index).surrogate(linear, 0 * linear.predicted)
-                noisy = u * seen.R[:, None, :] if seen.diagonal else u @ seen.R
-                total = total + xp.sum(w * xp.sum(noisy * u, axis=-1), axis=-1)
-            return 0.5 * total
-
-        return numerical_gradient(value, self.prior.mean(x, t))
+    def _bend(self, m: Any, linear: Linearisation, cross: Any, weights: Any) -> Any:
+        """∂/∂m ½ tr(W (H C Hᵀ + R)) with H and R at m, W (batch, n, n) and C held fixed, for cross = C Hᵀ."""
+        xp, of_R = self.backend.xp, None
+        of_H = weights @ xp.matrix_transpose(cross)
+        if linear.R is not None:
+            of_R = 0.5 * (xp.linalg.diagonal(weights) if linear.R.ndim == 2 else weights)
+        return self.observation.bend(m, of_H, of_R)
 
 
 def require_jacobian(name: str, observation: Observation) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ class Bridge:
         """x ↦ function(z), for z (dim,) ↦ a tensor or a tuple of them; chunk: rows at a time."""
 
         def call(x: Any) -> Any:
-            found = over_rows(function, self._latents(x), self.vectorised, chunk)
+            found = over_rows(function, self.latents(x), self.vectorised, chunk)
             if isinstance(found, tuple):
                 return tuple(self.arrive(part) for part in found)
             return self.arrive(found)
@@ -53,6 +54,10 @@ class Bridge:
 
         return self.values(flat, 4096)
 
+    def bend(self, function: Callable[[torch.Tensor], tuple[torch.Tensor, ...]]) -> "Bend":
+        """How the Jacobian and R of `with_jacobian(function)` change; function: z ↦ (predictor (n,)[, R])."""
+        return Bend(self, function)
+
     def gradient(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Any], Any]:
         """x ↦ ∂function/∂x (batch, dim), for z (dim,) ↦ a number."""
         slope = torch.func.grad(function)
@@ -77,11 +82,77 @@ class Bridge:
         except BackendMismatch:
             return place(tensor, self.backend)
 
-    def _latents(self, x: Any) -> torch.Tensor:
+    def latents(self, x: Any) -> torch.Tensor:
+        """z (batch, dim) in torch."""
         z: torch.Tensor = self.gaussian.location + self.gaussian.scale * to_torch(x).to(
             self.gaussian.location
         )
         return z
+
+
+@dataclass(frozen=True)
+class Bend:
+    """x, of_H, of_R ↦ ∂/∂x (Σ of_H ∘ ∂predictor/∂x + Σ of_R ∘ R), (batch, dim); of_H or of_R may be None.
+
+    One gradient through the Jacobian gives all of it. None where the model has an operation that torch does
+    not differentiate twice, which is tried at the first call.
+    """
+
+    bridge: Bridge
+    function: Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
+
+    def __call__(self, x: Any, of_H: Any, of_R: Any) -> Any | None:
+        if not self._twice:
+            return None
+        z = self.bridge.latents(x)
+        parts = [to_torch(part).to(z).flatten(1) for part in (of_H, of_R) if part is not None]
+        rows = torch.cat([z, *parts], dim=1)
+        slope = self._slope if of_H is not None else self._noise_slope
+        return self.bridge.arrive(over_rows(slope, rows, self.bridge.vectorised, 4096))
+
+    def _predictor(self, z: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        found = self.function(z)
+        return found[0], found
+
+    @cached_property
+    def _mode(self) -> Any:
+        return cheaper_mode(self._predictor, self.bridge.gaussian.location)
+
+    @cached_property
+    def _twice(self) -> bool:
+        location = self.bridge.gaussian.location
+        with torch.no_grad():
+            numbers = location.numel() * self.function(location)[0].numel()
+        try:
+            self._slope(torch.cat([location, torch.zeros(numbers).to(location)]))
+        except (NotImplementedError, RuntimeError):
+            return False
+        return True
+
+    def _slope(self, row: torch.Tensor) -> torch.Tensor:
+        """Of one row: z, the weights of the Jacobian and, if any, those of R, one after the other."""
+        scale = self.bridge.gaussian.scale
+        z, weights = row[: scale.numel()], row[scale.numel() :]
+
+        def total(z: torch.Tensor) -> torch.Tensor:
+            jacobian, (_, *R) = self._mode(self._predictor, has_aux=True)(z)
+            of_H, of_R = weights[: jacobian.numel()], weights[jacobian.numel() :]
+            sum_H = (jacobian * scale * of_H.reshape(jacobian.shape)).sum()
+            return sum_H + (R[0] * of_R.reshape(R[0].shape)).sum() if of_R.numel() else sum_H
+
+        slope: torch.Tensor = torch.func.grad(total)(z) * scale
+        return slope
+
+    def _noise_slope(self, row: torch.Tensor) -> torch.Tensor:
+        """Of one row: z, then the weights of R."""
+        scale = self.bridge.gaussian.scale
+
+        def total(z: torch.Tensor) -> torch.Tensor:
+            R = self.function(z)[1]
+            return (R * row[scale.numel() :].reshape(R.shape)).sum()
+
+        slope: torch.Tensor = torch.func.grad(total)(row[: scale.numel()]) * scale
+        return slope
 
 
 def cheaper_mode(function: Callable[[torch.Tensor], tuple[torch.Tensor, Any]], z: torch.Tensor) -> Any:

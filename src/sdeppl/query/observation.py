@@ -83,7 +83,8 @@ def _gaussian(site: GaussianSite, bridge: Bridge) -> Observation:
     function = site.moments if site.R is None else lambda z: (site.mean(z),)
     value = bridge.values(site.moments if site.R is None else site.mean)
     with_jacobian = bridge.with_jacobian(function) if site.differentiable else None
-    return NonlinearGaussian(with_jacobian, dim, place(site.y, backend), R, value=value)
+    bend = bridge.bend(function)
+    return NonlinearGaussian(with_jacobian, dim, place(site.y, backend), R, value=value, bend=bend)
 
 
 def _family(site: FamilySite, bridge: Bridge) -> Observation:
@@ -93,10 +94,15 @@ def _family(site: FamilySite, bridge: Bridge) -> Observation:
     if site.H is not None and site.offset is not None:
         H, minus_offset = _standardised(site.H, -site.offset, bridge)
         return IndependentObservation(log_density, y, H=H, offset=-minus_offset)
+
+    def predictor(z: torch.Tensor) -> tuple[torch.Tensor]:
+        return (site.predictor(z),)
+
     return IndependentObservation(
         log_density,
         y,
-        function=bridge.with_jacobian(lambda z: (site.predictor(z),)) if site.differentiable else None,
+        function=bridge.with_jacobian(predictor) if site.differentiable else None,
+        bend=bridge.bend(predictor),
         value=bridge.values(site.predictor),
         dim=bridge.gaussian.location.shape[0],
     )
