@@ -18,6 +18,8 @@ def files(folder):
     assert main(["train", model, "--out", out, "--steps", "0", "--draws", "400000", "-q"]) == 0
     np.savez(folder / "y.npz", y=Y)
     np.save(folder / "y.npy", Y)
+    (folder / "y.csv").write_text("y\n3.7\nNA\n", "utf-8")
+    (folder / "y.json").write_text('{"y": [3.7, null]}', "utf-8")
     generator = np.random.default_rng(5)
     exact = MEAN + SD * generator.standard_normal((NUMBER, 2))
     np.savez(folder / "exact.npz", x=exact)
@@ -40,7 +42,7 @@ def has_moments(x):
 
 
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
-@pytest.mark.parametrize("data", ["y.npz", "y.npy"])
+@pytest.mark.parametrize("data", ["y.npz", "y.npy", "y.csv", "y.json"])
 def test_draws_are_the_posterior_s(data, backend, files, sdeppl):
     code, out, error = sdeppl(*SAMPLE, "--data", data, "--backend", backend, "--out", "draws.npz")
     assert (code, error) == (0, "")
@@ -48,6 +50,11 @@ def test_draws_are_the_posterior_s(data, backend, files, sdeppl):
     with np.load(files / "draws.npz") as found:
         assert found.files == ["x"]
         has_moments(found["x"])
+
+
+def test_what_is_read_is_said(files, sdeppl):
+    code, _, error = sdeppl(*SAMPLE[:-3], "-n", 20, "--data", "y.csv", "--out", "draws.npz")
+    assert code == 0 and "data: y.csv: y (2,), 1 not observed\n" in error
 
 
 def test_arviz_s_file_holds_draws_data_and_diagnosis(files, sdeppl):

@@ -1,5 +1,6 @@
 """Layer 0: the array library, device and dtype, random numbers, and bridges between libraries."""
 
+from .data import host_numbers
 from .derivatives import bilinear_slope, checkpoint, jvp, numerical_gradient, with_pullback
 from .elementary import elementary, python_floats, require_positive
 from .errors import BackendMismatch, BackendUnavailable
@@ -42,6 +43,7 @@ __all__ = [
     "elementary",
     "free_memory",
     "from_torch",
+    "host_numbers",
     "in_chunks",
     "jvp",
     "keyed_normal",

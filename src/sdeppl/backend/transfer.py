@@ -4,8 +4,11 @@ from typing import Any
 
 import numpy as np
 
+from .data import host_numbers
 from .errors import BackendMismatch
 from .resolve import Backend, backend_of, resolve
+
+FOREIGN = ("float128", "float96", "longdouble")
 
 
 def to_torch(array: Any) -> Any:
@@ -45,22 +48,32 @@ def convert(array: Any, backend: Backend) -> Any:
 
 
 def place(data: Any, backend: Backend | str | None = None) -> Any:
-    """Data (an array of any library, a list or a number) as an array of `backend`, in its dtype.
+    """Data as an array of `backend`, in its dtype.
 
-    An explicit transfer: it goes through host memory where library or device differ. backend: also by name,
-    as in SDEPPL_BACKEND, which is taken where none is given.
+    data: an array of any library, a Series, a list, a number: what `host_numbers` takes. It is an explicit
+    transfer, which goes through host memory where library or device differ. backend: also by name, as in
+    SDEPPL_BACKEND, which is taken where none is given. Raises: TypeError for what is not real numbers.
     """
     backend = resolve(backend)
-    try:
-        here = backend_of(data)
-    except TypeError:
-        host = np.asarray(data, dtype=np.float64)
-    else:
-        if here.name == backend.name and here.device == backend.device:
-            return backend.xp.astype(data, backend.dtype, copy=False)
-        host = here.adapter.to_host(data)
-    host = np.array(host, dtype=host.dtype.newbyteorder("="))
+    here = _backend_if_any(data) if _is_plain(data) else None
+    same = here is not None and (here.name, here.device) == (backend.name, backend.device)
+    if same and backend.xp.isdtype(data.dtype, ("bool", "integral", "real floating")):
+        return backend.xp.astype(data, backend.dtype, copy=False)
+    host = np.array(host_numbers(data))
     return backend.xp.asarray(host, dtype=backend.dtype, device=backend.device)
+
+
+def _is_plain(array: Any) -> bool:
+    """Whether an array means by its numbers what others do."""
+    sparse = str(getattr(array, "layout", "torch.strided")) != "torch.strided"
+    return not sparse and not isinstance(array, np.ma.MaskedArray | np.matrix)
+
+
+def _backend_if_any(array: Any) -> Backend | None:
+    try:
+        return backend_of(array)
+    except TypeError:
+        return None
 
 
 def require_same(backend: Backend, **arrays: Any) -> None:
@@ -91,8 +104,13 @@ def require_arrays(who: str, **arrays: Any) -> Backend:
         except TypeError:
             raise TypeError(
                 f"{who}: {name} must be an array of NumPy, torch or CuPy; got {type(array).__name__}; make "
-                "it one with numpy.asarray or torch.as_tensor"
+                "it one with numpy.asarray (of a Series .to_numpy()) or torch.as_tensor"
             ) from None
+        if not _is_plain(array):
+            raise TypeError(
+                f"{who}: {name} is a {type(array).__name__} that is masked, sparse or a matrix; give a plain "
+                "array"
+            )
         first = first or (name, here)
         if (here.name, here.device) != (first[1].name, first[1].device):
             raise BackendMismatch(
@@ -105,6 +123,8 @@ def require_arrays(who: str, **arrays: Any) -> Backend:
             )
         if not here.xp.isdtype(here.dtype, "real floating"):
             raise TypeError(f"{who}: {name}: expected arrays of a real floating dtype; got {here}")
+        if here.dtype_name in FOREIGN or here.dtype_name[0] in "<>":
+            raise TypeError(f"{who}: {name} is of {here.dtype_name}; give it as .astype('float64')")
     if first is None:
         raise TypeError(f"{who} needs at least one array")
     return first[1]

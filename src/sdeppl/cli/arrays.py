@@ -7,23 +7,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import UsageError
+from .text_files import read_csv, read_json
 
 if TYPE_CHECKING:
     import numpy as np
 
 
 def read_arrays(path: str, option: str, only: str | None = None) -> "dict[str, np.ndarray]":
-    """{name: array} of an .npz file; of an .npy file where there is one name, `only`.
+    """{name: array} of an .npz, .csv, .tsv or .json file; of an .npy file where there is one name, `only`.
 
     Raises: UsageError, naming file and option.
     """
     import numpy as np
 
     _require_file(path, option)
+    ending = Path(path).suffix.lower()
+    if ending in (".csv", ".tsv"):
+        return read_csv(path, option)
+    if ending == ".json":
+        return read_json(path, option)
     try:
         found = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{option} {path} holds no arrays ({error}); write it by numpy.savez") from error
+        raise UsageError(
+            f"{option} {path} holds no arrays ({error}); write it by numpy.savez, or as .csv or .json"
+        ) from error
     if isinstance(found, np.ndarray):
         if only is None:
             raise UsageError(
@@ -35,6 +43,17 @@ def read_arrays(path: str, option: str, only: str | None = None) -> "dict[str, n
             return {name: found[name] for name in found.files}
     except ValueError as error:  # arrays of objects are pickles
         raise UsageError(f"{option} {path} holds an array that is not of numbers ({error})") from error
+
+
+def in_words(arrays: "Mapping[str, np.ndarray]") -> str:
+    """What was read: names and shapes, and how many numbers are missing."""
+    import numpy as np
+
+    found = []
+    for name, value in arrays.items():
+        missing = int(np.isnan(value).sum()) if value.dtype.kind == "f" else 0
+        found.append(f"{name} {tuple(value.shape)}" + (f", {missing} not observed" if missing else ""))
+    return "; ".join(found)
 
 
 def check_output(path: str) -> None:

@@ -1,5 +1,6 @@
 """`model.py:model`: a Pyro model, or a `ScoreGuide` of one, from a Python file."""
 
+import hashlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ HELP = "FILE.py:NAME, a Pyro model, or a ScoreGuide made of one for another SDE 
 
 def add_model_arguments(parser: "argparse.ArgumentParser") -> None:
     """What is needed to make a guide from a file."""
-    parser.add_argument("--inputs", metavar="X.npz", help="keyword arguments that the model is called with")
+    parser.add_argument("--inputs", metavar="X.npz", help="keywords of the model (.npz, .csv, .json)")
     parser.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
 
 
@@ -48,22 +49,34 @@ def split_target(target: str) -> tuple[str, str]:
     return (file, name) if colon and name.isidentifier() else (target, "model")
 
 
+def _module_name(path: Path) -> str:
+    """A name that no module of a library has, and another file of the same name has not either."""
+    return f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+
+
 def _load(target: str) -> Any:
     name = split_target(target)[1]
     path = path_of(target)
     assert path is not None
     if not path.is_file():
         raise UsageError(f"there is no file {path}; expected FILE.py:NAME, such as model.py:model")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(_module_name(path), path)
     if spec is None or spec.loader is None:
         raise UsageError(f"{path} is not a Python file; expected FILE.py:NAME, such as model.py:model")
     module = importlib.util.module_from_spec(spec)
+    before = sys.modules.get(spec.name)
+    sys.modules[spec.name] = module  # where dataclasses, typing and pickle look for it
     sys.path.insert(0, str(path.parent))  # what it imports from its own folder
     try:
         spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[spec.name]
+        if before is not None:
+            sys.modules[spec.name] = before
+        raise
     finally:
         sys.path.remove(str(path.parent))
     if not hasattr(module, name):
-        public = [n for n, v in vars(module).items() if callable(v) and v.__module__ == path.stem]
+        public = [n for n, v in vars(module).items() if callable(v) and v.__module__ == spec.name]
         raise UsageError(f"{path} has no {name!r}; it defines {', '.join(public) or 'no function'}")
     return getattr(module, name)

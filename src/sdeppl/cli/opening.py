@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .arrays import read_arrays
+from .arrays import in_words, read_arrays
 from .errors import UsageError
 from .inputs import read_inputs
 from .model_file import make_guide
@@ -34,8 +34,8 @@ def add_posterior_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help=MODEL_OF_GUIDE)
     parser.add_argument(
         "--data",
-        metavar="Y.npz",
-        help="arrays by site name, NaN where not observed; .npy where there is one site",
+        metavar="Y.csv",
+        help="arrays by site name (.npz, .csv, .json), NaN where not observed; .npy where there is one site",
     )
     parser.add_argument("--steps", type=int, help=f"of the reverse SDE (default {STEPS})")
     parser.add_argument("--backend", help="numpy, torch, torch:cuda, cupy; SDEPPL_BACKEND by default")
@@ -75,4 +75,6 @@ def open_posterior(arguments: argparse.Namespace) -> Opened:
     only = guide.observable[0] if len(guide.observable) == 1 else None
     steps = STEPS if arguments.steps is None else arguments.steps
     data = {} if arguments.data is None else read_arrays(arguments.data, "--data", only)
+    if data and not arguments.quiet:
+        print(f"data: {arguments.data}: {in_words(data)}", file=sys.stderr)
     return Opened(guide.condition(data, backend=arguments.backend, steps=steps), guide, data)

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import host_numbers
 from ..posterior import PosteriorRun
-from .sides import to_host_if_array
 
 
 def to_arviz(
@@ -56,7 +56,9 @@ def to_arviz(
     if log_likelihood is not None:
         groups["log_likelihood"] = _by_chain(log_likelihood, chains, len(next(iter(draws.values()))))
     if observed is not None:
-        groups["observed_data"] = {name: _host(value) for name, value in observed.items()}
+        groups["observed_data"] = {
+            name: host_numbers(value, f"site '{name}': the data") for name, value in observed.items()
+        }
     is_old = int(arviz.__version__.split(".")[0]) < 1
     tree = arviz.from_dict(**groups) if is_old else arviz.from_dict(groups)
     tree["posterior"].attrs.update(attributes)
@@ -67,7 +69,7 @@ def _by_chain(draws: Any, chains: int, count: int | None = None) -> dict[str, np
     """{site: (chains, draws, *shape)}; count: of all draws, where others have said."""
     if not isinstance(draws, Mapping):
         raise TypeError(f"to_arviz takes draws by site name; got {type(draws).__name__}")
-    found = {name: _host(value) for name, value in draws.items()}
+    found = {name: host_numbers(value, f"site '{name}': the draws") for name, value in draws.items()}
     counts = {name: value.shape[0] if value.ndim else 0 for name, value in found.items()}
     wanted = next(iter(counts.values())) if count is None else count
     for name, number in counts.items():
@@ -76,7 +78,3 @@ def _by_chain(draws: Any, chains: int, count: int | None = None) -> dict[str, np
                 f"site '{name}' has {number} draws, not {wanted}; the numbers by site are {counts}"
             )
     return {name: value.reshape(chains, -1, *value.shape[1:]) for name, value in found.items()}
-
-
-def _host(value: Any) -> np.ndarray:
-    return np.asarray(to_host_if_array(value))

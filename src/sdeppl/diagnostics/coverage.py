@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import to_host
+from ..backend import host_numbers
 from .calibration import Calibration
 from .ranks import RankTest, ranks_of
 from .sbc import simulations_of
@@ -88,10 +88,7 @@ def _references(references: Any, drawn: np.ndarray, generator: np.random.Generat
     if references is None:
         low, high = drawn.min(axis=(0, 1)), drawn.max(axis=(0, 1))
         return low + (high - low) * generator.random((sets, numbers))
-    try:
-        references = to_host(references)
-    except TypeError:
-        references = np.asarray(references)
+    references = host_numbers(references, "references")
     if references.shape != (sets, numbers) or not np.isfinite(references).all():
         raise ValueError(f"references must be finite and ({sets}, {numbers}); got {references.shape}")
     return np.asarray(references, dtype=np.float64)

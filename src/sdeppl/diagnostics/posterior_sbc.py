@@ -5,10 +5,9 @@ from typing import Any
 
 import torch
 
-from ..backend import to_torch
 from ..guide import ScoreGuide
 from ..guide.many import condition_many
-from ..tracing import ModelError, replicates
+from ..tracing import ModelError, data_tensor, replicates
 from .calibration import Calibration
 from .sbc import sbc
 from .simulations import of_posteriors
@@ -44,7 +43,7 @@ def posterior_sbc(
     chosen = dict(settings or {})
     c = chosen.pop("c", 1.0)
     found = guide.condition(values, **chosen).sample(sets, seed=seed, c=c, progress=progress)
-    truths = {name: _tensor(value) for name, value in found.items()}
+    truths = {name: data_tensor(name, value).detach().cpu() for name, value in found.items()}
     latents = {site.name: truths[site.name].to(site.dtype) for site in guide.space.sites}
     stream = guide.seed, REPLICATES, seed
     copies = replicates(guide.model, latents, list(values), stream, guide.args, guide.kwargs)
@@ -55,19 +54,12 @@ def posterior_sbc(
 
 
 def _require_whole(values: Mapping[str, Any]) -> None:
-    gaps = [name for name, value in values.items() if bool(torch.isnan(_tensor(value)).any())]
+    gaps = [name for name, value in values.items() if bool(torch.isnan(data_tensor(name, value)).any())]
     if gaps:
         raise ModelError(
             f"posterior_sbc needs complete data, and there are gaps (NaN) in {_listed(gaps)}; leave the site "
             "out, or write a model of what was observed"
         )
-
-
-def _tensor(value: Any) -> torch.Tensor:
-    try:
-        return to_torch(value).detach().cpu()
-    except TypeError:  # a list or a number
-        return torch.as_tensor(value, dtype=torch.float64)
 
 
 def _listed(names: Sequence[str]) -> str:

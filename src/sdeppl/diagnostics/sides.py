@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import to_host
+from ..backend import host_numbers
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def joined(sides: list[Side]) -> Side | None:
 
 
 def _drawn(name: str, value: Any, ess: Any, tail_ess: Any, share: float) -> Side:
-    host = np.asarray(to_host_if_array(value), dtype=float)
+    host = host_numbers(value, f"site '{name}': the draws").astype(float)
     if host.ndim < 1 or host.shape[0] < 2:
         raise ValueError(f"site '{name}': at least 2 draws are needed; got shape {host.shape}")
     if not np.isfinite(host).all():
@@ -93,7 +93,7 @@ def _drawn(name: str, value: Any, ess: Any, tail_ess: Any, share: float) -> Side
 
 def _effective(ess: Any, values: np.ndarray) -> np.ndarray:
     """(numbers,), at least 2; NaN, of numbers that never vary, counts as all draws."""
-    sizes = np.asarray(to_host_if_array(ess), dtype=float).reshape(-1)
+    sizes = host_numbers(ess).astype(float).reshape(-1)
     return np.maximum(np.where(np.isnan(sizes), len(values), sizes), 2.0)
 
 
@@ -104,7 +104,9 @@ def _distinct(values: np.ndarray) -> float:
 
 
 def _moments(name: str, exact: Any) -> Side:
-    mean, sd = (np.asarray(to_host_if_array(v), dtype=float) for v in (exact.mean, exact.sd))
+    mean, sd = (
+        host_numbers(v, f"site '{name}': exact mean and sd").astype(float) for v in (exact.mean, exact.sd)
+    )
     if mean.shape != sd.shape or not (np.isfinite(mean).all() and np.isfinite(sd).all()):
         raise ValueError(
             f"site '{name}': exact mean and sd must be finite and of one shape; got {mean.shape}, {sd.shape}"
@@ -115,11 +117,3 @@ def _moments(name: str, exact: Any) -> Side:
 
 def _with_moments(side: Side, exact: Side) -> Side:
     return Side(side.shape, side.values, exact.mean, exact.sd, side.size, side.tail_size, True)
-
-
-def to_host_if_array(value: Any) -> Any:
-    """A NumPy array for an array of any backend; anything else as it is."""
-    try:
-        return to_host(value)
-    except TypeError:
-        return value

@@ -1,6 +1,5 @@
 """Posteriors of simulated data sets, beside the truths that these were simulated from."""
 
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 from pyro import poutine
 
-from ..backend import Progress, to_host
+from ..backend import Progress, host_numbers
 from ..guide import ScoreGuide
 from ..query import SitePosteriors
 from ..tracing import ModelError, prior_draws
@@ -183,7 +182,7 @@ def of_posteriors(
 def by_site(values: Any) -> dict[str, np.ndarray]:
     """A mapping of NumPy arrays in float64; one array is the site 'x'."""
     if isinstance(values, Mapping):
-        return {str(name): _host(value) for name, value in values.items()}
+        return {str(name): _host(value, f"site '{name}': the numbers") for name, value in values.items()}
     return {ALONE: _host(values)}
 
 
@@ -215,10 +214,8 @@ def _check(name: str, truths: np.ndarray, draws: np.ndarray) -> None:
         )
 
 
-def _host(value: Any) -> np.ndarray:
-    with contextlib.suppress(TypeError):  # a list, or NumPy's own numbers
-        value = to_host(value)
-    return np.asarray(value, dtype=np.float64)
+def _host(value: Any, what: str = "the numbers") -> np.ndarray:
+    return host_numbers(value, what).astype(np.float64, copy=False)
 
 
 def _map(values: Any, function: Callable[[Any], Any]) -> Any:

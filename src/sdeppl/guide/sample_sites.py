@@ -1,5 +1,6 @@
 """Drawing the latent sites inside Pyro, as `Predictive` and other effect handlers expect."""
 
+import contextlib
 import inspect
 import math
 from typing import Any
@@ -12,7 +13,7 @@ from pyro import poutine
 from pyro.poutine.runtime import _PYRO_STACK
 from pyro.poutine.subsample_messenger import SubsampleMessenger
 
-from ..backend import to_torch
+from ..backend import host_numbers, to_torch
 
 BLOCK = 256
 
@@ -79,8 +80,9 @@ def _condition(guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
 
 def _content(value: Any) -> Any:
     """What two calls must share to have the same posterior: the numbers of arrays, all else itself."""
-    if isinstance(value, torch.Tensor):
-        value = value.detach().cpu().numpy()
+    if hasattr(value, "__array__"):  # which may change in place
+        with contextlib.suppress(TypeError):
+            value = host_numbers(value)
     if isinstance(value, np.ndarray) and value.dtype != object:
         return value.shape, str(value.dtype), value.tobytes()
     if isinstance(value, (list, tuple)):

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import backend_of, place, to_host
+from ..backend import backend_of, host_numbers, place
 from .density import level_holding
 from .paths import COLOURS
 
@@ -37,7 +37,7 @@ def animate_trajectories(
         )
     if frames < 2:
         raise ValueError(f"animate_trajectories: frames must be at least 2; got {frames}")
-    host = np.asarray(to_host(states), dtype=float)
+    host = np.asarray(host_numbers(states), dtype=float)
     ends = host[[0, -1]].reshape(-1, host.shape[2])
     middle, reach = 0.5 * (ends.max(axis=0) + ends.min(axis=0)), 0.55 * np.ptp(ends, axis=0)
     spans = np.stack([middle - reach, middle + reach])
@@ -47,7 +47,7 @@ def animate_trajectories(
     def density(points: np.ndarray, t: float) -> np.ndarray:
         assert log_density is not None
         found = log_density(place(points, backend_of(states)), t)
-        return np.exp(np.asarray(to_host(found), dtype=float))
+        return np.exp(np.asarray(host_numbers(found), dtype=float))
 
     draw = _draw_line if host.shape[2] == 1 else _draw_plane
     given = None if log_density is None else density

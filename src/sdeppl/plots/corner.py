@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import to_host
+from ..backend import host_numbers
 from .paths import COLOURS
 
 LARGEST = 10  # panels in a row that can still be read
@@ -63,7 +63,7 @@ def numbers_of(draws: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """{'site' or 'site[0]': (n,)}, of sites of any shape."""
     found = {}
     for site, values in draws.items():
-        array = np.asarray(to_host(values))
+        array = host_numbers(values, f"site '{site}': the draws")
         for index in np.ndindex(array.shape[1:]):
             found[f"{site}[{','.join(map(str, index))}]" if index else site] = array[:, *index]
     return found

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import to_host
+from ..backend import host_numbers
 from ..sde import FokkerPlanckGrid
 from .paths import COLOURS
 
@@ -28,8 +28,8 @@ def plot_density(
     80 and 95 % of the mass, over 2,000 of the paths. shown: three times by default, from early to the
     last. Returns the axes. Raises: ValueError for densities or paths that do not fit `times`.
     """
-    densities = np.asarray(to_host(densities))
-    paths = None if paths is None else np.asarray(to_host(paths))
+    densities = np.asarray(host_numbers(densities))
+    paths = None if paths is None else np.asarray(host_numbers(paths))
     if densities.shape != (len(times), *grid.cells):
         raise ValueError(
             f"expected densities (times, *cells) = {(len(times), *grid.cells)}; got {densities.shape}"
@@ -50,7 +50,7 @@ def _draw_line(
 ) -> list[Any]:
     ratios = [4.0] + [1.0] * len(shown)
     image, *sides = figure.subplots(1, 1 + len(shown), sharey=True, width_ratios=ratios)
-    x = np.asarray(to_host(grid.axes[0]))
+    x = np.asarray(host_numbers(grid.axes[0]))
     top = np.quantile(densities.max(axis=1), 0.9)  # a start that is nearly a point does not set the scale
     mesh = image.pcolormesh(times, x, densities.T, cmap=SHADES, vmin=0, vmax=top, shading="nearest")
     for k in range(0 if paths is None else min(4, paths.shape[1])):
@@ -77,7 +77,7 @@ def _draw_plane(
     figure: Any, grid: FokkerPlanckGrid, densities: Any, times: list[float], paths: Any, shown: list[int]
 ) -> list[Any]:
     panels = np.atleast_1d(figure.subplots(1, len(shown), sharex=True, sharey=True))
-    first, second = (np.asarray(to_host(axis)) for axis in grid.axes)
+    first, second = (np.asarray(host_numbers(axis)) for axis in grid.axes)
     for axes, k in zip(panels, shown, strict=True):
         if paths is not None:
             axes.plot(*paths[k, :2000].T, ".", color="0.6", markersize=1.5, alpha=0.5, rasterized=True)

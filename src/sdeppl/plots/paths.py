@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import host_numbers
+
 # Okabe & Ito's colours, told apart with any colour vision
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 
@@ -21,7 +23,7 @@ class Band:
     @classmethod
     def of_draws(cls, draws: Any, level: float = 0.9) -> "Band":
         """From draws (n, times): central `level` of them at each time."""
-        draws = np.asarray(draws)
+        draws = host_numbers(draws)
         low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
         return cls(draws.mean(axis=0), low, high)
 
@@ -30,8 +32,9 @@ class Band:
         """From a normal posterior's mean and standard deviation at each time."""
         from scipy.stats import norm
 
-        reach = norm.ppf((1 + level) / 2) * np.asarray(sd)
-        return cls(np.asarray(mean), np.asarray(mean) - reach, np.asarray(mean) + reach)
+        reach = norm.ppf((1 + level) / 2) * host_numbers(sd)
+        centre = host_numbers(mean)
+        return cls(centre, centre - reach, centre + reach)
 
 
 def plot_paths(
@@ -52,7 +55,7 @@ def plot_paths(
         raise ValueError(f"plot_paths shows at most {len(COLOURS)} bands; got {len(bands)}")
     for left, right in gaps:
         axes.axvspan(left, right, color="0.93", zorder=0)
-    for row in np.asarray(draws) if draws is not None else ():
+    for row in host_numbers(draws) if draws is not None else ():
         axes.plot(times, row, color=COLOURS[0], linewidth=0.5, alpha=0.35, zorder=1)
     styles = ("-", "--", ":", "-.")
     for index, (label, band) in enumerate(bands.items()):
@@ -63,5 +66,5 @@ def plot_paths(
             for edge in (band.low, band.high):
                 axes.plot(times, edge, color=colour, linestyle=style, linewidth=1.0, zorder=3)
         axes.plot(times, band.mean, color=colour, linestyle=style, linewidth=1.6, label=label, zorder=4)
-    axes.plot(times, observed, "o", color="black", markersize=2.5, label="observed", zorder=5)
+    axes.plot(times, host_numbers(observed), "o", color="black", markersize=2.5, label="observed", zorder=5)
     axes.margins(x=0.01)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import backend_of, place, to_host
+from ..backend import backend_of, host_numbers, place
 from .paths import COLOURS
 
 CELLS = 200
@@ -34,7 +34,7 @@ def plot_trajectories(
             f"plot_trajectories: expected states (times, n, 1) with {len(times)} times; got "
             f"{tuple(states.shape)}"
         )
-    host = np.asarray(to_host(states), dtype=float)[..., 0]
+    host = np.asarray(host_numbers(states), dtype=float)[..., 0]
     span = span or _span(host[[0, -1]])
     panels = figure.subplots(1, 3, sharey=True, width_ratios=[1.0, 4.0, 1.0])
     left, middle, right = panels
@@ -43,7 +43,7 @@ def plot_trajectories(
     def density(t: float) -> np.ndarray:
         assert log_density is not None
         column = place(x[:, None], backend_of(states))
-        return np.exp(np.asarray(to_host(log_density(column, t)), dtype=float))
+        return np.exp(np.asarray(host_numbers(log_density(column, t)), dtype=float))
 
     if log_density is not None:
         some = np.unique(np.linspace(0, len(times) - 1, COLUMNS).round().astype(int))

@@ -10,7 +10,7 @@ import torch
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
 
-from ..backend import to_host
+from ..backend import host_numbers
 from ..distributions import Diffusion
 from .errors import ModelError
 from .randomness import seeded
@@ -48,44 +48,19 @@ class Observe(Messenger):
 
 
 def data_tensor(name: str, value: Any, dtype: torch.dtype | None = None) -> torch.Tensor:
-    """Real data of any array library, lists or numbers as a tensor; masked entries become NaN.
+    """Data as people have them (`backend.host_numbers`) as a tensor; masked entries become NaN.
 
-    dtype: of the tensor; the data's own by default. Raises: ModelError, naming the site, for what
-    is not real numbers, None among it.
+    dtype: of the tensor; the data's own by default. A tensor stays on its device. Raises: ModelError, naming
+    the site, for what is not real numbers, None among it.
     """
-    if isinstance(value, torch.Tensor):
-        host: Any = value
-    elif isinstance(value, np.ma.MaskedArray) and value.dtype.kind in "biuf":
-        host = np.ma.filled(value.astype(np.result_type(value.dtype, np.float32)), np.nan)
-    else:
-        host = _on_host(value)
-    if _holds_none(host):
-        raise ModelError(f"site '{name}': the data hold None; use NaN for what was not observed")
+    if isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_complex():
+        return value if dtype is None else value.to(dtype)
     try:
-        is_complex = host.is_complex() if isinstance(host, torch.Tensor) else np.iscomplexobj(host)
         # a copy: torch refuses negative strides, and warns of memory that it may not write to
-        owned = np.array(host) if isinstance(host, np.ndarray) else host
-        tensor = host if is_complex else torch.as_tensor(owned, dtype=dtype)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ModelError(f"site '{name}': the data are not numbers ({error})") from error
-    if is_complex:
-        raise ModelError(
-            f"site '{name}': the data are complex; give real and imaginary parts as real numbers"
-        )
-    return tensor
-
-
-def _on_host(value: Any) -> Any:
-    try:
-        return to_host(value)
-    except TypeError:
-        return value
-
-
-def _holds_none(value: Any) -> bool:
-    if isinstance(value, np.ndarray) and value.dtype == object:
-        return _holds_none(value.tolist())
-    return value is None or (isinstance(value, (list, tuple)) and any(_holds_none(item) for item in value))
+        owned = np.array(host_numbers(value, f"site '{name}': the data"))
+    except TypeError as error:
+        raise ModelError(str(error)) from error
+    return torch.as_tensor(owned, dtype=dtype)
 
 
 def check_shape(name: str, fn: Any, value: torch.Tensor) -> None:

@@ -17,6 +17,7 @@ from ..distributions import Diffusion
 from ..sde import IsotropicSDE
 from .errors import ModelError, no_data
 from .latents import LatentSpace
+from .observe import data_tensor
 from .randomness import seeded
 from .running import traced
 from .unwrap import unwrap
@@ -201,7 +202,7 @@ class _Replay(Messenger):
 
     def _pyro_sample(self, msg: Any) -> None:
         if msg["is_observed"]:
-            msg["value"] = torch.as_tensor(msg["value"])
+            msg["value"] = data_tensor(msg["name"], msg["value"])
         elif msg["name"] in self.sites and not isinstance(unwrap(msg["fn"]), dist.Delta):
             msg["value"] = self.sites[msg["name"]]["value"]
 

@@ -82,14 +82,12 @@ def find_tails(
         for batch in more:
             farthest = _farthest(torch.cat([farthest, (batch - median).abs()]))
         heavy &= _index(farthest) > LEAST_INDEX
-    return {
-        site.name: tuple(
-            one[site.start : site.stop].reshape(site.unconstrained_shape)
-            for one in (median, middle / NORMAL_MEDIAN)
-        )
-        for site in space.sites
-        if bool(heavy[site.start : site.stop].any())
-    }
+    found = {}
+    for site in space.sites:
+        part, shape = slice(site.start, site.stop), site.unconstrained_shape
+        if bool(heavy[part].any()):
+            found[site.name] = median[part].reshape(shape), (middle[part] / NORMAL_MEDIAN).reshape(shape)
+    return found
 
 
 def is_bounded(support: Any) -> bool:

@@ -65,7 +65,13 @@ class TorchAdapter(Adapter):
 
     @classmethod
     def to_host(cls, array: Any) -> Any:
-        return array.detach().cpu().numpy()
+        import torch
+
+        host = array.detach().cpu()
+        if host.layout != torch.strided:
+            host = host.to_dense()
+        # NumPy has no bfloat16
+        return (host.float() if host.dtype == torch.bfloat16 else host).resolve_conj().resolve_neg().numpy()
 
     @classmethod
     def lgamma(cls, array: Any) -> Any:
