@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from checks import array, assert_array, host
+from simulation import simulated_cupy
 
 import sdeppl as sp
 from sdeppl.backend import OutOfMemory, free_memory, in_chunks, memory, require_memory, rows_at_once
@@ -39,6 +40,11 @@ def test_a_control_group_leaves_what_its_parents_leave(monkeypatch, tmp_path):
     monkeypatch.setattr(memory, "CGROUP", tmp_path)
     monkeypatch.setattr(memory, "_own_group", lambda: "/jobs/one")
     assert memory._of_group() == 350
+
+
+def test_a_device_counts_its_own_memory_and_what_its_pool_holds():
+    with simulated_cupy() as backend:
+        assert free_memory(backend) == 7 * 10**9
 
 
 def test_a_limit_on_addresses_counts(monkeypatch):

@@ -94,7 +94,8 @@ def test_cubature_has_the_moments_of_a_quadratic_predictor_and_of_its_noise(prec
     moments = prior(x, t)
     m, C = host(moments.mean), host(moments.covariance.dense())
     root = np.linalg.cholesky(C)
-    mean, slope, noise = (host(a) for a in rung._moments(moments.mean, array(root, precise)))
+    linear, spread = rung._linearised(moments.mean, array(root, precise))
+    mean, slope, noise = host(linear.predicted), np.swapaxes(host(linear.H), 1, 2), host(spread.R)
     expected = np.stack([m[:, 0] + 0.3 * (m[:, 1] ** 2 + C[:, 1, 1]), m[:, 2] * m[:, 0] + C[:, 0, 2]], axis=1)
     np.testing.assert_allclose(mean, expected, rtol=1e-10)
     cross = np.stack(
@@ -106,6 +107,37 @@ def test_cubature_has_the_moments_of_a_quadratic_predictor_and_of_its_noise(prec
     bend = noise - average[:, :, None] * np.eye(2)
     assert np.linalg.eigvalsh(bend).min() > -1e-12
     assert np.abs(bend).max() > 1e-3
+    offsets = math.sqrt(DIM) * np.swapaxes(root, 1, 2)
+    points = np.concatenate([m[:, None, :] + offsets, m[:, None, :] - offsets], axis=1)
+    values = np.stack([points[..., 0] + 0.3 * points[..., 1] ** 2, points[..., 2] * points[..., 0]], axis=-1)
+    covariances = np.stack([np.cov(rows.T, bias=True) for rows in values])
+    np.testing.assert_allclose(bend + np.swapaxes(slope, 1, 2) @ slope, covariances, atol=1e-12)
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+def test_cubature_of_far_more_numbers_than_latents_is_the_same_in_few(noisy, precise):
+    """40 numbers sin(a·x) + b·x with noise of their own, as variances and as a matrix, which stays whole."""
+    rng, t = np.random.default_rng(4), 0.4
+    slopes, y = rng.normal(size=(40, DIM)), rng.normal(size=40)
+
+    def observation(matrix):
+        def value(x):
+            a = host(x)
+            mean = np.sin(a @ slopes.T) + 0.4 * a @ slopes[::-1].T
+            R = 0.2 + (0.3 * a[:, :1] + 0.1 * slopes[:, 0]) ** 2
+            found = array(mean, precise), array(R[:, :, None] * np.eye(40) if matrix else R, precise)
+            return found if noisy else found[0]
+
+        R = None if noisy else array(np.diag(0.2 + y**2) if matrix else 0.2 + y**2, precise)
+        return sp.NonlinearGaussian(None, DIM, array(y, precise), R, value=value)
+
+    prior, x = mixture_on(precise), array(X, precise)
+    few, whole = (sp.CubatureDenoiser(prior, observation(matrix)) for matrix in (False, True))
+    assert few.guide(x, t).seen.H.shape == (len(X), 2 * DIM, DIM)
+    assert whole.guide(x, t).seen.H.shape == (len(X), 40, DIM)
+    assert_array(few.mean(x, t), host(whole.mean(x, t)), precise, 1e-9)
+    assert_array(few.log_likelihood(x, t), host(whole.log_likelihood(x, t)), precise, 1e-10)
+    assert_array(few(x, t).covariance.dense(), host(whole(x, t).covariance.dense()), precise, 1e-9)
 
 
 def test_cubature_is_for_nonlinear_gaussian_observations():

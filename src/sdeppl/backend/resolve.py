@@ -35,6 +35,11 @@ class Backend:
         """'float64' or 'float32', whatever the library calls it."""
         return str(self.dtype).rsplit(".", 1)[-1]
 
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a number."""
+        return 4 if self.dtype_name == "float32" else 8
+
     def __str__(self) -> str:
         return f"{self.name} on {self.device} in {self.dtype_name}"
 

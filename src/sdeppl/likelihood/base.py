@@ -3,14 +3,17 @@
 import copy
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 from array_api_compat import array_namespace
 
-from ..backend import BackendMismatch, cholesky, solve_lower
+from ..backend import BackendMismatch, cholesky, in_chunks, rows_at_once, solve_lower
 from ..denoisers import Denoiser, MatrixCovariance, Moments, PullbackCovariance
 from .observation import Observation, Surrogate
 from .positive import clipped
+
+SMALLER = "use likelihood='sda' or 'dps', which need no covariance, fewer observed numbers, or fewer latents"
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,48 @@ class MeanLikelihood(Denoiser):
         return self.guide(x, t).log_likelihood
 
     def mean(self, x: Any, t: float) -> Any:
-        return self.guide(x, t).mean if self.observation.count else self.prior.mean(x, t)
+        """E[x_0 given x_t = x, y], (batch, dim), in as many rows at a time as fit in memory.
+
+        Raises: OutOfMemory where not even one does.
+        """
+        if self.observation.count == 0:
+            return self.prior.mean(x, t)
+        if self.backend.adapter.traced():
+            return self._mean(x, t)
+        batch = x.shape[0]
+        return in_chunks(lambda rows, part: self._of_rows(part, batch)._mean(rows, t), x, self.rows_at_once)
+
+    def _mean(self, x: Any, t: float) -> Any:
+        """`mean` of rows that fit, where something was observed."""
+        return self.guide(x, t).mean
+
+    def row_numbers(self) -> int:
+        """About how many numbers `guide` holds at once for a row of x_t; here as of a dense covariance."""
+        n, dim = self.observation.count, self.dim
+        return 4 * n * dim + 8 * n * n + 2 * dim * dim
+
+    @cached_property
+    def rows_at_once(self) -> int:
+        """Rows of x_t that one call of `guide` is given in `mean`."""
+        n, dim, itemsize = self.observation.count, self.dim, self.backend.itemsize
+        what = f"one draw of {dim} latent numbers by likelihood='{self.name}', with {n} numbers observed,"
+        return rows_at_once(self.row_numbers() * itemsize, self.backend, what, SMALLER)
+
+    def _of_rows(self, part: slice, batch: int) -> "MeanLikelihood":
+        """With the data of some of `batch` rows."""
+        sets = self.observation.sets
+        if sets is None or part == slice(0, batch):
+            return self
+        xp, each = self.backend.xp, batch // sets
+        return self.of_sets(
+            xp.arange(part.start, part.stop, dtype=xp.int64, device=self.backend.device) // each
+        )
+
+    @property
+    def end(self) -> Any:
+        """The middle of x_T, (1, dim): where one asks what kind of operators there are."""
+        xp, sde, backend = self.backend.xp, self.sde, self.backend
+        return xp.zeros((1, self.dim), dtype=backend.dtype, device=backend.device) + sde.shift(sde.T)
 
     def __call__(self, x: Any, t: float) -> Moments:
         """Mean and covariance; where the method knows no covariance, the prior's stands for it."""

@@ -7,6 +7,7 @@ from ..backend import cholesky, solve_lower
 from ..denoisers import Denoiser, Moments
 from .base import Guided, MeanLikelihood, Seen
 from .data_sets import matched
+from .information import compressed
 from .innovation import Innovation
 from .nonlinear_gaussian import NonlinearGaussian
 from .observation import Linearisation, Observation, Surrogate
@@ -48,20 +49,50 @@ class CubatureDenoiser(MeanLikelihood):
         floor = JITTER * self.sde.sigma(t) ** 2 / (self.sde.alpha(t) ** 2 + self.sde.sigma(t) ** 2)
         shape = (x.shape[0], self.dim, self.dim)
         root = cholesky(xp.broadcast_to(covariance.dense(), shape) + floor * identity)
-        mean, slope, noise = self._moments(moments.mean, root)
-        H = xp.matrix_transpose(slope) @ solve_lower(root, identity)
-        linear = Linearisation(mean, H)
-        gram = xp.matrix_transpose(slope) @ slope
-        seen = Seen(H, Surrogate(matched(self.observation.y, x.shape[0]), noise, 0.0, False))
-        innovation = Innovation(seen.noise, linear, gram)
-        cross = root @ slope
-        shift = (cross @ innovation.weights[..., None])[..., 0]
+        linear, noise = self._linearised(moments.mean, root)
+        slope = xp.matrix_transpose(linear.H)
+        seen = Seen(linear.H @ solve_lower(root, identity), noise)
+        innovation = Innovation(noise, linear, linear.H @ slope)
+        shift = (root @ (slope @ innovation.weights[..., None]))[..., 0]
         return Guided(
             Moments(moments.mean, covariance), moments.mean + shift, innovation.log_likelihood, seen
         )
 
-    def _moments(self, m: Any, root: Any) -> tuple[Any, Any, Any]:
-        """E[A], (batch, n); Cov[ξ, A] with x_0 = m + C^½ ξ, (batch, dim, n); E[R] + the rest of Cov[A]."""
+    def row_numbers(self) -> int:
+        assert isinstance(self.observation, NonlinearGaussian)
+        n, dim = self.observation.count, self.dim
+        _, R = self.observation.predict(self.prior.mean(self.end, self.sde.T))
+        wide = min(n, 2 * dim) if self._is_diagonal(R) else n
+        jacobians = 0 if self.observation.value is not None else 6 * dim * n * dim  # it has no other value
+        return 10 * dim * n + 6 * dim * dim + 6 * wide * wide + jacobians
+
+    def _linearised(self, m: Any, root: Any) -> tuple[Linearisation, Surrogate]:
+        """A(x_0) as a linear function of the white ξ in x_0 = m + C^½ ξ, and noise: R and what that leaves.
+
+        What is left is that of dim more white numbers ζ. Where far more numbers were seen than ξ and ζ
+        have, with independent noise, these are `compressed` first.
+        """
+        xp, (batch, dim) = self.backend.xp, m.shape
+        mean, slope, left, R = self._moments(m, root)
+        y, diagonal = matched(self.observation.y, batch), self._is_diagonal(R)
+        if mean.shape[-1] > 2 * dim and diagonal:
+            both = Linearisation(mean, xp.concat([slope, left], axis=-1))
+            few, noise = compressed(both, Surrogate(y, R, 0.0, True))
+            left = few.H[:, :, dim:]
+            mean, slope, y = few.predicted, few.H[:, :, :dim], noise.y
+            spread = noise.add_noise(left @ xp.matrix_transpose(left))
+            return Linearisation(mean, slope), Surrogate(y, spread, noise.log_scale, False)
+        spread = Surrogate(y, R, 0.0, diagonal).add_noise(left @ xp.matrix_transpose(left))
+        return Linearisation(mean, slope), Surrogate(y, spread, 0.0, False)
+
+    def _is_diagonal(self, R: Any) -> bool:
+        """Whether R, the observation's own or that at some x_0, holds variances alone."""
+        assert isinstance(self.observation, NonlinearGaussian)
+        own = self.observation.R
+        return bool(R.ndim == 2) if own is None else bool(own.ndim == 1)
+
+    def _moments(self, m: Any, root: Any) -> tuple[Any, Any, Any, Any]:
+        """E[A], (batch, n); Cov[A, ξ] and a root of what it leaves of Cov[A], (batch, n, dim); E[R]."""
         xp, (batch, dim) = self.backend.xp, m.shape
         assert isinstance(self.observation, NonlinearGaussian)
         offsets = math.sqrt(dim) * xp.matrix_transpose(root)  # row i: √dim C^½ e_i
@@ -70,13 +101,11 @@ class CubatureDenoiser(MeanLikelihood):
         n = predicted.shape[-1]
         predicted = xp.reshape(predicted, (batch, 2, dim, n))
         mean = xp.mean(predicted, axis=(1, 2))
-        slope = (predicted[:, 0, ...] - predicted[:, 1, ...]) * (0.5 / math.sqrt(dim))
-        centred = xp.reshape(predicted, (batch, 2 * dim, n)) - mean[:, None, :]
-        spread = xp.matrix_transpose(centred) @ centred / (2 * dim)
-        bend = spread - xp.matrix_transpose(slope) @ slope
-        identity = xp.eye(n, dtype=m.dtype, device=self.backend.device)
+        ahead, behind = predicted[:, 0, ...], predicted[:, 1, ...]
+        slope = (ahead - behind) * (0.5 / math.sqrt(dim))
+        left = (0.5 * (ahead + behind) - mean[:, None, :]) * (1 / math.sqrt(dim))
         if R is None:
             R = self.observation.R
-            return mean, slope, bend + (R * identity if R.ndim == 1 else R)
-        R = xp.mean(xp.reshape(R, (batch, 2 * dim, *R.shape[1:])), axis=1)
-        return mean, slope, bend + (R[..., None, :] * identity if R.ndim == 2 else R)
+        else:
+            R = xp.mean(xp.reshape(R, (batch, 2 * dim, *R.shape[1:])), axis=1)
+        return mean, xp.matrix_transpose(slope), xp.matrix_transpose(left), R

@@ -40,6 +40,10 @@ class DPSDenoiser(MeanLikelihood):
             )
         self.zeta, self.step = zeta, step
 
+    def row_numbers(self) -> int:
+        n, dim = self.observation.count, self.dim
+        return 2 * n * dim + 8 * (n + dim)
+
     def guide(self, x: Any, t: float) -> Guided:
         if self.observation.count == 0:
             return self.unguided(x, t)

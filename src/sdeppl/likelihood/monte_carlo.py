@@ -47,6 +47,10 @@ class MonteCarloDenoiser(MeanLikelihood):
         self.xi = xi / self.backend.xp.sqrt(self.backend.xp.mean(xi * xi, axis=0))
         self.rounds = rounds
 
+    def row_numbers(self) -> int:
+        n, dim = self.observation.count, self.dim
+        return self.xi.shape[0] * (4 * dim + 2 * n) + 6 * dim * dim
+
     def guide(self, x: Any, t: float) -> Guided:
         if self.observation.count == 0:
             return self.unguided(x, t)

@@ -22,6 +22,10 @@ class NaiveDenoiser(MeanLikelihood):
         super().__init__(prior, observation)
         require_density(self.name, observation)
 
+    def row_numbers(self) -> int:
+        n, dim = self.observation.count, self.dim
+        return 2 * n * dim + 8 * (n + dim)
+
     def guide(self, x: Any, t: float) -> Guided:
         if self.observation.count == 0:
             return self.unguided(x, t)

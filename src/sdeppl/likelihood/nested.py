@@ -41,6 +41,10 @@ class NestedDenoiser(MeanLikelihood):
         self.samples, self.seed = samples, seed
         self.times = log_snr_grid(prior.sde, steps)
 
+    def row_numbers(self) -> int:
+        n, dim = self.observation.count, self.dim
+        return self.samples * (8 * dim + 2 * n) + 2 * dim * dim
+
     def guide(self, x: Any, t: float) -> Guided:
         if self.observation.count == 0:
             return self.unguided(x, t)

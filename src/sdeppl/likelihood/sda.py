@@ -24,6 +24,10 @@ class FixedVarianceDenoiser(MeanLikelihood):
     def projected(self, linear: Linearisation, t: float) -> Any:
         """P, (n, n) or (batch, n, n)."""
 
+    def row_numbers(self) -> int:
+        n, dim = self.observation.count, self.dim
+        return 2 * n * dim + 4 * n * n + 4 * dim
+
     def guide(self, x: Any, t: float) -> Guided:
         if self.observation.count == 0:
             return self.unguided(x, t)

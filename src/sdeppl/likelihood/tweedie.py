@@ -72,9 +72,16 @@ class TweedieDenoiser(MeanLikelihood):
         self.iterations = iterations if iterations is not None else 2 * observation.count
         self.low_rank = LowRank.of(prior, observation, rank) if method == "low-rank" else None
 
-    def mean(self, x: Any, t: float) -> Any:
-        if self.observation.count == 0:
-            return self.prior.mean(x, t)
+    def row_numbers(self) -> int:
+        n, dim, covariance = self.observation.count, self.dim, self.prior(self.end, self.sde.T).covariance
+        if covariance.shared and self.observation.is_linear:
+            return 4 * (n + dim)
+        if self._dense(Moments(None, covariance)):
+            wide = min(n, dim) if n > dim and dim <= DENSE_LIMIT and self.gradient == "mean" else n
+            return 4 * n * dim + 8 * wide * wide + (0 if covariance.shared else 2 * dim * dim)
+        return 8 * (n + dim) + (0 if self.observation.is_linear else 2 * n * dim)
+
+    def _mean(self, x: Any, t: float) -> Any:
         moments = self.prior(x, t)
         if self._dense(moments):
             return self._guide(x, t, moments).mean

@@ -78,6 +78,11 @@ class Adapter(ABC):
         return None
 
     @classmethod
+    def traced(cls) -> bool:
+        """Whether code is being traced, for a graph that serves whatever rows it is given."""
+        return False
+
+    @classmethod
     def detached(cls, array: Any) -> Any:
         """The same numbers, through which no gradient flows."""
         return array

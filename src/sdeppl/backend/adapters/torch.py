@@ -108,6 +108,12 @@ class TorchAdapter(Adapter):
         return int(free + unused)
 
     @classmethod
+    def traced(cls) -> bool:
+        import torch
+
+        return bool(torch.compiler.is_compiling())
+
+    @classmethod
     def detached(cls, array: Any) -> Any:
         return array.detach()
 
