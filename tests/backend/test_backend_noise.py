@@ -69,7 +69,7 @@ def test_noise_comes_in_the_dtype_and_on_the_device_of_the_backend(backend):
 
 @pytest.mark.parametrize("seed", [-1, 2**64, 1.0, True, "1"])
 def test_a_bad_seed_is_refused(seed):
-    with pytest.raises(ValueError, match=r"seed must be an integer from 0 to 2\*\*64 - 1; got"):
+    with pytest.raises(ValueError, match=r"seed must be a whole number from 0 to 2\*\*64 - 1; got"):
         sp.Noise(seed)
 
 

@@ -75,7 +75,10 @@ MISTAKES = {
         "are both new.safetensors; give two files",
     ),
     "too few draws": (TRAIN.replace("500", "3"), "3 draws are too few for the covariance of 2 numbers"),
-    "negative steps": (TRAIN.replace("--steps 0", "--steps -1"), "need steps >= 0"),
+    "negative steps": (
+        TRAIN.replace("--steps 0", "--steps -1"),
+        "steps must be .*, at least 0; got -1",
+    ),
     "no prior": (SAMPLE.replace("prior.", "prior2."), "there is no file prior2.safetensors"),
     "not a file of ours": (SAMPLE.replace("prior.", "foreign."), "but sdeppl did not write it"),
     "a damaged file": (SAMPLE.replace("prior.safetensors", "text.npz"), "text.npz is not a file that sdeppl"),

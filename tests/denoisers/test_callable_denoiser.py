@@ -88,7 +88,7 @@ def test_a_gradient_passes_through_the_mean():
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        ({}, r"dim must be the count of numbers in x_0, at least 1; got 0"),
+        ({}, r"dim, the count of numbers in x_0, must be a whole number, at least 1; got 0"),
         ({"dim": 3, "predicts": "noise"}, r"predicts must be 'mean', 'eps', 'score' or 'v'; got 'noise'"),
     ],
 )

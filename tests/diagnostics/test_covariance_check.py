@@ -100,7 +100,7 @@ def test_what_cannot_be_checked():
         sp.check_covariance(3)
     with pytest.raises(ValueError, match=r"draws: expected x_0 \(100 or more, 3\); got shape \(99, 3\)"):
         sp.check_covariance(exact, draws(99))
-    with pytest.raises(ValueError, match="levels must be at least 1; got 0"):
+    with pytest.raises(ValueError, match="levels must be a whole number, at least 1; got 0"):
         sp.check_covariance(exact, draws(200), levels=0)
     broken = changed(exact, lambda C: C * np.nan)
     with pytest.raises(FloatingPointError, match="NaN or infinity at t = "):

@@ -158,7 +158,7 @@ def test_what_cannot_be_checked():
         sp.check_score(exact, x0[:, :2])
     with pytest.raises(ValueError, match="got shape \\(99, 3\\)"):
         sp.check_score(exact, x0[:99])
-    with pytest.raises(ValueError, match="levels must be at least 1; got 0"):
+    with pytest.raises(ValueError, match="levels must be a whole number, at least 1; got 0"):
         sp.check_score(exact, x0, levels=0)
     broken = sp.CallableDenoiser(SDE, lambda x, t: x * np.nan, lambda x, t: None, 3, exact.backend)
     with pytest.raises(FloatingPointError, match="NaN or infinity at t = "):

@@ -222,9 +222,9 @@ def test_bad_arguments_are_refused():
     numpy = sp.resolve("numpy")
     prior, seen = mixture_on(numpy)
     rung, x, stream = sp.TweedieDenoiser(prior, seen), np.zeros((2, 2)), sp.Noise(0).stream(numpy)
-    with pytest.raises(ValueError, match="steps must be a whole number from 1; got 0"):
+    with pytest.raises(ValueError, match="steps must be a whole number, at least 1; got 0"):
         LangevinCorrector(steps=0)
-    with pytest.raises(ValueError, match=r"nodes must be a whole number from 1; got 2\.5"):
+    with pytest.raises(ValueError, match=r"nodes must be a whole number, at least 1; got 2\.5"):
         LangevinCorrector(nodes=2.5)
     with pytest.raises(ValueError, match=r"level must be positive and finite; got -0\.1"):
         LangevinCorrector(level=-0.1)

@@ -13,7 +13,7 @@ import sdeppl as sp
         ({"t": 1.0}, r"need 0 <= t < T.* got t=1.0, T=1.0"),
         ({"t": -0.1}, r"need 0 <= t < T.* got t=-0.1"),
         ({"T": 2.0}, r"T no later than the forward SDE's; got t=0.0, T=2.0"),
-        ({"probes": 1}, "probes must be a whole number, at least 2 for a standard error, or None; got 1"),
+        ({"probes": 1}, "probes must be a whole number, at least 2; got 1"),
     ],
 )
 def test_arguments_that_do_not_fit(options, message):

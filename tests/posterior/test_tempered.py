@@ -144,10 +144,10 @@ def test_runs_do_not_depend_on_how_many_there_are(precise):
 
 def test_refusals(precise):
     for wrong, match in (
-        ({"particles": 1}, "particles must be a whole number, 2 to 4096; got 1"),
+        ({"particles": 1}, "particles must be a whole number from 2 to 4096; got 1"),
         ({"particles": True}, "got True"),
-        ({"moves": 0}, "moves must be a whole number, 1 to"),
-        ({"kept": 300}, "kept must be 1 to particles = 256; got 300"),
+        ({"moves": 0}, "moves must be a whole number from 1 to"),
+        ({"kept": 300}, "kept must be a whole number from 1 to 256; got 300"),
         ({"share": 1.0}, "share lies between 0 and 1; got 1.0"),
     ):
         with pytest.raises(ValueError, match=match):

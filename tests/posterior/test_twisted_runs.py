@@ -62,8 +62,8 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match="likelihood was made with another prior or observation"):
         sp.Posterior(prior, seen, likelihood=sp.SDADenoiser(mixture_on(numpy), seen))
     for settings, message in [
-        ({"particles": 0}, "particles must be a whole number, 1 to"),
-        ({"particles": 8, "kept": 9}, "kept must be 1 to particles = 8; got 9"),
+        ({"particles": 0}, "particles must be a whole number from 1 to"),
+        ({"particles": 8, "kept": 9}, "kept must be a whole number from 1 to 8; got 9"),
         ({"resample_below": 1.5}, "resample_below is a share from 0 to 1"),
     ]:
         with pytest.raises(ValueError, match=message):

@@ -98,9 +98,9 @@ def test_no_data_at_all():
 @pytest.mark.parametrize("wrong", [{"draws": 3}, {"warmup": -1}, {"chains": 0}])
 def test_counts_out_of_range(wrong):
     ((name, count),) = wrong.items()
-    with pytest.raises(ValueError, match=f"need {name} >= .*; got {name}={count}"):
+    with pytest.raises(ValueError, match=f"{name} must be a whole number, at least .*; got {count}$"):
         sp.reference.nuts(two_sites, {"a": torch.tensor(1.0)}, **{**SHORT, **wrong})
-    with pytest.raises(TypeError, match=f"{name} is a whole number; got {name}=10.0"):
+    with pytest.raises(TypeError, match=f"{name} must be a whole number, at least .*; got 10.0"):
         sp.reference.nuts(two_sites, {"a": torch.tensor(1.0)}, **{**SHORT, name: 10.0})
 
 

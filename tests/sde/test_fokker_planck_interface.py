@@ -39,8 +39,8 @@ def start(grid):
     ("call", "message"),
     [
         (lambda: make(cells=(5, 5, 5)), r"has 1 or 2 dimensions; got cells=\(5, 5, 5\)"),
-        (lambda: make(cells=2), r"cells must be whole numbers >= 3; got \(2,\)"),
-        (lambda: make(cells=(5, 5.5)), r"cells must be whole numbers >= 3; got \(5, 5.5\)"),
+        (lambda: make(cells=2), "cells must be a whole number, at least 3; got 2"),
+        (lambda: make(cells=(5, 5.5)), r"cells must be a whole number, at least 3; got 5\.5"),
         (lambda: make(lower=5.0), r"need lower < upper; got \(5.0,\) and \(5.0,\)"),
         (lambda: make(upper=math.inf), "need lower < upper"),
         (lambda: make(upper=[1.0, 2.0]), r"upper must be a number or 1 of them; got \[1.0, 2.0\]"),

@@ -40,7 +40,11 @@ def grid_of(cells=5, sde=VP):
             TypeError,
             "to_stratonovich takes an SDE.* got the class VPSDE",
         ),
-        (lambda: sp.uniform_grid(0, 1, 10.0), ValueError, "steps must be a whole number; got 10.0"),
+        (
+            lambda: sp.uniform_grid(0, 1, 10.0),
+            ValueError,
+            "steps must be a whole number, at least 1; got 10.0",
+        ),
         (lambda: sp.log_snr_grid(sp.VPSDE, 9), TypeError, "log_snr_grid needs .* got the class VPSDE"),
         (lambda: sp.log_snr_grid(MATRIX, 9), TypeError, "got MatrixLinearSDE; use uniform_grid"),
         (lambda: sp.edm_grid(sp.CriticallyDampedSDE(), 9), TypeError, "edm_grid needs .* use uniform_grid"),
@@ -79,7 +83,7 @@ def test_a_chain_longer_than_the_default_takes_a_larger_end():
         ),
         (lambda: MARGINALS.sample(0.5, 0), ValueError, "n must be a whole number, at least 1; got 0"),
         (lambda: MARGINALS.sample(0.5, 10, 3), TypeError, r"noise must be a Noise.* use seed=3"),
-        (lambda: grid_of(5.0), ValueError, "cells must be whole numbers >= 3; got 5.0"),
+        (lambda: grid_of(5.0), ValueError, "cells must be a whole number, at least 3; got 5.0"),
         (lambda: grid_of(5, MATRIX), ValueError, r"states of dim 2, cells=\(5,\) are of 1"),
         (
             lambda: grid_of((5, 5), sp.MatrixLinearSDE(torch.eye(2), torch.eye(2))),

@@ -91,7 +91,7 @@ def test_the_quadratic_grid_of_ddim():
             "sigma_max = 90 is more than σ/α at T = 80.0, 80",
         ),
         (lambda: sp.quadratic_grid(1.0, -0.1, 9), "a quadratic grid needs times from 0 on; got 1.0 to -0.1"),
-        (lambda: sp.quadratic_grid(1.0, 0.0, 0), "steps must be at least 1; got 0"),
+        (lambda: sp.quadratic_grid(1.0, 0.0, 0), "steps must be a whole number, at least 1; got 0"),
     ],
 )
 def test_edm_and_quadratic_grids_that_cannot_be_are_refused(make, message):
@@ -101,7 +101,7 @@ def test_edm_and_quadratic_grids_that_cannot_be_are_refused(make, message):
 
 
 def test_grids_that_cannot_be_are_refused():
-    with pytest.raises(ValueError, match="steps must be at least 1; got 0"):
+    with pytest.raises(ValueError, match="steps must be a whole number, at least 1; got 0"):
         sp.uniform_grid(0.0, 1.0, 0)
     with pytest.raises(ValueError, match="steps must be a whole number, at least 2; got 1"):
         sp.log_snr_grid(sp.VPSDE(), 1)

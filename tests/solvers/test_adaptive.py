@@ -45,7 +45,7 @@ def test_the_factor_is_soderlinds():
         ({"safety": 1.0}, "0 < safety < 1"),
         ({"integral": 0.0}, "integral > 0"),
         ({"first_step": 0.0}, "first_step must be a positive time"),
-        ({"max_steps": 0}, "max_steps must be at least 1"),
+        ({"max_steps": 0}, "max_steps must be a whole number, at least 1; got 0"),
     ],
 )
 def test_bad_controllers_are_refused(arguments, message):

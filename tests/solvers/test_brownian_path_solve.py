@@ -36,8 +36,8 @@ def test_a_reverse_solve_reads_the_path_backwards():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"seed": -1}, "seed must be an integer from 0"),
-        ({"seed": True}, "seed must be an integer from 0"),
+        ({"seed": -1}, "seed must be a whole number from 0"),
+        ({"seed": True}, "seed must be a whole number from 0"),
         ({"start": 1.0}, "start must be below stop"),
         ({"stop": math.inf}, "both finite"),
         ({"cells": 0}, "whole number, at least 1"),

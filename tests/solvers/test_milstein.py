@@ -117,7 +117,7 @@ def test_a_small_part_that_does_not_commute_is_found(precise):
 
 @pytest.mark.parametrize("terms", [-1, 2.0, True])
 def test_the_number_of_terms_is_checked(terms):
-    with pytest.raises(ValueError, match=r"terms must be a whole number >= 0; got"):
+    with pytest.raises(ValueError, match=r"terms must be a whole number, at least 0; got"):
         sp.MilsteinLevy(terms)
 
 

@@ -206,7 +206,10 @@ def test_what_it_does_not_take_is_refused():
     with pytest.raises(TypeError, match="predictor must be a solver such as EulerMaruyama"):
         sp.PredictorCorrector("euler")
     for wrong in ({"corrections": -1}, {"corrections": 1.5}, {"snr": 0.0}, {"snr": math.nan}):
-        with pytest.raises(ValueError, match=r"corrections must be a whole number >= 0 and snr > 0; got"):
+        with pytest.raises(
+            ValueError,
+            match=r"corrections must be a whole number, at least 0; got|snr must be positive and finite; got",
+        ):
             sp.PredictorCorrector(sp.EulerMaruyama(), **wrong)
     x, times, solver = np.ones((2, 2)), [1.0, 0.1], sp.PredictorCorrector(sp.EulerMaruyama())
     with pytest.raises(TypeError, match=r"PredictorCorrector solves the ReverseSDE of .* got VPSDE"):

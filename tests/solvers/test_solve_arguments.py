@@ -175,7 +175,7 @@ def test_the_shape_of_an_increment_is_a_tuple():
 
 
 def test_a_number_of_steps_is_whole():
-    with pytest.raises(ValueError, match=r"max_steps must be a whole number; got 1\.5"):
+    with pytest.raises(ValueError, match=r"max_steps must be a whole number, at least 1; got 1\.5"):
         sp.PIController(max_steps=1.5)
 
 

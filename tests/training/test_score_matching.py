@@ -164,12 +164,12 @@ def test_arguments_out_of_range(arguments):
 
 
 def test_fit_arguments_out_of_range():
-    with pytest.raises(ValueError, match="steps=-1"):
+    with pytest.raises(ValueError, match="steps must be a whole number, at least 0; got -1"):
         make().fit(-1)
-    with pytest.raises(ValueError, match="every=0"):
+    with pytest.raises(ValueError, match="every must be a whole number, at least 1; got 0"):
         make().fit(3, every=0)
     for steps in (1.5, "3", None):
-        with pytest.raises(TypeError, match="steps and every are whole numbers; got steps="):
+        with pytest.raises(TypeError, match="steps must be a whole number, at least 0; got "):
             make().fit(steps)
 
 

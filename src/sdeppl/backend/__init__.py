@@ -8,6 +8,7 @@ from .linear_algebra import cholesky, log_diagonal, solve_lower
 from .looking import known_all
 from .memory import OutOfMemory, free_memory, in_chunks, require_memory, rows_at_once
 from .noise import Noise, NoiseStream, keyed_normal
+from .numbers import real_number, real_times, seed_number, whole_number
 from .onnx_function import OnnxFunction
 from .progress import CostWarning, Progress, warn_user
 from .resolve import Backend, backend_of, resolve
@@ -55,6 +56,8 @@ __all__ = [
     "numerical_gradient",
     "place",
     "python_floats",
+    "real_number",
+    "real_times",
     "require_arrays",
     "require_floating",
     "require_memory",
@@ -62,9 +65,11 @@ __all__ = [
     "require_same",
     "resolve",
     "rows_at_once",
+    "seed_number",
     "solve_lower",
     "to_host",
     "to_torch",
     "warn_user",
+    "whole_number",
     "with_pullback",
 ]

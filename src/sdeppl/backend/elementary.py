@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import fields
-from numbers import Real
 from typing import Any
 
 from array_api_compat import array_namespace
+
+from .numbers import real_number
 
 
 def elementary(t: Any) -> Any:
@@ -27,8 +28,10 @@ def python_floats(value: Any, gradients: bool = False) -> None:
     """
     for field in fields(value):
         item = getattr(value, field.name)
-        if isinstance(item, Real):
-            object.__setattr__(value, field.name, float(item))
+        on_torch = hasattr(item, "requires_grad") and gradients
+        number = None if on_torch else real_number(item)
+        if number is not None:
+            object.__setattr__(value, field.name, number)
         elif field.type is float and not (hasattr(item, "ndim") and item.ndim == 0):
             raise ValueError(f"{type(value).__name__}: {field.name} must be a finite number; got {item!r}")
         elif not gradients and getattr(item, "requires_grad", False):

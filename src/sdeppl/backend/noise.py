@@ -6,6 +6,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .adapters.base import Normal
+from .numbers import seed_number
 from .resolve import Backend
 from .transfer import require_floating
 
@@ -28,8 +29,7 @@ class Noise:
     def __post_init__(self) -> None:
         if self.mode not in ("host", "native"):
             raise ValueError(f"noise mode {self.mode!r} is unknown; use 'host' or 'native'")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**64:
-            raise ValueError(f"seed must be an integer from 0 to 2**64 - 1; got {self.seed!r}")
+        object.__setattr__(self, "seed", seed_number(self.seed))
 
     def stream(self, backend: Backend) -> "NoiseStream":
         """Open the noise on a backend; a native stream starts anew at each call.

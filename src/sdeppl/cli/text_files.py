@@ -6,6 +6,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
+from ..backend import host_numbers
 from .errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ def read_csv(path: str, option: str) -> "dict[str, np.ndarray]":
 
 def read_json(path: str, option: str) -> "dict[str, np.ndarray]":
     """{name: array} of an object of numbers and nested lists; null was not observed. Raises: UsageError."""
-    from ..backend import host_numbers
 
     try:
         with open(path, encoding="utf-8") as file:

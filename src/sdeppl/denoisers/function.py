@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Literal
 
-from ..backend import Backend, resolve, with_pullback
+from ..backend import Backend, resolve, whole_number, with_pullback
 from ..sde import IsotropicSDE, require_isotropic
 from .base import Denoiser, Moments
 from .covariance import Covariance, PullbackCovariance
@@ -37,10 +37,7 @@ class CallableDenoiser(Denoiser):
         predicts: Prediction = "mean",
     ) -> None:
         require_isotropic(sde, type(self).__name__)
-        if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
-            raise ValueError(
-                f"CallableDenoiser: dim must be the count of numbers in x_0, at least 1; got {dim!r}"
-            )
+        dim = whole_number("CallableDenoiser: dim, the count of numbers in x_0,", dim, 1)
         if predicts not in ("mean", "eps", "score", "v"):
             raise ValueError(
                 f"CallableDenoiser: predicts must be 'mean', 'eps', 'score' or 'v'; got {predicts!r}"

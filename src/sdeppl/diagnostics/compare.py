@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..backend import seed_number
 from .comparison import SIGNIFICANCE, Comparison, SiteComparison
 from .errors_by_number import NumberErrors, largest_z, number_errors
 from .sides import Side, joined, sides_of
@@ -51,7 +52,7 @@ def compare(
         if side.values is None:
             raise ValueError(f"site '{name}': exact moments belong on the reference's side; give draws here")
     _check_supports(mine, getattr(reference, "supports", {}), draws)
-    options = _Options(tolerance, classifier, np.random.default_rng(seed))
+    options = _Options(tolerance, classifier, np.random.default_rng(seed_number(seed)))
     notes, found, pairs = [], [], []
     for name in mine:
         kept = _varying(name, mine[name], theirs[name])

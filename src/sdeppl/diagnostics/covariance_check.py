@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import place, to_host
+from ..backend import place, seed_number, to_host
 from ..denoisers import Denoiser
 from ..guide import ScoreGuide
 from .noised import (
@@ -94,7 +94,7 @@ def check_covariance(
     """
     denoiser, x0 = prior_and_draws("check_covariance", prior, draws, seed)
     checked_rows("draws", x0, denoiser.dim)
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(seed_number(seed))
     pairs = noised_levels(denoiser, x0, levels, seed)
 
     def test(pair: Noised) -> tuple[CovarianceLevel, int]:

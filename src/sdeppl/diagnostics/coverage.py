@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import host_numbers
+from ..backend import host_numbers, seed_number
 from .calibration import Calibration
 from .ranks import RankTest, ranks_of
 from .sbc import simulations_of
@@ -35,6 +35,7 @@ def tarp(
     Returns: `Calibration`. Raises: as `sbc`; ValueError for references of another shape. Source: Lemos et al.
     2023, algorithm 2; the p-value is of the band of Säilynoja et al. 2022.
     """
+    seed = seed_number(seed)
     found = simulations_of(posterior, sets, draws, seed, arguments)
     generator = np.random.default_rng((seed, 2))
     truths, drawn, _ = found.numbers()
@@ -67,6 +68,7 @@ def coverage(
     likelihood, of highest posterior density relative to the prior: a joint region of all sites. posterior
     and other arguments: as for `sbc`. Returns: `Calibration`. Raises: as `sbc`. Source: Hermans et al. 2022.
     """
+    seed = seed_number(seed)
     found = simulations_of(posterior, sets, draws, seed, arguments)
     generator = np.random.default_rng((seed, 3))
     truths, drawn, names = found.numbers()

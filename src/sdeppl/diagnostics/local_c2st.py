@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Progress
+from ..backend import Progress, seed_number, whole_number
 from .calibration import SIGNIFICANT
 from .simulations import Simulations, by_site
 
@@ -81,6 +81,7 @@ def local_c2st(
         raise ImportError(
             f"local_c2st needs scikit-learn: pip install 'sdeppl[diagnostics]' ({error})"
         ) from error
+    nulls, seed = whole_number("nulls", nulls, 1), seed_number(seed)
     if simulations.data is None:
         raise ValueError("local_c2st needs the simulations' data: make them by simulate_posteriors")
     truths, drawn, _ = simulations.numbers()

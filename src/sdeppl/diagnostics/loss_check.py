@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..backend import place
+from ..backend import place, seed_number
 from ..denoisers import Denoiser, GaussianDenoiser
 from ..guide import ScoreGuide
 from ..query import GaussianPart
@@ -118,6 +118,7 @@ def check_loss(
     else:
         denoiser, x0 = prior_and_draws("check_loss", prior, draws, seed)
     checked_rows("draws", x0, denoiser.dim)
+    seed = seed_number(seed)
     best = None if exact is None else _exact(prior, exact, denoiser)
     losses = _losses([denoiser] if best is None else [denoiser, best], x0, levels, seed)
     before = None

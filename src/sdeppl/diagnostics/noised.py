@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..backend import Noise, place, to_host
+from ..backend import Noise, host_numbers, place, real_number, to_host, whole_number
 from ..denoisers import Denoiser
 from ..guide import ScoreGuide
 from ..sde import IsotropicSDE, log_snr_grid
@@ -49,17 +49,16 @@ def prior_and_draws(check: str, prior: Any, draws: Any, seed: int) -> tuple[Deno
     Raises: TypeError, ValueError, naming the check.
     """
     if isinstance(prior, ScoreGuide):
-        if not isinstance(draws, int) or draws < 100:
-            raise ValueError(f"draws: for a guide, how many, at least 100; got {draws!r}")
+        draws = whole_number("draws, for a guide how many,", draws, 100)
         denoiser, gaussian = prior.denoiser(), prior.gaussian
         assert gaussian is not None  # or denoiser() has raised
         z = prior.prior_batch(draws, CHECK, seed)
         return denoiser, ((z - gaussian.location) / gaussian.scale).numpy()
     if not isinstance(prior, Denoiser):
         raise TypeError(f"{check} takes a ScoreGuide or a Denoiser; got {type(prior).__name__}")
-    if not hasattr(draws, "ndim"):
+    if real_number(draws) is not None:
         raise TypeError(f"{check} of a denoiser takes draws=x_0, an array (draws, dim) from its prior")
-    return prior, draws
+    return prior, draws if hasattr(draws, "ndim") else host_numbers(draws, f"{check}: draws")
 
 
 def checked_rows(name: str, x0: Any, dim: int) -> Any:
@@ -71,8 +70,7 @@ def checked_rows(name: str, x0: Any, dim: int) -> Any:
 
 def noised_levels(denoiser: Denoiser, x0: Any, levels: int, seed: int) -> Iterator[Noised]:
     """x_0 under fresh noise at levels evenly in ln(α/σ), from T to σ/α = 0.05. Raises: ValueError."""
-    if levels < 1:
-        raise ValueError(f"levels must be at least 1; got {levels}")
+    levels = whole_number("levels", levels, 1)
     backend, sde = denoiser.backend, denoiser.sde
     stream, clean = Noise(seed).stream(backend), place(x0, backend)
     host = np.asarray(to_host(clean), float)

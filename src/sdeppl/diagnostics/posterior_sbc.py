@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from ..backend import seed_number, whole_number
 from ..guide import ScoreGuide
 from ..guide.many import condition_many
 from ..tracing import ModelError, data_tensor, replicates
@@ -39,6 +40,7 @@ def posterior_sbc(
     Returns: `Calibration`. Raises: as `sbc` and `condition`; ModelError for data with gaps. Source: Säilynoja
     et al. 2025 (arXiv 2502.03279), section 3.
     """
+    sets, draws, seed = whole_number("sets", sets, 1), whole_number("draws", draws, 1), seed_number(seed)
     values = {**(data or {}), **observed}
     chosen = dict(settings or {})
     c = chosen.pop("c", 1.0)

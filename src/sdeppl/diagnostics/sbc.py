@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import seed_number
 from .calibration import Calibration
 from .ranks import RankTest, ranks_of
 from .simulations import Simulations, simulate_posteriors
@@ -27,6 +28,7 @@ def sbc(
     Returns: `Calibration`. Raises: as `simulate_posteriors`. Source: Talts et al. 2018, algorithm 1;
     Säilynoja et al. 2022; Modrák et al. 2023 for quantities that depend on the data.
     """
+    seed = seed_number(seed)
     found = simulations_of(posterior, sets, draws, seed, arguments)
     generator = np.random.default_rng((seed, 1))
     truths, drawn, names = found.numbers()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from pyro import poutine
 
-from ..backend import Progress, host_numbers
+from ..backend import Progress, host_numbers, seed_number, whole_number
 from ..guide import ScoreGuide
 from ..query import SitePosteriors
 from ..tracing import ModelError, prior_draws
@@ -112,6 +112,7 @@ def simulate_posteriors(
     Raises: as `Simulations`; TypeError where prior or simulate is missing; ModelError for a guide without
     observed sites; what the posterior raises.
     """
+    sets, draws, seed = whole_number("sets", sets, 1), whole_number("draws", draws, 1), seed_number(seed)
     if isinstance(posterior, ScoreGuide):
         return _of_guide(posterior, sets, draws, sites, seed, progress, settings)
     if prior is None or simulate is None or settings:

@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 
+from ..backend import real_times
 from ..sde import IsotropicSDE
 
 
 def checked_times(times: Any, lowest: float, site: str) -> list[float]:
     """Strictly rising times, none below `lowest`, as floats. Raises: ValueError."""
-    grid = [float(t) for t in times]
+    grid = real_times(f"{site}: ", times)
     if not grid or not all(math.isfinite(t) for t in grid):
         raise ValueError(f"{site}: times must be finite numbers, at least one; got {grid}")
     if any(b <= a for a, b in itertools.pairwise(grid)):

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..backend import Backend, Progress, TorchFunction, resolve
+from ..backend import Backend, Progress, TorchFunction, resolve, whole_number
 from ..denoisers import Denoiser, NetworkDenoiser
 from ..nn import ResidualMLP
 from ..posterior import Posterior
@@ -70,7 +70,7 @@ class ScoreGuide:
         self.tails: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         self.sde = sde or sites.diffusion or VPSDE()
         self.net_factory = net
-        self.seed = seed
+        self.seed = whole_number("seed", seed)
         self.gaussian: GaussianPart | None = None
         self.net: torch.nn.Module | None = None
         self.use_net = False
@@ -91,6 +91,7 @@ class ScoreGuide:
 
         Warns: HeavyTailsWarning, naming the sites; RankWarning.
         """
+        draws = whole_number("draws", draws)
         if draws < 2 * self.space.dim:
             raise ValueError(
                 f"{draws} draws are too few for the covariance of {self.space.dim} numbers; use at least "

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..backend import TorchFunction, backend_of
+from ..backend import TorchFunction, backend_of, whole_number
 from .density import DensityObservation
 
 
@@ -16,7 +16,7 @@ def classifier_observation(module: Any, label: int, dim: int, like: Any) -> Dens
     Raises: ValueError, at a call, for a label that is not one of the classes, BackendMismatch where the
     module is on another device. Source: Dhariwal & Nichol 2021, section 4.
     """
-    function = TorchFunction(module)
+    function, label = TorchFunction(module), whole_number("classifier_observation: label", label)
 
     def chosen(logits: Any) -> tuple[Any, Any]:
         """Softmax (batch, classes), and ln of its entry for the label (batch,)."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from ..backend import require_arrays
+from ..backend import require_arrays, whole_number
 from .observation import Linearisation, NotDifferentiable, Observation, Surrogate
 
 
@@ -28,7 +28,7 @@ class DensityObservation(Observation):
         gradient: Callable[[Any], Any] | None = None,
     ) -> None:
         self.backend = require_arrays(type(self).__name__, like=like)
-        self.dim = dim
+        self.dim = whole_number(f"{type(self).__name__}: dim", dim, 1)
         self.function = log_prob
         self.gradient = gradient
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ..backend import Backend, backend_of, require_arrays, require_same
+from ..backend import Backend, backend_of, real_number, require_arrays, require_same, whole_number
 from .data_sets import checked_data, matched
 from .families import ConvolvedFamily, Family
 from .normal_noise import observed_rows, places_of
@@ -54,8 +54,8 @@ class IndependentObservation(Observation):
         name = type(self).__name__
         if (H is None) == (function is None and value is None):
             raise TypeError(f"{name} takes either H or a function (or its value alone) for the predictor")
-        if nodes < 8:
-            raise ValueError(f"{name}: nodes must be at least 8; got {nodes}")
+        nodes = whole_number(f"{name}: nodes", nodes, 8)
+        dim = None if dim is None else whole_number(f"{name}: dim", dim, 1)
         if y.ndim != 1:
             raise ValueError(f"{name}: y must be (observations,); got {tuple(y.shape)}")
         self.backend, y = _common(name, y, H)
@@ -166,7 +166,7 @@ def _linear(name: str, backend: Backend, H: Any, offset: Any, rows: Any) -> Line
     xp = backend.xp
     if not bool(xp.all(xp.isfinite(H))):
         raise ValueError("the operator H holds NaN or infinity")
-    if offset is None or isinstance(offset, (int, float)):
+    if offset is None or real_number(offset) is not None:
         offset = xp.full((H.shape[0],), float(offset or 0.0), dtype=H.dtype, device=backend.device)
     require_arrays(name, H=H, offset=offset)
     if tuple(offset.shape) != (H.shape[0],) or not bool(xp.all(xp.isfinite(offset))):

@@ -3,7 +3,7 @@
 import copy
 from typing import Any
 
-from ..backend import require_arrays
+from ..backend import real_number, require_arrays
 from .data_sets import checked_data, matched
 from .normal_noise import NormalNoise, observed_noise, observed_rows
 from .observation import Linearisation, Observation, Surrogate
@@ -34,8 +34,7 @@ class LinearGaussian(Observation):
     is_gaussian = True
 
     def __init__(self, H: Any, y: Any, R: Any) -> None:
-        number = isinstance(R, (int, float))
-        self.backend = require_arrays(type(self).__name__, H=H, y=y, R=None if number else R)
+        self.backend = require_arrays(type(self).__name__, H=H, y=y, R=R if real_number(R) is None else None)
         xp = self.backend.xp
         require_operator(xp, H, y)
         observed = observed_rows(self.backend, y)

@@ -5,6 +5,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
+from ..backend import whole_number
 from ..denoisers import Covariance, Denoiser, PullbackCovariance
 from .conjugate_gradients import conjugate_gradients
 from .observation import Linearisation, Observation, Surrogate
@@ -68,8 +69,7 @@ class LowRank:
     @classmethod
     def of(cls, prior: Denoiser, observation: Observation, rank: int) -> "LowRank":
         """From the prior's covariance at T. Raises: ValueError for a rank below 1."""
-        if rank < 1:
-            raise ValueError(f"rank must be at least 1; got {rank}")
+        rank = whole_number("rank", rank, 1)
         xp, sde = prior.backend.xp, prior.sde
         x = xp.zeros((1, prior.dim), dtype=prior.backend.dtype, device=prior.backend.device)
         moments = prior(x + sde.shift(sde.T), sde.T)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..backend import cholesky, keyed_normal, log_diagonal, solve_lower
+from ..backend import cholesky, keyed_normal, log_diagonal, seed_number, solve_lower, whole_number
 from ..denoisers import Denoiser, Moments
 from .base import Guided, MeanLikelihood
 from .gradient import require_density
@@ -38,10 +38,10 @@ class MonteCarloDenoiser(MeanLikelihood):
     ) -> None:
         super().__init__(prior, observation)
         require_density(self.name, observation)
-        if not isinstance(samples, int) or samples < 2 or samples % 2:
-            raise ValueError(f"MonteCarloDenoiser: samples must be an even number from 2; got {samples!r}")
-        if not isinstance(rounds, int) or rounds < 0:
-            raise ValueError(f"MonteCarloDenoiser: rounds must be a whole number from 0; got {rounds!r}")
+        samples = whole_number("MonteCarloDenoiser: samples", samples, 2)
+        if samples % 2:
+            raise ValueError(f"MonteCarloDenoiser: samples must be an even number from 2; got {samples}")
+        rounds, seed = whole_number("MonteCarloDenoiser: rounds", rounds, 0), seed_number(seed)
         xi = keyed_normal(prior.backend, (samples // 2, prior.dim), seed, STREAM)
         xi = self.backend.xp.concat([xi, -xi], axis=0)
         self.xi = xi / self.backend.xp.sqrt(self.backend.xp.mean(xi * xi, axis=0))

@@ -3,7 +3,7 @@
 import itertools
 from typing import Any
 
-from ..backend import keyed_normal
+from ..backend import keyed_normal, seed_number, whole_number
 from ..denoisers import Denoiser
 from ..sde import ReverseSDE, log_snr_grid
 from ..solvers import ExponentialHeun
@@ -36,9 +36,8 @@ class NestedDenoiser(MeanLikelihood):
     ) -> None:
         super().__init__(prior, observation)
         require_density(self.name, observation)
-        if not isinstance(samples, int) or samples < 2:
-            raise ValueError(f"NestedDenoiser: samples must be a whole number from 2; got {samples!r}")
-        self.samples, self.seed = samples, seed
+        self.samples = whole_number("NestedDenoiser: samples", samples, 2)
+        self.seed = seed_number(seed)
         self.times = log_snr_grid(prior.sde, steps)
 
     def row_numbers(self) -> int:

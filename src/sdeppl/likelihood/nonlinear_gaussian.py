@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from ..backend import require_arrays
+from ..backend import real_number, require_arrays, whole_number
 from .data_sets import checked_data, matched
 from .normal_noise import NormalNoise, observed_noise, observed_rows, places_of, spread_rows
 from .observation import Linearisation, NotDifferentiable, Observation, Surrogate
@@ -40,10 +40,11 @@ class NonlinearGaussian(Observation):
         name = type(self).__name__
         if function is None and value is None:
             raise TypeError(f"{name} needs a function, or at least its value without a Jacobian")
-        self.backend = require_arrays(name, y=y, R=None if isinstance(R, (int, float)) else R)
+        self.backend = require_arrays(name, y=y, R=R if real_number(R) is None else None)
         if y.ndim != 1:
             raise ValueError(f"expected y (observations,); got {tuple(y.shape)}")
-        self.dim, self.function, self.value, self.slopes = dim, function, value, bend
+        self.dim = whole_number(f"{name}: dim", dim, 1)
+        self.function, self.value, self.slopes = function, value, bend
         self.has_jacobian = function is not None
         self.observed, self.places = observed_rows(self.backend, y), places_of(y)
         self.y = self.backend.xp.take(y, self.observed, axis=0)

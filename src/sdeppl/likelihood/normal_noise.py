@@ -5,7 +5,7 @@ from typing import Any
 
 from array_api_compat import array_namespace, device
 
-from ..backend import Backend, cholesky, log_diagonal, solve_lower
+from ..backend import Backend, cholesky, log_diagonal, real_number, solve_lower
 
 
 def observed_rows(backend: Backend, y: Any) -> Any:
@@ -39,8 +39,9 @@ def observed_noise(backend: Backend, R: Any, count: int, observed: Any) -> Any:
     Raises: ValueError where R does not fit or is not positive definite.
     """
     xp = backend.xp
-    if isinstance(R, (int, float)):
-        R = xp.full((count,), float(R), dtype=backend.dtype, device=backend.device)
+    number = real_number(R)
+    if number is not None:
+        R = xp.full((count,), number, dtype=backend.dtype, device=backend.device)
     if tuple(R.shape) not in ((count,), (count, count)):
         raise ValueError(f"expected R of shape ({count},) or ({count}, {count}); got {tuple(R.shape)}")
     R = xp.take(R, observed, axis=0)

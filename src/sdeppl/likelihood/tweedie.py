@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from array_api_compat import array_namespace, device
 
-from ..backend import cholesky
+from ..backend import cholesky, whole_number
 from ..backend.linear_algebra import SMALL
 from ..denoisers import Covariance, Denoiser, MatrixCovariance, Moments, PullbackCovariance
 from .base import Guided, MeanLikelihood, Seen
@@ -69,7 +69,9 @@ class TweedieDenoiser(MeanLikelihood):
         require_jacobian(self.name, observation)
         self.method, self.gradient, self.repair = method, gradient, repair
         self.tolerance = tolerance
-        self.iterations = iterations if iterations is not None else 2 * observation.count
+        self.iterations = 2 * observation.count
+        if iterations is not None:
+            self.iterations = whole_number("TweedieDenoiser: iterations", iterations, 0)
         self.low_rank = LowRank.of(prior, observation, rank) if method == "low-rank" else None
 
     def row_numbers(self) -> int:

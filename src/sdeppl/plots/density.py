@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import host_numbers
+from ..backend import host_numbers, real_times
 from ..sde import FokkerPlanckGrid
 from .paths import COLOURS
 
@@ -42,7 +42,7 @@ def plot_density(
         last = len(times) - 1
         shown = sorted({max(1, round(last * k / PANELS)) for k in range(1, PANELS + 1)})
     draw = _draw_line if grid.dim == 1 else _draw_plane
-    return draw(figure, grid, densities, [float(t) for t in times], paths, list(shown))
+    return draw(figure, grid, densities, real_times("", times), paths, list(shown))
 
 
 def _draw_line(

@@ -6,7 +6,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..backend import NoiseStream
+from ..backend import NoiseStream, whole_number
 from ..denoisers import Denoiser
 from ..sde import ReverseSDE
 from ..sde.grids import time_of_half_log_snr
@@ -64,11 +64,8 @@ class LangevinCorrector:
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("nodes", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(
-                    f"LangevinCorrector: {name} must be a whole number from {least}; got {value!r}"
-                )
+            value = whole_number(f"LangevinCorrector: {name}", getattr(self, name), least)
+            object.__setattr__(self, name, value)
         for name in ("level", "step_size"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:

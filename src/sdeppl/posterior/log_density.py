@@ -7,7 +7,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..backend import require_arrays, require_same
+from ..backend import require_arrays, require_same, whole_number
 from ..denoisers import Denoiser
 from ..sde import SDE, IsotropicSDE, ReverseSDE, check_noise_class
 from ..solvers import AugmentedFlow, PIController, ProbabilityFlow, Solver, Tsitouras54, rademacher, solve
@@ -129,10 +129,8 @@ def _check_rows(denoiser: Any, x: Any, probes: int | None) -> None:
     xp = array_namespace(x)
     if not bool(xp.all(xp.isfinite(x))):
         raise ValueError("x has NaN or infinity; give log_density finite rows")
-    if probes is not None and (not isinstance(probes, int) or probes < 2):
-        raise ValueError(
-            f"probes must be a whole number, at least 2 for a standard error, or None; got {probes!r}"
-        )
+    if probes is not None:
+        whole_number("probes", probes, 2)  # which a standard error takes
 
 
 def _terminal(denoiser: Any, T: float) -> Terminal:

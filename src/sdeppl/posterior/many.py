@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from ..backend import Noise, Progress, to_host
+from ..backend import Noise, Progress, seed_number, to_host, whole_number
 from ..denoisers import Denoiser
 from ..likelihood import MeanLikelihood, MixtureRows, Observation, exact_rows, has_exact_posterior
 from ..sde import log_snr_grid
@@ -90,6 +90,7 @@ class Posteriors:
         one: Callable[[int], Posterior] | None = None,
         sets: int | None = None,
     ) -> None:
+        steps = whole_number("steps", steps, 2)
         self.prior, self.steps, self.wanted = prior, steps, correction
         self.observation = None if observation is None else observation.with_data(y)
         count = sets if self.observation is None else self.observation.sets
@@ -149,8 +150,7 @@ class Posteriors:
         progress: bool | None = None,
     ) -> PosteriorRuns:
         """As `sample`, with a diagnosis of each data set, and how they were solved."""
-        if not isinstance(draws, int) or draws < 1:
-            raise ValueError(f"draws must be a whole number, at least 1; got {draws!r}")
+        draws, seed = whole_number("draws", draws, 1), seed_number(seed)
         settings = _Settings(draws, seed, c, solver, noise, progress)
         if self.exact is None and self.choice is None:
             return self._each_alone(settings)

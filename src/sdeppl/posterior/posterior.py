@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from ..backend import Noise, to_host
+from ..backend import Noise, seed_number, to_host, whole_number
 from ..denoisers import Denoiser
 from ..likelihood import MeanLikelihood, Observation
 from ..sde import ReverseSDE, log_snr_grid
@@ -74,6 +74,7 @@ class Posterior:
                 "Posterior(prior, observation) takes a Denoiser and an Observation or None; got "
                 f"{type(prior).__name__} and {type(observation).__name__}"
             )
+        steps = whole_number("steps", steps, 2)
         if steps < FEW_STEPS:
             warnings.warn(f"{steps} steps are few: standard deviations may be 10% off", stacklevel=2)
         self.prior, self.observation, self.steps = prior, observation, steps
@@ -127,8 +128,7 @@ class Posterior:
     def _run(
         self, draws: int, seed: int, c: Any, solver: Solver | None, noise: Any, progress: bool | None
     ) -> PosteriorRun:
-        if not isinstance(draws, int) or draws < 1:
-            raise ValueError(f"draws must be a whole number, at least 1; got {draws!r}")
+        draws, seed = whole_number("draws", draws, 1), seed_number(seed)
         # one stream for the start and the steps: opened twice, a native one would repeat itself
         stream = Noise(seed, noise).stream(self.denoiser.backend)
         correction = self.choice.correction

@@ -6,7 +6,7 @@ from typing import Any
 
 from array_api_compat import array_namespace, device
 
-from ..backend import NoiseStream, Progress
+from ..backend import NoiseStream, Progress, whole_number
 from ..likelihood import Observation
 from ..solvers import NonFiniteState
 from .renoising import Renoising
@@ -49,15 +49,10 @@ class TemperedSMC:
 
     def __post_init__(self) -> None:
         for name, least, most in (("particles", 2, BLOCK), ("moves", 1, MOST_MOVES)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-                raise ValueError(
-                    f"TemperedSMC: {name} must be a whole number, {least} to {most}; got {value!r}"
-                )
-        if self.kept is not None and not 1 <= self.kept <= self.particles:
-            raise ValueError(
-                f"TemperedSMC: kept must be 1 to particles = {self.particles}; got {self.kept!r}"
-            )
+            value = whole_number(f"TemperedSMC: {name}", getattr(self, name), least, most)
+            object.__setattr__(self, name, value)
+        if self.kept is not None:
+            object.__setattr__(self, "kept", whole_number("TemperedSMC: kept", self.kept, 1, self.particles))
         if not 0 < self.share < 1:
             raise ValueError(f"TemperedSMC: share lies between 0 and 1; got {self.share!r}")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from array_api_compat import array_namespace, device
 
-from ..backend import NoiseStream, Progress
+from ..backend import NoiseStream, Progress, whole_number
 from ..likelihood import Guided, MeanLikelihood
 from ..sde import ReverseSDE
 from ..solvers import Watch
@@ -44,12 +44,10 @@ class TwistedSMC:
     resample_below: float = 0.5
 
     def __post_init__(self) -> None:
-        if not isinstance(self.particles, int) or not 1 <= self.particles <= BLOCK:
-            raise ValueError(
-                f"TwistedSMC: particles must be a whole number, 1 to {BLOCK}; got {self.particles!r}"
-            )
-        if self.kept is not None and not 1 <= self.kept <= self.particles:
-            raise ValueError(f"TwistedSMC: kept must be 1 to particles = {self.particles}; got {self.kept!r}")
+        particles = whole_number("TwistedSMC: particles", self.particles, 1, BLOCK)
+        object.__setattr__(self, "particles", particles)
+        if self.kept is not None:
+            object.__setattr__(self, "kept", whole_number("TwistedSMC: kept", self.kept, 1, particles))
         if not 0 <= self.resample_below <= 1:
             raise ValueError(
                 f"TwistedSMC: resample_below is a share from 0 to 1; got {self.resample_below!r}"

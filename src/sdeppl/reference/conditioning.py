@@ -11,7 +11,7 @@ import torch
 from ..tracing import LatentSpace, ModelError, Potential, over_rows, prior_draws
 from ..tracing.probing import FAILURES
 from ..tracing.randomness import derive_seed, seeded
-from .given import check_counts, given
+from .given import given, whole_counts
 from .moments import Exact
 from .result import Reference
 
@@ -44,7 +44,7 @@ def exact(
     1e-9 of its size in float64 and 1e-4 in float32, at 64 draws of the prior or of the posterior (a bend that
     none reaches is not seen); for a latent that is not real; and as `hmc` does.
     """
-    check_counts(draws=(draws, 2))
+    seed, draws = whole_counts(seed, draws=(draws, 2))
     space, conditioned = given(model, data, args, kwargs, latents)
     for site in space.sites:
         if not site.is_real:

@@ -1,11 +1,11 @@
 """The model given the data, for samplers that evaluate its density."""
 
 from collections.abc import Callable, Mapping, Sequence
-from numbers import Integral
 from typing import Any
 
 from pyro import poutine
 
+from ..backend import seed_number, whole_number
 from ..tracing import LatentSpace, ModelError, Observe, find_sites, without_unseen
 from ..tracing.randomness import seeded
 
@@ -33,10 +33,7 @@ def given(
     return find_sites(observed, args, kwargs, remaining).space, observed
 
 
-def check_counts(**counts: tuple[int, int]) -> None:
-    """Check (count, least) by name. Raises: TypeError, ValueError."""
-    for name, (count, least) in counts.items():
-        if not isinstance(count, Integral):
-            raise TypeError(f"{name} is a whole number; got {name}={count!r}")
-        if count < least:
-            raise ValueError(f"need {name} >= {least}; got {name}={count}")
+def whole_counts(seed: Any, **counts: tuple[Any, int]) -> list[int]:
+    """The seed and each (count, least) by name as Python's ints. Raises: TypeError, ValueError."""
+    found = [whole_number(name, count, least) for name, (count, least) in counts.items()]
+    return [seed_number(seed), *found]

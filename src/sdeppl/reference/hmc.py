@@ -14,7 +14,7 @@ from ..tracing import LatentSpace, Potential, start
 from ..tracing.randomness import derive_seed, seeded
 from .divergences import place_of
 from .flow_prior import FlowPrior, WithFlow, checked_space
-from .given import check_counts, given
+from .given import given, whole_counts
 from .reparametrised import recovered, reparametrised
 from .result import Reference, summary, warn_of_chains
 
@@ -65,7 +65,9 @@ def hmc(
     and what to do.
     Source: Hoffman, Radul and Sountsov 2021.
     """
-    check_counts(draws=(draws, 4), warmup=(warmup, 20), chains=(chains, 4), max_steps=(max_steps, 1))
+    seed, draws, warmup, chains, max_steps = whole_counts(
+        seed, draws=(draws, 4), warmup=(warmup, 20), chains=(chains, 4), max_steps=(max_steps, 1)
+    )
     _check_options(mass, target)
     space, conditioned = given(model, data, args, kwargs, latents)
     if prior is not None:

@@ -12,7 +12,7 @@ from pyro.infer.autoguide.initialization import init_to_sample
 
 from ..backend import Progress
 from ..tracing.randomness import seeded
-from .given import check_counts, given
+from .given import given, whole_counts
 from .result import Reference, summary, warn_of_chains
 
 
@@ -45,7 +45,7 @@ def nuts(
     chains out of range.
     Warns: ChainWarning for R-hat above 1.05, divergences, or an effective sample size below 100.
     """
-    check_counts(draws=(draws, 4), warmup=(warmup, 0), chains=(chains, 1))
+    seed, draws, warmup, chains = whole_counts(seed, draws=(draws, 4), warmup=(warmup, 0), chains=(chains, 1))
     space, conditioned = given(model, data, args, kwargs, latents)
     if reparam:
         conditioned = poutine.reparam(conditioned, config=dict(reparam))

@@ -5,6 +5,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
+from ..backend import whole_number
 from .base import NOISE_CLASSES, SDE, NoiseClass
 
 Field = Callable[[Any, float], Any]
@@ -37,10 +38,9 @@ class ItoSDE(SDE):
                 raise TypeError(
                     f"{type(self).__name__}: {name} must be a function (x, t) ↦ array; got {field!r}"
                 )
-        _check_noise(type(self).__name__, noise, wiener_dim)
+        self.wiener_dim = _checked_noise(type(self).__name__, noise, wiener_dim)
         self._drift, self._diffusion, self._jvp = drift, diffusion, diffusion_jvp
         self.noise = "additive" if diffusion is None else noise
-        self.wiener_dim = wiener_dim
 
     def __repr__(self) -> str:
         columns = "" if self.wiener_dim is None else f", wiener_dim={self.wiener_dim}"
@@ -71,15 +71,15 @@ class StratonovichSDE(ItoSDE):
     calculus = "stratonovich"
 
 
-def _check_noise(name: str, noise: str, wiener_dim: int | None) -> None:
+def _checked_noise(name: str, noise: str, wiener_dim: Any) -> int | None:
+    """The columns of g. Raises: ValueError."""
     if noise not in NOISE_CLASSES:
         raise ValueError(f"{name}: noise={noise!r} is unknown; use one of {', '.join(NOISE_CLASSES)}")
     if noise == "general" and wiener_dim is None:
         raise ValueError(f"{name}: general noise needs wiener_dim, the number of columns of g")
     if noise in ("scalar", "diagonal") and wiener_dim is not None:
         raise ValueError(f"{name}: {noise} noise takes no wiener_dim; for a matrix g say noise='general'")
-    if wiener_dim is not None and (not isinstance(wiener_dim, int) or wiener_dim < 1):
-        raise ValueError(f"{name}: wiener_dim must be a whole number, at least 1; got {wiener_dim!r}")
+    return None if wiener_dim is None else whole_number(f"{name}: wiener_dim", wiener_dim, 1)
 
 
 def _require_sde(sde: Any, what: str) -> None:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..backend import Backend, place, require_same, resolve
+from ..backend import Backend, place, real_number, real_times, require_same, resolve, whole_number
 from .base import SDE
 from .calculus import to_ito
 from .fokker_planck_rates import Jumps, jumps
@@ -46,15 +46,12 @@ class FokkerPlanckGrid:
         self.sde = to_ito(sde)
         self._given = sde
         self.backend = resolve(backend)
-        if isinstance(cells, float):
-            raise ValueError(f"FokkerPlanckGrid: cells must be whole numbers >= 3; got {cells}")
-        self.cells = (cells,) if isinstance(cells, int) else tuple(cells)
+        listed: Any = cells if hasattr(cells, "__len__") and getattr(cells, "shape", None) != () else (cells,)
+        self.cells = tuple(whole_number("FokkerPlanckGrid: cells", count, 3) for count in listed)
         self.dim = len(self.cells)
         self.lower, self.upper = _per_axis(lower, self.dim, "lower"), _per_axis(upper, self.dim, "upper")
         if self.dim not in (1, 2):
             raise ValueError(f"FokkerPlanckGrid has 1 or 2 dimensions; got cells={self.cells}")
-        if not all(isinstance(n, int) and n >= 3 for n in self.cells):
-            raise ValueError(f"FokkerPlanckGrid: cells must be whole numbers >= 3; got {self.cells}")
         if not all(-math.inf < a < b < math.inf for a, b in zip(self.lower, self.upper, strict=True)):
             raise ValueError(f"FokkerPlanckGrid: need lower < upper; got {self.lower} and {self.upper}")
         if getattr(sde, "dim", self.dim) != self.dim:
@@ -222,7 +219,7 @@ class FokkerPlanckGrid:
             )
 
     def _checked_times(self, times: Sequence[float]) -> list[float]:
-        grid = [float(t) for t in times]
+        grid = real_times("FokkerPlanckGrid: ", times)
         steps = [(b - a) * (-1 if self.sde.falling else 1) for a, b in itertools.pairwise(grid)]
         if not steps or not all(step > 0 for step in steps):
             way = "fall" if self.sde.falling else "rise"
@@ -232,7 +229,8 @@ class FokkerPlanckGrid:
 
 def _per_axis(value: Any, dim: int, name: str) -> tuple[float, ...]:
     """A number for each dimension, as floats. Raises: ValueError for another count."""
-    found = (float(value),) * dim if isinstance(value, (int, float)) else tuple(float(v) for v in value)
+    number = real_number(value)
+    found = tuple(float(v) for v in value) if number is None else (number,) * dim
     if len(found) != dim:
         raise ValueError(f"FokkerPlanckGrid: {name} must be a number or {dim} of them; got {value!r}")
     return found

@@ -4,15 +4,13 @@ import math
 
 from scipy.optimize import brentq
 
+from ..backend import whole_number
 from .affine import IsotropicSDE, require_isotropic
 
 
 def uniform_grid(start: float, stop: float, steps: int) -> list[float]:
     """steps + 1 equally spaced times from start to stop. Raises: ValueError for steps < 1."""
-    if not hasattr(steps, "__index__"):
-        raise ValueError(f"steps must be a whole number; got {steps!r}")
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1; got {steps}")
+    steps = whole_number("steps", steps, 1)
     return [start + (stop - start) * k / steps for k in range(steps)] + [stop]
 
 
@@ -56,8 +54,7 @@ def log_snr_grid(sde: IsotropicSDE, steps: int, noise_to_signal: float = 1e-3) -
     that is not reached between 0 and T. Source: Lu et al. 2022 (DPM-Solver), section 3.4.
     """
     require_isotropic(sde, "log_snr_grid", "use uniform_grid")
-    if not isinstance(steps, int) or steps < 2:
-        raise ValueError(f"steps must be a whole number, at least 2; got {steps!r}")
+    steps = whole_number("steps", steps, 2)
     if not noise_to_signal > 0:
         raise ValueError(f"noise_to_signal must be positive; got {noise_to_signal}")
     levels = uniform_grid(sde.half_log_snr(sde.T), -math.log(noise_to_signal), steps - 1)
@@ -86,8 +83,7 @@ def edm_grid(
     0 < σ_min < σ_max ≤ σ/α at T. Source: Karras et al. 2022 (EDM), eq. 5.
     """
     require_isotropic(sde, "edm_grid", "use uniform_grid")
-    if not isinstance(steps, int) or steps < 2:
-        raise ValueError(f"steps must be a whole number, at least 2; got {steps!r}")
+    steps = whole_number("steps", steps, 2)
     if not 0 < rho < math.inf:
         raise ValueError(f"rho must be positive and finite; got {rho!r}")
     last = math.exp(-sde.half_log_snr(sde.T))

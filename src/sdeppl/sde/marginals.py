@@ -1,11 +1,12 @@
 """The Fokker–Planck equation in closed form: Gaussian mixtures under affine SDEs."""
 
 import math
+from numbers import Integral
 from typing import Any
 
 from scipy.special import ndtri
 
-from ..backend import Noise, require_arrays, to_host
+from ..backend import Noise, require_arrays, to_host, whole_number
 from .affine import AffineSDE
 
 
@@ -86,9 +87,8 @@ class AffineMarginals:
         array of another shape.
         """
         xp = self.backend.xp
-        if not isinstance(n, int) or n < 1:
-            raise ValueError(f"sample(t, n): n must be a whole number, at least 1; got {n!r}")
-        if isinstance(noise, int):
+        n = whole_number("sample(t, n): n", n, 1)
+        if isinstance(noise, Integral):
             raise TypeError(f"sample: noise must be a Noise, a stream or an array; use seed={noise}")
         noise = Noise(seed) if noise is None else noise
         stream = noise.stream(self.backend) if hasattr(noise, "stream") else noise

@@ -3,11 +3,11 @@
 import math
 import sys
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, ClassVar
 
 from array_api_compat import array_namespace, device
 
+from ..backend import real_number
 from .affine import IsotropicSDE, StepCoefficients
 from .base import SDE, NoiseClass
 from .calculus import to_ito
@@ -42,8 +42,10 @@ class ReverseSDE(SDE):
                 "ReverseSDE(forward, denoiser): forward must be a forward SDE such as VPSDE(); got "
                 f"{self.forward!r:.80}"
             )
-        is_number = isinstance(self.c, Real)
-        known = 0 <= self.c < math.inf if is_number else callable(self.c) or hasattr(self.c, "shape")
+        number = real_number(self.c)
+        if number is not None:
+            object.__setattr__(self, "c", number)
+        known = callable(self.c) or hasattr(self.c, "shape") if number is None else 0 <= number < math.inf
         if not known:
             raise ValueError(
                 f"ReverseSDE: c must be a number >= 0, a matrix or a function of t; got {self.c!r}"

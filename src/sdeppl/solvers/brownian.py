@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from ..backend import Backend, keyed_normal, require_floating, resolve
+from ..backend import Backend, keyed_normal, require_floating, resolve, seed_number, whole_number
 from .brownian_bridge import Piece, divide, join
 from .brownian_tree import NARROWEST, TimeTree
 
@@ -43,10 +43,8 @@ class BrownianPath:
     tolerance: float | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**64:
-            raise ValueError(f"seed must be an integer from 0 to 2**64 - 1; got {self.seed!r}")
-        if isinstance(self.cells, bool) or not isinstance(self.cells, int) or self.cells < 1:
-            raise ValueError(f"BrownianPath: cells must be a whole number, at least 1; got {self.cells!r}")
+        object.__setattr__(self, "seed", seed_number(self.seed))
+        object.__setattr__(self, "cells", whole_number("BrownianPath: cells", self.cells, 1))
         start, stop = float(self.start), float(self.stop)
         if not (math.isfinite(start) and math.isfinite(stop) and start < stop):
             raise ValueError(f"BrownianPath: start must be below stop, both finite; got {start}, {stop}")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..backend import checkpoint
+from ..backend import checkpoint, whole_number
 
 Step = Callable[[int, Any, Any], tuple[Any, Any]]
 
@@ -42,8 +42,7 @@ def check_checkpoint(every: Any, stream: Any, control: Any) -> None:
     """
     if every is None:
         return
-    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-        raise ValueError(f"checkpoint must be a number of steps, at least 1, or None; got {every!r}")
+    whole_number("checkpoint, the steps between two states that are kept,", every, 1)
     if control is not None:
         raise ValueError("checkpoint takes the steps of a grid, not those of a control: give one of the two")
     if getattr(stream, "native", None) is not None:

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..backend import whole_number
 from ..sde.grids import time_of_half_log_snr
 from .base import Draw, Solver
 from .exponential import half_log_snr, require_isotropic_reverse
@@ -44,10 +45,8 @@ class EDMHeun(Solver):
                 f"S_churn={self.S_churn!r}, S_tmin={self.S_tmin!r}, S_tmax={self.S_tmax!r}, "
                 f"S_noise={self.S_noise!r}"
             )
-        if self.steps is not None and not (isinstance(self.steps, int) and self.steps >= 1):
-            raise ValueError(
-                f"EDMHeun: steps must be a whole number, at least 1, or None; got {self.steps!r}"
-            )
+        if self.steps is not None:
+            object.__setattr__(self, "steps", whole_number("EDMHeun: steps", self.steps, 1))
 
     @property
     def draws(self) -> tuple[Draw, ...]:  # type: ignore[override]

@@ -6,6 +6,7 @@ from typing import Any
 
 from array_api_compat import array_namespace, device
 
+from ..backend import whole_number
 from ..sde import SDE
 from .base import Solver
 from .levy_area import levy_area
@@ -69,8 +70,7 @@ class MilsteinLevy(Solver):
     draws = ("wiener", "area", "levy")
 
     def __post_init__(self) -> None:
-        if isinstance(self.terms, bool) or not isinstance(self.terms, int) or self.terms < 0:
-            raise ValueError(f"MilsteinLevy: terms must be a whole number >= 0; got {self.terms!r}")
+        object.__setattr__(self, "terms", whole_number("MilsteinLevy: terms", self.terms, 0))
 
     def draw_shapes(self, sde: SDE, shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
         """'levy' holds the Fourier coefficients, (..., 2 terms + 1, wiener_dim)."""

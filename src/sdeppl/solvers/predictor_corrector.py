@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..backend import whole_number
 from .base import Draw, Solver
 from .exponential import require_isotropic_reverse
 
@@ -43,12 +44,10 @@ class PredictorCorrector(Solver):
                 "PredictorCorrector: predictor must be a solver such as EulerMaruyama(); got "
                 f"{self.predictor!r}"
             )
-        whole = isinstance(self.corrections, int) and not isinstance(self.corrections, bool)
-        if not (whole and self.corrections >= 0 and 0 < self.snr < math.inf):
-            raise ValueError(
-                "PredictorCorrector: corrections must be a whole number >= 0 and snr > 0; got "
-                f"corrections={self.corrections!r}, snr={self.snr!r}"
-            )
+        corrections = whole_number("PredictorCorrector: corrections", self.corrections, 0)
+        object.__setattr__(self, "corrections", corrections)
+        if not 0 < self.snr < math.inf:
+            raise ValueError(f"PredictorCorrector: snr must be positive and finite; got {self.snr!r}")
 
     @property
     def strong_order(self) -> dict[str, float]:  # type: ignore[override]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from array_api_compat import array_namespace
 
-from ..backend import Noise, NoiseStream, Progress
+from ..backend import Noise, NoiseStream, Progress, real_times
 from .adaptive import AdaptiveRun
 from .arguments import check_sde, check_start, check_states, explain, opened
 from .base import Solver
@@ -166,12 +166,7 @@ def _check_direction(sde: Any, grid: list[float], deterministic: bool) -> None:
 
 
 def _checked_grid(times: Sequence[float]) -> list[float]:
-    try:
-        grid = [float(t) for t in times]
-    except (TypeError, ValueError):
-        raise TypeError(
-            f"times must be numbers in a row, such as uniform_grid(0.0, 1.0, 100); got {times!r:.80}"
-        ) from None
+    grid = real_times("", times)
     steps = [b - a for a, b in itertools.pairwise(grid)]
     if not steps or not all(math.isfinite(t) for t in grid):
         raise ValueError(f"times must be at least two finite numbers; got {grid}")

@@ -6,7 +6,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..backend import backend_of, python_floats
+from ..backend import backend_of, python_floats, whole_number
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,9 @@ class PIController:
     max_steps: int = 100_000
 
     def __post_init__(self) -> None:
-        steps = self.max_steps
+        steps = whole_number("PIController: max_steps", self.max_steps, 1)
         python_floats(self)
-        if int(steps) != steps:
-            raise ValueError(f"PIController: max_steps must be a whole number; got {steps!r}")
-        object.__setattr__(self, "max_steps", int(steps))
+        object.__setattr__(self, "max_steps", steps)
         if not (self.rtol >= 0 and self.atol >= 0 and self.rtol + self.atol > 0):
             raise ValueError(
                 f"PIController: rtol and atol must be ≥ 0, one > 0; got {self.rtol}, {self.atol}"
@@ -64,8 +62,6 @@ class PIController:
             raise ValueError(f"PIController: first_step must be a positive time; got {self.first_step}")
         if not self.max_step > 0:
             raise ValueError(f"PIController: max_step must be a positive time; got {self.max_step}")
-        if self.max_steps < 1:
-            raise ValueError(f"PIController: max_steps must be at least 1; got {self.max_steps}")
 
     def row_errors(self, error: Any, *states: Any) -> Any:
         """The error of each row in units of the tolerance, (...), for errors like the states (..., dim)."""

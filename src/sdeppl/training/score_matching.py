@@ -4,12 +4,11 @@ import copy
 import math
 import warnings
 from dataclasses import dataclass
-from numbers import Integral
 from pathlib import Path
 
 import torch
 
-from ..backend import Progress
+from ..backend import Progress, whole_number
 from ..guide import ScoreGuide, check_folder
 from ..query import GaussianPart
 from ..tracing.randomness import derive_seed
@@ -67,8 +66,8 @@ class ScoreMatching:
             raise ValueError(
                 f"need lr > 0, 1 <= batch <= {POOL} and 0 <= ema < 1; got lr={lr}, batch={batch}, ema={ema}"
             )
-        self.guide, self.lr, self.batch, self.ema = guide, lr, batch, ema
-        self.draws, self.seed = draws, seed
+        self.guide, self.lr, self.batch, self.ema = guide, lr, whole_number("batch", batch), ema
+        self.draws, self.seed = whole_number("draws", draws, 2), whole_number("seed", seed)
         self.losses: list[float] = []
         self.gain: Gain | None = None
         self._pool: tuple[int, torch.Tensor] | None = None
@@ -113,10 +112,7 @@ class ScoreMatching:
         Raises: CorruptFile, ModelError for a file that does not fit; FileNotFoundError where it has no
         folder. Warns: UserWarning where this training has made `steps` steps already.
         """
-        if not (isinstance(steps, Integral) and isinstance(every, Integral)):
-            raise TypeError(f"steps and every are whole numbers; got steps={steps!r}, every={every!r}")
-        if steps < 0 or every < 1:
-            raise ValueError(f"need steps >= 0 and every >= 1; got steps={steps}, every={every}")
+        steps, every = whole_number("steps", steps, 0), whole_number("every", every, 1)
         made = len(self.losses)
         if made and steps <= made:
             text = f"nothing to do: {made} steps were already made; steps counts in all"

@@ -1,0 +1,73 @@
+"""Numbers as people have them: counts, seeds, parameters and times, of Python, NumPy or torch."""
+
+import operator
+from numbers import Real
+from typing import Any
+
+from .data import host_numbers
+
+SEEDS = 2**64 - 1
+
+
+class _NotWhole(TypeError, ValueError):
+    """What is no whole number: of another type, where a number is concerned of another value."""
+
+
+def whole_number(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:
+    """A count as Python's int: of Python, NumPy or torch, also an array of no dimension.
+
+    Neither truth values nor 10.0 are counts. Raises: ValueError, naming `name`, what was got and what is
+    expected; one that is a TypeError too where it is no whole number.
+    """
+    whole = _index(value)
+    if whole is None:
+        raise _NotWhole(f"{name} must be {_expected(least, most)}; got {value!r}")
+    if (least is not None and whole < least) or (most is not None and whole > most):
+        raise ValueError(f"{name} must be {_expected(least, most)}; got {whole}")
+    return whole
+
+
+def seed_number(value: Any, name: str = "seed") -> int:
+    """A seed, 0 to 2⁶⁴ - 1, as `whole_number` takes it."""
+    return whole_number(name, value, 0, SEEDS)
+
+
+def real_number(value: Any) -> float | None:
+    """A real number as Python's float: of Python or NumPy, also an array of no dimension on the host without
+    gradient; None for anything else."""
+    if isinstance(value, Real):
+        return float(value)
+    if getattr(value, "shape", None) != () or getattr(value, "requires_grad", False):
+        return None
+    try:
+        return float(host_numbers(value))
+    except TypeError:
+        return None
+
+
+def real_times(who: str, times: Any) -> list[float]:
+    """Times as floats. Raises: TypeError for what is no list of numbers, dates among it."""
+    listed = times if hasattr(times, "__array__") or not hasattr(times, "__iter__") else list(times)
+    found = host_numbers(listed, f"{who}times")
+    if found.ndim != 1:
+        raise TypeError(
+            f"{who}times must be numbers in a row, such as uniform_grid(0.0, 1.0, 100); got {times!r:.80}"
+        )
+    numbers: list[float] = found.astype(float).tolist()
+    return numbers
+
+
+def _index(value: Any) -> int | None:
+    is_bool = isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool")
+    if is_bool or getattr(value, "shape", ()) != ():
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
+def _expected(least: int | None, most: int | None) -> str:
+    if least is not None and most is not None:
+        return f"a whole number from {least} to {'2**64 - 1' if most == SEEDS else most}"
+    return "a whole number" + ("" if least is None else f", at least {least}")
