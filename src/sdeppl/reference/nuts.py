@@ -12,6 +12,7 @@ from pyro.infer.autoguide.initialization import init_to_sample
 
 from ..backend import Progress
 from ..tracing.randomness import seeded
+from ..tracing.supports import InSupport
 from .given import given, whole_counts
 from .result import Reference, summary, warn_of_chains
 
@@ -49,6 +50,7 @@ def nuts(
     space, conditioned = given(model, data, args, kwargs, latents)
     if reparam:
         conditioned = poutine.reparam(conditioned, config=dict(reparam))
+    conditioned = InSupport()(conditioned)
     kernel.setdefault("init_strategy", init_to_sample)
     if not reparam:  # tracing has bijections for some supports that Pyro has not; it takes their inverses
         kernel.setdefault("transforms", {site.name: site.transform.inv for site in space.sites})

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import pyro.poutine as poutine
 from pyro.infer.inspect import get_model_relations
 
+from ..tracing.supports import fixed_support
 from ..tracing.unwrap import unwrap
 
 Kind = Literal["sample", "deterministic", "param"]
@@ -61,7 +62,7 @@ def _site(
         name,
         "deterministic" if deterministic else "sample",
         distribution if deterministic else type(base).__name__,
-        "" if deterministic else str(node["fn"].support),
+        "" if deterministic else str(fixed_support(node["fn"])),
         tuple(node["value"].shape),
         parents,
         tuple((frame.name, int(frame.size)) for frame in node["cond_indep_stack"]),

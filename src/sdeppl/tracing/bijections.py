@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch.distributions import (
     AffineTransform,
     ComposeTransform,
@@ -14,9 +15,56 @@ from torch.distributions import (
 )
 
 from .errors import ModelError
+from .supports import Between, Image
 
-# of which torch has no bijection registered; torch 2.7 has no such constraint, but the components' own
-MIXTURE = getattr(constraints, "MixtureSameFamilyConstraint", ())
+
+class BetweenTransform(Transform):
+    """Unconstrained numbers to low ≤ x ≤ high, each by its own kind of bounds.
+
+    low + (high - low) Φ(z) between two, low + e^z above one, high - e^z below one, z where there is none.
+    """
+
+    domain = constraints.real
+    bijective = True
+
+    def __init__(self, low: torch.Tensor, high: torch.Tensor) -> None:
+        super().__init__()
+        self.codomain = Between(low, high)
+        below, above = torch.isfinite(low), torch.isfinite(high)
+        self.kinds = (below & above, below & ~above, ~below & above)
+        self.low, self.high = torch.where(below, low, 0.0), torch.where(above, high, 1.0)
+        self.normal = Normal(0.0, 1.0, validate_args=False)
+
+    def __eq__(self, other: object) -> bool:
+        mine = (self.codomain.lower_bound, self.codomain.upper_bound)
+        return isinstance(other, BetweenTransform) and all(
+            torch.equal(one, its)
+            for one, its in zip(mine, (other.codomain.lower_bound, other.codomain.upper_bound), strict=True)
+        )
+
+    __hash__ = Transform.__hash__
+
+    def _chosen(self, *values: torch.Tensor) -> torch.Tensor:
+        found = values[-1]
+        for kind, value in zip(self.kinds, values, strict=False):
+            found = torch.where(kind, value, found)
+        return found
+
+    def _call(self, x: torch.Tensor) -> torch.Tensor:
+        inside = self.low + (self.high - self.low) * self.normal.cdf(x)
+        return self._chosen(inside, self.low + torch.exp(x), self.high - torch.exp(x), x)
+
+    def _inverse(self, y: torch.Tensor) -> torch.Tensor:
+        one = torch.ones_like(y)  # in place of what the other kinds would make NaN of
+        share = self._chosen((y - self.low) / (self.high - self.low), 0.5 * one, 0.5 * one, 0.5 * one)
+        above = self._chosen(one, y - self.low, one, one)
+        below = self._chosen(one, one, self.high - y, one)
+        return self._chosen(self.normal.icdf(share), torch.log(above), torch.log(below), y)
+
+    def log_abs_det_jacobian(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """ln |dy/dx|, number by number."""
+        inside = torch.log(self.high - self.low) + self.normal.log_prob(x)
+        return self._chosen(inside, x, x, torch.zeros_like(x))
 
 
 def bijection(name: str, support: Any) -> Transform:
@@ -35,10 +83,12 @@ def bijection(name: str, support: Any) -> Transform:
 
 
 def _to(support: Any) -> Transform:
-    if isinstance(support, MIXTURE):
-        return _to(support.base_constraint)
     if isinstance(support, constraints.independent):
         return IndependentTransform(_to(support.base_constraint), support.reinterpreted_batch_ndims)
+    if isinstance(support, Between):
+        return BetweenTransform(support.lower_bound, support.upper_bound)
+    if isinstance(support, Image):
+        return ComposeTransform([_to(support.base), support.part])
     if not isinstance(support, constraints.interval):
         return biject_to(support)
     low, high = support.lower_bound, support.upper_bound

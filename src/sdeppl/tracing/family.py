@@ -11,6 +11,7 @@ from .errors import ModelError
 from .observed import FamilySite
 from .parameters import Parameter, parameters, rebuilt
 from .probing import FAILURES, SLOW_PROBES, over_rows
+from .supports import log_density
 from .target import Target
 
 
@@ -32,8 +33,7 @@ class Family:
     def __call__(self, eta: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         if self.steps is not None:
             eta = eta.unsqueeze(-1) + self.steps
-        log_prob: torch.Tensor = rebuilt(self.pattern, {**self.values, self.free: self.link(eta)}).log_prob(y)
-        return log_prob
+        return log_density(rebuilt(self.pattern, {**self.values, self.free: self.link(eta)}), y)
 
 
 def read_family(target: Target) -> FamilySite | None:

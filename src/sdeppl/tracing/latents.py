@@ -10,6 +10,7 @@ from torch.distributions import constraints
 
 from .bijections import bijection
 from .errors import ModelError
+from .supports import bounds, fixed_support, plain
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class LatentSite:
     def is_real(self) -> bool:
         """Whether the unconstrained numbers are the site's own."""
         # not the transform's codomain: torch says "real" for every bijection that ends in a shift
-        return not self.tamed and _plain(self.support) is constraints.real
+        return not self.tamed and plain(self.support) is constraints.real
 
     def unconstrain(self, value: torch.Tensor) -> torch.Tensor:
         """(batch, *shape) in the support to (batch, numbers) in float64.
@@ -44,16 +45,11 @@ class LatentSite:
         Values that rounding put closer to an edge than the site's dtype resolves are moved off it by
         so much: on the edge their unconstrained number would be infinite, or as large as float64 holds.
         """
-        support, eps = _plain(self.support), torch.finfo(self.dtype).eps
+        ends, eps = bounds(self.support), torch.finfo(self.dtype).eps
         value = value.to(torch.float64)
-        if isinstance(support, constraints.interval):
-            low, high = (
-                torch.as_tensor(bound, dtype=torch.float64)
-                for bound in (support.lower_bound, support.upper_bound)
-            )
-            gap = torch.maximum(low.abs(), high.abs()) * eps
-            value = torch.minimum(torch.maximum(value, low + gap), high - gap)
-        elif support is constraints.simplex:
+        if ends is not None:
+            value = _off_the_edge(value, *(torch.as_tensor(end, dtype=torch.float64) for end in ends), eps)
+        elif plain(self.support) is constraints.simplex:
             value = value.clamp_min(8 * eps)
             value = value / value.sum(dim=-1, keepdim=True)
         return self.transform.inv(value).reshape(value.shape[0], -1)
@@ -81,7 +77,7 @@ class LatentSpace:
         found: list[LatentSite] = []
         start = 0
         for name, site in sites.items():
-            value, support = site["value"], site["fn"].support
+            value, support = site["value"], fixed_support(site["fn"])
             if support.is_discrete or not value.is_floating_point():
                 raise ModelError(
                     f"latent site '{name}' is discrete ({type(site['fn']).__name__}); the diffusion "
@@ -111,8 +107,8 @@ class LatentSpace:
             column = site.unconstrain(values[site.name])
             if not torch.isfinite(column).all():
                 raise ModelError(
-                    f"latent site '{site.name}' has draws that are NaN, infinite or on the edge of its "
-                    f"support ({site.support}); check its prior"
+                    f"latent site '{site.name}' has draws that are NaN, infinite, or on the edge of its "
+                    f"support ({site.support}) or outside; check its prior"
                 )
             columns.append(column)
         return torch.cat(columns, dim=-1)
@@ -138,10 +134,13 @@ class LatentSpace:
         return None
 
 
-def _plain(support: Any) -> Any:
-    while hasattr(support, "base_constraint"):
-        support = support.base_constraint
-    return support
+def _off_the_edge(value: torch.Tensor, low: torch.Tensor, high: torch.Tensor, eps: float) -> torch.Tensor:
+    """Values that rounding put on an end, or just beyond, moved to what is next to it; others as they are."""
+    sizes = torch.stack(torch.broadcast_tensors(low.abs(), high.abs()))
+    gap = eps * torch.where(torch.isfinite(sizes), sizes, 0.0).amax(dim=0)
+    beyond = 8 * gap  # farther out no rounding leads
+    value = torch.where((value < low + gap) & (value >= low - beyond), low + gap, value)
+    return torch.where((value > high - gap) & (value <= high + beyond), high - gap, value)
 
 
 def _same_transform(one: LatentSite, other: LatentSite) -> bool:

@@ -18,6 +18,7 @@ from .probing import FAILURES
 from .randomness import BatchedRandomness
 from .record import Record, record
 from .running import traced
+from .supports import log_density
 from .unwrap import unwrap
 
 
@@ -122,7 +123,7 @@ def _log_prob(name: str, node: Any) -> torch.Tensor:
     if isinstance(unwrap(node["fn"]), dist.Empirical):
         raise _without_density(name, node["fn"])
     try:
-        terms = node["fn"].log_prob(node["value"], *node["args"], **node["kwargs"])
+        terms = log_density(node["fn"], node["value"])
     except NotImplementedError as error:
         raise _without_density(name, node["fn"]) from error
     scaled: torch.Tensor = scale_and_mask(terms, node["scale"], node["mask"])

@@ -11,6 +11,7 @@ from pyro import poutine
 from .latents import LatentSpace
 from .randomness import BatchedRandomness, seeded
 from .running import traced
+from .supports import log_density
 from .unwrap import own_mask
 
 
@@ -41,7 +42,7 @@ class SiteReader:
         found = {}
         for name in self.space.names:
             try:
-                densities = [nodes[name]["fn"].log_prob(nodes[name]["value"]).sum() for nodes in rows]
+                densities = [log_density(nodes[name]["fn"], nodes[name]["value"]).sum() for nodes in rows]
             except NotImplementedError:
                 continue
             found[name] = torch.stack(densities).to(torch.float64)

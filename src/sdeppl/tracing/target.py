@@ -11,6 +11,7 @@ from .errors import ModelError, random_parent
 from .probing import SLOW_PROBES, Probes
 from .randomness import seeded
 from .reader import SiteReader
+from .supports import log_density
 from .unwrap import unwrap
 
 SEEDS = range(1, 8)
@@ -70,7 +71,7 @@ class Target:
         fn = self.base(z, seed)
         try:
             with pyro.validation_enabled(False):  # a support may move with the latents
-                terms = fn.log_prob(self.value)
+                terms = log_density(fn, self.value)
         except NotImplementedError as error:
             raise ModelError(
                 f"site '{self.name}': {type(fn).__name__} has no log_prob, which conditioning on it needs"
