@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..backend.sharing import SHARED
+
 FEW_UNITS, MANY_UNITS = 30, 100
 FARTHEST = (
     1e6  # standard deviations: what has diverged is told apart from there, and float32 does not overflow
@@ -49,7 +51,7 @@ def c2st(
         options = {"max_iter": 30, "learning_rate_init": 0.005}
     network = MLPClassifier((units, units), solver="adam", random_state=seed, **options)
     folds = KFold(n_splits=5, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
+    with SHARED, warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         scores = cross_val_score(network, data, labels, cv=folds, scoring="accuracy", n_jobs=jobs)
     return float(np.mean(scores))

@@ -14,6 +14,7 @@ from pyro.poutine.runtime import _PYRO_STACK
 from pyro.poutine.subsample_messenger import SubsampleMessenger
 
 from ..backend import host_numbers, to_torch
+from ..backend.sharing import SHARED
 
 BLOCK = 256
 
@@ -30,6 +31,13 @@ def sample_sites(
     not known: it is NaN, so that an ELBO or an importance weight with this guide is NaN too, and no
     wrong number.
     """
+    with SHARED:
+        return _sampled(guide, args, kwargs, cache)
+
+
+def _sampled(
+    guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any], cache: dict[Any, Any]
+) -> dict[str, torch.Tensor]:
     plates = {m.dim: m.size for m in _PYRO_STACK if isinstance(m, SubsampleMessenger) and m.dim is not None}
     shape = [1] * max((-dim for dim in plates), default=0)
     for dim, size in plates.items():

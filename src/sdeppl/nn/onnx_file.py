@@ -10,6 +10,7 @@ from torch import nn
 
 from ..backend.files import check_folder, replacing
 from ..backend.onnx_function import INPUTS, KIND, OUTPUTS
+from ..backend.sharing import SHARED
 from .mlp import ResidualMLP
 from .onnx_derivatives import derivatives
 
@@ -63,7 +64,7 @@ def export_onnx(module: nn.Module, path: str | Path, dim: int | None = None) -> 
 def _program(module: nn.Module, weights: dict[str, Any], example: tuple[Any, Any, Any]) -> Any:
     x, level, v = example
     several, batch = torch.export.Dim("several"), torch.export.Dim("batch")
-    with warnings.catch_warnings():
+    with SHARED, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "# The axis name")  # `batch` of v is that of x, as it should be
         return torch.onnx.export(
             _SeveralPulled(_Pulled(module, weights, (x, level, v[0]))).eval(),

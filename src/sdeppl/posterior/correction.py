@@ -1,10 +1,10 @@
 """Draws made exact by importance weights: a pilot solve, the solve, and what the weights say of it."""
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 from ..backend import NoiseStream
+from ..backend.sharing import cached_property
 from ..denoisers import Denoiser
 from ..likelihood import MeanLikelihood, Observation
 from ..sde import log_snr_grid

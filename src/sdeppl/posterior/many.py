@@ -1,12 +1,11 @@
 """Draws from the posteriors of many data sets, in one reverse solve."""
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 from ..backend import Noise, Progress, seed_number, to_host, whole_number
+from ..backend.sharing import cached_property, unsaid, warn
 from ..denoisers import Denoiser
 from ..likelihood import MeanLikelihood, MixtureRows, Observation, exact_rows, has_exact_posterior
 from ..sde import log_snr_grid
@@ -220,13 +219,12 @@ class Posteriors:
                 found[number] = run.diagnosis
         result = PosteriorRuns(x, tuple(one for one in found if one), text, alone)
         if not result.trusted:
-            warnings.warn(str(result), UntrustedWarning, stacklevel=4)
+            warn(str(result), UntrustedWarning, stacklevel=4)
         return result
 
     def _one_by_one(self, numbers: Sequence[int], settings: _Settings) -> list[Any]:
         shown: Iterator[int] = Progress(len(numbers), settings.progress, "one by one").over(numbers)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UntrustedWarning)  # said once, of all
+        with unsaid(UntrustedWarning):  # said once, of all
             return [
                 self.one(number).run(
                     settings.draws,

@@ -3,10 +3,10 @@
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 from ..backend import Noise, seed_number, to_host, whole_number
+from ..backend.sharing import cached_property, warn
 from ..denoisers import Denoiser
 from ..likelihood import MeanLikelihood, Observation
 from ..sde import ReverseSDE, log_snr_grid
@@ -148,7 +148,7 @@ class Posterior:
             if again[1].trusted or again[1].ess > diagnosis.ess:
                 x, diagnosis = again
         if not diagnosis.trusted:
-            warnings.warn(diagnosis.text, UntrustedWarning, stacklevel=4)
+            warn(diagnosis.text, UntrustedWarning, stacklevel=4)
         return PosteriorRun(x, diagnosis)
 
     def _guided(self, draws: int, stream: Any, c: Any, solver: Solver | None, progress: bool | None) -> Any:
@@ -169,7 +169,7 @@ class Posterior:
         found = solve_corrected(self.denoiser, start, self.times, c, settings, stream, solver, progress)
         acceptance = float(self.prior.backend.xp.mean(found.acceptance))
         if acceptance < FEW_ACCEPTED:
-            warnings.warn(
+            warn(
                 f"the Langevin steps hardly move: {acceptance:.1%} of them are taken, so the draws are still "
                 "the approximation's; use a smaller step_size, another level, or TwistedSMC",
                 UntrustedWarning,

@@ -3,12 +3,12 @@
 import itertools
 import math
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 from array_api_compat import array_namespace, device
 
 from ..backend import NoiseStream, Progress, whole_number
+from ..backend.sharing import cached_property
 from ..likelihood import Guided, MeanLikelihood
 from ..sde import ReverseSDE
 from ..solvers import Watch

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
 
 from ..backend import Backend, BackendMismatch, from_torch, place, to_torch
+from ..backend.sharing import SHARED, cached_property
 from ..tracing import over_rows
 from .gaussian_part import GaussianPart
 
@@ -165,7 +165,8 @@ def cheaper_mode(function: Callable[[torch.Tensor], tuple[torch.Tensor, Any]], z
         if z.numel() >= function(z)[0].numel():
             return torch.func.jacrev
     try:
-        torch.func.jacfwd(function, has_aux=True)(z)
+        with SHARED:
+            torch.func.jacfwd(function, has_aux=True)(z)
     except (NotImplementedError, RuntimeError):
         return torch.func.jacrev
     return torch.func.jacfwd

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 
 from ..backend import resolve
+from ..backend.sharing import SHARED
 from ..likelihood import Observation
 from ..tracing import DensitySite, ObservedSite, SlowDrawsWarning
 from .gaussian_part import GaussianPart
@@ -32,7 +33,7 @@ def posterior_probes(
     ]
     if not usable:
         return None
-    with warnings.catch_warnings():
+    with SHARED, warnings.catch_warnings():
         warnings.simplefilter("ignore", SlowDrawsWarning)  # said once, when the posterior is compiled
         observation = observation_of(usable, gaussian, resolve("torch"))
     if not observation.is_linear:

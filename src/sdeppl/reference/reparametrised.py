@@ -3,13 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import pyro
 import torch
 from pyro import poutine
 
 from ..tracing import LatentSpace, Potential, find_sites, over_rows
 from ..tracing.randomness import BatchedRandomness
-from ..tracing.running import traced
+from ..tracing.running import traced, unvalidated
 
 
 def reparametrised(
@@ -37,7 +36,7 @@ def recovered(potential: Potential, names: Sequence[str], z: torch.Tensor) -> di
 
     def one(row: torch.Tensor) -> tuple[torch.Tensor, ...]:
         values = potential.space.unflatten(row)
-        with pyro.validation_enabled(False), BatchedRandomness():
+        with unvalidated(), BatchedRandomness():
             conditioned = poutine.condition(potential.model, data=values)
             nodes = traced(conditioned, potential.args, potential.kwargs)
         return tuple(nodes[name]["value"] for name in names)

@@ -4,12 +4,12 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import pyro
 import torch
 from pyro import poutine
 
 from ..backend import Progress
 from .randomness import BatchedRandomness, seeded
+from .running import unvalidated
 
 CHUNK = 8192
 
@@ -39,7 +39,7 @@ def prior_draws(
         trace = poutine.trace(model).get_trace(*args, **kwargs)
         return {name: trace.nodes[name]["value"] for name in names}
 
-    with seeded(*seed), torch.no_grad(), pyro.validation_enabled(False):
+    with seeded(*seed), torch.no_grad(), unvalidated():
         try:
             check_torch_alone(run, seed)
             parts, firsts = [], range(0, draws, CHUNK)

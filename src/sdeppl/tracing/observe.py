@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
@@ -14,6 +13,7 @@ from ..backend import host_numbers
 from ..distributions import Diffusion
 from .errors import ModelError
 from .randomness import seeded
+from .running import unvalidated
 from .unwrap import own_mask, unwrap
 
 
@@ -104,6 +104,6 @@ def observed_values(
     model: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], names: Sequence[str]
 ) -> dict[str, torch.Tensor]:
     """What the model itself observes at the sites `names`, called with these arguments."""
-    with seeded(0), torch.no_grad(), pyro.validation_enabled(False):
+    with seeded(0), torch.no_grad(), unvalidated():
         nodes: Mapping[str, Any] = poutine.trace(model).get_trace(*args, **kwargs).nodes
     return {name: nodes[name]["value"] for name in names if name in nodes and nodes[name]["is_observed"]}

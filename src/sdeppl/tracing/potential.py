@@ -5,19 +5,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 
+from ..backend.sharing import SHARED
 from ..mcmc import Density, State
 from .errors import ModelError
 from .latents import LatentSpace
 from .probing import FAILURES
 from .randomness import BatchedRandomness
 from .record import Record, record
-from .running import traced
+from .running import traced, unvalidated
 from .supports import log_density
 from .unwrap import unwrap
 
@@ -55,7 +55,7 @@ class Potential:
 
     def __call__(self, z: torch.Tensor) -> State:
         """At z (chains, dim), in one evaluation. Raises: ModelError, as `log_p` does."""
-        with warnings.catch_warnings():
+        with SHARED, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="There is a performance drop")
             gradient, log_p = self.both(z)
         return State(z, log_p.detach(), gradient.detach())
@@ -77,7 +77,7 @@ class Potential:
         A record is used where it agrees with the model at z in another order of the chains.
         """
         try:
-            with warnings.catch_warnings(), torch.no_grad():
+            with SHARED, warnings.catch_warnings(), torch.no_grad():
                 warnings.simplefilter("ignore")
                 operations = record(self.both, z)
                 found = Recorded(operations, operations.first())
@@ -110,7 +110,7 @@ class Potential:
             if self.prior:
                 found[site.name] = site.transform.log_abs_det_jacobian(unconstrained, value).sum()
             values[site.name] = value.to(site.dtype)
-        with pyro.validation_enabled(False), BatchedRandomness():
+        with unvalidated(), BatchedRandomness():
             nodes = traced(poutine.condition(self.model, data=values), self.args, self.kwargs)
             for name, node in nodes.items():
                 if node["type"] == "sample" and (self.prior or name not in values):

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from ..backend.sharing import SHARED
+
 SLOW_PROBES = 16
 CHUNK = 64
 LARGEST = 2**22  # numbers in the latents of one chunk
@@ -110,7 +112,7 @@ def over_rows(
 
     function: z ↦ a tensor or a tuple of them. No graph is kept of parameters inside it.
     """
-    with torch.no_grad():
+    with SHARED, torch.no_grad():
         if vectorised:
             chunk = min(chunk, max(CHUNK, LARGEST // max(rows.shape[1], 1)))
             with warnings.catch_warnings():

@@ -1,6 +1,7 @@
 """Torch's random numbers under a seed, and inside `torch.func.vmap`."""
 
 import hashlib
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import torch
 from torch.distributions import dirichlet
 from torch.overrides import TorchFunctionMode
+
+from ..backend.sharing import SHARED
 
 
 def derive_seed(*keys: int) -> int:
@@ -23,24 +26,26 @@ def derive_seed(*keys: int) -> int:
 def seeded(*keys: int) -> Iterator[None]:
     """Seed torch's global generators, which Pyro models draw from, and restore them afterwards.
 
+    Meanwhile no other thread runs a model. (What a thread draws from them by itself, nobody can keep apart.)
     Where no CUDA device is in use the one of the CPU is all there is; torch.manual_seed would note the
     call, stack trace and all, for a device to come, which takes longer than to run a small model.
     """
-    if torch.cuda.is_initialized():
-        with torch.random.fork_rng():
-            torch.manual_seed(derive_seed(*keys))
+    with SHARED:
+        if torch.cuda.is_initialized():
+            with torch.random.fork_rng():
+                torch.manual_seed(derive_seed(*keys))
+                yield
+            return
+        state = torch.get_rng_state()
+        torch.default_generator.manual_seed(derive_seed(*keys))
+        try:
             yield
-        return
-    state = torch.get_rng_state()
-    torch.default_generator.manual_seed(derive_seed(*keys))
-    try:
-        yield
-    finally:
-        torch.set_rng_state(state)
+        finally:
+            torch.set_rng_state(state)
 
 
 class BatchedRandomness(TorchFunctionMode):
-    """Let torch.distributions draw inside `vmap`.
+    """Let torch.distributions draw inside `vmap`; no other thread runs a model meanwhile.
 
     They fill an unbatched tensor in place, which vmap refuses; the same draws out of place are
     allowed and differ from row to row. Categories are drawn by inverting their distribution
@@ -51,14 +56,16 @@ class BatchedRandomness(TorchFunctionMode):
     """
 
     def __enter__(self) -> "BatchedRandomness":
+        SHARED.acquire()
         self._with_gradient = dirichlet._Dirichlet
-        dirichlet._Dirichlet = _DirichletDraw  # type: ignore[assignment,misc]
+        dirichlet._Dirichlet = _DirichletDraw(self._with_gradient)  # type: ignore[assignment,misc]
         super().__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
         dirichlet._Dirichlet = self._with_gradient  # type: ignore[misc]
+        SHARED.release()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", "")
@@ -70,10 +77,14 @@ class BatchedRandomness(TorchFunctionMode):
 
 
 class _DirichletDraw:
-    """A draw for concentrations (..., n), without a gradient."""
+    """A draw for concentrations (..., n), without a gradient; in other threads as torch has it."""
 
-    @staticmethod
-    def apply(concentration: torch.Tensor) -> torch.Tensor:
+    def __init__(self, with_gradient: Any) -> None:
+        self.with_gradient, self.thread = with_gradient, threading.get_ident()
+
+    def apply(self, concentration: torch.Tensor) -> Any:
+        if threading.get_ident() != self.thread:
+            return self.with_gradient.apply(concentration)
         if torch.is_grad_enabled() and concentration.requires_grad:
             raise NotImplementedError("draws of a Dirichlet with a gradient cannot be vectorised")
         return torch._sample_dirichlet(concentration)

@@ -4,13 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyro
 import torch
 from pyro import poutine
 
 from .latents import LatentSpace
 from .randomness import BatchedRandomness, seeded
-from .running import traced
+from .running import traced, unvalidated
 from .supports import log_density
 from .unwrap import own_mask
 
@@ -28,7 +27,7 @@ class SiteReader:
     def nodes(self, z: torch.Tensor, seed: int = 0) -> Mapping[str, Any]:
         """The trace at z (dim,); seed: of sites that are neither latent nor data."""
         conditioned = poutine.condition(self.model, data={**self.data, **self.space.unflatten(z)})
-        with pyro.validation_enabled(False), seeded(seed), BatchedRandomness():
+        with unvalidated(), seeded(seed), BatchedRandomness():
             return traced(conditioned, self.args, self.kwargs)
 
     def mask(self, name: str, z: torch.Tensor) -> torch.Tensor | None:

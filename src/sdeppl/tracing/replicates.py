@@ -4,12 +4,12 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import pyro
 import torch
 from pyro import poutine
 
 from .draws import SlowDrawsWarning, check_torch_alone
 from .randomness import BatchedRandomness, seeded
+from .running import unvalidated
 
 
 def replicates(
@@ -33,7 +33,7 @@ def replicates(
         return {name: nodes[name]["value"] for name in names}
 
     first = {name: value[0] for name, value in latents.items()}
-    with seeded(*seed), torch.no_grad(), pyro.validation_enabled(False):
+    with seeded(*seed), torch.no_grad(), unvalidated():
         try:
             check_torch_alone(lambda _: run(first), seed)
             with BatchedRandomness(), warnings.catch_warnings():

@@ -1,11 +1,14 @@
 """Running a model under a trace."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import pyro
 import torch
 from pyro import poutine
 
+from ..backend.sharing import SHARED
 from .errors import ModelError
 
 
@@ -13,7 +16,8 @@ def traced(model: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, 
     """The sites of one run. Raises: ModelError for a covariance that is not positive definite."""
     handler = poutine.trace(model)
     try:
-        nodes: Mapping[str, Any] = handler.get_trace(*args, **kwargs).nodes
+        with SHARED:
+            nodes: Mapping[str, Any] = handler.get_trace(*args, **kwargs).nodes
     except (torch.linalg.LinAlgError, ValueError) as error:
         if not isinstance(error, torch.linalg.LinAlgError) and "PositiveDefinite" not in str(error):
             raise
@@ -25,3 +29,10 @@ def traced(model: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, 
             "write a hard constraint as pyro.sample(..., dist.Delta(...))"
         ) from error
     return nodes
+
+
+@contextmanager
+def unvalidated() -> Iterator[None]:
+    """Without Pyro's validation of parameters and values, which is on or off for all threads at once."""
+    with SHARED, pyro.validation_enabled(False):
+        yield

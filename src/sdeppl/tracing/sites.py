@@ -4,7 +4,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
@@ -19,7 +18,7 @@ from .errors import ModelError, no_data
 from .latents import LatentSpace
 from .observe import data_tensor
 from .randomness import seeded
-from .running import traced
+from .running import traced, unvalidated
 from .unwrap import unwrap
 
 
@@ -173,7 +172,7 @@ def site_parents(
     observes too. What depends on sites through a Delta or a deterministic site depends on them directly.
     """
     # NaN among the data means not observed, which validation would refuse
-    with seeded(0), pyro.validation_enabled(False), torch.no_grad(), TrackProvenance(), _Replay(sites):
+    with seeded(0), unvalidated(), torch.no_grad(), TrackProvenance(), _Replay(sites):
         nodes = traced(model, args, kwargs)
         present = [name for name in sites if name in nodes]  # one whose presence is random is refused later
         found = {name: set(_provenance(nodes[name])) - {name} for name in present}

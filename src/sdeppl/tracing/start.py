@@ -4,6 +4,7 @@ import warnings
 
 import torch
 
+from ..backend.sharing import SHARED
 from ..mcmc import State
 from .draws import SlowDrawsWarning, prior_draws
 from .errors import ModelError
@@ -56,7 +57,7 @@ def start(potential: Potential, chains: int, seed: int) -> State:
 
 def _spare(potential: Potential, seed: int) -> int:
     """Prior draws to make for each chain: one where the model is run for each. Raises: ModelError."""
-    with warnings.catch_warnings(record=True) as said:
+    with SHARED, warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         z = _draws(potential, 4, seed, ROUNDS)
     try:

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import pyro
 import torch
 
 from .errors import ModelError, random_parent
 from .probing import SLOW_PROBES, Probes
 from .randomness import seeded
 from .reader import SiteReader
+from .running import unvalidated
 from .supports import log_density
 from .unwrap import unwrap
 
@@ -70,7 +70,7 @@ class Target:
         """ln p(y | z) of the observed events, a number in float64. Raises: ModelError for no log_prob."""
         fn = self.base(z, seed)
         try:
-            with pyro.validation_enabled(False):  # a support may move with the latents
+            with unvalidated():  # a support may move with the latents
                 terms = log_density(fn, self.value)
         except NotImplementedError as error:
             raise ModelError(

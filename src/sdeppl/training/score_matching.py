@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from ..backend import Progress, whole_number
+from ..backend.sharing import SHARED
 from ..guide import ScoreGuide, check_folder
 from ..query import GaussianPart
 from ..tracing.randomness import derive_seed
@@ -183,7 +184,7 @@ class ScoreMatching:
         gaussian = self._gaussian()
         self.noising = Noising(gaussian, self.guide.sde)
         if self.guide.net is None and self.guide.net_factory is not None:
-            with torch.random.fork_rng():
+            with SHARED, torch.random.fork_rng():
                 torch.manual_seed(derive_seed(self.seed))
                 self.guide.net = self.guide.net_factory(gaussian.eigenvalues.shape[0])
         if self.guide.net is not None:

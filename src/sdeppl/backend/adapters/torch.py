@@ -6,6 +6,7 @@ from typing import Any
 from array_api_compat import is_torch_array
 
 from ..errors import BackendUnavailable, require_device
+from ..sharing import SHARED
 from .base import Adapter, Normal
 
 
@@ -129,7 +130,8 @@ class TorchAdapter(Adapter):
         import torch
 
         # rows that share memory, as those of a broadcast array, cannot be made dual
-        return torch.func.jvp(function, (x.contiguous(),), (v.contiguous(),))[1]
+        with SHARED:  # torch has one count of such derivatives within each other for all threads
+            return torch.func.jvp(function, (x.contiguous(),), (v.contiguous(),))[1]
 
     @classmethod
     def with_pullback(
