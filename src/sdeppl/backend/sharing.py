@@ -1,0 +1,76 @@
+"""What all threads of a process share, and what a fork leaves behind."""
+
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Generic, TypeVar, overload
+
+# Of Pyro's handlers and validation, of torch's default generator and levels of forward derivatives, and of
+# the filters of warnings there is one in a process. One lock for all of them, so that no two threads can
+# each hold what the other one waits for; re-entrant, since models run inside models.
+SHARED = threading.RLock()
+
+_unsaid: ContextVar[tuple[type[Warning], ...]] = ContextVar("unsaid", default=())
+
+T = TypeVar("T")
+
+
+class cached_property(Generic[T]):
+    """`functools.cached_property` as it is from Python 3.12 on, without its lock.
+
+    Before, all instances of a class share that lock, and whoever waits for `SHARED` while it holds it can
+    wait for ever. Two threads that ask at once both compute, to the same value.
+    """
+
+    def __init__(self, function: Callable[[Any], T]) -> None:
+        self.function, self.__doc__ = function, function.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> "cached_property[T]": ...
+    @overload
+    def __get__(self, instance: Any, owner: type) -> T: ...
+    def __get__(self, instance: Any, owner: type) -> Any:
+        if instance is None:
+            return self
+        value = self.function(instance)
+        instance.__dict__[self.name] = value  # found there before this is asked again
+        return value
+
+
+@contextmanager
+def unsaid(*categories: type[Warning]) -> Iterator[None]:
+    """Leave out warnings of these categories that `warn` is to give, in this thread alone.
+
+    `warnings.catch_warnings` changes the filters of all threads.
+    """
+    token = _unsaid.set((*_unsaid.get(), *categories))
+    try:
+        yield
+    finally:
+        _unsaid.reset(token)
+
+
+def warn(text: str, category: type[Warning], stacklevel: int) -> None:
+    """`warnings.warn`, but for what is `unsaid`; stacklevel: as there, 1 for the caller."""
+    if not issubclass(category, _unsaid.get()):
+        warnings.warn(text, category, stacklevel=stacklevel + 1)
+
+
+def _in_child() -> None:
+    """torch's pool of threads does not outlive a fork: an operation that wants it would wait for ever."""
+    SHARED.release()
+    torch: Any = sys.modules.get("torch")
+    if getattr(torch, "set_num_threads", None) is not None and torch.get_num_threads() > 1:
+        torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    # no fork while another thread is inside a model: the child would be left with half of its handlers
+    os.register_at_fork(before=SHARED.acquire, after_in_parent=SHARED.release, after_in_child=_in_child)
