@@ -52,7 +52,7 @@ if __name__ == "__main__":
 
 
 def test_a_process_has_the_parents_draws(tmp_path):
-    """However it is started: torch's pool of threads does not outlive a fork, and what wants it would hang."""
+    """However it starts: torch's pool of threads does not outlive a fork, and what wants it would hang."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     path = os.pathsep.join([str(TESTS), str(TESTS.parent / "src")])

@@ -30,7 +30,7 @@ def guides():
 
 @pytest.fixture(autouse=True)
 def sound():
-    """Nothing that is shared is left changed: handlers, validation, generator, Dirichlet, filters, the lock."""
+    """Nothing shared is left changed: handlers, validation, generator, Dirichlet, filters, the lock."""
     state, plain, filters = torch.get_rng_state(), dirichlet._Dirichlet, list(warnings.filters)
     yield
     assert not _PYRO_STACK
@@ -93,12 +93,12 @@ def test_networks_train_in_threads():
 
 @pytest.mark.filterwarnings("ignore::sdeppl.reference.result.ChainWarning")
 def test_references_run_beside_posteriors(guides):
-    bent, shares = sent_models.bent, sent_models.shares
+    affine, bent, shares = sent_models.affine, sent_models.bent, sent_models.shares
     settings = {"draws": 10, "warmup": 20, "progress": False}
     jobs = [
         lambda: sp.reference.hmc(bent, {"y": number(DATA[bent])}, chains=8, **settings).draws,
         lambda: sp.reference.nuts(bent, {"y": number(DATA[bent])}, chains=1, **settings).draws,
-        lambda: sp.reference.exact(sent_models.affine, {"y": number(DATA[sent_models.affine])}, draws=10).draws,
+        lambda: sp.reference.exact(affine, {"y": number(DATA[affine])}, draws=10).draws,
         lambda: draws(guides[shares].condition(y=DATA[shares], steps=20)),
     ]
     wanted = [job() for job in jobs]
