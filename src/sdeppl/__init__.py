@@ -29,9 +29,9 @@ _NAMES_OF_MODULE = {
     "MonteCarloDenoiser NaiveDenoiser NestedDenoiser "
     "NonlinearGaussian NotDifferentiable Observation PiGDMDenoiser SDADenoiser Surrogate "
     "TweedieDenoiser classifier_observation exact_posterior joint_observation",
-    "posterior": "Diagnosis LangevinCorrector LogDensity PortablePosterior Posterior PosteriorRun "
-    "PosteriorRuns Posteriors SignalLeftWarning TemperedSMC TwistedSMC UntrustedWarning load_posterior "
-    "log_density",
+    "posterior": "Diagnosis FitCheck LangevinCorrector LogDensity PortablePosterior Posterior "
+    "PosteriorRun PosteriorRuns Posteriors SignalLeftWarning TemperedSMC TwistedSMC UntrustedWarning "
+    "load_posterior log_density",
     "tracing": "HeavyTailsWarning ModelError",
     "query": "ApproximateWarning LinearisedWarning RankWarning SitePosterior SitePosteriors",
     "guide": "CorruptFile ScoreGuide",

@@ -86,6 +86,7 @@ from .nn import (
 )
 from .posterior import (
     Diagnosis as Diagnosis,
+    FitCheck as FitCheck,
     LangevinCorrector as LangevinCorrector,
     LogDensity as LogDensity,
     PortablePosterior as PortablePosterior,

@@ -1,46 +1,34 @@
-"""A prior's denoiser with fresh pairs (x_0, ε) at noise levels, for the tests of what it has learned."""
+"""Draws that a prior's denoiser is tested on, and the probability of what the tests find."""
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 
-from ..backend import Noise, host_numbers, place, real_number, to_host, whole_number
+from ..backend import host_numbers, real_number, whole_number
 from ..denoisers import Denoiser
 from ..guide import ScoreGuide
-from ..sde import IsotropicSDE, log_snr_grid
+from ..posterior import SIGNIFICANT
+from ..query.noised import LARGEST_PAIRED, Noised, explained, noised_levels, whitened
 
 CHECK = 4  # of a guide's random streams: draws that neither its moments nor its training have seen
-LAST = 0.05  # σ/α of the last level
-SIGNIFICANT = 1e-3
 
 Level = TypeVar("Level")
 
-
-@dataclass(frozen=True)
-class Noised:
-    """At time t: x_t (draws, dim) on the denoiser's backend, and x_0 and ε on the host, in float64."""
-
-    t: float
-    alpha: float
-    sigma: float
-    x: Any
-    clean: np.ndarray
-    eps: np.ndarray
-
-    @property
-    def noise_to_signal(self) -> float:
-        """σ/α."""
-        return self.sigma / self.alpha
-
-    def guess(self, denoiser: Denoiser) -> np.ndarray:
-        """ε̂ (draws, dim). Raises: FloatingPointError for NaN or infinity."""
-        found = np.asarray(to_host(denoiser.eps(self.x, self.t)), float)
-        if not np.isfinite(found).all():
-            raise FloatingPointError(f"the denoiser gives NaN or infinity at t = {self.t:.4g}")
-        return found
+__all__ = [
+    "LARGEST_PAIRED",
+    "SIGNIFICANT",
+    "Noised",
+    "checked_rows",
+    "explained",
+    "noised_levels",
+    "prior_and_draws",
+    "probability",
+    "tested_levels",
+    "whitened",
+    "z_scores",
+]
 
 
 def prior_and_draws(check: str, prior: Any, draws: Any, seed: int) -> tuple[Denoiser, Any]:
@@ -68,23 +56,6 @@ def checked_rows(name: str, x0: Any, dim: int) -> Any:
     return x0
 
 
-def noised_levels(denoiser: Denoiser, x0: Any, levels: int, seed: int) -> Iterator[Noised]:
-    """x_0 under fresh noise at levels evenly in ln(α/σ), from T to σ/α = 0.05. Raises: ValueError."""
-    levels = whole_number("levels", levels, 1)
-    backend, sde = denoiser.backend, denoiser.sde
-    stream, clean = Noise(seed).stream(backend), place(x0, backend)
-    host = np.asarray(to_host(clean), float)
-    for k, t in enumerate(_times(sde, levels)):
-        eps = stream.normal(k, tuple(clean.shape))
-        alpha, sigma = sde.levels(t)
-        x = alpha * clean + sigma * eps + sde.shift(t)
-        yield Noised(t, alpha, sigma, x, host, np.asarray(to_host(eps), float))
-
-
-def _times(sde: IsotropicSDE, levels: int) -> list[float]:
-    return log_snr_grid(sde, levels + 1, LAST)[1:-1] if levels > 1 else [0.5 * sde.T]
-
-
 def tested_levels(
     pairs: Iterator[Noised], test: Callable[[Noised], tuple[Level, int]], largest: Callable[[Level], float]
 ) -> tuple[tuple[Level, ...], float]:
@@ -95,12 +66,6 @@ def tested_levels(
     found = [test(level) for level in pairs]
     levels = tuple(level for level, _ in found)
     return levels, probability(max(map(largest, levels)), sum(count for _, count in found))
-
-
-def whitened(x: np.ndarray) -> np.ndarray:
-    """Each number of x (draws, dim) without its mean, in units of its standard deviation."""
-    white: np.ndarray = (x - x.mean(axis=0)) / np.maximum(x.std(axis=0), 1e-300)
-    return white
 
 
 def z_scores(values: np.ndarray) -> np.ndarray:

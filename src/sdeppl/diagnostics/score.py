@@ -10,17 +10,17 @@ from ..backend import to_host
 from ..denoisers import Denoiser
 from ..guide import ScoreGuide
 from .noised import (
+    LARGEST_PAIRED,
     SIGNIFICANT,
     Noised,
     checked_rows,
+    explained,
     noised_levels,
     prior_and_draws,
     tested_levels,
     whitened,
     z_scores,
 )
-
-LARGEST_PAIRED = 32  # numbers in x_0 up to which every pair of a residual and an input is tested
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def _level(pairs: Noised, guess: np.ndarray) -> tuple[LevelCheck, int]:
     white = whitened(x)
     functions = (white, np.sin(2 * white), np.cos(2 * white))
     slope, sine, cosine = (_paired(residual, f) for f in functions)
-    excess, excess_noise = _explained(residual, functions)
+    excess, excess_noise, _ = explained(residual, functions, products=False)
     level = LevelCheck(
         t=pairs.t,
         noise_to_signal=pairs.noise_to_signal,
@@ -165,8 +165,8 @@ def _level(pairs: Noised, guess: np.ndarray) -> tuple[LevelCheck, int]:
         slope=float(slope.max()),
         bend=max(float(sine.max()), float(cosine.max())),
         loss=float(np.mean(residual**2)),
-        excess=excess,
-        excess_noise=excess_noise,
+        excess=float(excess.sum()),
+        excess_noise=math.sqrt(float(np.sum(excess_noise**2))),
     )
     return level, 1 + bias.size + 3 * slope.size
 
@@ -176,24 +176,6 @@ def _paired(residual: np.ndarray, function: np.ndarray) -> np.ndarray:
     if residual.shape[1] > LARGEST_PAIRED:
         return np.abs(z_scores(residual * function))
     return np.abs(np.concatenate([z_scores(residual * column[:, None]) for column in function.T]))
-
-
-def _explained(residual: np.ndarray, functions: tuple[np.ndarray, ...]) -> tuple[float, float]:
-    """How much of E|residual|² least squares on 1 and the functions explain, less what chance would, and its
-    standard error for the exact score, whose residuals none of them explains."""
-    n, dim = residual.shape
-    if dim <= LARGEST_PAIRED:
-        parts = [(residual, np.concatenate(functions, axis=1))]
-    else:
-        parts = [(residual[:, [k]], np.stack([f[:, k] for f in functions], axis=1)) for k in range(dim)]
-    explained = 0.0
-    for left, known in parts:
-        basis = np.linalg.qr(np.concatenate([np.ones((n, 1)), known], axis=1))[0]
-        explained += float(np.sum((basis.T @ left) ** 2))
-    count = 1 + parts[0][1].shape[1]
-    variance = residual.var(axis=0)
-    excess = (explained - count * float(variance.sum())) / n
-    return excess, math.sqrt(2 * count * float((variance**2).sum())) / n
 
 
 def _largest(level: LevelCheck) -> float:

@@ -10,8 +10,8 @@ import torch
 from ..backend import Backend, Progress, TorchFunction, resolve, whole_number
 from ..denoisers import Denoiser, NetworkDenoiser
 from ..nn import ResidualMLP
-from ..posterior import Posterior
-from ..query import GaussianPart, SitePosterior, SitePosteriors, compile_posterior
+from ..posterior import FitCheck, Network, Posterior, UntrustedWarning
+from ..query import GaussianPart, SitePosterior, SitePosteriors, check_fit, compile_posterior
 from ..sde import VPSDE, IsotropicSDE
 from ..tracing import (
     HeavyTailsWarning,
@@ -30,6 +30,9 @@ from .sample_sites import sample_sites
 
 MOMENT_DRAWS = 100_000
 BATCH = 8192
+FIT = 5  # of its random streams: draws that the fit is checked on
+HELD_OUT, LEAST_HELD_OUT = 16_384, 500
+LARGEST = 3_000_000  # numbers in all held-out draws
 NetworkFactory = Callable[[int], torch.nn.Module]
 
 
@@ -75,6 +78,7 @@ class ScoreGuide:
         self.net: torch.nn.Module | None = None
         self.use_net = False
         self._cache: dict[Any, Any] = {}
+        self.checked: FitCheck | None = None
 
     def prior_batch(self, draws: int, *stream: int) -> torch.Tensor:
         """Fresh unconstrained prior draws (draws, dim); the same `stream` gives the same draws."""
@@ -89,8 +93,15 @@ class ScoreGuide:
         Latents with heavy tails are drawn in by z = median + scale sinh(u) first (`tracing.find_tails`),
         unless tails=False. The standard error of each is 1/√draws of the prior's own scale.
 
-        Warns: HeavyTailsWarning, naming the sites; RankWarning.
+        The fit is checked on held-out draws (`fit_check`). Warns: HeavyTailsWarning, naming the sites;
+        RankWarning; UntrustedWarning where the prior is not the fitted Gaussian.
         """
+        self.estimate(draws, progress)
+        self.check_fit()
+        return self
+
+    def estimate(self, draws: int, progress: bool | None = None) -> None:
+        """`fit_gaussian`, not checked: a network is to be trained."""
         draws = whole_number("draws", draws)
         if draws < 2 * self.space.dim:
             raise ValueError(
@@ -108,19 +119,51 @@ class ScoreGuide:
             more = (self.prior_batch(BATCH, 0, index) for index in range(1, draws // BATCH))
             self.set_tails(find_tails(self.traced, self.prior_batch(BATCH, 0, 0), more))
         if self.tails:
-            warnings.warn(_TAILS.format(list(self.tails)), HeavyTailsWarning, stacklevel=2)
+            warnings.warn(_TAILS.format(list(self.tails)), HeavyTailsWarning, stacklevel=3)
         self.gaussian = GaussianPart.estimate(batches())
         self.net, self.use_net = None, False
         self.forget()
-        return self
 
     def set_tails(self, tails: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> None:
         """Latents with heavy tails, in which a mean and a covariance say nothing: {site: (median, scale)}."""
         self.tails, self.space = tails, with_tails(self.traced, tails)
 
     def forget(self) -> None:
-        """Throw away draws kept for the next call as a Pyro guide: the denoiser has changed."""
+        """The denoiser has changed: throw away draws kept for the next call as a Pyro guide and its check."""
         self._cache.clear()
+        self.checked = None
+
+    @property
+    def fit_check(self) -> FitCheck:
+        """What draws held out of the fit say of the learned prior, in nats and in words.
+
+        Made at the end of every fit and saved with the guide; made here where steps were taken by hand since.
+        """
+        if self.checked is None:
+            self.checked = self._checked()
+        return self.checked
+
+    def check_fit(self) -> FitCheck:
+        """`fit_check`. Warns: UntrustedWarning where the learned prior is not the model's."""
+        found = self.fit_check
+        if found.state == "do not trust":
+            warnings.warn(found.verdict, UntrustedWarning, stacklevel=3)
+        return found
+
+    def _checked(self) -> FitCheck:
+        gaussian = self.fitted()
+        wanted = HELD_OUT if self.use_net else max(LEAST_HELD_OUT, gaussian.draws // 5)
+        count = max(min(wanted, HELD_OUT, LARGEST // self.space.dim), LEAST_HELD_OUT)
+        z = torch.cat(
+            [
+                self.prior_batch(min(BATCH, count - first), FIT, index)
+                for index, first in enumerate(range(0, count, BATCH))
+            ]
+        )
+        network: Network = "used" if self.use_net else "left out"
+        if self.net is None:
+            network = "none" if self.net_factory is None else "untrained"
+        return check_fit(self.space, gaussian, self.denoiser("torch"), network, z, self.seed)
 
     def denoiser(self, backend: str | Backend | None = None) -> Denoiser:
         """The prior's denoiser in standardised coordinates, on a backend."""
@@ -131,7 +174,8 @@ class ScoreGuide:
 
     def prior(self, *, backend: str | Backend | None = None, steps: int = 100) -> SitePosterior:
         """The prior as the guide has learned it: a posterior without data, to draw from and to look at."""
-        return SitePosterior(self.space, self.fitted(), Posterior(self.denoiser(backend), None, steps=steps))
+        posterior = Posterior(self.denoiser(backend), None, steps=steps)
+        return SitePosterior(self.space, self.fitted(), posterior, self.fit_check)
 
     def condition(
         self,
@@ -174,7 +218,8 @@ class ScoreGuide:
         }
         sites = read_near(self, model, tensors, args, kwargs)
         denoiser = self.denoiser(chosen)
-        return compile_posterior(self.space, gaussian, denoiser, sites, likelihood, steps, correction)
+        settings = likelihood, steps, correction
+        return compile_posterior(self.space, gaussian, denoiser, sites, *settings, fit=self.fit_check)
 
     def condition_many(
         self,

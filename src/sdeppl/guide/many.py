@@ -61,12 +61,14 @@ def condition_many(
     also = many_observation([fixed], rows_given, latents, gaussian, chosen) if fixed else None
     settings: Any = {"likelihood": likelihood, "steps": steps, "correction": correction, "one": one}
     if found is None or (fixed and also is None):
-        return SitePosteriors(guide.space, gaussian, Posteriors(denoiser, None, None, sets=sets, **settings))
+        posteriors = Posteriors(denoiser, None, None, sets=sets, **settings)
+        return SitePosteriors(guide.space, gaussian, posteriors, guide.fit_check)
     observation, y = found
     if also is not None:
         observation = observation_of([*read(0), *fixed], gaussian, chosen)
         y = chosen.xp.concat([y, also[1]], axis=-1)
-    return SitePosteriors(guide.space, gaussian, Posteriors(denoiser, observation, y, **settings))
+    posteriors = Posteriors(denoiser, observation, y, **settings)
+    return SitePosteriors(guide.space, gaussian, posteriors, guide.fit_check)
 
 
 def _rows(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..backend.files import CorruptFile, check_folder, read, write
+from ..posterior import FitCheck
 from ..query import GaussianPart
 from ..sde import from_dict, to_dict
 from ..tracing import ModelError, SiteReader, changed_prior
@@ -25,7 +26,7 @@ def contents(guide: "ScoreGuide") -> tuple[dict[str, Any], dict[str, Any]]:
         tensors |= {f"tail.loc.{name}": loc, f"tail.scale.{name}": scale}
     if guide.net is not None:
         tensors |= {f"net.{name}": value for name, value in guide.net.state_dict().items()}
-    z = guide.prior_batch(4, 1)
+    z, fit = guide.prior_batch(4, 1), guide.checked
     tensors |= {"check.z": z, **_prior_at(guide, z)}
     content = {
         "latents": {site.name: list(site.shape) for site in guide.space.sites},
@@ -33,6 +34,7 @@ def contents(guide: "ScoreGuide") -> tuple[dict[str, Any], dict[str, Any]]:
         "draws": guide.gaussian.draws,
         "has_net": guide.net is not None,
         "use_net": guide.use_net,
+        "fit": None if fit is None else fit.to_dict(),
     }
     return tensors, content
 
@@ -59,9 +61,10 @@ def restore(guide: "ScoreGuide", tensors: dict[str, Any], content: dict[str, Any
             prefix = "net."
             state = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
             guide.net.load_state_dict(state)
+        guide.forget()
+        guide.checked = FitCheck.from_dict(content.get("fit"))
     except (KeyError, RuntimeError, TypeError) as error:
         raise CorruptFile(f"{path} does not fit this guide: {error}") from error
-    guide.forget()
 
 
 def save(guide: "ScoreGuide", path: str | Path, origin: dict[str, str] | None = None) -> None:
@@ -70,6 +73,8 @@ def save(guide: "ScoreGuide", path: str | Path, origin: dict[str, str] | None = 
     Raises: FileNotFoundError where the folder does not exist.
     """
     check_folder(path)
+    if guide.gaussian is not None:
+        _ = guide.fit_check  # so that the file holds it
     tensors, content = contents(guide)
     write(path, KIND, tensors, content if origin is None else content | {"origin": origin})
 

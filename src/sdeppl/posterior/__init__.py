@@ -4,6 +4,7 @@ from .by_site import PosteriorBySite
 from .choice import Choice
 from .corrector import LangevinCorrector
 from .diagnosis import Diagnosis, UntrustedWarning
+from .fit_check import SIGNIFICANT, FitCheck, Network
 from .log_density import LogDensity, log_density
 from .many import PosteriorRuns, Posteriors
 from .portable import KIND as PORTABLE
@@ -16,10 +17,13 @@ from .twisted import TwistedSMC
 __all__ = [
     "ONNX",
     "PORTABLE",
+    "SIGNIFICANT",
     "Choice",
     "Diagnosis",
+    "FitCheck",
     "LangevinCorrector",
     "LogDensity",
+    "Network",
     "PortablePosterior",
     "Posterior",
     "PosteriorBySite",

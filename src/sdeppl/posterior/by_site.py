@@ -1,5 +1,6 @@
 """Draws by site name, from the posterior of a vector."""
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,6 +8,8 @@ from typing import Any, Generic, Literal, TypeVar
 
 from ..backend import Backend
 from ..solvers import Solver
+from .diagnosis import UntrustedWarning
+from .fit_check import FitCheck
 from .many import PosteriorRuns
 from .posterior import PosteriorRun
 
@@ -16,10 +19,12 @@ Run = TypeVar("Run", PosteriorRun, PosteriorRuns)
 class PosteriorBySite(ABC, Generic[Run]):
     """`arrays`, the posterior of the standardised vector of latents, and what makes sites of its draws.
 
-    arrays: a `Posterior`, or `Posteriors` of many data sets, whose draws have one more axis in front.
+    arrays: a `Posterior`, or `Posteriors` of many data sets, whose draws have one more axis in front; fit:
+    what held-out draws say of the learned prior.
     """
 
     arrays: Any
+    fit: FitCheck | None
 
     @property
     def backend(self) -> Backend:
@@ -55,10 +60,12 @@ class PosteriorBySite(ABC, Generic[Run]):
         progress: bool | None = None,
     ) -> Run:
         """As `sample`, with a diagnosis, or one of each data set: what was chosen and why, effective share,
-        ln p(y), in words."""
+        ln p(y), how well the prior is learned, in words. Warns: UntrustedWarning where it is not."""
         found = self.arrays.run(draws, seed=seed, c=c, solver=solver, noise=noise, progress=progress)
-        run: Run = replace(found, draws=self._in_units(found.draws))
-        return run
+        judged: Run = found.with_fit(self.fit)
+        if judged.state == "do not trust" != found.state:
+            warnings.warn(str(judged), UntrustedWarning, stacklevel=2)
+        return replace(judged, draws=self._in_units(found.draws))
 
     @abstractmethod
     def _in_units(self, x: Any) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """What a posterior's own weights say of its draws."""
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from ..backend import to_host
+from .fit_check import FitCheck, State
 from .pareto import pareto_shape
 
 POOR_SHARE = 0.05
@@ -35,7 +36,10 @@ class Diagnosis:
     relative bias of the run's average. pareto_k: shape of the tail of these estimates (`pareto_shape`), NaN
     for fewer than 25 runs: above 0.7, where spread is more than 0.1, the figures themselves are not to be
     relied on. runs, particles:
-    0 where none were made. trusted: whether none of these is bad; text: in words.
+    0 where none were made. trusted: whether none of these is bad; text: in words. prior: 'known' where the
+    draws follow the prior's own density, 'learned' where they follow that of its denoiser; fit: what held-out
+    draws say of a learned prior, None where nothing has looked, as for a denoiser given by hand, whose
+    exactness is the user's own claim; fit_alone: whether that is all there is against the draws.
     """
 
     likelihood: str
@@ -50,9 +54,36 @@ class Diagnosis:
     particles: int
     trusted: bool
     text: str
+    prior: Literal["known", "learned"] = "learned"
+    fit: FitCheck | None = None
+    fit_alone: bool = False
 
     def __str__(self) -> str:
         return self.text
+
+    @property
+    def state(self) -> State:
+        """'trusted', 'do not trust', or 'cannot tell' where the prior is learned to within a stated error."""
+        if self.trusted:
+            return "trusted"
+        return self.fit.state if self.fit_alone and self.fit is not None else "do not trust"
+
+    def with_fit(self, fit: FitCheck | None) -> "Diagnosis":
+        """With what held-out draws say of the learned prior; as it is where the prior is known."""
+        if fit is None or (self.prior == "known" and not fit.disagreement):
+            return self
+        of = "" if fit.disagreement else "exact for " if self.likelihood == "exact" else "for "
+        text = f"{self.text}; {of}{fit.words}"
+        if self.trusted and not fit.good:
+            text = f"{_OF_THE_FIT[fit.state]}: {text}"
+        trusted = self.trusted and fit.good
+        return replace(self, trusted=trusted, text=text, fit=fit, fit_alone=self.trusted and not fit.good)
+
+
+_OF_THE_FIT: dict[State, str] = {
+    "do not trust": "do not trust these draws, their prior is not the model's",
+    "cannot tell": "cannot tell, the prior is learned to within what a posterior may show; use a reference",
+}
 
 
 @dataclass(frozen=True)

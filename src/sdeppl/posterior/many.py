@@ -1,7 +1,7 @@
 """Draws from the posteriors of many data sets, in one reverse solve."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ..backend import Noise, Progress, seed_number, to_host, whole_number
@@ -13,6 +13,7 @@ from ..solvers import Solver
 from .choice import FEW_NUMBERS, Choice, choose
 from .corrector import LangevinCorrector
 from .diagnosis import Diagnosis, UntrustedWarning, exact_diagnosis
+from .fit_check import FitCheck, State
 from .many_rows import RowSolve, put, seed_of
 from .many_twisted import ManyTwisted
 from .posterior import Posterior
@@ -39,6 +40,21 @@ class PosteriorRuns:
     def trusted(self) -> bool:
         """Whether every data set has a diagnosis, and none of these is bad."""
         return bool(self.diagnoses) and all(found.trusted for found in self.diagnoses)
+
+    @property
+    def state(self) -> State:
+        """The worst of the diagnoses'."""
+        states = {found.state for found in self.diagnoses}
+        if not self.diagnoses or "do not trust" in states:
+            return "do not trust"
+        return "cannot tell" if "cannot tell" in states else "trusted"
+
+    def with_fit(self, fit: FitCheck | None) -> "PosteriorRuns":
+        """With what held-out draws say of the learned prior, which is said once."""
+        judged = tuple(found.with_fit(fit) for found in self.diagnoses)
+        said = fit is not None and judged != self.diagnoses
+        text = f"{self.text}; for {fit.words}" if said and fit is not None else self.text
+        return replace(self, diagnoses=judged, text=text)
 
     def __str__(self) -> str:
         bad = sum(not found.trusted for found in self.diagnoses)

@@ -12,6 +12,7 @@ from ..likelihood import observation_from_dict
 from ..sde import from_dict
 from .by_site import PosteriorBySite
 from .corrector import LangevinCorrector
+from .fit_check import FitCheck
 from .posterior import Posterior, PosteriorRun
 from .tempered import TemperedSMC
 from .twisted import TwistedSMC
@@ -46,6 +47,7 @@ class PortablePosterior(PosteriorBySite[PosteriorRun]):
     scale: Any
     constants: Mapping[str, Any]
     arrays: Posterior
+    fit: FitCheck | None = None
 
     def _in_units(self, x: Any) -> dict[str, Any]:
         xp, z = self.backend.xp, self.location + self.scale * x
@@ -94,7 +96,12 @@ def load_posterior(
             correction=correction,
         )
         return PortablePosterior(
-            _sites(content["sites"]), arrays["location"], arrays["scale"], arrays, posterior
+            _sites(content["sites"]),
+            arrays["location"],
+            arrays["scale"],
+            arrays,
+            posterior,
+            FitCheck.from_dict(content["fit"]),
         )
     except (KeyError, IndexError) as error:
         raise CorruptFile(f"{path} is not whole: it has no {error}") from error

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ..backend import Noise, seed_number, to_host, whole_number
@@ -16,6 +16,7 @@ from .choice import choose
 from .correction import TemperedCorrection, TwistedCorrection
 from .corrector import LangevinCorrector, solve_corrected, tune_corrector
 from .diagnosis import POOR_SHARE, Diagnosis, UntrustedWarning, exact_diagnosis
+from .fit_check import FitCheck, State
 from .start import Start, first_step, last_level, start_moments
 from .tempered import TemperedSMC
 from .twisted import TwistedSMC
@@ -33,6 +34,18 @@ class PosteriorRun:
 
     draws: Any
     diagnosis: Diagnosis
+
+    @property
+    def state(self) -> State:
+        """The diagnosis's."""
+        return self.diagnosis.state
+
+    def with_fit(self, fit: FitCheck | None) -> "PosteriorRun":
+        """With what held-out draws say of the learned prior."""
+        return replace(self, diagnosis=self.diagnosis.with_fit(fit))
+
+    def __str__(self) -> str:
+        return str(self.diagnosis)
 
 
 class Posterior:

@@ -1,6 +1,7 @@
 """Layer 5: compiles what tracing found, a denoiser and the data to a posterior."""
 
 from .compile import ApproximateWarning, LinearisedWarning, compile_posterior
+from .fit_check import check_fit
 from .gaussian_part import GaussianPart, RankWarning
 from .many_observation import many_observation
 from .observation import observation_of
@@ -15,6 +16,7 @@ __all__ = [
     "RankWarning",
     "SitePosterior",
     "SitePosteriors",
+    "check_fit",
     "compile_posterior",
     "many_observation",
     "observation_of",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..denoisers import Denoiser, NetworkDenoiser
-from ..posterior import Posterior
+from ..posterior import FitCheck, Posterior
 from ..tracing import LatentSpace, ModelError
 from .gaussian_part import GaussianPart
 from .observation import observation_of
@@ -28,8 +28,9 @@ def compile_posterior(
     likelihood: str = "auto",
     steps: int = 100,
     correction: Any = "auto",
+    fit: FitCheck | None = None,
 ) -> SitePosterior:
-    """p(latents given the sites' data) as a reverse SDE on the denoiser's backend.
+    """p(latents given the sites' data) as a reverse SDE on the denoiser's backend; fit: of the denoiser.
 
     Raises: ModelError where nothing at all was observed; ValueError for an unknown likelihood. Warns:
     ApproximateWarning, LinearisedWarning, where an approximation is not corrected.
@@ -56,4 +57,4 @@ def compile_posterior(
                 LinearisedWarning,
                 stacklevel=3,
             )
-    return SitePosterior(space, gaussian, posterior)
+    return SitePosterior(space, gaussian, posterior, fit)

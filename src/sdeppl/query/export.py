@@ -69,6 +69,7 @@ def save_posterior(posterior: "SitePosterior", path: str | Path) -> None:
         "likelihood": solved.asked_for[0],
         "correction": correction,
         "steps": solved.steps,
+        "fit": None if posterior.fit is None else posterior.fit.to_dict(),
     }
     write(path, PORTABLE, arrays, content)
 

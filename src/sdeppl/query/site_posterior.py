@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ..backend import Backend, from_torch, place, to_torch
-from ..posterior import Posterior, PosteriorBySite, PosteriorRun
+from ..posterior import FitCheck, Posterior, PosteriorBySite, PosteriorRun
 from ..tracing import LatentSpace
 from .export import save_posterior
 from .gaussian_part import GaussianPart
@@ -24,6 +24,7 @@ class SitePosterior(PosteriorBySite[PosteriorRun]):
     space: LatentSpace
     gaussian: GaussianPart
     arrays: Posterior
+    fit: FitCheck | None = None
 
     def save(self, path: str | Path) -> None:
         """Write all that sampling needs to one safetensors file, for `load_posterior`, which needs no torch.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..backend import place, to_torch
-from ..posterior import PosteriorBySite, PosteriorRuns, Posteriors
+from ..posterior import FitCheck, PosteriorBySite, PosteriorRuns, Posteriors
 from ..tracing import LatentSpace
 from .gaussian_part import GaussianPart
 from .site_posterior import site_values
@@ -21,6 +21,7 @@ class SitePosteriors(PosteriorBySite[PosteriorRuns]):
     space: LatentSpace
     gaussian: GaussianPart
     arrays: Posteriors
+    fit: FitCheck | None = None
 
     @property
     def sets(self) -> int:

@@ -125,6 +125,7 @@ class ScoreMatching:
                 load_checkpoint(self, checkpoint)
         self.prepare(progress)
         if steps == 0 or self.guide.net is None:
+            self.guide.check_fit()
             return self
         try:
             self._steps_until(steps, progress, checkpoint, every)
@@ -154,7 +155,11 @@ class ScoreMatching:
                     save_checkpoint(self, checkpoint)
 
     def validate(self, draws: int = 4 * POOL) -> Gain:
-        """Compare network and Gaussian part on fresh draws; keep the better of them in the guide."""
+        """Compare network and Gaussian part on fresh draws; keep the better of them in the guide.
+
+        That one is then checked by itself (`guide.fit_check`). Warns: UntrustedWarning where it is not the
+        model's prior.
+        """
         if self.guide.net is None:
             raise ValueError("there is no network to validate")
         gains = []
@@ -169,6 +174,7 @@ class ScoreMatching:
         self.gain = Gain(float(gain.mean()), float(gain.std()) / math.sqrt(gain.shape[0]))
         self.guide.use_net = self.gain.useful
         self.guide.forget()
+        self.guide.check_fit()
         return self.gain
 
     def prepare(self, progress: bool | None) -> None:
@@ -176,7 +182,7 @@ class ScoreMatching:
         if self._ready:
             return
         if self.guide.gaussian is None:
-            self.guide.fit_gaussian(self.draws, progress)
+            self.guide.estimate(self.draws, progress)
         self.build()
 
     def build(self) -> None:
