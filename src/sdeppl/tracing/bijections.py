@@ -29,17 +29,15 @@ class BetweenTransform(Transform):
 
     def __init__(self, low: torch.Tensor, high: torch.Tensor) -> None:
         super().__init__()
-        self.codomain = Between(low, high)
+        self.codomain, self.ends = Between(low, high), (low, high)
         below, above = torch.isfinite(low), torch.isfinite(high)
         self.kinds = (below & above, below & ~above, ~below & above)
         self.low, self.high = torch.where(below, low, 0.0), torch.where(above, high, 1.0)
         self.normal = Normal(0.0, 1.0, validate_args=False)
 
     def __eq__(self, other: object) -> bool:
-        mine = (self.codomain.lower_bound, self.codomain.upper_bound)
         return isinstance(other, BetweenTransform) and all(
-            torch.equal(one, its)
-            for one, its in zip(mine, (other.codomain.lower_bound, other.codomain.upper_bound), strict=True)
+            torch.equal(*pair) for pair in zip(self.ends, other.ends, strict=True)
         )
 
     __hash__ = Transform.__hash__

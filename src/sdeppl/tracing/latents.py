@@ -48,7 +48,7 @@ class LatentSite:
         ends, eps = bounds(self.support), torch.finfo(self.dtype).eps
         value = value.to(torch.float64)
         if ends is not None:
-            value = _off_the_edge(value, *(torch.as_tensor(end, dtype=torch.float64) for end in ends), eps)
+            value = _off_the_edge(value, ends, eps)
         elif plain(self.support) is constraints.simplex:
             value = value.clamp_min(8 * eps)
             value = value / value.sum(dim=-1, keepdim=True)
@@ -134,8 +134,9 @@ class LatentSpace:
         return None
 
 
-def _off_the_edge(value: torch.Tensor, low: torch.Tensor, high: torch.Tensor, eps: float) -> torch.Tensor:
+def _off_the_edge(value: torch.Tensor, ends: tuple[Any, Any], eps: float) -> torch.Tensor:
     """Values that rounding put on an end, or just beyond, moved to what is next to it; others as they are."""
+    low, high = (torch.as_tensor(end, dtype=torch.float64) for end in ends)
     sizes = torch.stack(torch.broadcast_tensors(low.abs(), high.abs()))
     gap = eps * torch.where(torch.isfinite(sizes), sizes, 0.0).amax(dim=0)
     beyond = 8 * gap  # farther out no rounding leads

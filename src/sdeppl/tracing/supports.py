@@ -95,11 +95,11 @@ class _Within(dist.TorchDistribution):
     def expand(self, batch_shape: Any, _instance: Any = None) -> "_Within":
         return _Within(self.base_dist.expand(batch_shape))
 
-    def sample(self, sample_shape: Any = ()) -> torch.Tensor:
-        return self.base_dist.sample(sample_shape)  # type: ignore[no-any-return]
+    def sample(self, sample_shape: Any = ()) -> Any:
+        return self.base_dist.sample(sample_shape)
 
-    def rsample(self, sample_shape: Any = ()) -> torch.Tensor:
-        return self.base_dist.rsample(sample_shape)  # type: ignore[no-any-return]
+    def rsample(self, sample_shape: Any = ()) -> Any:
+        return self.base_dist.rsample(sample_shape)
 
     def log_prob(self, value: torch.Tensor) -> torch.Tensor:
         return log_density(self.base_dist, value)
@@ -163,7 +163,7 @@ def log_density(fn: Any, value: torch.Tensor) -> torch.Tensor:
         batch = value.shape[: value.dim() - fn.event_dim]
         return log_density(fn.base_dist, value).expand(torch.broadcast_shapes(fn.batch_shape, batch))
     if isinstance(fn, torch.distributions.MixtureSameFamily) and _moves(fn.component_distribution):
-        parts = log_density(fn.component_distribution, value.unsqueeze(-1 - fn.event_dim))
+        parts = log_density(fn.component_distribution, value.unsqueeze(-1 - len(fn.event_shape)))
         weights = torch.log_softmax(fn.mixture_distribution.logits, dim=-1)
         return torch.logsumexp(parts + weights, dim=-1)
     if isinstance(fn, _CIRCULAR) or not _moves(fn):  # an angle may be given in any turn
