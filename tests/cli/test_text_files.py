@@ -73,3 +73,13 @@ def test_csv_that_is_not_text(tmp_path):
     (tmp_path / "y.csv").write_bytes(b"y\n\xff\xfe\n")
     with pytest.raises(UsageError, match="is not text in UTF-8"):
         read_arrays(str(tmp_path / "y.csv"), "--data")
+
+
+def test_draws_of_a_site_called_like_an_argument_of_savez(tmp_path):
+    from types import SimpleNamespace
+
+    from sdeppl.cli.arrays import write_draws
+
+    draws = {"file": np.arange(3.0), "allow_pickle": np.eye(2), "scope/x": np.zeros(1), "arr_0": np.ones(1)}
+    write_draws(str(tmp_path / "draws.npz"), SimpleNamespace(draws=draws), None)
+    same(read_arrays(str(tmp_path / "draws.npz"), "draws"), draws)

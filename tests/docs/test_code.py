@@ -45,4 +45,4 @@ def test_the_beginners_errors_are_raised_word_by_word(small):
             module = type(error).__module__.split(".")[0]
             name = type(error).__name__ if module == "builtins" else f"{module}.{type(error).__name__}"
             raised = " ".join(f"{name}: {error}".split())
-    assert compared == 8
+    assert compared == 10

@@ -76,8 +76,11 @@ def write_draws(path: str, run: Any, observed: Mapping[str, Any] | None) -> None
 
     with replacing(path) as part:
         if Path(path).suffix == ".npz":
-            with part.open("wb") as file:
-                np.savez(file, **{name: to_host(value) for name, value in run.draws.items()})
+            # numpy.savez takes arrays by keyword, where a site called `file` would meet its own argument
+            with zipfile.ZipFile(part, "w", allowZip64=True) as archive:
+                for name, value in run.draws.items():
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                        np.lib.format.write_array(entry, to_host(value), allow_pickle=False)
         else:
             from ..diagnostics import to_arviz
 

@@ -71,10 +71,12 @@ def open_posterior(arguments: argparse.Namespace) -> Opened:
         from ..posterior import load_posterior
 
         return Opened(load_posterior(arguments.prior, arguments.backend))
+    from ..guide import SiteData
+
     guide = open_guide(arguments.prior, arguments)
     only = guide.observable[0] if len(guide.observable) == 1 else None
     steps = STEPS if arguments.steps is None else arguments.steps
     data = {} if arguments.data is None else read_arrays(arguments.data, "--data", only)
     if data and not arguments.quiet:
         print(f"data: {arguments.data}: {in_words(data)}", file=sys.stderr)
-    return Opened(guide.condition(data, backend=arguments.backend, steps=steps), guide, data)
+    return Opened(guide.condition(SiteData(data), backend=arguments.backend, steps=steps), guide, data)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from ..backend import seed_number, whole_number
-from ..guide import ScoreGuide
+from ..guide import ScoreGuide, SiteData, names_apart
 from ..guide.many import condition_many
 from ..tracing import ModelError, data_tensor, replicates
 from .calibration import Calibration
@@ -16,6 +16,7 @@ from .simulations import of_posteriors
 REPLICATES = 6  # of a guide's random streams
 
 
+@names_apart
 def posterior_sbc(
     guide: ScoreGuide,
     data: Mapping[str, Any] | None = None,
@@ -44,7 +45,7 @@ def posterior_sbc(
     values = {**(data or {}), **observed}
     chosen = dict(settings or {})
     c = chosen.pop("c", 1.0)
-    found = guide.condition(values, **chosen).sample(sets, seed=seed, c=c, progress=progress)
+    found = guide.condition(SiteData(values), **chosen).sample(sets, seed=seed, c=c, progress=progress)
     truths = {name: data_tensor(name, value).detach().cpu() for name, value in found.items()}
     latents = {site.name: truths[site.name].to(site.dtype) for site in guide.space.sites}
     stream = guide.seed, REPLICATES, seed

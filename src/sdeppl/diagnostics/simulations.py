@@ -8,7 +8,7 @@ import numpy as np
 from pyro import poutine
 
 from ..backend import Progress, host_numbers, seed_number, whole_number
-from ..guide import ScoreGuide
+from ..guide import ScoreGuide, SiteData
 from ..query import SitePosteriors
 from ..tracing import ModelError, prior_draws
 
@@ -157,7 +157,9 @@ def _of_guide(
     truths = {name: joint[name] for name in guide.space.names}
     data = {name: joint[name] for name in observed}
     c = settings.pop("c", 1.0)
-    return of_posteriors(guide.condition_many(data, **settings), truths, data, draws, seed, c, progress)
+    return of_posteriors(
+        guide.condition_many(SiteData(data), **settings), truths, data, draws, seed, c, progress
+    )
 
 
 def of_posteriors(

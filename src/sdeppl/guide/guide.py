@@ -25,6 +25,7 @@ from ..tracing import (
     with_tails,
 )
 from . import many, saving
+from .names import names_apart
 from .reading import check_latents, read_near
 from .sample_sites import sample_sites
 
@@ -177,6 +178,7 @@ class ScoreGuide:
         posterior = Posterior(self.denoiser(backend), None, steps=steps)
         return SitePosterior(self.space, self.fitted(), posterior, self.fit_check)
 
+    @names_apart
     def condition(
         self,
         data: Mapping[str, Any] | None = None,
@@ -194,17 +196,16 @@ class ScoreGuide:
         """Compile p(latents given the data); nothing is trained.
 
         Data by site name, as keywords or in a mapping, besides what the model observes by itself with
-        these args and kwargs; NaN means not observed. model: another model with the same latents and
-        prior, for another operator or noise level; args, kwargs: other inputs, which may change the
-        likelihood, not the prior. backend: where the reverse SDE is solved; SDEPPL_BACKEND, then
+        these args and kwargs; NaN means not observed. What stands in the mapping is data; a keyword that is
+        an option below and the name of an observed site is refused. model: another model with the same
+        latents and prior, for another operator or noise level; args, kwargs: other inputs, which may change
+        the likelihood, not the prior. backend: where the reverse SDE is solved; SDEPPL_BACKEND, then
         torch, by default. likelihood, correction, steps: as for `Posterior`.
 
-        Raises: ModelError, naming the site, for data that do not fit or a likelihood that the
-        mean likelihood cannot take; TypeError for data without a name; ValueError and
-        BackendUnavailable for the backend.
+        Raises: ModelError, naming the site, for data that do not fit, a likelihood that the mean likelihood
+        cannot take, or a site called like an option; TypeError for data without a name or given twice;
+        ValueError and BackendUnavailable for the backend.
         """
-        if data is not None and not isinstance(data, Mapping):
-            raise TypeError(_UNNAMED.format(type(data).__name__, next(iter(self.observable), "y")))
         chosen = resolve(backend)
         gaussian = self.fitted()
         model, args = model or self.model, self.args if args is None else tuple(args)
@@ -221,6 +222,7 @@ class ScoreGuide:
         settings = likelihood, steps, correction
         return compile_posterior(self.space, gaussian, denoiser, sites, *settings, fit=self.fit_check)
 
+    @names_apart
     def condition_many(
         self,
         data: Mapping[str, Any] | None = None,
@@ -299,4 +301,3 @@ _TAILS = (
     "latent sites {} have heavy tails, and are drawn in by z = median + scale sinh(u): an affine observation "
     "of them is not affine in u, and has no closed form; ScoreGuide(tails=False) leaves them as they are"
 )
-_UNNAMED = "the data are a {0}; give them by site name: condition({1}=...) or condition({{'{1}': ...}})"

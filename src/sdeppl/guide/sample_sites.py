@@ -15,6 +15,7 @@ from pyro.poutine.subsample_messenger import SubsampleMessenger
 
 from ..backend import host_numbers, to_torch
 from ..backend.sharing import SHARED
+from .names import SiteData
 
 BLOCK = 256
 
@@ -83,7 +84,7 @@ def _condition(guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     inputs = {n: v for n, v in kwargs.items() if n not in data}
     if not args and all(n in guide.observable for n in inputs):
         args, inputs = guide.args, {**guide.kwargs, **inputs}
-    return guide.condition(data, args=args, kwargs=inputs)
+    return guide.condition(SiteData(data), args=args, kwargs=inputs)
 
 
 def _content(value: Any) -> Any:
