@@ -30,7 +30,12 @@ class OnnxFunction:
 
     def __init__(self, path: str | Path | bytes, threads: int = 1) -> None:
         self.session = _open(path, threads)
+        self.content = path if isinstance(path, bytes) else Path(path).read_bytes()
+        self.threads = threads
         self.dtype = DTYPES[self.session.get_inputs()[0].type]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OnnxFunction, (self.content, self.threads)
 
     def __call__(self, x: Any, half_log_snr: float) -> Any:
         """(batch, dim); half_log_snr: ln(α/σ)."""

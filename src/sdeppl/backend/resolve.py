@@ -40,6 +40,10 @@ class Backend:
         """Bytes of a number."""
         return 4 if self.dtype_name == "float32" else 8
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # a namespace is a module, which pickle does not take
+        return _opened, (self.name, self.adapter.device_name(self.device), self.dtype_name)
+
     def __str__(self) -> str:
         return f"{self.name} on {self.device} in {self.dtype_name}"
 
@@ -71,6 +75,12 @@ def resolve(backend: "str | Backend | None" = None, dtype: str = "float64") -> B
         raise BackendUnavailable(f"{source}{text!r}: {error}") from error
     as_arrays_report_it = xp.empty(0, dtype=getattr(xp, dtype)).dtype  # not NumPy's scalar type
     return Backend(name, xp, device, as_arrays_report_it)
+
+
+def _opened(name: str, device: str, dtype: str) -> Backend:
+    """A backend that was pickled. Raises: BackendUnavailable where it is missing here."""
+    xp, found = ADAPTERS[name].open(device)
+    return Backend(name, xp, found, xp.empty(0, dtype=getattr(xp, dtype)).dtype)
 
 
 def backend_of(*arrays: Any) -> Backend:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ..backend import Backend, Progress, TorchFunction, resolve, whole_number
+from ..backend.sending import sent_state
 from ..denoisers import Denoiser, NetworkDenoiser
 from ..nn import ResidualMLP
 from ..posterior import FitCheck, Network, Posterior, UntrustedWarning
@@ -80,6 +81,9 @@ class ScoreGuide:
         self.use_net = False
         self._cache: dict[Any, Any] = {}
         self.checked: FitCheck | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return sent_state(self, model="model", net_factory="network's factory") | {"_cache": {}}
 
     def prior_batch(self, draws: int, *stream: int) -> torch.Tensor:
         """Fresh unconstrained prior draws (draws, dim); the same `stream` gives the same draws."""

@@ -1,14 +1,16 @@
 """Conditioning a guide on many data sets at once."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..backend import resolve
+from ..backend.sending import sent_state
+from ..denoisers import Denoiser
 from ..posterior import Posterior, Posteriors
-from ..query import SitePosteriors, many_observation, observation_of
+from ..query import GaussianPart, SitePosteriors, many_observation, observation_of
 from ..tracing import ModelError, ObservedSite, data_tensor, no_data, observed_values
 from .reading import check_latents, read_near
 
@@ -47,17 +49,12 @@ def condition_many(
         fixed = read_near(guide, model, once, args, kwargs)
         rows_given = {name: value.expand(sets, *value.shape) for name, value in once.items()}
 
-    def read(number: int) -> list[ObservedSite]:
-        return read_near(guide, model, {name: value[number] for name, value in rows.items()}, args, kwargs)
-
-    @cache
-    def one(number: int) -> Posterior:
-        observation = observation_of([*read(number), *fixed], gaussian, chosen)
-        return Posterior(denoiser, observation, likelihood, steps, correction=correction)
-
+    one = _One(
+        guide, model, args, kwargs, rows, tuple(fixed), gaussian, denoiser, likelihood, steps, correction
+    )
     numbers = sorted({0, sets // 2, sets - 1})[:READ]
     latents = guide.prior_batch(16, 1)
-    found = many_observation([read(n) for n in numbers], rows, latents, gaussian, chosen)
+    found = many_observation([one.read(n) for n in numbers], rows, latents, gaussian, chosen)
     also = many_observation([fixed], rows_given, latents, gaussian, chosen) if fixed else None
     settings: Any = {"likelihood": likelihood, "steps": steps, "correction": correction, "one": one}
     if found is None or (fixed and also is None):
@@ -65,10 +62,45 @@ def condition_many(
         return SitePosteriors(guide.space, gaussian, posteriors, guide.fit_check)
     observation, y = found
     if also is not None:
-        observation = observation_of([*read(0), *fixed], gaussian, chosen)
+        observation = observation_of([*one.read(0), *fixed], gaussian, chosen)
         y = chosen.xp.concat([y, also[1]], axis=-1)
     posteriors = Posteriors(denoiser, observation, y, **settings)
     return SitePosteriors(guide.space, gaussian, posteriors, guide.fit_check)
+
+
+@dataclass(frozen=True)
+class _One:
+    """The number of a data set ↦ its posterior, compiled when it is first asked for."""
+
+    guide: "ScoreGuide"
+    model: Callable[..., Any]
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+    rows: Mapping[str, torch.Tensor]
+    fixed: Sequence[ObservedSite]
+    gaussian: GaussianPart
+    denoiser: Denoiser
+    likelihood: str
+    steps: int
+    correction: Any
+    made: dict[int, Posterior] = field(default_factory=dict)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return sent_state(self, model="model") | {"made": {}}
+
+    def read(self, number: int) -> list[ObservedSite]:
+        """The sites of one data set."""
+        row = {name: value[number] for name, value in self.rows.items()}
+        return read_near(self.guide, self.model, row, self.args, self.kwargs)
+
+    def __call__(self, number: int) -> Posterior:
+        if number not in self.made:
+            sites = [*self.read(number), *self.fixed]
+            observation = observation_of(sites, self.gaussian, self.denoiser.backend)
+            self.made[number] = Posterior(
+                self.denoiser, observation, self.likelihood, self.steps, correction=self.correction
+            )
+        return self.made[number]
 
 
 def _rows(

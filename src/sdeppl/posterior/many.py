@@ -115,13 +115,7 @@ class Posteriors:
             )
         self.sets = count
 
-        def single(number: int) -> Posterior:
-            assert observation is not None
-            data = observation.with_data(y[number, :])
-            rung = likelihood(prior, data) if callable(likelihood) else likelihood
-            return Posterior(prior, data, rung, steps, noise_to_signal, correction)
-
-        self.one = one or single
+        self.one = one or _Single(prior, observation, y, likelihood, steps, noise_to_signal, correction)
         self.exact: MixtureRows | None = None
         self.choice: Choice | None = None
         if self.observation is None or isinstance(correction, (TemperedSMC, LangevinCorrector)):
@@ -252,6 +246,24 @@ class Posteriors:
                 )
                 for number in shown
             ]
+
+
+@dataclass(frozen=True)
+class _Single:
+    """The number of a data set ↦ its posterior."""
+
+    prior: Denoiser
+    observation: Any
+    y: Any
+    likelihood: Any
+    steps: int
+    noise_to_signal: float | None
+    correction: Any
+
+    def __call__(self, number: int) -> Posterior:
+        data = self.observation.with_data(self.y[number, :])
+        rung = self.likelihood(self.prior, data) if callable(self.likelihood) else self.likelihood
+        return Posterior(self.prior, data, rung, self.steps, self.noise_to_signal, self.correction)
 
 
 def _trusted(diagnosis: Diagnosis | None) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,13 +27,13 @@ class Bridge:
     def values(self, function: Callable[[torch.Tensor], Any], chunk: int = 16384) -> Callable[[Any], Any]:
         """x ↦ function(z), for z (dim,) ↦ a tensor or a tuple of them; chunk: rows at a time."""
 
-        def call(x: Any) -> Any:
-            found = over_rows(function, self.latents(x), self.vectorised, chunk)
-            if isinstance(found, tuple):
-                return tuple(self.arrive(part) for part in found)
-            return self.arrive(found)
+        return partial(self._values, function, chunk)
 
-        return call
+    def _values(self, function: Callable[[torch.Tensor], Any], chunk: int, x: Any) -> Any:
+        found = over_rows(function, self.latents(x), self.vectorised, chunk)
+        if isinstance(found, tuple):
+            return tuple(self.arrive(part) for part in found)
+        return self.arrive(found)
 
     def with_jacobian(
         self, function: Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
@@ -41,18 +42,14 @@ class Bridge:
 
         function: z (dim,) ↦ (predictor (n,), ...).
         """
+        mode = cheaper_mode(partial(_and_first, function), self.gaussian.location)
+        return self.values(partial(self._flat, mode, function), 4096)
 
-        def one(z: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-            found = function(z)
-            return found[0], found
-
-        differentiate = cheaper_mode(one, self.gaussian.location)
-
-        def flat(z: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            jacobian, (predicted, *rest) = differentiate(one, has_aux=True)(z)
-            return (predicted, jacobian * self.gaussian.scale, *rest)
-
-        return self.values(flat, 4096)
+    def _flat(
+        self, mode: Any, function: Callable[[torch.Tensor], tuple[torch.Tensor, ...]], z: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        jacobian, (predicted, *rest) = mode(partial(_and_first, function), has_aux=True)(z)
+        return (predicted, jacobian * self.gaussian.scale, *rest)
 
     def bend(self, function: Callable[[torch.Tensor], tuple[torch.Tensor, ...]]) -> "Bend":
         """How the Jacobian and R of `with_jacobian(function)` change; function: z ↦ (predictor (n,)[, R])."""
@@ -60,20 +57,23 @@ class Bridge:
 
     def gradient(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Any], Any]:
         """x ↦ ∂function/∂x (batch, dim), for z (dim,) ↦ a number."""
-        slope = torch.func.grad(function)
-        return self.values(lambda z: slope(z) * self.gaussian.scale)
+        return self.values(partial(self._slope, function))
+
+    def _slope(self, function: Callable[[torch.Tensor], torch.Tensor], z: torch.Tensor) -> torch.Tensor:
+        slope: torch.Tensor = torch.func.grad(function)(z)
+        return slope * self.gaussian.scale
 
     def elementwise(
         self, function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     ) -> Callable[[Any, Any], Any]:
         """The function of arrays of the backend instead of tensors; no latents are among them."""
 
-        def call(*arrays: Any) -> Any:
-            like = self.gaussian.location
-            with torch.no_grad():
-                return self.arrive(function(*(to_torch(array).to(like) for array in arrays)))
+        return partial(self._elementwise, function)
 
-        return call
+    def _elementwise(self, function: Callable[..., torch.Tensor], *arrays: Any) -> Any:
+        like = self.gaussian.location
+        with torch.no_grad():
+            return self.arrive(function(*(to_torch(array).to(like) for array in arrays)))
 
     def arrive(self, tensor: torch.Tensor) -> Any:
         """A tensor as an array of the backend; the model runs where it runs, whatever the backend."""
@@ -88,6 +88,13 @@ class Bridge:
             self.gaussian.location
         )
         return z
+
+
+def _and_first(
+    function: Callable[[torch.Tensor], tuple[torch.Tensor, ...]], z: torch.Tensor
+) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    found = function(z)
+    return found[0], found
 
 
 @dataclass(frozen=True)
@@ -111,8 +118,7 @@ class Bend:
         return self.bridge.arrive(over_rows(slope, rows, self.bridge.vectorised, 4096))
 
     def _predictor(self, z: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        found = self.function(z)
-        return found[0], found
+        return _and_first(self.function, z)
 
     @cached_property
     def _mode(self) -> Any:

@@ -1,7 +1,8 @@
 """From traced sites to one observation of the standardised vector."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -80,7 +81,7 @@ def _gaussian(site: GaussianSite, bridge: Bridge) -> Observation:
     R = None if site.R is None else place(site.R, backend)
     if site.H is not None and site.offset is not None:
         return LinearGaussian(*_standardised(site.H, site.y - site.offset, bridge), R)
-    function = site.moments if site.R is None else lambda z: (site.mean(z),)
+    function = site.moments if site.R is None else partial(_alone, site.mean)
     value = bridge.values(site.moments if site.R is None else site.mean)
     with_jacobian = bridge.with_jacobian(function) if site.differentiable else None
     bend = bridge.bend(function)
@@ -95,9 +96,7 @@ def _family(site: FamilySite, bridge: Bridge) -> Observation:
         H, minus_offset = _standardised(site.H, -site.offset, bridge)
         return IndependentObservation(log_density, y, H=H, offset=-minus_offset)
 
-    def predictor(z: torch.Tensor) -> tuple[torch.Tensor]:
-        return (site.predictor(z),)
-
+    predictor = partial(_alone, site.predictor)
     return IndependentObservation(
         log_density,
         y,
@@ -106,6 +105,10 @@ def _family(site: FamilySite, bridge: Bridge) -> Observation:
         value=bridge.values(site.predictor),
         dim=bridge.gaussian.location.shape[0],
     )
+
+
+def _alone(function: Callable[[torch.Tensor], torch.Tensor], z: torch.Tensor) -> tuple[torch.Tensor]:
+    return (function(z),)
 
 
 def _standardised(H: torch.Tensor, y: torch.Tensor, bridge: Bridge) -> tuple[Any, Any]:

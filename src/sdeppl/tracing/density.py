@@ -15,7 +15,7 @@ def read_density(target: Target) -> DensitySite:
     """
     name, y = target.name, target.y.reshape(-1)
     if not bool(target.kept.any()) and not target.partly:
-        return DensitySite(name, y, True, True, lambda z: 0.0 * z.sum())
+        return DensitySite(name, y, True, True, _nothing)
     if target.partly:
         raise ModelError(
             f"site '{name}' has missing entries, but {type(target.base(target.probes.draws[0])).__name__} "
@@ -28,6 +28,10 @@ def read_density(target: Target) -> DensitySite:
         raise depends_on_no_latent(name)
     smooth, vectorised = target.probes.differentiable(target.log_prob, values, vectorised)
     return DensitySite(name, y, smooth, vectorised, target.log_prob)
+
+
+def _nothing(z: torch.Tensor) -> torch.Tensor:
+    return 0.0 * z.sum()
 
 
 def read_constraint(target: Target) -> ConstraintSite:

@@ -52,15 +52,18 @@ def read_family(target: Target) -> FamilySite | None:
         return None
     family, etas, vectorised = found
 
-    def predictor(z: torch.Tensor) -> torch.Tensor:
-        eta = family.link.inv(_flat(target, parameters(target.base(z))[family.free]))
-        return eta if family.steps is None else eta[:, 0]
-
+    predictor = partial(_predictor, target, family)
     probes = target.probes
     smooth, vectorised = probes.differentiable(predictor, etas, vectorised)
     H, offset = (probes.affine(predictor, etas) if smooth else None) or (None, None)
     y = target.y.reshape(-1)[target.kept.reshape(-1)]
     return FamilySite(target.name, y, smooth, vectorised, predictor, family, H, offset)
+
+
+def _predictor(target: Target, family: Family, z: torch.Tensor) -> torch.Tensor:
+    """η at z, (n,)."""
+    eta: torch.Tensor = family.link.inv(_flat(target, parameters(target.base(z))[family.free]))
+    return eta if family.steps is None else eta[:, 0]
 
 
 def _family(target: Target) -> tuple[Family, torch.Tensor, bool] | None:

@@ -1,6 +1,7 @@
 """Reading an observed site as y = A(z) + Gaussian noise."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,9 +34,7 @@ def read_gaussian(target: Target) -> GaussianSite | None:
     or where nothing depends on the latents.
     """
 
-    def moments(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return _moments(target.base(z), target.y)[1:]
-
+    moments = partial(_moments_at, target)
     draws = target.probes.draws
     y, first, R = _moments(target.base(draws[0]), target.y)
     if not (torch.isfinite(first).all() and torch.isfinite(R).all()):
@@ -104,6 +103,11 @@ def _require_positive(
 
 def _diagonal(mean: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return mean, noise if noise.dim() == 1 else noise.diagonal()
+
+
+def _moments_at(target: Target, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean, and variances or covariance, at z."""
+    return _moments(target.base(z), target.y)[1:]
 
 
 def _moments(base: Any, data: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -37,7 +37,7 @@ class LatentSite:
     def is_real(self) -> bool:
         """Whether the unconstrained numbers are the site's own."""
         # not the transform's codomain: torch says "real" for every bijection that ends in a shift
-        return not self.tamed and plain(self.support) is constraints.real
+        return not self.tamed and type(plain(self.support)) is type(constraints.real)
 
     def unconstrain(self, value: torch.Tensor) -> torch.Tensor:
         """(batch, *shape) in the support to (batch, numbers) in float64.
@@ -49,7 +49,7 @@ class LatentSite:
         value = value.to(torch.float64)
         if ends is not None:
             value = _off_the_edge(value, ends, eps)
-        elif plain(self.support) is constraints.simplex:
+        elif type(plain(self.support)) is type(constraints.simplex):
             value = value.clamp_min(8 * eps)
             value = value / value.sum(dim=-1, keepdim=True)
         return self.transform.inv(value).reshape(value.shape[0], -1)

@@ -10,6 +10,7 @@ import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 
+from ..backend.sending import sent_state
 from ..backend.sharing import SHARED
 from ..mcmc import Density, State
 from .errors import ModelError
@@ -28,6 +29,9 @@ class Recorded:
 
     both: Record
     slope: Record
+
+    def __getstate__(self) -> dict[str, Any]:
+        return sent_state(self, model="model")
 
     def __call__(self, z: torch.Tensor) -> State:
         gradient, log_p = self.both(z)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from pyro import poutine
 
+from ..backend.sending import sent_state
 from .latents import LatentSpace
 from .randomness import BatchedRandomness, seeded
 from .running import traced, unvalidated
@@ -23,6 +24,9 @@ class SiteReader:
     args: Sequence[Any]
     kwargs: dict[str, Any]
     data: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return sent_state(self, model="model")
 
     def nodes(self, z: torch.Tensor, seed: int = 0) -> Mapping[str, Any]:
         """The trace at z (dim,); seed: of sites that are neither latent nor data."""

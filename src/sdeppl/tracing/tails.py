@@ -95,7 +95,8 @@ def is_bounded(support: Any) -> bool:
     while hasattr(support, "base_constraint"):
         support = support.base_constraint
     edges = (constraints.interval, constraints.half_open_interval)
-    return isinstance(support, edges) or support in (constraints.simplex, constraints.corr_cholesky)
+    whole = (type(constraints.simplex), type(constraints.corr_cholesky))  # others where they were pickled
+    return isinstance(support, (*edges, *whole))
 
 
 def _within_field(reach: torch.Tensor, heavy: torch.Tensor) -> torch.Tensor:

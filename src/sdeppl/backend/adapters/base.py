@@ -33,6 +33,11 @@ class Adapter(ABC):
         """Whether `array` belongs to this library; never imports the library."""
 
     @classmethod
+    def device_name(cls, device: Any) -> str:
+        """What `open` opens this device by."""
+        return str(device)
+
+    @classmethod
     @abstractmethod
     def normal(cls, seed: int, device: Any) -> Normal:
         """A seeded stateful source of standard normals, `(shape, dtype) -> array`, on `device`."""

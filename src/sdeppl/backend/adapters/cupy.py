@@ -43,6 +43,10 @@ class CupyAdapter(Adapter):
         return is_cupy_array(array)
 
     @classmethod
+    def device_name(cls, device: Any) -> str:
+        return str(device.id)
+
+    @classmethod
     def normal(cls, seed: int, device: Any) -> Normal:
         import cupy
 

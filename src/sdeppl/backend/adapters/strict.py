@@ -35,6 +35,10 @@ class StrictAdapter(Adapter):
         return namespace is not None and is_array_api_strict_namespace(namespace())
 
     @classmethod
+    def device_name(cls, device: Any) -> str:
+        return str(device).split("'")[1]
+
+    @classmethod
     def normal(cls, seed: int, device: Any) -> Normal:
         import array_api_strict as xp
 
