@@ -105,14 +105,14 @@ def test_posteriors_of_many_data_sets(guides, model):
     posteriors = guides[model].condition_many(y=y, steps=20)
     found, wanted = again(posteriors).run(10), posteriors.run(10)
     same(found.draws, wanted.draws)
-    assert found.diagnoses == wanted.diagnoses
+    assert repr(found.diagnoses) == repr(wanted.diagnoses)
 
 
 def test_runs_and_references(guides):
     y = {"y": number(DATA[sent_models.bent])}
     run = guides[sent_models.bent].condition(y, steps=20).run(10)
     same(again(run).draws, run.draws)
-    assert again(run).diagnosis == run.diagnosis
+    assert repr(again(run).diagnosis) == repr(run.diagnosis)
     exact = sp.reference.exact(sent_models.affine, {"y": number(DATA[sent_models.affine])}, draws=10)
     same(again(exact).draws, exact.draws)
     assert again(exact).log_evidence == exact.log_evidence and again(exact).verdict == exact.verdict
@@ -136,22 +136,20 @@ def outer():
 
 @pytest.mark.parametrize("model", [lambda y=None: sent_models.bent(y), outer()], ids=["lambda", "inner"])
 def test_a_model_without_a_name_goes_whole_or_says_so(guides, model, monkeypatch):
-    posterior = sp.ScoreGuide(model).fit_gaussian(2_000, progress=False).condition(
-        y=DATA[sent_models.bent], steps=20
-    )  # fmt: skip
+    guide = sp.ScoreGuide(model).fit_gaussian(2_000, progress=False)
+    posterior = guide.condition(y=DATA[sent_models.bent], steps=20)
     pytest.importorskip("cloudpickle")
     same(again(posterior).sample(10), posterior.sample(10))
     without_cloudpickle(monkeypatch)
     with pytest.raises(
-        pickle.PicklingError, match=r"the model '.*(lambda|inner)'? of .*test_pickle.*with def"
+        pickle.PicklingError, match=r"the model '.*(<lambda>|inner)' of test_pickle .*with def"
     ):
         pickle.dumps(posterior)
 
 
 def test_an_affine_posterior_needs_no_model():
-    posterior = sp.ScoreGuide(lambda y=None: sent_models.affine(y)).fit_gaussian(2_000, progress=False).condition(
-        y=DATA[sent_models.affine]
-    )  # fmt: skip
+    guide = sp.ScoreGuide(lambda y=None: sent_models.affine(y)).fit_gaussian(2_000, progress=False)
+    posterior = guide.condition(y=DATA[sent_models.affine])
     assert b"lambda" not in pickle.dumps(posterior)
     same(again(posterior).sample(10), posterior.sample(10))
 
@@ -181,7 +179,7 @@ def test_a_model_of_another_program_says_where_it_was(tmp_path, monkeypatch):
         "sys.stdout.buffer.write(pickle.dumps(Sent(my_model, 'model')))\n"
     )
     made = subprocess.run([sys.executable, script], capture_output=True, check=True, timeout=60).stdout
-    with pytest.raises(pickle.UnpicklingError, match="the model 'my_model' was defined in __main__.*a file"):
+    with pytest.raises(pickle.UnpicklingError, match=r"the model 'my_model' was defined in __main__.*a file"):
         pickle.loads(made)
 
 
@@ -192,7 +190,7 @@ def test_what_pickle_cannot_take_says_why(monkeypatch):
         def __call__(self):
             pyro.sample("x", dist.Normal(number(0.0), 1.0))
 
-    with pytest.raises(pickle.PicklingError, match="the model .*Model object"):
+    with pytest.raises(pickle.PicklingError, match=r"the model .*Model object"):
         pickle.dumps(Sent(Model(), "model"))
     assert again(Sent(sent_models.bent, "model")) is sent_models.bent
     assert again(Sent(None, "network")) is None

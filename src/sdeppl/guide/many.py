@@ -49,9 +49,8 @@ def condition_many(
         fixed = read_near(guide, model, once, args, kwargs)
         rows_given = {name: value.expand(sets, *value.shape) for name, value in once.items()}
 
-    one = _One(
-        guide, model, args, kwargs, rows, tuple(fixed), gaussian, denoiser, likelihood, steps, correction
-    )
+    how = gaussian, denoiser, likelihood, steps, correction
+    one = _One(guide, model, args, kwargs, rows, tuple(fixed), *how)
     numbers = sorted({0, sets // 2, sets - 1})[:READ]
     latents = guide.prior_batch(16, 1)
     found = many_observation([one.read(n) for n in numbers], rows, latents, gaussian, chosen)
