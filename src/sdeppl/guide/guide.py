@@ -17,6 +17,8 @@ from ..sde import VPSDE, IsotropicSDE
 from ..tracing import (
     HeavyTailsWarning,
     ModelError,
+    PriorRecord,
+    SiteReader,
     data_tensor,
     find_sites,
     find_tails,
@@ -33,6 +35,7 @@ from .sample_sites import sample_sites
 MOMENT_DRAWS = 100_000
 BATCH = 8192
 FIT = 5  # of its random streams: draws that the fit is checked on
+RECORD = 7  # draws by which a change of the prior is noticed
 HELD_OUT, LEAST_HELD_OUT = 16_384, 500
 LARGEST = 3_000_000  # numbers in all held-out draws
 NetworkFactory = Callable[[int], torch.nn.Module]
@@ -81,6 +84,7 @@ class ScoreGuide:
         self.use_net = False
         self._cache: dict[Any, Any] = {}
         self.checked: FitCheck | None = None
+        self.trained: PriorRecord | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return sent_state(self, model="model", net_factory="network's factory") | {"_cache": {}}
@@ -127,7 +131,17 @@ class ScoreGuide:
             warnings.warn(_TAILS.format(list(self.tails)), HeavyTailsWarning, stacklevel=3)
         self.gaussian = GaussianPart.estimate(batches())
         self.net, self.use_net = None, False
+        self.trained = None
+        self.trained = self.trained_on()
         self.forget()
+
+    def trained_on(self) -> PriorRecord:
+        """What the prior was at the fit. Raises: ModelError where there is none yet."""
+        self.fitted()
+        if self.trained is None:
+            reader = SiteReader(self.model, self.space, self.args, self.kwargs)
+            self.trained = PriorRecord.of(reader, (self.seed, RECORD))
+        return self.trained
 
     def set_tails(self, tails: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> None:
         """Latents with heavy tails, in which a mean and a covariance say nothing: {site: (median, scale)}."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..query import posterior_probes
-from ..tracing import ModelError, ObservedSite, SiteReader, changed_prior, find_sites, read_sites
+from ..tracing import ROWS, ModelError, ObservedSite, SiteReader, find_sites, read_sites
 
 if TYPE_CHECKING:
     from .guide import ScoreGuide
@@ -32,20 +32,47 @@ def read_near(
 
 
 def check_latents(guide: "ScoreGuide", model: Callable[..., Any], args: Any, kwargs: Any) -> tuple[str, ...]:
-    """Check that the prior is the one trained on; returns the names of the observable sites."""
-    if model is guide.model and args is guide.args and kwargs is guide.kwargs:
-        return guide.observable
+    """Check that the prior is the one trained on; returns the names of the observable sites.
+
+    It is looked at every time, also of the very model trained on: what that reads from a global, a
+    pyro.param or a module may have changed since. Raises: ModelError, naming the site.
+    """
+    own = model is guide.model and args is guide.args and kwargs is guide.kwargs
+    observable = guide.observable if own else _same_latents(guide, model, args, kwargs)
+    try:
+        check_prior_record(guide, model, args, kwargs)
+    except ModelError:
+        raise
+    except Exception:
+        # another shape or support makes the model fail at latents of the old one, in words of its own
+        _same_latents(guide, model, args, kwargs)
+        raise
+    return observable
+
+
+def check_prior_record(
+    guide: "ScoreGuide", model: Callable[..., Any], args: Any, kwargs: Any, rows: int = ROWS
+) -> None:
+    """Check the prior against what it was when the guide was fitted. rows: of densities, for less work.
+
+    Raises: ModelError, naming the site.
+    """
+    reader = SiteReader(model, guide.space, args, kwargs)
+    trained = guide.trained_on()
+    nodes = reader.nodes(trained.z[0])
+    if any(s.name not in nodes or nodes[s.name]["fn"].shape() != s.shape for s in guide.space.sites):
+        _same_latents(guide, model, args, kwargs)
+    changed = trained.changed(reader, rows)
+    if changed:
+        raise ModelError(
+            f"latent site '{changed}' has another prior here than the guide was trained on; train a "
+            "guide for this model, these inputs and whatever else it reads (globals, pyro.param, modules)"
+        )
+
+
+def _same_latents(guide: "ScoreGuide", model: Callable[..., Any], args: Any, kwargs: Any) -> tuple[str, ...]:
     sites = find_sites(model, args, kwargs, latents=guide.space.names)
     differs = sites.space.same_as(guide.traced)
     if differs:
         raise ModelError(f"the model's latents are not those the guide was trained on: {differs}")
-    z = guide.prior_batch(4, 1)
-    trained = SiteReader(guide.model, guide.space, guide.args, guide.kwargs).prior_log_densities(z)
-    asked = SiteReader(model, guide.space, args, kwargs).prior_log_densities(z)
-    changed = changed_prior(trained, asked)
-    if changed:
-        raise ModelError(
-            f"latent site '{changed}' has another prior here than the guide was trained on; train a "
-            "guide for this model and these inputs"
-        )
     return sites.observable

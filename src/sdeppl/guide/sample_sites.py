@@ -16,6 +16,7 @@ from pyro.poutine.subsample_messenger import SubsampleMessenger
 from ..backend import host_numbers, to_torch
 from ..backend.sharing import SHARED
 from .names import SiteData
+from .reading import check_prior_record
 
 BLOCK = 256
 
@@ -44,6 +45,8 @@ def _sampled(
     for dim, size in plates.items():
         shape[dim] = size
     with poutine.block(), torch.no_grad():
+        if not plates:  # inside, the model's own have other dimensions; Predictive calls once outside
+            _check_kept(guide, args, kwargs, cache)
         draws = _next_draws(guide, args, kwargs, cache, math.prod(shape))
     values = {}
     for site in guide.space.sites:
@@ -55,13 +58,22 @@ def _sampled(
     return values
 
 
+def _check_kept(guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any], cache: dict[Any, Any]) -> None:
+    """Check that the prior of a kept posterior is still the one trained on: at one latent for every call, in
+    full where new draws are made. Raises: ModelError."""
+    if cache.get("key") == _content((args, kwargs)):
+        rows = {} if cache["at"] >= cache["size"] else {"rows": 1}
+        check_prior_record(guide, guide.model, **cache["asked"], **rows)
+
+
 def _next_draws(
     guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any], cache: dict[Any, Any], count: int
 ) -> dict[str, Any]:
     key = _content((args, kwargs))
     if "key" not in cache or cache["key"] != key:
         cache.clear()
-        cache.update(posterior=_condition(guide, args, kwargs), at=0, size=0, key=key)
+        data, asked = _asked(guide, args, kwargs)
+        cache.update(posterior=guide.condition(SiteData(data), **asked), asked=asked, at=0, size=0, key=key)
     moved = "state" in cache and not torch.equal(cache["state"], torch.get_rng_state())
     if moved or cache["at"] + count > cache["size"]:
         # as Pyro's own guides do, this one follows pyro.set_rng_seed
@@ -75,8 +87,8 @@ def _next_draws(
     return {name: values[first : first + count, ...] for name, values in cache["draws"].items()}
 
 
-def _condition(guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The posterior given what the model observes in this call, and the sites named in it."""
+def _asked(guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Data among the sites named in the call, and the model's args and kwargs, which may observe others."""
     parameters = inspect.signature(guide.model).parameters.values()
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
     taken = kwargs.keys() if open_ended else {p.name for p in parameters}
@@ -84,7 +96,7 @@ def _condition(guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     inputs = {n: v for n, v in kwargs.items() if n not in data}
     if not args and all(n in guide.observable for n in inputs):
         args, inputs = guide.args, {**guide.kwargs, **inputs}
-    return guide.condition(SiteData(data), args=args, kwargs=inputs)
+    return data, {"args": args, "kwargs": inputs}
 
 
 def _content(value: Any) -> Any:

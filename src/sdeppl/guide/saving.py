@@ -3,13 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from ..backend.files import CorruptFile, check_folder, read, write
 from ..posterior import FitCheck
 from ..query import GaussianPart
 from ..sde import from_dict, to_dict
-from ..tracing import ModelError, SiteReader, changed_prior
+from ..tracing import ROWS, ModelError, PriorRecord, SiteReader
 
 if TYPE_CHECKING:
     from .guide import ScoreGuide
@@ -26,14 +24,16 @@ def contents(guide: "ScoreGuide") -> tuple[dict[str, Any], dict[str, Any]]:
         tensors |= {f"tail.loc.{name}": loc, f"tail.scale.{name}": scale}
     if guide.net is not None:
         tensors |= {f"net.{name}": value for name, value in guide.net.state_dict().items()}
-    z, fit = guide.prior_batch(4, 1), guide.checked
-    tensors |= {"check.z": z, **_prior_at(guide, z)}
+    trained, fit = guide.trained_on(), guide.checked
+    tensors["check.z"] = trained.z
+    tensors |= {f"check.prior.{name}": density for name, density in trained.densities.items()}
     content = {
         "latents": {site.name: list(site.shape) for site in guide.space.sites},
         "sde": to_dict(guide.sde),
         "draws": guide.gaussian.draws,
         "has_net": guide.net is not None,
         "use_net": guide.use_net,
+        "check_seed": trained.seed,
         "fit": None if fit is None else fit.to_dict(),
     }
     return tensors, content
@@ -48,7 +48,7 @@ def restore(guide: "ScoreGuide", tensors: dict[str, Any], content: dict[str, Any
     if not all(name in mine and f"tail.scale.{name}" in tensors for name in tailed):
         raise CorruptFile(f"{path} does not fit this guide: its heavy tails are of {tailed}")
     guide.set_tails({name: (tensors[f"tail.loc.{name}"], tensors[f"tail.scale.{name}"]) for name in tailed})
-    _check_prior(guide, tensors, path)
+    guide.trained = _trained_on(guide, tensors, content, path)
     try:
         parts = {name: tensors[f"gaussian.{name}"] for name in _PARTS}
         guide.sde = from_dict(content["sde"])
@@ -84,21 +84,22 @@ def load_into(guide: "ScoreGuide", path: str | Path) -> None:
     restore(guide, *read(path, KIND), path)
 
 
-def _prior_at(guide: "ScoreGuide", z: torch.Tensor) -> dict[str, torch.Tensor]:
-    reader = SiteReader(guide.model, guide.space, guide.args, guide.kwargs)
-    return {f"check.prior.{name}": value for name, value in reader.prior_log_densities(z).items()}
-
-
-def _check_prior(guide: "ScoreGuide", tensors: dict[str, Any], path: Any) -> None:
-    """The prior's density at a few points shows a support or a parameter that has changed."""
-    if "check.z" not in tensors or tensors["check.z"].shape[1:] != (guide.space.dim,):
+def _trained_on(
+    guide: "ScoreGuide", tensors: dict[str, Any], content: dict[str, Any], path: Any
+) -> PriorRecord:
+    """What the prior was, where it still is. Raises: ModelError; CorruptFile."""
+    z = tensors.get("check.z")
+    if z is None or z.shape[1:] != (guide.space.dim,) or len(z) < ROWS:
         raise CorruptFile(f"{path} does not fit this guide: it has no check of the prior")
-    changed = changed_prior(_prior_at(guide, tensors["check.z"]), tensors)
+    prefix, seed = "check.prior.", content.get("check_seed", [0])
+    densities = {n.removeprefix(prefix): value for n, value in tensors.items() if n.startswith(prefix)}
+    record = PriorRecord(z, tuple(int(key) for key in seed), densities)
+    changed = record.changed(SiteReader(guide.model, guide.space, guide.args, guide.kwargs))
     if changed:
         raise ModelError(
-            f"{path} was trained on another prior of latent site '{changed.removeprefix('check.prior.')}'; "
-            "train a guide for this model"
+            f"{path} was trained on another prior of latent site '{changed}'; train a guide for this model"
         )
+    return record
 
 
 _PARTS = ("location", "scale", "basis", "eigenvalues")

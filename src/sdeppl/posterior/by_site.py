@@ -1,12 +1,12 @@
 """Draws by site name, from the posterior of a vector."""
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Generic, Literal, TypeVar
 
 from ..backend import Backend
+from ..backend.sharing import warn
 from ..solvers import Solver
 from .diagnosis import UntrustedWarning
 from .fit_check import FitCheck
@@ -64,7 +64,7 @@ class PosteriorBySite(ABC, Generic[Run]):
         found = self.arrays.run(draws, seed=seed, c=c, solver=solver, noise=noise, progress=progress)
         judged: Run = found.with_fit(self.fit)
         if judged.state == "do not trust" != found.state:
-            warnings.warn(str(judged), UntrustedWarning, stacklevel=2)
+            warn(str(judged), UntrustedWarning, stacklevel=2)
         return replace(judged, draws=self._in_units(found.draws))
 
     @abstractmethod

@@ -48,7 +48,7 @@ class FitCheck:
     @property
     def off(self) -> float:
         """By how many standard deviations the number that is learned worst may be off: √(2 nats)."""
-        return max(_off(self.moments / self.dim), self._departed)
+        return max(self._each, self._departed)
 
     @property
     def state(self) -> State:
@@ -61,6 +61,16 @@ class FitCheck:
     def good(self) -> bool:
         """Whether nothing held-out draws say keeps the posterior from being trusted."""
         return self.state == "trusted"
+
+    @property
+    def _each(self) -> float:
+        """By how many standard deviations the moments may leave each number off, on average.
+
+        What held-out draws show of it but for chance, and at least what is to be expected of so many draws.
+        """
+        expected = self.dim * (self.dim + 3) / (4 * self.draws) if self.moments_noise else 0.0
+        shown = self.moments - 2 * self.moments_noise
+        return _off(max(shown, expected) / self.dim) if not math.isnan(shown) else math.inf
 
     @property
     def _departed(self) -> float:
@@ -79,7 +89,7 @@ class FitCheck:
         what = "the learned prior" if self.network == "used" else "the fitted Gaussian"
         if self.p > SIGNIFICANT and self.good:
             return f"{what}, which {self.held_out} held-out draws do not tell from the prior"
-        parts, each = [], _off(self.moments / self.dim)
+        parts, each = [], self._each
         if self._departed:
             parts.append(
                 f"{self.departure:.2g} ± {self.departure_noise:.1g} nats of what {self._missing} (at its "
@@ -102,8 +112,9 @@ class FitCheck:
     def advice(self) -> str:
         """What to do about what is too large; '' where nothing is."""
         found = []
-        if _off(self.moments / self.dim) > SMALL:
-            found.append(f"use more draws (draws={_round_up(ENOUGH * (self.dim + 3))})")
+        if self._each > SMALL:
+            enough = max(ENOUGH * (self.dim + 3), int(1.5 * self.draws * (self._each / SMALL) ** 2))
+            found.append(f"use more draws (draws={_round_up(enough)})")
         if self._departed > SMALL:
             found.append(_ADVICE[self.network])
         return " and ".join(found)

@@ -7,15 +7,17 @@ from .latents import LatentSite, LatentSpace
 from .observe import Observe, data_tensor, observed_values
 from .observed import ConstraintSite, DensitySite, FamilySite, GaussianSite, ObservedSite
 from .potential import Potential
+from .prior_record import ROWS, PriorRecord
 from .probing import over_rows
 from .read_sites import read_sites
-from .reader import SiteReader, changed_prior
+from .reader import SiteReader
 from .replicates import replicates
 from .sites import ModelSites, find_sites, without_unseen
 from .start import start
 from .tails import HeavyTailsWarning, SinhTransform, find_tails, with_tails
 
 __all__ = [
+    "ROWS",
     "ConstraintSite",
     "DensitySite",
     "Family",
@@ -29,10 +31,10 @@ __all__ = [
     "Observe",
     "ObservedSite",
     "Potential",
+    "PriorRecord",
     "SinhTransform",
     "SiteReader",
     "SlowDrawsWarning",
-    "changed_prior",
     "data_tensor",
     "find_sites",
     "find_tails",

@@ -50,11 +50,3 @@ class SiteReader:
                 continue
             found[name] = torch.stack(densities).to(torch.float64)
         return found
-
-
-def changed_prior(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> str | None:
-    """The first name in both whose log densities differ, as another support or parameter makes them."""
-    for name in one.keys() & other.keys():
-        if not torch.allclose(one[name], other[name], rtol=1e-4, atol=1e-4, equal_nan=True):
-            return name
-    return None
