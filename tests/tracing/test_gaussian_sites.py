@@ -195,21 +195,36 @@ def test_control_flow_with_a_mean_that_is_not_affine():
         torch.testing.assert_close(torch.func.jacrev(site.mean)(z), factor * torch.eye(3, dtype=D))
 
 
-@pytest.mark.filterwarnings("ignore::sdeppl.tracing.SlowDrawsWarning")
-def test_assignments_in_place_are_read_once_the_latents_are_named():
-    """Pyro's inspection loses sight of them, so the observation looks like a latent."""
+def assigned(number):
+    """A mean assigned number by number, x[i] as `number` gives it."""
 
     def model():
         x = prior()
         mean = torch.zeros(3, dtype=D)
         for i in range(3):
-            mean[i] = (i + 1) * x[i]
+            mean[i] = (i + 1) * number(x[i])
         pyro.sample("y", dist.Normal(mean, 0.5).to_event(1))
 
+    return model
+
+
+@pytest.mark.filterwarnings("ignore::sdeppl.tracing.SlowDrawsWarning")
+def test_assignments_in_place_are_read():
+    for latents in (None, ["x"]):
+        (site,) = read(assigned(lambda number: number), latents=latents, y=[1.0, 2.0, 3.0])
+        check(site, torch.diag(torch.tensor([1.0, 2.0, 3.0])), [0.0] * 3, [0.25] * 3, [1.0, 2.0, 3.0])
+
+
+@pytest.mark.filterwarnings("ignore::sdeppl.tracing.SlowDrawsWarning")
+def test_numbers_outside_torch_are_read_once_the_latents_are_named():
+    """Pyro's inspection loses sight of them, so the observation looks like a latent."""
+    model = assigned(float)
     with pytest.raises(ModelError, match=r"'y' is a latent of the guide.*latents="):
         read(model, y=[1.0, 2.0, 3.0])
     (site,) = read(model, latents=["x"], y=[1.0, 2.0, 3.0])
-    check(site, torch.diag(torch.tensor([1.0, 2.0, 3.0])), [0.0] * 3, [0.25] * 3, [1.0, 2.0, 3.0])
+    assert not site.differentiable
+    z = torch.tensor([0.3, -1.0, 2.0], dtype=D)
+    torch.testing.assert_close(site.mean(z), z * torch.tensor([1.0, 2.0, 3.0], dtype=D))
 
 
 def test_one_observed_site_inside_another():

@@ -72,7 +72,7 @@ class ScoreGuide:
         _check_net(net)
         self.model, self.args, self.kwargs = model, tuple(args), dict(kwargs or {})
         sites = find_sites(model, self.args, self.kwargs, latents)
-        self.traced, self.observable = sites.space, sites.observable
+        self.traced, self.observable, self.moving = sites.space, sites.observable, sites.moving
         self.space = sites.space
         self.draws_in = tails
         self.tails: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -228,9 +228,9 @@ class ScoreGuide:
         gaussian = self.fitted()
         model, args = model or self.model, self.args if args is None else tuple(args)
         kwargs = self.kwargs if kwargs is None else dict(kwargs)
-        observable = check_latents(self, model, args, kwargs)
+        observable, moving = check_latents(self, model, args, kwargs)
         values = {**observed_values(model, args, kwargs, observable), **(data or {}), **observed}
-        if not values:
+        if not values and not moving:
             raise no_data(observable)
         tensors = {
             name: data_tensor(name, value, torch.float64).detach().cpu() for name, value in values.items()

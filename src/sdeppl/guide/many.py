@@ -39,21 +39,24 @@ def condition_many(
     """
     model, args = model or guide.model, guide.args if args is None else tuple(args)
     kwargs = guide.kwargs if kwargs is None else dict(kwargs)
-    observable = check_latents(guide, model, args, kwargs)
+    observable, _ = check_latents(guide, model, args, kwargs)
     rows, sets = _rows(data, observed_values(model, args, kwargs, observable), observable)
     chosen = resolve(backend)
     gaussian, denoiser = guide.fitted(), guide.denoiser(chosen)
     fixed: list[ObservedSite] = []
     if given is not None:
         once = {name: data_tensor(name, value, torch.float64) for name, value in given.items()}
-        fixed = read_near(guide, model, once, args, kwargs)
+        # a residual of the model's own is part of it once, and read with the data of each
+        fixed = [site for site in read_near(guide, model, once, args, kwargs) if site.name in given]
         rows_given = {name: value.expand(sets, *value.shape) for name, value in once.items()}
 
     how = gaussian, denoiser, likelihood, steps, correction
     one = _One(guide, model, args, kwargs, rows, tuple(fixed), *how)
     numbers = sorted({0, sets // 2, sets - 1})[:READ]
     latents = guide.prior_batch(16, 1)
-    found = many_observation([one.read(n) for n in numbers], rows, latents, gaussian, chosen)
+    readings = [one.read(n) for n in numbers]
+    own = {s.name: s.y.expand(sets, *s.y.shape) for s in readings[0] if s.name not in rows}
+    found = many_observation(readings, {**rows, **own}, latents, gaussian, chosen)
     also = many_observation([fixed], rows_given, latents, gaussian, chosen) if fixed else None
     settings: Any = {"likelihood": likelihood, "steps": steps, "correction": correction, "one": one}
     if found is None or (fixed and also is None):

@@ -31,14 +31,17 @@ def read_near(
     return read_sites(model, guide.space, data, torch.cat([near, probes]), args, kwargs)
 
 
-def check_latents(guide: "ScoreGuide", model: Callable[..., Any], args: Any, kwargs: Any) -> tuple[str, ...]:
-    """Check that the prior is the one trained on; returns the names of the observable sites.
+def check_latents(
+    guide: "ScoreGuide", model: Callable[..., Any], args: Any, kwargs: Any
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Check that the prior is the one trained on; returns the names of the sites that can get data, and of
+    those observed at values that depend on the latents.
 
     It is looked at every time, also of the very model trained on: what that reads from a global, a
     pyro.param or a module may have changed since. Raises: ModelError, naming the site.
     """
     own = model is guide.model and args is guide.args and kwargs is guide.kwargs
-    observable = guide.observable if own else _same_latents(guide, model, args, kwargs)
+    names = (guide.observable, guide.moving) if own else _same_latents(guide, model, args, kwargs)
     try:
         check_prior_record(guide, model, args, kwargs)
     except ModelError:
@@ -47,7 +50,7 @@ def check_latents(guide: "ScoreGuide", model: Callable[..., Any], args: Any, kwa
         # another shape or support makes the model fail at latents of the old one, in words of its own
         _same_latents(guide, model, args, kwargs)
         raise
-    return observable
+    return names
 
 
 def check_prior_record(
@@ -70,9 +73,11 @@ def check_prior_record(
         )
 
 
-def _same_latents(guide: "ScoreGuide", model: Callable[..., Any], args: Any, kwargs: Any) -> tuple[str, ...]:
+def _same_latents(
+    guide: "ScoreGuide", model: Callable[..., Any], args: Any, kwargs: Any
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     sites = find_sites(model, args, kwargs, latents=guide.space.names)
     differs = sites.space.same_as(guide.traced)
     if differs:
         raise ModelError(f"the model's latents are not those the guide was trained on: {differs}")
-    return sites.observable
+    return sites.observable, sites.moving

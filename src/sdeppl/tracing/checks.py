@@ -5,14 +5,17 @@ from typing import Any
 
 import pyro.distributions as dist
 import torch
-from pyro.poutine.util import site_is_subsample
 
+from ..distributions import Diffusion
 from .errors import ModelError, random_parent
 from .latents import LatentSpace
+from .observe import data_tensor
 from .probing import SLOW_PROBES
-from .sites import site_parents
+from .provenance import origins_of
+from .runs import is_computed, sample_sites_of
+from .sites import check_not_computed
 from .target import Target
-from .unwrap import unwrap
+from .unwrap import own_mask, unwrap
 
 
 def check_prior(nodes: Mapping[str, Any], space: LatentSpace) -> None:
@@ -22,20 +25,49 @@ def check_prior(nodes: Mapping[str, Any], space: LatentSpace) -> None:
             raise ModelError(
                 f"site '{name}' is a pyro.factor, which prior draws do not show; write it as an observed site"
             )
+        if name not in space.names and _is_weighted(node):
+            raise ModelError(
+                f"site '{name}' is a Delta with a log_density, which is a pyro.factor, and prior draws do not "
+                "show it; write it as an observed site"
+            )
     for name in space.names:
         scale = nodes[name]["scale"]
         if not isinstance(scale, (int, float)) or scale != 1:
             raise ModelError(f"latent site '{name}' is scaled or subsampled; a posterior needs scale 1")
 
 
+def own_observations(
+    nodes: Mapping[str, Any], again: Mapping[str, Any], known: Sequence[str]
+) -> dict[str, torch.Tensor]:
+    """{site: value} of what the model itself observes, in two runs at other latents, but for sites `known`,
+    the forward SDE and what is computed."""
+    found = {}
+    for name, node in sample_sites_of(nodes).items():
+        counts = node["is_observed"] and not isinstance(node["fn"], (Diffusion, dist.Unit))
+        if counts and name not in known and not is_computed(node, again[name]):
+            found[name] = data_tensor(name, node["value"])
+    return found
+
+
+def _is_weighted(node: Any) -> bool:
+    """Whether an observed Delta has a log_density that counts."""
+    base = unwrap(node["fn"]) if node["type"] == "sample" and node["is_observed"] else None
+    if not isinstance(base, dist.Delta) or not bool((torch.as_tensor(base.log_density) != 0).any()):
+        return False
+    mask = own_mask(node["fn"], node["mask"])
+    return mask is None or bool(mask.any())
+
+
 def check_site(name: str, value: torch.Tensor, nodes: Mapping[str, Any], space: LatentSpace) -> None:
     """Check that the model has the site, and that the data fit it. Raises: ModelError, naming it."""
-    known = [n for n in nodes if nodes[n]["type"] == "sample" and n not in space.names]
+    computed = [n for n, site in sample_sites_of(nodes).items() if is_computed(site)]
+    known = [n for n in nodes if nodes[n]["type"] == "sample" and n not in (*space.names, *computed)]
     if name in space.names:
         raise ModelError(
             f"site '{name}' is a latent of the guide, so it cannot be observed; if it is an observation, "
             "name the latents with ScoreGuide(model, latents=[...])"
         )
+    check_not_computed([name], computed)
     if name not in known:
         raise ModelError(f"the model has no observable site '{name}'; it has {known}")
     if tuple(value.shape) != tuple(nodes[name]["fn"].shape()):
@@ -61,10 +93,8 @@ def check_parents(
 
     Returns those that another depends on. Raises: ModelError, naming both sites.
     """
-    sites = {
-        name: node for name, node in nodes.items() if node["type"] == "sample" and not site_is_subsample(node)
-    }
-    parents = site_parents(model, args, dict(kwargs), sites, observed=True)
+    sites = sample_sites_of(nodes)
+    parents = origins_of(model, args, dict(kwargs), sites).parents()
     for name in names:
         unknown = [
             parent
@@ -89,7 +119,10 @@ def check_support(target: Target) -> None:
             support = base.support
         except NotImplementedError:
             return
-        inside = inside | support.check(torch.where(torch.isnan(target.y), target.value, target.y))
+        value = target.observed(z)
+        if target.moving is None:
+            value = torch.where(torch.isnan(target.y), value, target.y)
+        inside = inside | support.check(value)
         if bool(inside.all()):
             return
     wrong = target.y[~inside][0]

@@ -7,7 +7,7 @@ from typing import Any
 import pyro.distributions as dist
 import torch
 
-from .checks import check_parents, check_prior, check_site, check_support
+from .checks import check_parents, check_prior, check_site, check_support, own_observations
 from .density import read_constraint, read_density
 from .errors import NoLatent
 from .family import read_family
@@ -36,7 +36,8 @@ def read_sites(
     the prior, where the site is looked at: a function counts as affine if its Jacobian at the first leads
     to all the others, to 1e-5 of its size in float32 and 1e-9 in float64, a parameter as constant if it is
     at all of them. A bend that no draw reaches is not seen, so give a few hundred. Data that depend on no
-    latent are left out if another observed site depends on them.
+    latent are left out if another observed site depends on them. What the model observes by itself is read
+    besides, at a value that may depend on the latents, as that of residuals does.
 
     Raises: ModelError, naming the site: unknown, a latent, wrong shape, data outside the support,
     scaled, singular, without log_prob, depending on no latent or on a site that is neither latent nor
@@ -46,13 +47,15 @@ def read_sites(
     reader = SiteReader(model, space, args, kwargs)
     nodes = reader.nodes(draws[0])
     check_prior(nodes, space)
-    for name, value in data.items():
+    own = own_observations(nodes, reader.nodes(draws[1]), (*space.names, *data))
+    for name, value in (*data.items(), *own.items()):
         check_site(name, value, nodes, space)
-    needed = check_parents(model, args, kwargs, nodes, list(data), space)
+    needed = check_parents(model, args, kwargs, nodes, [*data, *own], space)
     reader = replace(reader, data={name: _like(nodes[name], value) for name, value in data.items()})
     precise = {site.dtype for site in space.sites} == {torch.float64}
     probes = Probes(draws, 1e-9 if precise else 1e-5)
     targets = [Target.of(reader, name, value.to(torch.float64), probes) for name, value in data.items()]
+    targets += [Target.of_own(reader, name, probes) for name in own]
     sites = [_read_or_leave_out(target, needed) for target in targets]
     return [site for site in sites if site is not None]
 
@@ -69,6 +72,8 @@ def _read_or_leave_out(target: Target, needed: Collection[str]) -> ObservedSite 
 
 def _read(target: Target) -> ObservedSite:
     check_support(target)
+    if target.moving == "free":
+        return read_density(target)
     base = target.base(target.probes.draws[0])
     if isinstance(base, dist.Delta):
         return read_constraint(target)

@@ -4,31 +4,28 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyro.distributions as dist
-import torch
 from pyro import poutine
-from pyro.infer.inspect import TrackProvenance
-from pyro.ops.provenance import get_provenance
-from pyro.poutine.messenger import Messenger
-from pyro.poutine.util import site_is_subsample
 
 from ..distributions import Diffusion
 from ..sde import IsotropicSDE
 from .errors import ModelError, no_data
 from .latents import LatentSpace
-from .observe import data_tensor
-from .randomness import seeded
-from .running import traced, unvalidated
-from .unwrap import unwrap
+from .provenance import origins_of
+from .runs import is_computed, same_value, two_runs
 
 
 @dataclass(frozen=True)
 class ModelSites:
-    """What a trace shows: the latents, the names that can be observed, the forward SDE or None."""
+    """What a trace shows: the latents, the names that can be observed, the forward SDE or None.
+
+    moving: the names of sites that the model observes at a value that depends on the latents, as residuals
+    are: they are part of its density, and no data.
+    """
 
     space: LatentSpace
     observable: tuple[str, ...]
     diffusion: IsotropicSDE | None
+    moving: tuple[str, ...] = ()
 
 
 def find_sites(
@@ -37,11 +34,12 @@ def find_sites(
     kwargs: Mapping[str, Any] | None = None,
     latents: Sequence[str] | None = None,
 ) -> ModelSites:
-    """Trace the model once and sort its sample sites.
+    """Trace the model and sort its sample sites.
 
     A site is observable if it is observed already, or if it depends on others and none depends on
     it; so is a Delta of others, a hard constraint once it gets a value. The rest is latent, unless
-    `latents` names them. `Diffusion` sites are neither.
+    `latents` names them. `Diffusion` sites are neither; nor what the model observes at a value that depends
+    on its own draws (`ModelSites.moving`), nor a Delta that is observed at its own value.
 
     Raises: ModelError for no latent, a discrete or NaN latent, a latent that is not known or that the
     model observes, a Diffusion that something depends on, several Diffusion sites, or one over
@@ -52,9 +50,9 @@ def find_sites(
     if not found.latent:
         raise ModelError(f"the model has no latent site; its sample sites are {list(found.sites)}")
     space = LatentSpace.from_trace({name: found.sites[name] for name in found.latent})
-    _check_fixed_supports(model, args, kwargs, space)
+    _check_fixed_supports(found, space)
     forward = _forward(found.sites, found.diffusions, found.latent)
-    return ModelSites(space, tuple(found.observable), forward)
+    return ModelSites(space, tuple(found.observable), forward, tuple(found.moving))
 
 
 def without_unseen(
@@ -71,6 +69,7 @@ def without_unseen(
     Raises: ModelError for no value at all, or a value whose site depends on one of no value.
     """
     found = _sort(model, args, dict(kwargs or {}), latents)
+    check_not_computed(data, found.computed)
     seen = {*data, *(name for name, site in found.sites.items() if site["is_observed"])}
     if not seen:
         raise no_data(found.observable)
@@ -86,13 +85,31 @@ def without_unseen(
     return (poutine.block(model, hide=unseen) if unseen else model), remaining
 
 
+def check_not_computed(data: Collection[str], computed: Collection[str]) -> None:
+    """Check that no data are given for what the model computes. Raises: ModelError, naming the site."""
+    made = [name for name in data if name in computed]
+    if made:
+        raise ModelError(
+            f"site '{made[0]}' is computed from other sites (a Delta that is observed at its own value, as "
+            "pyro.deterministic and poutine.reparam leave), so data cannot be given for it; observe it "
+            "through a site with noise, or give the data to the model as an argument"
+        )
+
+
 @dataclass(frozen=True)
 class _Sorted:
-    """The sample sites by name, the names of each kind, and what each depends on directly."""
+    """The sample sites by name, those of another run, the names of each kind, and what each depends on.
+
+    moving: observed at values that depend on other sites; computed: Deltas that are observed at their own
+    value, which say nothing.
+    """
 
     sites: dict[str, Any]
+    again: dict[str, Any]
     latent: list[str]
     observable: list[str]
+    moving: list[str]
+    computed: list[str]
     diffusions: list[str]
     parents: dict[str, set[str]]
 
@@ -100,36 +117,50 @@ class _Sorted:
 def _sort(
     model: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], latents: Sequence[str] | None
 ) -> _Sorted:
-    with seeded(0), torch.no_grad():
-        nodes = traced(model, args, kwargs)
-    sites: dict[str, Any] = {
-        name: site
-        for name, site in nodes.items()
-        if site["type"] == "sample"
-        and not site_is_subsample(site)
-        and not site["infer"].get("_deterministic", False)
-    }
+    sites, again = two_runs(model, args, kwargs)
+    computed = [name for name in sites if is_computed(sites[name], again[name])]
+    sites = {name: site for name, site in sites.items() if name not in computed}
     diffusions = [name for name, site in sites.items() if isinstance(site["fn"], Diffusion)]
-    parents = site_parents(model, args, kwargs, sites)
+    origins = origins_of(model, args, kwargs, sites)
+    parents = origins.parents(origins.data)
     _check_without_children(diffusions, parents)
     plain = [name for name in sites if name not in diffusions]
+    moving = [
+        name
+        for name in plain
+        if sites[name]["is_observed"]
+        and (origins.value[name] - origins.data or not same_value(sites[name], again[name]))
+    ]
+    still = [name for name in plain if name not in moving]
     has_children = {parent for name in plain for parent in parents[name]}
-    observed = [
-        name for name in plain if sites[name]["is_observed"] or (parents[name] and name not in has_children)
+    observable = [
+        name for name in still if sites[name]["is_observed"] or (parents[name] and name not in has_children)
     ]
     if latents is not None:
-        fixed = [name for name in latents if name in plain and sites[name]["is_observed"]]
-        if fixed:
-            raise ModelError(
-                f"latent site '{fixed[0]}' is observed in the model, so there is nothing to infer; call it "
-                "with that site unobserved"
-            )
-        unknown = [name for name in latents if name not in plain]
-        if unknown:
-            raise ModelError(f"latents={list(latents)}: the model has no site '{unknown[0]}', only {plain}")
-        observed = [name for name in plain if name not in latents]
-    chosen = [name for name in plain if name not in observed]
-    return _Sorted(sites, chosen, observed, diffusions, parents)
+        _check_names(latents, plain, computed, sites)
+        observable = [name for name in still if name not in latents]
+    chosen = [name for name in still if name not in observable]
+    return _Sorted(sites, again, chosen, observable, moving, computed, diffusions, parents)
+
+
+def _check_names(
+    latents: Sequence[str], plain: Sequence[str], computed: Sequence[str], sites: Mapping[str, Any]
+) -> None:
+    """Check that the latents that the user names are sites that can be. Raises: ModelError."""
+    made = [name for name in latents if name in computed]
+    if made:
+        raise ModelError(
+            f"latent site '{made[0]}' is computed from other sites (a Delta); name those instead: {list(plain)}"
+        )
+    fixed = [name for name in latents if name in plain and sites[name]["is_observed"]]
+    if fixed:
+        raise ModelError(
+            f"latent site '{fixed[0]}' is observed in the model, so there is nothing to infer; call it "
+            "with that site unobserved"
+        )
+    unknown = [name for name in latents if name not in plain]
+    if unknown:
+        raise ModelError(f"latents={list(latents)}: the model has no site '{unknown[0]}', only {list(plain)}")
 
 
 def _check_without_children(diffusions: list[str], parents: dict[str, set[str]]) -> None:
@@ -142,68 +173,14 @@ def _check_without_children(diffusions: list[str], parents: dict[str, set[str]])
             )
 
 
-def _check_fixed_supports(
-    model: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], space: LatentSpace
-) -> None:
+def _check_fixed_supports(found: _Sorted, space: LatentSpace) -> None:
     """The bijections are read once, so a support may not move with another latent."""
-    with seeded(1), torch.no_grad():
-        nodes = traced(model, args, kwargs)
-    missing = [name for name in space.names if name not in nodes]
-    if missing:
-        raise ModelError(f"latent site '{missing[0]}' is not in every run; its presence must not be random")
-    differs = space.same_as(LatentSpace.from_trace({name: nodes[name] for name in space.names}))
+    differs = space.same_as(LatentSpace.from_trace({name: found.again[name] for name in space.names}))
     if differs:
         raise ModelError(
             f"{differs}: it changes from draw to draw; write the latent as a function of one whose "
             "shape and support are fixed"
         )
-
-
-def site_parents(
-    model: Callable[..., Any],
-    args: Sequence[Any],
-    kwargs: dict[str, Any],
-    sites: Mapping[str, Any],
-    observed: bool = False,
-) -> dict[str, set[str]]:
-    """Names of the random sites that each site's distribution depends on directly.
-
-    sites: of a trace, whose values are used again; observed: whether to name those that the model itself
-    observes too. What depends on sites through a Delta or a deterministic site depends on them directly.
-    """
-    # NaN among the data means not observed, which validation would refuse
-    with seeded(0), unvalidated(), torch.no_grad(), TrackProvenance(), _Replay(sites):
-        nodes = traced(model, args, kwargs)
-        present = [name for name in sites if name in nodes]  # one whose presence is random is refused later
-        found = {name: set(_provenance(nodes[name])) - {name} for name in present}
-    random = {name for name in present if observed or not nodes[name]["is_observed"]}
-    return {name: found.get(name, set()) & random for name in sites}
-
-
-def _provenance(site: Any) -> frozenset[str]:
-    fn = unwrap(site["fn"])
-    if isinstance(fn, dist.Delta):  # its density depends on nothing but whether the values agree
-        return get_provenance(fn.v)
-    # what a constructor assigns in place is not tracked, what it was given is
-    given: frozenset[str] = get_provenance(list(vars(fn).values()))
-    try:
-        return given | get_provenance(site["fn"].log_prob(site["value"]))
-    except NotImplementedError:  # read_sites refuses it by name, if it gets data
-        return given
-
-
-class _Replay(Messenger):
-    """Values of a trace as tensors: torch cannot draw all distributions of tensors that are tracked."""
-
-    def __init__(self, sites: Mapping[str, Any]) -> None:
-        super().__init__()
-        self.sites = sites
-
-    def _pyro_sample(self, msg: Any) -> None:
-        if msg["is_observed"]:
-            msg["value"] = data_tensor(msg["name"], msg["value"])
-        elif msg["name"] in self.sites and not isinstance(unwrap(msg["fn"]), dist.Delta):
-            msg["value"] = self.sites[msg["name"]]["value"]
 
 
 def _forward(sites: dict[str, Any], diffusions: list[str], latents: list[str]) -> IsotropicSDE | None:

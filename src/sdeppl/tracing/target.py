@@ -1,20 +1,23 @@
 """An observed site with its data, while it is read."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 
 from .errors import ModelError, random_parent
-from .probing import SLOW_PROBES, Probes
+from .observe import data_tensor
+from .probing import FAILURES, SLOW_PROBES, Probes, over_rows
 from .randomness import seeded
 from .reader import SiteReader
 from .running import unvalidated
+from .shifted import shifted
 from .supports import log_density
 from .unwrap import unwrap
 
 SEEDS = range(1, 8)
+Moving = Literal["shifted", "free"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class Target:
 
     y: the data in the site's shape and float64, NaN where not observed or masked; value: the same in
     the model's dtype, with numbers of the support where y is NaN; kept: which of its events were
-    observed, in the site's batch shape.
+    observed, in the site's batch shape; moving: of a site that is observed at a value that depends on the
+    latents, whether y is zero, its distribution shifted by that value, or it is known by its density alone.
     """
 
     reader: SiteReader
@@ -32,26 +36,43 @@ class Target:
     value: torch.Tensor
     kept: torch.Tensor
     probes: Probes
+    moving: Moving | None = None
 
     @classmethod
     def of(cls, reader: SiteReader, name: str, y: torch.Tensor, probes: Probes) -> "Target":
         """From the data y. Raises: ModelError for a mask that depends on the latents."""
-        node = reader.nodes(probes.draws[0])[name]
-        mask = reader.mask(name, probes.draws[0])
-        if mask is not None:
-            if any(not torch.equal(mask, _mask(reader, name, z)) for z in probes.draws[1:SLOW_PROBES]):
-                raise ModelError(
-                    f"site '{name}': its mask depends on the latents; write what it means into the "
-                    "site's distribution"
-                )
-            y = torch.where(mask, y, torch.nan)
-        base = unwrap(node["fn"])
-        events = torch.isnan(y).reshape(*y.shape[: y.dim() - base.event_dim], -1)
-        kept = ~events.any(dim=-1)
-        value = reader.data[name]
-        if bool(torch.isnan(y).any()):
-            value = torch.where(torch.isnan(y), _filler(base, y, kept).to(value.dtype), value)
-        return cls(reader, name, y, value, kept, probes)
+        mask = _fixed_mask(reader, name, probes)
+        return cls(*_filled(reader, name, torch.where(mask, y, torch.nan), reader.data[name], probes))
+
+    @classmethod
+    def of_own(cls, reader: SiteReader, name: str, probes: Probes) -> "Target":
+        """Of a site that the model observes by itself, at a value that may depend on the latents.
+
+        ln p(value(z) | z) is its density: no Jacobian is added, as Pyro adds none. Of a location family that
+        is the density of zero once `loc` is moved by the value.
+
+        Raises: ModelError for a mask, or for missing numbers, that depend on the latents.
+        """
+
+        def observed(z: torch.Tensor) -> torch.Tensor:
+            return data_tensor(name, reader.nodes(z)[name]["value"])
+
+        mask = _fixed_mask(reader, name, probes)
+        values, _ = probes.values(observed)
+        rows = torch.where(mask, values.to(torch.float64), torch.nan)
+        missing = torch.isnan(rows)
+        if bool((missing != missing[0]).any()):
+            raise ModelError(
+                f"site '{name}': which numbers of its value are missing (NaN) depends on the latents; leave "
+                "the same out in every run"
+            )
+        if not bool((torch.where(missing, 0.0, rows) != torch.where(missing, 0.0, rows)[0]).any()):
+            return cls(*_filled(reader, name, rows[0], values[0], probes))
+        zeros = torch.zeros_like(rows[0]).masked_fill(missing[0], torch.nan)
+        moved = cls(*_filled(reader, name, zeros, zeros.to(values.dtype), probes), moving="shifted")
+        if moved.is_shift():
+            return moved
+        return cls(*_filled(reader, name, rows[0], values[0], probes), moving="free")
 
     @property
     def partly(self) -> bool:
@@ -60,18 +81,43 @@ class Target:
         return bool((~torch.isnan(self.y) & ~whole).any())
 
     def base(self, z: torch.Tensor, seed: int = 0) -> Any:
-        """The site's distribution at z without to_event and mask, over the site's whole batch shape."""
-        fn = self.reader.nodes(z, seed)[self.name]["fn"]
-        inner, shape = unwrap(fn), fn.shape()
+        """The site's distribution at z without to_event and mask, over the site's whole batch shape; of a
+        moving site that can be shifted, that of what it is observed at less its value."""
+        fn, value = self._at(z, seed)
+        return shifted(fn, value) if self.moving == "shifted" else fn
+
+    def observed(self, z: torch.Tensor, seed: int = 0) -> torch.Tensor:
+        """What it is observed at, in the model's dtype, with numbers of the support where y is NaN."""
+        return self._at(z, seed)[1] if self.moving == "free" else self.value
+
+    def _at(self, z: torch.Tensor, seed: int) -> tuple[Any, torch.Tensor]:
+        """The model's own distribution, and the value that the site is observed at."""
+        node = self.reader.nodes(z, seed)[self.name]
+        inner, shape = unwrap(node["fn"]), node["fn"].shape()
         batch = shape[: len(shape) - inner.event_dim]
-        return inner if inner.batch_shape == batch else inner.expand(batch)
+        wide = inner if inner.batch_shape == batch else inner.expand(batch)
+        if self.moving is None:
+            return wide, self.value
+        value = data_tensor(self.name, node["value"])
+        return wide, torch.where(torch.isnan(self.y), self.value.to(value.dtype), value)
+
+    def is_shift(self) -> bool:
+        """Whether the density of zero under the shifted distribution is the site's own."""
+        rows = self.probes.draws[:SLOW_PROBES]
+        own = replace(self, moving="free")
+        try:
+            with unvalidated():
+                pair = [over_rows(target.log_prob, rows, False) for target in (self, own)]
+        except (*FAILURES, AttributeError):  # of a distribution that cannot be taken apart
+            return False
+        return self.probes.agree(pair[0], pair[1])
 
     def log_prob(self, z: torch.Tensor, seed: int = 0) -> torch.Tensor:
         """ln p(y | z) of the observed events, a number in float64. Raises: ModelError for no log_prob."""
         fn = self.base(z, seed)
         try:
             with unvalidated():  # a support may move with the latents
-                terms = log_density(fn, self.value)
+                terms = log_density(fn, self.observed(z, seed))
         except NotImplementedError as error:
             raise ModelError(
                 f"site '{self.name}': {type(fn).__name__} has no log_prob, which conditioning on it needs"
@@ -99,6 +145,28 @@ class Target:
                 f"site '{self.name}': the density of the data is zero, or infinite, at all of {len(values)} "
                 "draws from the prior; check the data, or widen the prior"
             )
+
+
+def _fixed_mask(reader: SiteReader, name: str, probes: Probes) -> torch.Tensor:
+    """Where the model itself keeps the site's numbers. Raises: ModelError where that depends on the latents."""
+    mask = _mask(reader, name, probes.draws[0])
+    if any(not torch.equal(mask, _mask(reader, name, z)) for z in probes.draws[1:SLOW_PROBES]):
+        raise ModelError(
+            f"site '{name}': its mask depends on the latents; write what it means into the site's distribution"
+        )
+    return mask
+
+
+def _filled(
+    reader: SiteReader, name: str, y: torch.Tensor, value: torch.Tensor, probes: Probes
+) -> tuple[SiteReader, str, torch.Tensor, torch.Tensor, torch.Tensor, Probes]:
+    """What a `Target` holds, with numbers of the support in `value` where y is NaN."""
+    base = unwrap(reader.nodes(probes.draws[0])[name]["fn"])
+    missing = torch.isnan(y)
+    kept = ~missing.reshape(*y.shape[: y.dim() - base.event_dim], -1).any(dim=-1)
+    if bool(missing.any()):
+        value = torch.where(missing, _filler(base, y, kept).to(value.dtype), value)
+    return reader, name, y, value, kept, probes
 
 
 def _mask(reader: SiteReader, name: str, z: torch.Tensor) -> torch.Tensor:
