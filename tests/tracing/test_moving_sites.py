@@ -191,9 +191,7 @@ def test_values_that_depend_on_what_no_latent_gives_are_refused():
         read(noisy)
     with pytest.raises(ModelError, match="'r': which numbers of its value are missing"):
         read(ragged)
-    with pytest.raises(
-        ModelError, match=r"'r': Normal of shape \(2,\) has no density at a value of shape \(3,\)"
-    ):
+    with pytest.raises(ModelError, match=r"'r': Normal of shape \(2,\) has no density at a value"):
         read(residuals(lambda x: dist.Normal(0.0, 1.0).expand([2]), lambda x: Y - x))
 
 
@@ -203,5 +201,5 @@ def test_a_weighted_delta_is_refused_by_name():
         pyro.sample("w", dist.Delta(x, log_density=-(x.sum() ** 2), event_dim=1), obs=x)
         pyro.sample("y", dist.Normal(x, 1.0).to_event(1))
 
-    with pytest.raises(ModelError, match="'w' is a Delta with a log_density, which is a pyro.factor"):
+    with pytest.raises(ModelError, match=r"'w' is a Delta with a log_density, which is a pyro\.factor"):
         read(model, y=Y)

@@ -151,6 +151,12 @@ def _of_guide(
     observed = list(guide.observable) if sites is None else list(sites)
     if not observed:
         raise ModelError("the model has no observed site, so there is nothing to calibrate")
+    if guide.moving:
+        raise ModelError(
+            f"site '{guide.moving[0]}' is observed at a value that depends on the latents, so truths drawn "
+            "from the prior and data simulated from them are not what its posterior is calibrated for; "
+            "write what it says as the distribution of a site that is given data"
+        )
     names = [*guide.space.names, *observed]
     model = poutine.uncondition(guide.model)
     joint = prior_draws(model, names, sets, (guide.seed, TRUTHS, seed), guide.args, guide.kwargs)

@@ -27,8 +27,8 @@ def check_prior(nodes: Mapping[str, Any], space: LatentSpace) -> None:
             )
         if name not in space.names and _is_weighted(node):
             raise ModelError(
-                f"site '{name}' is a Delta with a log_density, which is a pyro.factor, and prior draws do not "
-                "show it; write it as an observed site"
+                f"site '{name}' is a Delta with a log_density, which is a pyro.factor, and prior draws do "
+                "not show it; write it as an observed site"
             )
     for name in space.names:
         scale = nodes[name]["scale"]

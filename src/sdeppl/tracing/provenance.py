@@ -1,4 +1,4 @@
-"""Which random sites the sites of a model depend on, their distributions and the values they are observed at."""
+"""Which random sites the sites of a model depend on: their distributions, and what they are observed at."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,8 +53,8 @@ def origins_of(
         distribution = {name: _of_distribution(nodes[name]) & sites.keys() - {name} for name in present}
     value = {name: found & sites.keys() - {name} for name, found in track.of_value.items()}
     return Origins(
-        {name: distribution.get(name, set()) for name in sites},
-        {name: value.get(name, set()) for name in sites},
+        {name: set(distribution.get(name, ())) for name in sites},
+        {name: set(value.get(name, ())) for name in sites},
         frozenset(track.data),
     )
 
@@ -71,8 +71,8 @@ def _of_distribution(site: Any) -> frozenset[str]:
         return given
     except (RuntimeError, IndexError) as error:
         raise ModelError(
-            f"site '{site['name']}': {type(fn).__name__} of shape {tuple(site['fn'].shape())} has no density at "
-            f"a value of shape {tuple(site['value'].shape)} ({str(error).splitlines()[0]})"
+            f"site '{site['name']}': {type(fn).__name__} of shape {tuple(site['fn'].shape())} has no density "
+            f"at a value of shape {tuple(site['value'].shape)} ({str(error).splitlines()[0]})"
         ) from error
 
 
@@ -117,7 +117,7 @@ class _InPlace(TorchFunctionMode):
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
         for tensor in self._changed:
-            tensor.__class__ = torch.Tensor  # type: ignore[assignment]
+            tensor.__class__ = torch.Tensor
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))

@@ -37,7 +37,7 @@ def sample_sites_of(nodes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_same_sites(one: Collection[str], other: Collection[str]) -> None:
-    """Check that two runs of a model sample the same sites. Raises: ModelError, naming one that they do not."""
+    """Check that two runs of a model have the same sites. Raises: ModelError, naming one that is not."""
     changing = [name for name in (*other, *one) if name not in one or name not in other]
     if changing:
         raise ModelError(

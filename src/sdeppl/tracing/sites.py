@@ -150,7 +150,8 @@ def _check_names(
     made = [name for name in latents if name in computed]
     if made:
         raise ModelError(
-            f"latent site '{made[0]}' is computed from other sites (a Delta); name those instead: {list(plain)}"
+            f"latent site '{made[0]}' is computed from other sites (a Delta); name those instead: "
+            f"{list(plain)}"
         )
     fixed = [name for name in latents if name in plain and sites[name]["is_observed"]]
     if fixed:

@@ -148,11 +148,12 @@ class Target:
 
 
 def _fixed_mask(reader: SiteReader, name: str, probes: Probes) -> torch.Tensor:
-    """Where the model itself keeps the site's numbers. Raises: ModelError where that depends on the latents."""
+    """Where the model keeps the site's numbers. Raises: ModelError where that depends on the latents."""
     mask = _mask(reader, name, probes.draws[0])
     if any(not torch.equal(mask, _mask(reader, name, z)) for z in probes.draws[1:SLOW_PROBES]):
         raise ModelError(
-            f"site '{name}': its mask depends on the latents; write what it means into the site's distribution"
+            f"site '{name}': its mask depends on the latents; write what it means into the site's "
+            "distribution"
         )
     return mask
 
