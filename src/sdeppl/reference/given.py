@@ -6,7 +6,7 @@ from typing import Any
 from pyro import poutine
 
 from ..backend import seed_number, whole_number
-from ..tracing import LatentSpace, ModelError, Observe, find_sites, without_unseen
+from ..tracing import LatentSpace, ModelError, Observe, find_sites, observed_values, without_unseen
 from ..tracing.randomness import seeded
 
 
@@ -29,7 +29,8 @@ def given(
     # what is observable shows without the data only: a site that depends on an observed one alone
     # would count as a latent of its own
     kept, remaining = without_unseen(model, data, args, kwargs, latents)
-    observed = Observe(data)(kept)
+    names = [name for name, node in trace.nodes.items() if node["type"] == "sample" and node["is_observed"]]
+    observed = Observe(data, observed_values(model, args, dict(kwargs or {}), names))(kept)
     return find_sites(observed, args, kwargs, remaining).space, observed
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from .errors import ModelError, depends_on_no_latent
+from .errors import ModelError, cannot_leave_out, depends_on_no_latent
 from .observed import ConstraintSite, DensitySite
 from .target import Target
 
@@ -17,10 +17,7 @@ def read_density(target: Target) -> DensitySite:
     if not bool(target.kept.any()) and not target.partly:
         return DensitySite(name, y, True, True, _nothing)
     if target.partly:
-        raise ModelError(
-            f"site '{name}' has missing entries, but {type(target.base(target.probes.draws[0])).__name__} "
-            "cannot leave some out; give complete data, or model its components as independent"
-        )
+        raise cannot_leave_out(name, target.base(target.probes.draws[0]))
     target.require_fixed(lambda z, seed: (target.log_prob(z, seed),))
     values, vectorised = target.probes.values(target.log_prob)
     target.require_density(values)

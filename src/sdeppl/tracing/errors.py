@@ -23,6 +23,14 @@ def depends_on_no_latent(name: str) -> NoLatent:
     return NoLatent(f"site '{name}' depends on no latent; observing it says nothing about them")
 
 
+def cannot_leave_out(name: str, base: object) -> ModelError:
+    """The error for an event that was observed in part, of a distribution without marginals at hand."""
+    return ModelError(
+        f"site '{name}' has missing entries, but {type(base).__name__} cannot leave some out; give complete "
+        "data, or model its components as independent"
+    )
+
+
 def random_parent(name: str, latents: Sequence[str], parent: str = "", discrete: bool = False) -> ModelError:
     """The error for a site that depends on something random besides latents and data."""
     which = f": site '{parent}'" if parent else ""

@@ -1,5 +1,6 @@
 """A model conditioned on data, for samplers that evaluate its density."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,40 +12,51 @@ from pyro.poutine.messenger import Messenger
 
 from ..backend import host_numbers
 from ..distributions import Diffusion
-from .errors import ModelError
+from .errors import ModelError, cannot_leave_out
 from .randomness import seeded
 from .running import unvalidated
-from .unwrap import own_mask, unwrap
+from .unwrap import own_mask, plain_normals, unwrap
+
+
+_NORMALS = (torch.distributions.MultivariateNormal, torch.distributions.LowRankMultivariateNormal)
 
 
 class Observe(Messenger):
-    """Give the sites in `data` their observed values; leave out what was not observed (NaN).
+    """Give the sites in `data` their observed values; leave out what was not observed (NaN), there and in
+    what the model observes by itself.
 
-    Missing entries of independent components are masked; those of a multivariate normal are
-    marginalised. Diffusion sites contribute nothing to the density.
+    own: the values of the latter, for where they are NaN (`observed_values`). Missing entries of independent
+    components are masked; those of a multivariate normal are marginalised, row by row. Diffusion sites
+    contribute nothing to the density.
 
     Raises: ModelError, naming the site, for a shape that does not fit, or missing entries of a
     distribution whose components cannot be left out.
     """
 
-    def __init__(self, data: Mapping[str, Any]) -> None:
+    def __init__(self, data: Mapping[str, Any], own: Mapping[str, torch.Tensor] | None = None) -> None:
         super().__init__()
         self.data = {name: data_tensor(name, value) for name, value in data.items()}
         # asked here, not while the model runs, which would end a trace of its operations
-        self.complete = {name for name, value in self.data.items() if not bool(torch.isnan(value).any())}
+        missing = {name: torch.isnan(value) for name, value in {**(own or {}), **self.data}.items()}
+        self.missing = {name: where for name, where in missing.items() if bool(where.any())}
 
     def _pyro_sample(self, msg: Any) -> None:
+        name = msg["name"]
         if isinstance(msg["fn"], Diffusion):
             msg["fn"] = msg["fn"].mask(False)
             msg["is_observed"] = True
             msg["value"] = torch.zeros(msg["fn"].shape())
-        elif msg["name"] in self.data:
-            name, fn = msg["name"], msg["fn"]
+            return
+        if name in self.data:
             msg["value"] = self.data[name]
-            check_shape(name, fn, msg["value"])
-            if name not in self.complete:
-                msg["fn"], msg["value"] = observed_part(name, fn, msg["value"])
+            check_shape(name, msg["fn"], msg["value"])
             msg["is_observed"] = True
+        if msg["is_observed"]:
+            msg["fn"] = plain_normals(msg["fn"])
+        if msg["is_observed"] and name in self.missing:
+            shape = msg["fn"].shape()
+            value, missing = msg["value"].expand(shape), self.missing[name].expand(shape)
+            msg["fn"], msg["value"] = observed_part(name, msg["fn"], value, missing)
 
 
 def data_tensor(name: str, value: Any, dtype: torch.dtype | None = None) -> torch.Tensor:
@@ -72,32 +84,58 @@ def check_shape(name: str, fn: Any, value: torch.Tensor) -> None:
         )
 
 
-def observed_part(name: str, fn: Any, value: torch.Tensor) -> tuple[Any, torch.Tensor]:
-    """A distribution and a value of the same density as fn at `value` with NaN entries, of which there
-    are some, left out."""
-    missing = torch.isnan(value)
+def observed_part(name: str, fn: Any, value: torch.Tensor, missing: torch.Tensor) -> tuple[Any, torch.Tensor]:
+    """A distribution and a value of the same density as fn at `value` with the `missing` entries left out.
+
+    value, missing: of the site's shape. Raises: ModelError where an event is missing in part and its
+    distribution has no marginals at hand.
+    """
+    if bool(missing.all()):
+        return fn.mask(False), torch.zeros_like(value)
     base, mask = unwrap(fn), own_mask(fn)
-    if base.event_dim == 0:
-        kept = ~missing if mask is None else mask & ~missing
-        # any value in the support does: it is masked, but NaN would reach the gradient
-        real = base.support is dist.constraints.real
-        filler = torch.zeros_like(value) if real else base.sample().to(value).expand(value.shape)
-        wide = base if base.batch_shape == value.shape else base.expand(value.shape)
-        return wide.mask(kept).to_event(fn.event_dim), torch.where(missing, filler, value)
-    gone = missing.reshape(*fn.shape()[: value.dim() - base.event_dim], -1)
-    if mask is None and bool((gone.all(dim=-1) | ~gone.any(dim=-1)).all()):  # whole events
-        wide = base if base.batch_shape == gone.shape[:-1] else base.expand(gone.shape[:-1])
-        filled = torch.where(missing, wide.sample().to(value), value)
-        return wide.mask(~gone.any(dim=-1)).to_event(fn.event_dim - base.event_dim), filled
-    normals = (torch.distributions.MultivariateNormal, torch.distributions.LowRankMultivariateNormal)
-    if isinstance(base, normals) and base.batch_shape == () and mask is None:
-        kept = torch.nonzero(~missing)[:, 0]
-        covariance = base.covariance_matrix[kept][:, kept]
-        return dist.MultivariateNormal(base.loc[kept], covariance), value[kept]
-    raise ModelError(
-        f"site '{name}' has missing entries, but {type(base).__name__} cannot leave some out; give "
-        "complete data, or model its components as independent"
-    )
+    kept = ~missing if mask is None else mask & ~missing
+    events = missing.reshape(*value.shape[: value.dim() - base.event_dim], -1)
+    partly = bool((events.any(dim=-1) & ~events.all(dim=-1)).any())
+    if partly and not isinstance(base, _NORMALS):
+        raise cannot_leave_out(name, base)
+    if partly and base.batch_shape == () and mask is None:
+        seen = torch.nonzero(~missing)[:, 0]
+        covariance = base.covariance_matrix[seen][:, seen]
+        return dist.MultivariateNormal(base.loc[seen], covariance), value[seen]
+    if partly:
+        rows = torch.ones_like(missing) if mask is None else mask
+        marginal, filled = _marginal(base, value, missing)
+        return _over_events(marginal, rows, fn), filled
+    batch = value.shape[: value.dim() - base.event_dim]
+    wide = base if base.batch_shape == batch else base.expand(batch)
+    return _over_events(wide, kept, fn), torch.where(missing, _filler(wide, value, events), value)
+
+
+def _filler(base: Any, value: torch.Tensor, missing: torch.Tensor) -> torch.Tensor:
+    """Numbers in the support for missing events: they are masked, but NaN would reach the gradient."""
+    if base.event_dim == 0 and base.support is dist.constraints.real:
+        return torch.zeros_like(value)
+    try:
+        drawn: torch.Tensor = base.sample().to(value)
+    except (RuntimeError, NotImplementedError):  # that can be drawn from neither under vmap nor while tracked
+        return value[~missing.any(dim=-1)][0].expand_as(value)
+    return drawn
+
+
+def _over_events(base: Any, kept: torch.Tensor, fn: Any) -> Any:
+    """base, of which whole events are kept, with as many event dimensions as fn."""
+    mask = kept.reshape(*base.batch_shape, -1)[..., 0]
+    return base.mask(mask).to_event(fn.event_dim - base.event_dim)
+
+
+def _marginal(base: Any, value: torch.Tensor, missing: torch.Tensor) -> tuple[Any, torch.Tensor]:
+    """Multivariate normals whose missing numbers are independent of the rest, at a value where their density
+    is one: N(0; 0, 1/2π) = 1."""
+    pairs = ~missing[..., :, None] & ~missing[..., None, :]
+    alone = torch.diag_embed(missing.to(base.loc.dtype) / (2 * math.pi))
+    covariance = torch.where(pairs, base.covariance_matrix, alone)
+    normal = dist.MultivariateNormal(torch.where(missing, 0.0, base.loc), covariance_matrix=covariance)
+    return normal, torch.where(missing, 0.0, value)
 
 
 def observed_values(

@@ -10,11 +10,12 @@ from pyro import poutine
 
 from ..backend.sharing import SHARED
 from .errors import ModelError
+from .unwrap import PlainNormals
 
 
 def traced(model: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
     """The sites of one run. Raises: ModelError for a covariance that is not positive definite."""
-    handler = poutine.trace(model)
+    handler = poutine.trace(PlainNormals()(model))
     try:
         with SHARED:
             nodes: Mapping[str, Any] = handler.get_trace(*args, **kwargs).nodes

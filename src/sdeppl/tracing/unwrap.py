@@ -1,12 +1,19 @@
 """What lies inside `to_event`, `mask` and `expand`."""
 
+import copy
 from typing import Any
 
 import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import ExpandedDistribution
+from pyro.poutine.messenger import Messenger
 
 _WRAPPERS = (torch.distributions.Independent, dist.MaskedDistribution, ExpandedDistribution)
+
+_PLAIN: dict[type, type] = {
+    dist.NanMaskedNormal: dist.Normal,
+    dist.NanMaskedMultivariateNormal: dist.MultivariateNormal,
+}
 
 
 def unwrap(fn: Any) -> Any:
@@ -14,6 +21,30 @@ def unwrap(fn: Any) -> Any:
     while isinstance(fn, _WRAPPERS):
         fn = fn.base_dist
     return fn
+
+
+class PlainNormals(Messenger):
+    """Pyro's normals that leave out NaN by themselves, made normals; `Observe` leaves it out, as everywhere.
+
+    Theirs look at the data to do so, which neither vmap nor a trace of operations can.
+    """
+
+    def _pyro_sample(self, msg: Any) -> None:
+        msg["fn"] = plain_normals(msg["fn"])
+
+
+def plain_normals(fn: Any) -> Any:
+    """The distribution with `NanMaskedNormal`s inside made `Normal`s, multivariate ones too."""
+    kind = _PLAIN.get(type(fn))
+    inner = plain_normals(fn.base_dist) if isinstance(fn, _WRAPPERS) else None
+    if kind is None and (inner is None or inner is fn.base_dist):
+        return fn
+    found = copy.copy(fn)
+    if kind is None:
+        found.base_dist = inner
+    else:
+        found.__class__ = kind
+    return found
 
 
 def own_mask(fn: Any, outer: Any = None) -> torch.Tensor | None:
