@@ -4,7 +4,7 @@ from .data import host_numbers
 from .derivatives import bilinear_slope, checkpoint, jvp, numerical_gradient, with_pullback
 from .elementary import elementary, python_floats, require_positive
 from .errors import BackendMismatch, BackendUnavailable
-from .linear_algebra import cholesky, log_diagonal, solve_lower
+from .linear_algebra import cholesky, log_diagonal, solve_lower, solve_lower_transposed
 from .looking import known_all
 from .memory import OutOfMemory, free_memory, in_chunks, require_memory, rows_at_once
 from .noise import Noise, NoiseStream, keyed_normal
@@ -67,6 +67,7 @@ __all__ = [
     "rows_at_once",
     "seed_number",
     "solve_lower",
+    "solve_lower_transposed",
     "to_host",
     "to_torch",
     "warn_user",

@@ -5,6 +5,8 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
+from .resolve import backend_of
+
 SMALL = 24  # up to here loops over columns, vectorised over the batch, beat one LAPACK call a matrix
 
 
@@ -40,9 +42,10 @@ def solve_lower(lower: Any, right: Any) -> Any:
     if lower.ndim == 3 and right.ndim == 2:
         right = xp.broadcast_to(right, (lower.shape[0], *right.shape))
     if lower.ndim == 2 and right.ndim == 3:
-        return xp.linalg.solve(xp.broadcast_to(lower, (*right.shape[:-1], n)), right)
+        lower = xp.broadcast_to(lower, (*right.shape[:-1], n))
+        return backend_of(lower).adapter.solve_triangular(lower, right, False)
     if lower.ndim == 2 or n > SMALL:
-        return xp.linalg.solve(lower, right)
+        return backend_of(lower).adapter.solve_triangular(lower, right, False)
     left, flat = _batch_last(lower), _batch_last(right)
     rows: list[Any] = []
     for i in range(n):
@@ -51,6 +54,21 @@ def solve_lower(lower: Any, right: Any) -> Any:
             row = row - left[i, j, :] * earlier
         rows.append(row / left[i, i, :])
     return _batch_first(xp.stack(rows, axis=0))
+
+
+def solve_lower_transposed(lower: Any, right: Any) -> Any:
+    """L⁻ᵀ B for lower-triangular L (n, n) or (batch, n, n) and B (n, k) or (batch, n, k), as many as L."""
+    xp, n = array_namespace(lower, right), lower.shape[-1]
+    if lower.ndim == 2 or n > SMALL:
+        return backend_of(lower).adapter.solve_triangular(xp.matrix_transpose(lower), right, True)
+    left, flat = _batch_last(lower), _batch_last(right)
+    rows: list[Any] = []  # from the last on
+    for i in reversed(range(n)):
+        row = flat[i, :, :]
+        for j, later in zip(range(n - 1, i, -1), rows, strict=True):
+            row = row - left[j, i, :] * later
+        rows.append(row / left[i, i, :])
+    return _batch_first(xp.stack(rows[::-1], axis=0))
 
 
 def log_diagonal(lower: Any) -> Any:

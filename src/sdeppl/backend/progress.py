@@ -23,10 +23,12 @@ class CostWarning(UserWarning):
 
 def warn_user(message: str, category: type[Warning]) -> None:
     """Warn at the line outside of this package that led here."""
-    frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+    frame, level, found = sys._getframe(1), 2, 2
+    while frame.f_back is not None:
+        if frame.f_code.co_filename.startswith(PACKAGE):
+            found = level + 1
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, category, stacklevel=level)
+    warnings.warn(message, category, stacklevel=found)
 
 
 class Progress:

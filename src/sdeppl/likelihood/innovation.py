@@ -5,7 +5,7 @@ from typing import Any
 
 from array_api_compat import array_namespace, device
 
-from ..backend import cholesky, log_diagonal, solve_lower
+from ..backend import cholesky, log_diagonal, solve_lower, solve_lower_transposed
 from .observation import Linearisation, Surrogate
 
 
@@ -39,5 +39,6 @@ class Innovation:
     @property
     def weights(self) -> Any:
         """S⁻¹ (y - predicted), (batch, n)."""
-        inverse = self.inverse_root
-        return self.white @ inverse if inverse.ndim == 2 else (self.white[..., None, :] @ inverse)[..., 0, :]
+        if self.root.ndim == 2:
+            return solve_lower_transposed(self.root, self.white.T).T
+        return solve_lower_transposed(self.root, self.white[..., None])[..., 0]

@@ -10,7 +10,7 @@ from ..likelihood import MeanLikelihood, Observation
 from ..sde import log_snr_grid
 from . import pilot
 from .choice import Choice
-from .diagnosis import Diagnosis, diagnose
+from .diagnosis import FEW_RUNS, Diagnosis, diagnose
 from .kernel import MomentKernel
 from .renoising import Renoising
 from .start import Start
@@ -19,7 +19,9 @@ from .tempering import moved_share
 from .twisted import Runs, TwistedSMC, TwistedSolve, require_noise
 
 LEAST_RUNS = 16  # of a tempered solve, however few draws are wanted: their differences are the diagnosis
-WIDER_RUNS = 32  # of 8 times the particles, at least
+WIDER_RUNS = 32  # of 8 times the particles, at least, but for fewer draws than that
+AGAIN = "once more, as the first draws are not to be trusted: "
+PILOT = "a pilot: "
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,20 @@ class TwistedCorrection:
     def draw_wider(
         self, draws: int, stream: NoiseStream, c: Any, progress: bool | None
     ) -> tuple[Any, Diagnosis]:
-        """The same by runs of 8 times the particles, of which 8 times as many are kept; 32 runs or more."""
-        return self._draw(draws, self.settings.wider(), WIDER_RUNS, stream, c, progress)
+        """The same by runs of 8 times the particles, of which 8 times as many are kept; 32 runs or more, for
+        fewer draws as many as these, but not below the 8 that tell their spread."""
+        least = min(WIDER_RUNS, max(draws, FEW_RUNS))
+        return self._draw(draws, self._wider, least, stream, c, progress, AGAIN)
+
+    @property
+    def can_widen(self) -> bool:
+        """Whether larger runs fit into a block."""
+        return self._wider.particles > self.settings.particles
+
+    @cached_property
+    def _wider(self) -> TwistedSMC:
+        problem = self._problem(self.pilot[0], self.settings, self.times, 1.0)
+        return self.settings.wider(problem.rows_at_once)
 
     def _draw(
         self,
@@ -56,11 +70,14 @@ class TwistedCorrection:
         stream: NoiseStream,
         c: Any,
         progress: bool | None,
+        what: str = "",
     ) -> tuple[Any, Diagnosis]:
         require_noise(c)
         count = max(-(-draws // (settings.kept or settings.particles)), least_runs)
         settings = replace(settings, kept=-(-draws // count))  # as few of each run as will do
-        runs = self._problem(self.pilot[0], settings, self.times, c).solve(count, stream, progress=progress)
+        problem = self._problem(self.pilot[0], settings, self.times, c)
+        seconds = self.pilot[1].seconds
+        runs = problem.solve(count, stream, progress=progress, what=what, seconds=seconds)
         return runs.draws[:draws, :], self._diagnosis(runs, "twisted SMC", settings.particles)
 
     def measure(self) -> Diagnosis:
@@ -91,7 +108,7 @@ class TwistedCorrection:
     def _trial(self, twist: MeanLikelihood, stream: NoiseStream) -> Runs:
         """The pilot's solve with a twist."""
         problem = self._problem(twist, TwistedSMC(pilot.PARTICLES), self.pilot_times, 1.0)
-        return problem.solve(pilot.RUNS, stream, measure=True)
+        return problem.solve(pilot.RUNS, stream, measure=True, progress=False, what=PILOT)
 
     @cached_property
     def times(self) -> list[float]:

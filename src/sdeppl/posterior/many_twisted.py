@@ -8,7 +8,7 @@ from array_api_compat import array_namespace
 from ..backend import NoiseStream, to_host
 from ..likelihood import MeanLikelihood
 from . import pilot
-from .correction import TwistedCorrection
+from .correction import PILOT, TwistedCorrection
 from .diagnosis import Diagnosis, diagnose
 from .twisted import Runs, TwistedSMC, require_noise
 
@@ -36,8 +36,8 @@ class ManyTwisted(TwistedCorrection):
         require_noise(c)
         xp, count = array_namespace(sets), sets.shape[0]
         settings, each = self._runs(draws, wider)
-        problem = self._problem(self.pilot[0], settings, self.times, c)
-        runs = problem.solve(count * each, stream, progress=progress, sets=_each(sets, each))
+        problem, seconds = self._problem(self.pilot[0], settings, self.times, c), self.pilot[1].seconds
+        runs = problem.solve(count * each, stream, progress=progress, sets=_each(sets, each), seconds=seconds)
         kept = xp.reshape(runs.draws, (count, -1, self.prior.dim))[:, :draws, :]
         evidences = to_host(xp.reshape(runs.log_evidence, (count, each)))
         shares = to_host(xp.mean(xp.reshape(runs.final_share, (count, each)), axis=1))
@@ -57,7 +57,8 @@ class ManyTwisted(TwistedCorrection):
         places = [k * total // few for k in range(few)]
         sets = xp.asarray(places, dtype=xp.int64, device=self.prior.backend.device)
         problem = self._problem(twist, TwistedSMC(pilot.PARTICLES), self.pilot_times, 1.0)
-        return problem.solve(few * PILOT_RUNS, stream, measure=True, sets=_each(sets, PILOT_RUNS))
+        chosen = _each(sets, PILOT_RUNS)
+        return problem.solve(few * PILOT_RUNS, stream, True, False, chosen, PILOT)
 
     def _evenness_of(self, runs: Runs) -> float:
         """Mean over data sets of the effective share, 0 for those of which no particle was possible."""
@@ -75,7 +76,7 @@ class ManyTwisted(TwistedCorrection):
                 particles *= 2
             settings = replace(self.wanted, particles=particles).keeping(self.evenness)
         if wider:
-            settings = settings.wider()
+            settings = settings.wider(self._problem(self.pilot[0], settings, self.times, 1.0).rows_at_once)
         each = max(-(-draws // (settings.kept or settings.particles)), LEAST_RUNS)
         return replace(settings, kept=-(-draws // each)), each
 

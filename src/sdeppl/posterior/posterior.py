@@ -212,7 +212,7 @@ class Posterior:
         """What 'auto' tries in turn where its draws are not to be trusted: larger runs, the fallback."""
         if self.asked_for[1] != "auto":
             return
-        if isinstance(self.correction, TwistedCorrection):
+        if isinstance(self.correction, TwistedCorrection) and self.correction.can_widen:
             yield self.correction.draw_wider
         if self._fallback is not None and self.correction is self._first:
             yield self._fallback.draw

@@ -2,12 +2,13 @@
 
 import itertools
 import math
+import time
 from dataclasses import dataclass, replace
 from typing import Any
 
 from array_api_compat import array_namespace, device
 
-from ..backend import NoiseStream, Progress, whole_number
+from ..backend import NoiseStream, Progress, require_memory, whole_number
 from ..backend.sharing import cached_property
 from ..likelihood import Guided, MeanLikelihood
 from ..sde import ReverseSDE
@@ -18,7 +19,17 @@ from .resampling import effective_share, in_all, normalised, systematic
 from .start import Start
 
 BLOCK = 4096  # particles solved at once; blocks have noise of their own, so memory does not grow with draws
-
+LARGEST = (
+    2**26
+)  # numbers held at once for a block's particles; not by free memory, as blocks have their noise
+CHEAPER = (
+    "fewer draws or steps take less, and so do likelihood='pigdm' or 'sda', or correction=None, whose draws "
+    "are the approximation's own"
+)
+SMALLER = (
+    "use correction=None, TwistedSMC(particles=...) of fewer particles, likelihood='sda' or 'dps', or fewer "
+    "latents"
+)
 WIDER = 8  # times the particles
 
 
@@ -59,9 +70,9 @@ class TwistedSMC:
             return self
         return replace(self, kept=max(int(self.particles * min(max(ess, 0.25), 1.0) / 2), 1))
 
-    def wider(self) -> "TwistedSMC":
-        """Runs of 8 times the particles, or as many as a block holds, of which as large a share is kept."""
-        particles = min(WIDER * self.particles, BLOCK)
+    def wider(self, most: int = BLOCK) -> "TwistedSMC":
+        """Runs of 8 times the particles, or `most`, what a block holds; of which as large a share is kept."""
+        particles = max(min(WIDER * self.particles, most), self.particles)
         kept = max((self.kept or 1) * particles // self.particles, 1)
         return replace(self, particles=particles, kept=kept)
 
@@ -72,13 +83,15 @@ class Runs:
 
     draws: (runs × kept, dim); log_evidence: ln of each run's unbiased estimate of p(y), (runs,);
     final_share: effective share of its particles at the end, (runs,); roughness: standard deviation of the
-    log weights' increments in each step, (steps,), averaged over the runs, or None where it was not wanted.
+    log weights' increments in each step, (steps,), averaged over the runs, or None where it was not wanted;
+    seconds: of a particle and step.
     """
 
     draws: Any
     log_evidence: Any
     final_share: Any
     roughness: Any | None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -99,15 +112,22 @@ class TwistedSolve:
         measure: bool = False,
         progress: bool | None = None,
         sets: Any = None,
+        what: str = "",
+        seconds: float | None = None,
     ) -> Runs:
         """All runs, block by block; sets: the data set of each, (runs,), where the twist has many.
 
-        Raises: NonFiniteState.
+        what: in front of the words of a CostWarning; seconds: of a particle and step, where a pilot told.
+        Raises: NonFiniteState; OutOfMemory before what does not fit. Warns: CostWarning.
         """
-        xp = self.twist.backend.xp
-        sizes = block_sizes(runs, self.settings.particles)
-        total = len(sizes) * (len(self.times) - 1)
-        with Progress(total, progress, "sampling", "step") as bar:
+        xp, steps, K = self.twist.backend.xp, len(self.times) - 1, self.settings.particles
+        sizes = block_sizes(runs, K, self.rows_at_once)
+        self._require_memory(max(sizes) * K)
+        work = runs * K * steps
+        what += f"{runs} runs of {K} particles and {steps} steps by likelihood='{self.twist.name}', "
+        what += f"{work:,} evaluations"
+        known, began = None if seconds is None else seconds * work, time.monotonic()
+        with Progress(len(sizes) * steps, progress, "sampling", "step", what, CHEAPER, known) as bar:
             blocks = [
                 self._of_block(sets, sizes, index)._block(size, index, stream, measure, bar)
                 for index, size in enumerate(sizes)
@@ -118,7 +138,22 @@ class TwistedSolve:
             xp.concat([b.log_evidence for b in blocks]),
             xp.concat([b.final_share for b in blocks]),
             roughness,
+            (time.monotonic() - began) / work,
         )
+
+    @property
+    def rows_at_once(self) -> int:
+        """Particles of a block, but for a single run of more: by their size alone, whatever is free."""
+        if not self.twist.observation.count:
+            return BLOCK
+        return min(BLOCK, LARGEST // self.twist.row_numbers())
+
+    def _require_memory(self, rows: int) -> None:
+        twist = self.twist
+        if twist.observation.count:
+            what = f"{rows} particles of {twist.dim} latent numbers by likelihood='{twist.name}' with "
+            what += f"{twist.observation.count} observed ones"
+            require_memory(rows * twist.row_numbers() * twist.backend.itemsize, twist.backend, what, SMALLER)
 
     def _of_block(self, sets: Any, sizes: list[int], index: int) -> "TwistedSolve":
         """With a row of data for each particle of a block, where runs are of many data sets."""
@@ -231,9 +266,9 @@ class _Weights:
         return Runs(draws, self.log_evidence + log_mean, effective_share(weights), spread)
 
 
-def block_sizes(runs: int, particles: int) -> list[int]:
-    """How many runs each block has."""
-    per_block = max(BLOCK // particles, 1)
+def block_sizes(runs: int, particles: int, most: int = BLOCK) -> list[int]:
+    """How many runs each block has, of at most so many particles together."""
+    per_block = max(most // particles, 1)
     return [min(per_block, runs - first) for first in range(0, runs, per_block)]
 
 

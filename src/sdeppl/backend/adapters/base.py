@@ -78,6 +78,11 @@ class Adapter(ABC):
         return False
 
     @classmethod
+    def solve_triangular(cls, matrix: Any, right: Any, upper: bool) -> Any:
+        """matrix⁻¹ right for a triangular matrix (..., n, n): here by the library's solver for any matrix."""
+        return array_namespace(matrix).linalg.solve(matrix, right)
+
+    @classmethod
     def free_memory(cls, device: Any) -> int | None:
         """Bytes free on a device with memory of its own; None for the host's."""
         return None

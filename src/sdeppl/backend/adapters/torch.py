@@ -99,6 +99,12 @@ class TorchAdapter(Adapter):
         return array.device.type == "cpu" and not torch.compiler.is_compiling()
 
     @classmethod
+    def solve_triangular(cls, matrix: Any, right: Any, upper: bool) -> Any:
+        import torch
+
+        return torch.linalg.solve_triangular(matrix, right, upper=upper)
+
+    @classmethod
     def free_memory(cls, device: Any) -> int | None:
         import torch
 
