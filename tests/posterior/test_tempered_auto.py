@@ -1,5 +1,6 @@
 """Where 'auto' tempers and where it keeps guidance; limits of 5 standard errors at the effective share."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -21,6 +22,7 @@ from tempered_targets import (
 )
 
 import sdeppl as sp
+from sdeppl.posterior import correction
 
 
 def test_auto_tempers_where_there_is_no_derivative(precise):
@@ -31,9 +33,9 @@ def test_auto_tempers_where_there_is_no_derivative(precise):
     run = posterior.run(256, seed=4)
     mean, variance, evidence = truth(ring, scipy.stats.multivariate_normal([0.3, -0.2], GAUSSIAN).logpdf)
     diagnosis, draws = run.diagnosis, host(run.draws)
-    assert (diagnosis.correction, diagnosis.runs, diagnosis.particles) == ("tempered SMC", 16, 256)
+    assert (diagnosis.correction, diagnosis.runs, diagnosis.particles) == ("tempered SMC", 16, 128)
     assert diagnosis.trusted
-    size = min(256, 16 * 256 * diagnosis.ess)
+    size = min(256, 16 * 128 * diagnosis.ess)
     assert np.abs(draws.mean(axis=0) - mean).max() < 5 * math.sqrt(variance.max() / size)
     assert np.abs(draws.var(axis=0) / variance - 1).max() < 5 * math.sqrt(2 / size)
     assert abs(diagnosis.log_evidence - evidence) < min(5 * diagnosis.log_evidence_error, 0.3)
@@ -123,3 +125,29 @@ def test_what_was_asked_for_is_kept(precise):
     )  # more than 16 numbers
     wide = sp.DensityObservation(lambda x: -precise.xp.sum(x**4, axis=-1), 17, array([0.0], precise))
     assert sp.Posterior(many, wide).choice.fallback is None
+
+
+@pytest.mark.parametrize(
+    ("draws", "particles"), [(5, 64), (128, 64), (129, 128), (256, 128), (400, 256), (2_000, 256)]
+)
+def test_the_work_is_in_proportion_to_the_draws(draws, particles):
+    """16 runs, whose differences are the diagnosis, of an eighth as many draws as particles, at most."""
+    settings = sp.TemperedSMC().for_draws(draws, 16)
+    assert settings.particles == particles
+    assert settings.keeps * 16 >= min(draws, 16 * 32)
+    assert sp.TemperedSMC(particles=512).for_draws(draws, 16) == sp.TemperedSMC(particles=512)
+
+
+def test_small_runs_that_are_not_to_be_trusted_give_way_to_whole_ones(monkeypatch):
+    """Whatever 64 particles gave: the draws are those of 256."""
+    numpy = sp.resolve("numpy")
+    prior = sp.GaussianDenoiser(SDE, np.array([0.3, -0.2]), GAUSSIAN)
+    posterior = sp.Posterior(prior, ring_on(numpy), correction=sp.TemperedSMC())
+    inner = correction.diagnose
+
+    def distrusting(*arguments, **settings):
+        found = inner(*arguments, **settings)
+        return dataclasses.replace(found, trusted=found.particles > 64)
+
+    monkeypatch.setattr(correction, "diagnose", distrusting)
+    assert posterior.run(20, seed=4).diagnosis.particles == 256

@@ -10,7 +10,7 @@ from .memory import OutOfMemory, free_memory, in_chunks, require_memory, rows_at
 from .noise import Noise, NoiseStream, keyed_normal
 from .numbers import real_number, real_times, seed_number, whole_number
 from .onnx_function import OnnxFunction
-from .progress import CostWarning, Progress, warn_user
+from .progress import COSTLY, CostWarning, Progress, warn_user
 from .resolve import Backend, backend_of, resolve
 from .special import lgamma, log_ndtr, ndtri
 from .torch_function import TorchFunction
@@ -26,6 +26,7 @@ from .transfer import (
 )
 
 __all__ = [
+    "COSTLY",
     "Backend",
     "BackendMismatch",
     "BackendUnavailable",

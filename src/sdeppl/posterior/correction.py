@@ -14,7 +14,7 @@ from .diagnosis import FEW_RUNS, Diagnosis, diagnose
 from .kernel import MomentKernel
 from .renoising import Renoising
 from .start import Start
-from .tempered import PARTICLES, Stage, TemperedSMC, TemperedSolve
+from .tempered import PARTICLES, Plan, TemperedSMC, TemperedSolve
 from .tempering import moved_share
 from .twisted import Runs, TwistedSMC, TwistedSolve, require_noise
 
@@ -151,11 +151,27 @@ class TemperedCorrection:
     why: str
 
     def draw(self, draws: int, stream: NoiseStream, c: Any, progress: bool | None) -> tuple[Any, Diagnosis]:
-        """(draws, dim) and diagnosis. Raises: ValueError for c = 0; NonFiniteState, FloatingPointError."""
+        """(draws, dim) and diagnosis; of few draws by smaller runs, and where these are not to be trusted by
+        whole ones. Raises: ValueError for c = 0; NonFiniteState, FloatingPointError."""
         require_noise(c)
-        count = max(-(-draws // self.settings.keeps), LEAST_RUNS)
-        runs = self._problem(c).solve(self.plan[0], count, stream, progress)
-        particles = self.settings.particles
+        settings = self.settings.for_draws(draws, LEAST_RUNS)
+        x, found = self._draw(draws, settings, stream, c, progress, "")
+        if not found.trusted and settings.particles < self.settings.particles:
+            return self._draw(draws, self.settings, stream, c, progress, AGAIN)
+        return x, found
+
+    def _draw(
+        self,
+        draws: int,
+        settings: TemperedSMC,
+        stream: NoiseStream,
+        c: Any,
+        progress: bool | None,
+        what: str,
+    ) -> tuple[Any, Diagnosis]:
+        count, particles = max(-(-draws // settings.keeps), LEAST_RUNS), settings.particles
+        problem, seconds = self._problem(c, settings), self.plan.seconds
+        runs = problem.solve(self.plan.stages, count, stream, progress, what, seconds)
         share = moved_share(runs.moments, particles)
         found = diagnose(
             "tempered", "tempered SMC", self.why, runs.log_evidence, share, particles, moved=True
@@ -165,14 +181,14 @@ class TemperedCorrection:
     @property
     def evenness(self) -> float:
         """Effective share by the pilot, as of a twisted solve."""
-        return pilot.evenness(self.plan[1], PARTICLES)
+        return pilot.evenness(self.plan.log_evidence, PARTICLES)
 
     @cached_property
-    def plan(self) -> tuple[list[Stage], Any]:
-        """The stages, and the ln p(y) of the pilot's runs."""
-        return self._problem(1.0).plan(pilot.pilot_stream(self.prior.backend))
+    def plan(self) -> Plan:
+        """The stages, and what the pilot's runs tell."""
+        return self._problem(1.0, self.settings).plan(pilot.pilot_stream(self.prior.backend))
 
-    def _problem(self, c: Any) -> TemperedSolve:
+    def _problem(self, c: Any, settings: TemperedSMC) -> TemperedSolve:
         kernel = MomentKernel(self.start.basis, self.start.variances)
         moving = Renoising(self.prior, self.start, kernel, self.times, c)
-        return TemperedSolve(moving, self.observation, self.settings)
+        return TemperedSolve(moving, self.observation, settings)

@@ -1,12 +1,13 @@
 """Sequential Monte Carlo from the prior to the posterior by powers of the likelihood, without a twist."""
 
 import math
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from typing import Any
 
 from array_api_compat import array_namespace, device
 
-from ..backend import NoiseStream, Progress, whole_number
+from ..backend import COSTLY, CostWarning, NoiseStream, Progress, warn_user, whole_number
 from ..likelihood import Observation
 from ..solvers import NonFiniteState
 from .renoising import Renoising
@@ -16,6 +17,10 @@ from .twisted import BLOCK, block_sizes
 
 LEVELS = (1.0, 0.5, 2.0)  # of successive moves, in units of the stage's
 ACCEPTANCE = 0.3  # at the stage's level, by the pilot
+CHEAPER = (
+    "fewer draws, or TemperedSMC of fewer particles or moves, take less, and so may likelihood='tweedie'"
+)
+FEWEST = 64  # particles of a run
 RUNS, PARTICLES = 16, 128  # of the pilot
 STAGES = 200  # after which a likelihood is taken to be none
 STAGE, MOVE = 1_000_000, 1_000  # numbers of a stream that a stage and a move may use
@@ -56,6 +61,13 @@ class TemperedSMC:
         if not 0 < self.share < 1:
             raise ValueError(f"TemperedSMC: share lies between 0 and 1; got {self.share!r}")
 
+    def for_draws(self, draws: int, runs: int) -> "TemperedSMC":
+        """The default settings with fewer particles, where `runs` of them give the draws all the same."""
+        particles = FEWEST
+        while particles < self.particles and max(particles // 8, 1) * runs < draws:
+            particles *= 2
+        return replace(self, particles=particles) if self == TemperedSMC() else self
+
     @property
     def keeps(self) -> int:
         """Draws of each run."""
@@ -68,6 +80,15 @@ class Stage:
 
     power: float
     level: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """stages; log_evidence: ln p(y) of the pilot's runs, (runs,); seconds: of a particle's move there."""
+
+    stages: list[Stage]
+    log_evidence: Any
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -92,6 +113,15 @@ class TemperedRuns:
     moments: Any
 
 
+def _tell_of_pilot(seconds: float) -> None:
+    """Of one stage. Warns: CostWarning where ten would take more than a minute."""
+    if 10 * seconds > COSTLY:
+        warn_user(
+            f"a pilot of tempered SMC takes {seconds:.0f} seconds a stage, often ten of them; {CHEAPER}",
+            CostWarning,
+        )
+
+
 def _step(k: int, j: int) -> int:
     """First number of a stream for move j of stage k."""
     return k * STAGE + (j + 1) * MOVE
@@ -105,15 +135,17 @@ class TemperedSolve:
     observation: Observation
     settings: TemperedSMC
 
-    def plan(self, stream: NoiseStream) -> tuple[list[Stage], Any]:
-        """The stages, from a small solve that makes them as it goes; and its runs' ln p(y), (runs,).
+    def plan(self, stream: NoiseStream) -> Plan:
+        """The stages, from a small solve that makes them as it goes.
 
         Raises: FloatingPointError where no draw of the prior can have led to the data, or λ does not rise.
+        Warns: CostWarning.
         """
         xp, step = array_namespace(self.moving.start.mean), 1
         state = self._first(RUNS * PARTICLES, stream, 0)
         log_evidence = xp.zeros_like(state.log_likelihood[:RUNS])
         stages, level = [Stage(0.0, self.moving.highest)], self.moving.highest
+        began = time.monotonic()
         while stages[-1].power < 1:
             power = next_power(state.log_likelihood, stages[-1].power, self.settings.share)
             if len(stages) > STAGES:
@@ -126,15 +158,29 @@ class TemperedSolve:
             state, level = self._adapted(state, power, level, stream, step)
             stages.append(Stage(power, level))
             step += 1
-        return stages[1:], log_evidence
+            if step == 2 and power < 1:
+                _tell_of_pilot(time.monotonic() - began)
+        moves = RUNS * PARTICLES * self.settings.moves * (step - 1)
+        return Plan(stages[1:], log_evidence, (time.monotonic() - began) / moves)
 
     def solve(
-        self, stages: list[Stage], runs: int, stream: NoiseStream, progress: bool | None = None
+        self,
+        stages: list[Stage],
+        runs: int,
+        stream: NoiseStream,
+        progress: bool | None = None,
+        what: str = "",
+        seconds: float | None = None,
     ) -> TemperedRuns:
-        """All runs, block by block. Raises: NonFiniteState."""
-        xp = self.moving.prior.backend.xp
-        sizes = block_sizes(runs, self.settings.particles)
-        with Progress(len(sizes) * len(stages), progress, "sampling", "stage") as bar:
+        """All runs, block by block; what: in front of the words of a CostWarning; seconds: of a move.
+
+        Raises: NonFiniteState. Warns: CostWarning.
+        """
+        xp, K, moves = self.moving.prior.backend.xp, self.settings.particles, self.settings.moves
+        sizes, work = block_sizes(runs, K), runs * K * moves * len(stages)
+        what += f"tempered SMC by {runs} runs of {K} particles in {len(stages)} stages, {work:,} moves"
+        known = None if seconds is None else seconds * work
+        with Progress(len(sizes) * len(stages), progress, "sampling", "stage", what, CHEAPER, known) as bar:
             blocks = [self._block(stages, size, index, stream, bar) for index, size in enumerate(sizes)]
         return TemperedRuns(
             xp.concat([block.draws for block in blocks], axis=0),
