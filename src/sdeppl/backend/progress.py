@@ -2,12 +2,13 @@
 
 import sys
 import time
-import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tqdm.auto import tqdm
+
+from .sharing import warn
 
 Item = TypeVar("Item")
 
@@ -28,7 +29,7 @@ def warn_user(message: str, category: type[Warning]) -> None:
         if frame.f_code.co_filename.startswith(PACKAGE):
             found = level + 1
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, category, stacklevel=found)
+    warn(message, category, found)
 
 
 class Progress:

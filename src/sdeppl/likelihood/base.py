@@ -3,12 +3,12 @@
 import copy
 from abc import abstractmethod
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 from array_api_compat import array_namespace
 
 from ..backend import BackendMismatch, cholesky, in_chunks, rows_at_once, solve_lower
+from ..backend.sharing import cached_property
 from ..denoisers import Denoiser, MatrixCovariance, Moments, PullbackCovariance
 from .observation import Observation, Surrogate
 from .positive import clipped

@@ -17,7 +17,6 @@ from .randomness import seeded
 from .running import unvalidated
 from .unwrap import own_mask, plain_normals, unwrap
 
-
 _NORMALS = (torch.distributions.MultivariateNormal, torch.distributions.LowRankMultivariateNormal)
 
 
