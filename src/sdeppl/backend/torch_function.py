@@ -20,7 +20,7 @@ class TorchFunction:
 
     def __init__(self, module: Any) -> None:
         self.module = module.eval()
-        self.parameter = next(module.parameters())
+        self.parameter = next(module.parameters(), None)
 
     def __call__(self, x: Any, *numbers: float) -> Any:
         """module(x, *numbers), (batch, dim)."""
@@ -55,6 +55,8 @@ class TorchFunction:
         """
         import torch
 
+        from .twice import second_derivative
+
         backend, is_torch = backend_of(x), isinstance(x, torch.Tensor)
         inputs, outer, inner = (a if is_torch else to_torch(a) for a in (x, left, right))
 
@@ -67,10 +69,12 @@ class TorchFunction:
             return (vjp(rows(outer).to(output.dtype))[0] * rows(inner)).sum()
 
         with torch.set_grad_enabled(wants_gradient(x)):  # which grad itself disregards
-            slope = torch.func.grad(value)(inputs)
+            slope = second_derivative(lambda: torch.func.grad(value)(inputs))
         return slope if is_torch else from_torch(slope, backend)
 
     def _run(self, tensor: Any, numbers: tuple[float, ...]) -> Any:
+        if self.parameter is None:  # which runs wherever and in whatever dtype it is given
+            return self.module(tensor, *numbers)
         require_device(tensor.device, self.parameter.device, "an array for this module")
         return self.module(tensor.to(self.parameter.dtype), *numbers)
 

@@ -30,7 +30,7 @@ class DenoisingFlow(AugmentedFlow):
     """
 
     def __init__(self, denoiser: Denoiser, x: Any, t: float, T: float, probes: Any = None) -> None:
-        self.denoiser, self.probes, self.dim = denoiser, probes, denoiser.dim
+        self.denoiser, self.probes, self.numbers = denoiser, probes, denoiser.dim
         if denoiser.sde.alpha(denoiser.sde.T) <= 0:
             raise ValueError(
                 f"no signal is left at T={denoiser.sde.T:.6g}, where α = 0: use a smaller T or β"
@@ -40,7 +40,7 @@ class DenoisingFlow(AugmentedFlow):
         start = 0 * x[:1, :] + denoiser.sde.shift(T)
         moments = denoiser(start, T)
         first = None if probes is None else probes[:, :1, :]
-        spread = float(array_namespace(x).mean(_trace(moments.covariance, start, first))) / self.dim
+        spread = float(array_namespace(x).mean(_trace(moments.covariance, start, first))) / self.numbers
         self.mean, self.variance = moments.mean, max(spread, 1e-12 * largest)
         self.floor, trials = self._floor(x, t, 0.25 * largest)
         self.evaluations = 1 + trials
@@ -60,7 +60,7 @@ class DenoisingFlow(AugmentedFlow):
         while True:
             trials, time = trials + 1, self._time(floor)
             _, curvature = self._moments(y, time)
-            if floor <= least or float(xp.max(xp.abs(curvature))) < eps ** (1 / 3) * self.dim:
+            if floor <= least or float(xp.max(xp.abs(curvature))) < eps ** (1 / 3) * self.numbers:
                 return floor, trials
             floor = max(floor / 16, least)
 
@@ -84,14 +84,14 @@ class DenoisingFlow(AugmentedFlow):
         return sde.alpha(t) * self.mean + self.scale(t) * z + sde.shift(t)
 
     def drift(self, x: Any, t: float) -> Any:
-        z = x[..., : self.dim]
+        z = x[..., : self.numbers]
         noise = self.variance * math.expm1(2 * t)
         root = math.sqrt(self.variance + noise)
         y = self.mean + root * z
         noise = max(noise, self.floor)
         mean, curvature = self._moments(y, self._time(noise))
         velocity = (root / noise) * (y - mean) - z
-        return array_namespace(z).concat([velocity, (root**2 / noise) * curvature - self.dim], axis=-1)
+        return array_namespace(z).concat([velocity, (root**2 / noise) * curvature - self.numbers], axis=-1)
 
     def _moments(self, y: Any, t: float) -> tuple[Any, Any]:
         """E[x_0 given x_t] and dim - tr Cov[x_0 given x_t]/v, or its estimates, at y; of the order of v."""
@@ -100,9 +100,9 @@ class DenoisingFlow(AugmentedFlow):
         if denoiser.covariance_is_slope:
             moments = denoiser(x, t)
             ratio = (alpha / sde.sigma(t)) ** 2
-            return moments.mean, self.dim - ratio * _trace(moments.covariance, x, self.probes)
+            return moments.mean, self.numbers - ratio * _trace(moments.covariance, x, self.probes)
         slopes = divergence(lambda x: denoiser.mean(x, t), x, self.probes)
-        return denoiser.mean(x, t), self.dim - alpha * slopes
+        return denoiser.mean(x, t), self.numbers - alpha * slopes
 
     def _time(self, noise: float) -> float:
         """The time at which η² = noise; T for more noise than there is then, by rounding."""

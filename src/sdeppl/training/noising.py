@@ -24,9 +24,12 @@ class Noising:
         self.times = torch.tensor(log_snr_grid(sde, LEVELS)[:-1], dtype=torch.float64)
 
     def sample(
-        self, x0: torch.Tensor, generator: torch.Generator
+        self, x0: torch.Tensor, generator: torch.Generator, dtype: torch.dtype = torch.float32
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """x0 (batch, dim) in float64 to inputs (batch, rank), levels (batch, 1), ρ² and targets, float32."""
+        """x0 (batch, dim) in float64 to inputs (batch, rank), levels (batch, 1), ρ² and targets.
+
+        dtype: of all four, the network's own.
+        """
         batch = x0.shape[0]
         position = torch.rand((batch, 1), generator=generator, dtype=torch.float64) * (LEVELS - 1)
         left = position.floor().long().clamp(max=LEVELS - 2)
@@ -38,8 +41,8 @@ class Noising:
         target = residual / self.denoiser.posterior_scale(t)
         inputs = self.denoiser.whiten(x, t)
         return (
-            inputs.float(),
-            self.sde.half_log_snr(t).float(),
-            self.denoiser.explained(t).float(),
-            target.float(),
+            inputs.to(dtype),
+            self.sde.half_log_snr(t).to(dtype),
+            self.denoiser.explained(t).to(dtype),
+            target.to(dtype),
         )

@@ -12,6 +12,7 @@ from ..backend import Progress, whole_number
 from ..backend.sharing import SHARED
 from ..guide import ScoreGuide, check_folder
 from ..query import GaussianPart
+from ..tracing import ModelError
 from ..tracing.randomness import derive_seed
 from .checkpoint import load_checkpoint, save_checkpoint, settings
 from .noising import Noising
@@ -82,8 +83,14 @@ class ScoreMatching:
             raise ValueError("the guide has net=None: there is nothing to train; use fit(steps=0)")
         index = len(self.losses)
         generator = torch.Generator().manual_seed(derive_seed(self.seed, STEPS, index))
-        inputs, level, reach, target = self.noising.sample(self._fresh(index), generator)
-        loss = (reach * self.network(inputs, level) - target).square().mean()
+        inputs, level, reach, target = self.noising.sample(self._fresh(index), generator, self.dtype)
+        output = self.network(inputs, level)
+        if output.shape != target.shape:
+            raise ModelError(
+                f"the network {type(self.network).__name__} returns shape {tuple(output.shape)} for x "
+                f"{tuple(inputs.shape)} and levels {tuple(level.shape)}; expected the shape of x"
+            )
+        loss = (reach * output - target).square().mean()
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -166,7 +173,7 @@ class ScoreMatching:
         for index in range(math.ceil(draws / POOL)):
             x0 = self._standardised(self.guide.prior_batch(POOL, HELD_OUT, self.seed, index))
             generator = torch.Generator().manual_seed(derive_seed(self.seed, HELD_OUT, index))
-            inputs, level, reach, target = self.noising.sample(x0, generator)
+            inputs, level, reach, target = self.noising.sample(x0, generator, self.dtype)
             with torch.no_grad():
                 error = (reach * self.guide.net(inputs, level) - target).square().mean(dim=-1)
             gains.append(target.square().mean(dim=-1) - error)
@@ -194,6 +201,7 @@ class ScoreMatching:
                 torch.manual_seed(derive_seed(self.seed))
                 self.guide.net = self.guide.net_factory(gaussian.eigenvalues.shape[0])
         if self.guide.net is not None:
+            self.dtype = _dtype_of(self.guide.net)
             self.guide.net.requires_grad_(False).eval()
             self.network = copy.deepcopy(self.guide.net).requires_grad_(True).train()
             self.optimiser = torch.optim.Adam(self.network.parameters(), lr=self.lr)
@@ -232,3 +240,13 @@ class ScoreMatching:
     def _recent(self) -> float:
         recent = self.losses[-100:]
         return sum(recent) / len(recent)
+
+
+def _dtype_of(net: torch.nn.Module) -> torch.dtype:
+    """Of its parameters. Raises: ModelError where there are none."""
+    for parameter in net.parameters():
+        if parameter.is_floating_point():
+            return parameter.dtype
+    raise ModelError(
+        f"the network {type(net).__name__} has no parameters to train; use net=None, and fit(steps=0)"
+    )

@@ -133,11 +133,11 @@ class TorchAdapter(Adapter):
 
     @classmethod
     def jvp(cls, function: Callable[[Any], Any], x: Any, v: Any) -> Any:
-        import torch
+        from ..twice import forward_derivative
 
         # rows that share memory, as those of a broadcast array, cannot be made dual
         with SHARED:  # torch has one count of such derivatives within each other for all threads
-            return torch.func.jvp(function, (x.contiguous(),), (v.contiguous(),))[1]
+            return forward_derivative(function, x.contiguous(), v.contiguous())
 
     @classmethod
     def with_pullback(
