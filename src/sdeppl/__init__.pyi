@@ -183,6 +183,9 @@ from .solvers import (
 from .tracing import (
     HeavyTailsWarning as HeavyTailsWarning,
     ModelError as ModelError,
+    PriorCheck as PriorCheck,
+    SitePriorCheck as SitePriorCheck,
+    check_prior as check_prior,
 )
 from .training import (
     Gain as Gain,

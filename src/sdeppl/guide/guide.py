@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..sde import VPSDE, IsotropicSDE
 from ..tracing import (
     HeavyTailsWarning,
     ModelError,
+    OwnDensities,
     PriorRecord,
     SiteReader,
     data_tensor,
@@ -37,6 +39,7 @@ BATCH = 8192
 FIT = 5  # of its random streams: draws that the fit is checked on
 RECORD = 7  # draws by which a change of the prior is noticed
 HELD_OUT, LEAST_HELD_OUT = 16_384, 500
+DENSITIES = 2_048  # of them, that are compared with the model's own density
 LARGEST = 3_000_000  # numbers in all held-out draws
 NetworkFactory = Callable[[int], torch.nn.Module]
 
@@ -182,7 +185,13 @@ class ScoreGuide:
         network: Network = "used" if self.use_net else "left out"
         if self.net is None:
             network = "none" if self.net_factory is None else "untrained"
-        return check_fit(self.space, gaussian, self.denoiser("torch"), network, z, self.seed)
+        own = OwnDensities(self.model, self.space, self.args, self.kwargs)
+        prior, log_prior = own.check(z[:DENSITIES])
+        known = log_prior if prior.good else None
+        found = check_fit(self.space, gaussian, self.denoiser("torch"), network, z, self.seed, known)
+        return (
+            found if prior.good else replace(found, disagreement=prior.verdict.removeprefix("do not trust: "))
+        )
 
     def denoiser(self, backend: str | Backend | None = None) -> Denoiser:
         """The prior's denoiser in standardised coordinates, on a backend."""

@@ -17,6 +17,7 @@ from .noised import LARGEST_PAIRED, explained, level_spacing, noised_levels, whi
 LEVELS = 8
 FIRST, LAST = 20.0, 0.05  # σ/α
 FREQUENCIES = (1.0, 2.0)
+SURE = 4.0  # standard errors
 FAR = 0.02  # nats a number from which moments are no small error
 
 
@@ -27,6 +28,7 @@ def check_fit(
     network: Network,
     z: torch.Tensor,
     seed: int,
+    log_prior: torch.Tensor | None = None,
 ) -> FitCheck:
     """What draws z (draws, dim), which neither moments nor network have seen, say of either.
 
@@ -34,7 +36,9 @@ def check_fit(
     and as near the latents' own as can be, draws have mean 0 and covariance I (`moments`), and ε - ε̂ at eight
     noise levels is orthogonal to all functions of x_t, of which those that are not linear speak of what is
     not Gaussian. Of a network: ε - ε̂ of its own score, linear functions counted. Nats are ∫ E|E[ε - ε̂ given
-    x_t]|² dλ over λ = ln(α/σ) (Song, Durkan, Murray & Ermon 2021, theorem 1).
+    x_t]|² dλ over λ = ln(α/σ) (Song, Durkan, Murray & Ermon 2021, theorem 1). log_prior: ln p(z) of the first
+    rows where the prior has a density, whose mean excess over the Gaussian's is the divergence itself: it
+    counts where it is more.
     """
     x = gaussian.standardise(z).numpy()
     basis = gaussian.basis.numpy()
@@ -47,6 +51,12 @@ def check_fit(
     # the largest of many is large by chance alone
     clear = seen - math.sqrt(2 * math.log(len(seen))) * noise
     worst = int(np.argmax(clear))
+    if log_prior is not None and not used and white.shape[1] == space.dim:
+        divergence, error = _divergence(log_prior.numpy(), white, gaussian)
+        beyond, error = divergence - moments[0], math.hypot(error, total_noise)
+        if beyond - total > SURE * error:
+            p = min(p, math.erfc((beyond - total) / error / math.sqrt(2)))
+            total, total_noise = beyond, error
     return FitCheck(
         network=network,
         draws=gaussian.draws,
@@ -60,6 +70,14 @@ def check_fit(
         worst=max(float(clear[worst]), total / white.shape[1]),
         site=next(site.name for site in space.sites if worst < site.stop),
     )
+
+
+def _divergence(log_p: np.ndarray, white: np.ndarray, gaussian: GaussianPart) -> tuple[float, float]:
+    """E[ln p - ln N] over the first draws, N the fitted Gaussian, and its standard error."""
+    deviations = gaussian.scale.log().sum() + gaussian.eigenvalues.log().sum() / 2
+    constant = float(deviations) + white.shape[1] * math.log(2 * math.pi) / 2
+    ratio = log_p + constant + np.sum(white[: len(log_p)] ** 2, axis=1) / 2
+    return float(ratio.mean()), float(ratio.std(ddof=1)) / math.sqrt(len(ratio))
 
 
 def _moments(w: np.ndarray, fitted: int) -> tuple[float, float]:

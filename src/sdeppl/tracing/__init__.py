@@ -7,6 +7,7 @@ from .latents import LatentSite, LatentSpace
 from .observe import Observe, data_tensor, observed_values
 from .observed import ConstraintSite, DensitySite, FamilySite, GaussianSite, ObservedSite
 from .potential import Potential
+from .prior_check import OwnDensities, PriorCheck, SitePriorCheck, check_prior
 from .prior_record import ROWS, PriorRecord
 from .probing import over_rows
 from .read_sites import read_sites
@@ -30,11 +31,15 @@ __all__ = [
     "ModelSites",
     "Observe",
     "ObservedSite",
+    "OwnDensities",
     "Potential",
+    "PriorCheck",
     "PriorRecord",
     "SinhTransform",
+    "SitePriorCheck",
     "SiteReader",
     "SlowDrawsWarning",
+    "check_prior",
     "data_tensor",
     "find_sites",
     "find_tails",
