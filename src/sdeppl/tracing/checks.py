@@ -20,12 +20,13 @@ from .unwrap import own_mask, unwrap
 
 def check_prior(nodes: Mapping[str, Any], space: LatentSpace) -> None:
     """The prior is known by its draws, so nothing may change it after them. Raises: ModelError."""
+    latents = set(space.names)
     for name, node in nodes.items():
         if node["type"] == "sample" and isinstance(node["fn"], dist.Unit):
             raise ModelError(
                 f"site '{name}' is a pyro.factor, which prior draws do not show; write it as an observed site"
             )
-        if name not in space.names and _is_weighted(node):
+        if name not in latents and _is_weighted(node):
             raise ModelError(
                 f"site '{name}' is a Delta with a log_density, which is a pyro.factor, and prior draws do "
                 "not show it; write it as an observed site"
@@ -41,10 +42,10 @@ def own_observations(
 ) -> dict[str, torch.Tensor]:
     """{site: value} of what the model itself observes, in two runs at other latents, but for sites `known`,
     the forward SDE and what is computed."""
-    found = {}
+    found, left_out = {}, set(known)
     for name, node in sample_sites_of(nodes).items():
         counts = node["is_observed"] and not isinstance(node["fn"], (Diffusion, dist.Unit))
-        if counts and name not in known and not is_computed(node, again[name]):
+        if counts and name not in left_out and not is_computed(node, again[name]):
             found[name] = data_tensor(name, node["value"])
     return found
 
@@ -61,14 +62,15 @@ def _is_weighted(node: Any) -> bool:
 def check_site(name: str, value: torch.Tensor, nodes: Mapping[str, Any], space: LatentSpace) -> None:
     """Check that the model has the site, and that the data fit it. Raises: ModelError, naming it."""
     computed = [n for n, site in sample_sites_of(nodes).items() if is_computed(site)]
-    known = [n for n in nodes if nodes[n]["type"] == "sample" and n not in (*space.names, *computed)]
-    if name in space.names:
+    latents = space.names
+    if name in latents:
         raise ModelError(
             f"site '{name}' is a latent of the guide, so it cannot be observed; if it is an observation, "
             "name the latents with ScoreGuide(model, latents=[...])"
         )
     check_not_computed([name], computed)
-    if name not in known:
+    if name not in nodes or nodes[name]["type"] != "sample":
+        known = [n for n in nodes if nodes[n]["type"] == "sample" and n not in (*latents, *computed)]
         raise ModelError(f"the model has no observable site '{name}'; it has {known}")
     if tuple(value.shape) != tuple(nodes[name]["fn"].shape()):
         raise ModelError(
@@ -95,15 +97,11 @@ def check_parents(
     """
     sites = sample_sites_of(nodes)
     parents = origins_of(model, args, dict(kwargs), sites).parents()
+    known = {*space.names, *names}
     for name in names:
-        unknown = [
-            parent
-            for parent in sites
-            if parent in parents[name]
-            and parent not in (*space.names, *names)
-            and not nodes[parent]["is_observed"]
-        ]
+        unknown = [p for p in parents[name] if p in sites and p not in known and not nodes[p]["is_observed"]]
         if unknown:
+            unknown.sort(key=list(sites).index)
             support = getattr(unwrap(nodes[unknown[0]]["fn"]), "support", None)
             raise random_parent(name, space.names, unknown[0], bool(getattr(support, "is_discrete", False)))
     return {parent for name in names for parent in parents[name]}
@@ -113,13 +111,14 @@ def check_support(target: Target) -> None:
     """Check that each observed event lies in the support, for one draw at least where that depends on
     the latents. Raises: ModelError, naming the site and a value."""
     inside = ~target.kept
-    for z in target.probes.draws[:SLOW_PROBES]:
-        base = target.base(z)
+    for row in range(min(SLOW_PROBES, len(target.probes.draws))):
+        nodes = target.runs.at(row)
+        base = target.base(nodes)
         try:
             support = base.support
         except NotImplementedError:
             return
-        value = target.observed(z)
+        value = target.observed(nodes)
         if target.moving is None:
             value = torch.where(torch.isnan(target.y), value, target.y)
         inside = inside | support.check(value)

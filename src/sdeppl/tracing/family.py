@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch.distributions import biject_to
 
+from .asking import Affine, Reading, Smooth, Values
 from .errors import ModelError
 from .observed import FamilySite
 from .parameters import Parameter, parameters, rebuilt
-from .probing import FAILURES, SLOW_PROBES, over_rows
+from .probing import FAILURES, SLOW_PROBES
+from .reader import Nodes
 from .supports import log_density
 from .target import Target
 
@@ -37,14 +39,14 @@ class Family:
         return log_density(rebuilt(self.pattern, {**self.values, self.free: self.link(eta)}), y)
 
 
-def read_family(target: Target) -> FamilySite | None:
+def read_family(target: Target) -> Reading[FamilySite | None]:
     """The site, or None where not exactly one parameter depends on the latents, number by number.
 
     Raises: ModelError where something random is left in the site.
     """
-    target.require_fixed(lambda z, seed: (target.log_prob(z, seed),))
+    target.require_fixed(lambda nodes: (target.log_prob(nodes),))
     try:
-        found = _family(target)
+        found = yield from _family(target)
     except ModelError:
         raise
     except FAILURES:  # of a distribution that cannot be taken apart
@@ -53,29 +55,28 @@ def read_family(target: Target) -> FamilySite | None:
         return None
     family, etas, vectorised = found
 
-    predictor = partial(_predictor, target, family)
-    probes = target.probes
-    smooth, vectorised = probes.differentiable(predictor, etas, vectorised)
-    H, offset = (probes.affine(predictor, etas) if smooth else None) or (None, None)
+    predictor = target.function(partial(_predictor, target, family))
+    smooth, vectorised = yield Smooth(predictor, etas, vectorised)
+    H, offset = ((yield Affine(predictor, etas)) if smooth else None) or (None, None)
     y = target.y.reshape(-1)[target.kept.reshape(-1)]
     return FamilySite(target.name, y, smooth, vectorised, predictor, family, H, offset)
 
 
-def _predictor(target: Target, family: Family, z: torch.Tensor) -> torch.Tensor:
-    """η at z, (n,)."""
-    eta: torch.Tensor = family.link.inv(_flat(target, parameters(target.base(z))[family.free]))
+def _predictor(target: Target, family: Family, nodes: Nodes) -> torch.Tensor:
+    """η, (n,)."""
+    eta: torch.Tensor = family.link.inv(_flat(target, parameters(target.base(nodes))[family.free]))
     return eta if family.steps is None else eta[:, 0]
 
 
-def _family(target: Target) -> tuple[Family, torch.Tensor, bool] | None:
+def _family(target: Target) -> Reading[tuple[Family, torch.Tensor, bool] | None]:
     """The family, its predictors at the draws (draws, n), and whether vmap can run them."""
-    pattern = target.base(target.probes.draws[0])
+    pattern = target.base(target.runs.at())
     names, constraints = zip(*((k, v.constraint) for k, v in parameters(pattern).items()), strict=True)
 
-    def flat(z: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(_flat(target, parameter) for parameter in parameters(target.base(z)).values())
+    def flat(nodes: Nodes) -> tuple[torch.Tensor, ...]:
+        return tuple(_flat(target, parameter) for parameter in parameters(target.base(nodes)).values())
 
-    values, vectorised = target.probes.values(flat)
+    values, vectorised = yield Values(target.function(flat))
     varying = [k for k, value in enumerate(values) if not bool((value == value[0]).all())]
     if len(varying) != 1:
         return None
@@ -92,10 +93,10 @@ def _family(target: Target) -> tuple[Family, torch.Tensor, bool] | None:
         return None
     fixed = {name: value[0] for name, value in zip(names, values, strict=True)}
     family = Family(pattern, fixed, names[free], link, steps)
-    rows = target.probes.draws[:SLOW_PROBES]
     y = target.y.reshape(-1)[target.kept.reshape(-1)]
-    found = family(etas[: len(rows)], y).sum(dim=-1)
-    same = target.probes.agree(found, over_rows(target.log_prob, rows, vectorised))
+    found = family(etas[:SLOW_PROBES], y).sum(dim=-1)
+    its_own, _ = yield Values(target.function(target.log_prob), SLOW_PROBES)
+    same = target.probes.agree(found, its_own)
     if same:
         target.require_density(found)
     return (family, etas, vectorised) if same else None

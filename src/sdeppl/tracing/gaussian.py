@@ -2,17 +2,21 @@
 
 from dataclasses import replace
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import torch
 from torch.distributions import AffineTransform
 
+from .asking import Affine, Reading, Smooth, Values
 from .errors import ModelError, depends_on_no_latent
 from .observed import GaussianSite
-from .probing import CHUNK, SLOW_PROBES, over_rows
+from .probing import SLOW_PROBES
+from .reader import Nodes
 from .target import Target
 from .unwrap import unwrap
 
+FULL = 4  # draws where whole covariances are compared
 _NORMALS = (torch.distributions.MultivariateNormal, torch.distributions.LowRankMultivariateNormal)
 
 
@@ -24,7 +28,7 @@ def is_gaussian(base: Any) -> bool:
     return isinstance(base, (torch.distributions.Normal, *_NORMALS))
 
 
-def read_gaussian(target: Target) -> GaussianSite | None:
+def read_gaussian(target: Target) -> Reading[GaussianSite | None]:
     """The site, or None where its density is another one than that of its moments.
 
     ln N(T⁻¹(y); m, v) + ln |dT⁻¹/dy| of a bijection T of a normal is ln N(T' T⁻¹(y); T' m, T'² v) with
@@ -34,52 +38,51 @@ def read_gaussian(target: Target) -> GaussianSite | None:
     or where nothing depends on the latents.
     """
 
-    moments = partial(_moments_at, target)
-    draws = target.probes.draws
-    y, first, R = _moments(target.base(draws[0]), target.y)
+    y, first, R = _moments(target.base(target.runs.at()), target.y)
     if not (torch.isfinite(first).all() and torch.isfinite(R).all()):
         raise ModelError(
             f"site '{target.name}': its mean or covariance is not finite at a draw from the prior; if it "
             "depends on another observed site, that one must be observed completely"
         )
-    target.require_fixed(lambda z, seed: _moments(target.base(z, seed), target.y))
-    (means, variances), vectorised = target.probes.values(lambda z: _diagonal(*moments(z)))
-    full = [moments(z)[1] for z in draws[:4]]
+    target.require_fixed(lambda nodes: _moments(target.base(nodes), target.y))
+    moments = target.function(partial(_moments_at, target))
+    (means, variances), vectorised = yield Values(moments.then(_diagonal))
+    full = [_moments_at(target, target.runs.at(row))[1] for row in range(min(FULL, len(means)))]
     constant = _constant(variances, full, target.probes.tolerance)
     site = GaussianSite(target.name, y, True, vectorised, moments, R if constant else None, None, None)
     _require_positive(target.name, site.seen, variances, full[:1] if constant else full)
-    if not _is_its_density(target, site):
+    if not (yield from _is_its_density(target, site)):
         return None
     if constant and bool((means == means[0]).all()):
         raise depends_on_no_latent(target.name)
-    return _with_derivatives(target, site, means)
+    return (yield from _with_derivatives(site, means))
 
 
-def _with_derivatives(target: Target, site: GaussianSite, means: torch.Tensor) -> GaussianSite:
+def _with_derivatives(site: GaussianSite, means: torch.Tensor) -> Reading[GaussianSite]:
     """The site, with what its derivatives tell: whether there are any, and whether its mean is affine."""
-    probes = target.probes
     if site.R is None:
-        values = over_rows(site.log_prob, probes.draws[: len(means)], site.vectorised, CHUNK)
-        smooth, vectorised = probes.differentiable(site.log_prob, values, site.vectorised)
+        log_prob = site.moments.then(site.log_density)
+        values, vectorised = yield Values(log_prob)
+        smooth, vectorised = yield Smooth(log_prob, values, vectorised)
         return replace(site, differentiable=smooth, vectorised=vectorised)
-    smooth, vectorised = probes.differentiable(site.mean, means, site.vectorised)
-    found = probes.affine(site.mean, means) if smooth else None
+    mean = site.moments.then(itemgetter(0))
+    smooth, vectorised = yield Smooth(mean, means, site.vectorised)
+    found = (yield Affine(mean, means)) if smooth else None
     H, offset = found or (None, None)
     return replace(site, differentiable=smooth, vectorised=vectorised, H=H, offset=offset)
 
 
-def _is_its_density(target: Target, site: GaussianSite) -> bool:
+def _is_its_density(target: Target, site: GaussianSite) -> Reading[bool]:
     """Whether the moments give the density that the distribution itself gives, where that can be asked."""
     if target.partly or not len(site.seen):
         return True
-    rows = target.probes.draws[:SLOW_PROBES]
-    return target.probes.agree(
-        *(over_rows(f, rows, site.vectorised) for f in (site.log_prob, target.log_prob))
-    )
+    mine, _ = yield Values(site.moments.then(site.log_density), SLOW_PROBES)
+    its_own, _ = yield Values(target.function(target.log_prob), SLOW_PROBES)
+    return target.probes.agree(mine, its_own)
 
 
 def _constant(variances: torch.Tensor, full: list[torch.Tensor], tolerance: float) -> bool:
-    pairs = [(row, variances[0]) for row in variances] + [(noise, full[0]) for noise in full[1:]]
+    pairs = [(variances, variances[:1].expand_as(variances)), *((noise, full[0]) for noise in full[1:])]
     return all(torch.allclose(one, other, rtol=tolerance, atol=0.0) for one, other in pairs)
 
 
@@ -101,13 +104,14 @@ def _require_positive(
         )
 
 
-def _diagonal(mean: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _diagonal(moments: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    mean, noise = moments
     return mean, noise if noise.dim() == 1 else noise.diagonal()
 
 
-def _moments_at(target: Target, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean, and variances or covariance, at z."""
-    return _moments(target.base(z), target.y)[1:]
+def _moments_at(target: Target, nodes: Nodes) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean, and variances or covariance."""
+    return _moments(target.base(nodes), target.y)[1:]
 
 
 def _moments(base: Any, data: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -117,8 +117,10 @@ class LatentSpace:
         """(..., dim) to site values (..., *shape), each in its support and its own dtype."""
         batch = vector.shape[:-1]
         values = {}
-        for site in self.sites:
-            flat = vector[..., site.start : site.stop].reshape(batch + site.unconstrained_shape)
+        # not slices, of which each fills the whole gradient
+        parts = vector.split([site.stop - site.start for site in self.sites], dim=-1)
+        for site, part in zip(self.sites, parts, strict=True):
+            flat = part.reshape(batch + site.unconstrained_shape)
             values[site.name] = site.transform(flat).to(site.dtype)
         return values
 

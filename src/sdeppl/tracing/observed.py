@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from .reader import SiteFunction
+
 
 @dataclass(frozen=True)
 class ObservedSite(ABC):
@@ -34,7 +36,7 @@ class GaussianSite(ObservedSite):
     on no latent, else None. H (n, dim) and offset (n,): A(z) = H z + offset where A is affine, else None.
     """
 
-    moments: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+    moments: SiteFunction
     R: torch.Tensor | None
     H: torch.Tensor | None
     offset: torch.Tensor | None
@@ -45,7 +47,11 @@ class GaussianSite(ObservedSite):
 
     def log_prob(self, z: torch.Tensor) -> torch.Tensor:
         """ln p(y | z), a number."""
-        mean, R = self.moments(z)
+        return self.log_density(self.moments(z))
+
+    def log_density(self, moments: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        """ln N(y; moments), a number."""
+        mean, R = moments
         seen = self.seen
         residual, R = (self.y - mean)[seen], R[seen]
         if R.dim() == 1:

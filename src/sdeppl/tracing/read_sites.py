@@ -7,6 +7,7 @@ from typing import Any
 import pyro.distributions as dist
 import torch
 
+from .asking import Reading, read_together
 from .checks import check_parents, check_prior, check_site, check_support, own_observations
 from .density import read_constraint, read_density
 from .errors import NoLatent
@@ -15,7 +16,7 @@ from .gaussian import is_gaussian, read_gaussian
 from .latents import LatentSpace
 from .observed import ObservedSite
 from .probing import Probes
-from .reader import SiteReader
+from .reader import Runs, SiteReader
 from .target import Target
 
 
@@ -54,35 +55,37 @@ def read_sites(
     reader = replace(reader, data={name: _like(nodes[name], value) for name, value in data.items()})
     precise = {site.dtype for site in space.sites} == {torch.float64}
     probes = Probes(draws, 1e-9 if precise else 1e-5)
-    targets = [Target.of(reader, name, value.to(torch.float64), probes) for name, value in data.items()]
-    targets += [Target.of_own(reader, name, probes) for name in own]
-    sites = [_read_or_leave_out(target, needed) for target in targets]
+    runs = Runs(reader, draws)
+    targets = [Target.of(runs, name, value.to(torch.float64), probes) for name, value in data.items()]
+    targets += read_together([Target.of_own(runs, name, probes) for name in own], probes)
+    sites = read_together([_read_or_leave_out(target, needed) for target in targets], probes)
+    runs.kept.clear()  # which the sites' functions would hold
     return [site for site in sites if site is not None]
 
 
-def _read_or_leave_out(target: Target, needed: Collection[str]) -> ObservedSite | None:
+def _read_or_leave_out(target: Target, needed: Collection[str]) -> Reading[ObservedSite | None]:
     """None for a site that depends on no latent, which another observed site needs the value of."""
     try:
-        return _read(target)
+        return (yield from _read(target))
     except NoLatent:
         if target.name in needed:
             return None
         raise
 
 
-def _read(target: Target) -> ObservedSite:
+def _read(target: Target) -> Reading[ObservedSite]:
     check_support(target)
     if target.moving == "free":
-        return read_density(target)
-    base = target.base(target.probes.draws[0])
+        return (yield from read_density(target))
+    base = target.base(target.runs.at())
     if isinstance(base, dist.Delta):
-        return read_constraint(target)
+        return (yield from read_constraint(target))
     site: ObservedSite | None = None
     if is_gaussian(base):
-        site = read_gaussian(target)
+        site = yield from read_gaussian(target)
     elif base.event_dim == 0 and bool(target.kept.any()):
-        site = read_family(target)
-    return site or read_density(target)
+        site = yield from read_family(target)
+    return site or (yield from read_density(target))
 
 
 def _like(node: Any, value: torch.Tensor) -> torch.Tensor:

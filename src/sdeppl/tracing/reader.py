@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,8 @@ from .latents import LatentSpace
 from .randomness import BatchedRandomness, seeded
 from .running import traced, unvalidated
 from .supports import log_density
-from .unwrap import own_mask
+
+Nodes = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -28,16 +30,15 @@ class SiteReader:
     def __getstate__(self) -> dict[str, Any]:
         return sent_state(self, model="model")
 
-    def nodes(self, z: torch.Tensor, seed: int = 0) -> Mapping[str, Any]:
+    def nodes(self, z: torch.Tensor, seed: int = 0) -> Nodes:
         """The trace at z (dim,); seed: of sites that are neither latent nor data."""
         conditioned = poutine.condition(self.model, data={**self.data, **self.space.unflatten(z)})
         with unvalidated(), seeded(seed), BatchedRandomness():
             return traced(conditioned, self.args, self.kwargs)
 
-    def mask(self, name: str, z: torch.Tensor) -> torch.Tensor | None:
-        """Where the model itself masks the site, broadcast to its shape."""
-        site = self.nodes(z)[name]
-        return own_mask(site["fn"], site["mask"])
+    def function(self, read: Callable[[Nodes], Any]) -> "SiteFunction":
+        """z ↦ what `read` finds in the trace at z."""
+        return SiteFunction(self, (read,))
 
     def prior_log_densities(self, z: torch.Tensor) -> dict[str, torch.Tensor]:
         """{latent site: ln p at each row of z (batch, dim)}, without sites that know no density."""
@@ -50,3 +51,64 @@ class SiteReader:
                 continue
             found[name] = torch.stack(densities).to(torch.float64)
         return found
+
+
+@dataclass(frozen=True)
+class SiteFunction:
+    """A function of the latents z (dim,) that is read off the trace of a run of the model at z.
+
+    reads: the functions that make it of the trace, one after the other.
+    """
+
+    reader: SiteReader
+    reads: tuple[Callable[[Any], Any], ...]
+
+    def __call__(self, z: torch.Tensor) -> Any:
+        return self.read(self.reader.nodes(z))
+
+    def read(self, nodes: Nodes) -> Any:
+        """Its value, of the trace."""
+        value: Any = nodes
+        for part in self.reads:
+            value = part(value)
+        return value
+
+    def then(self, function: Callable[[Any], Any]) -> "SiteFunction":
+        """z ↦ function(this(z))."""
+        return SiteFunction(self.reader, (*self.reads, function))
+
+
+def shared(functions: Sequence[Callable[[torch.Tensor], Any]], z: torch.Tensor) -> list[Callable[[], Any]]:
+    """The functions at z, each as a call; those that are read off one model's trace share one run of it."""
+    runs: dict[int, Nodes | Exception] = {}
+
+    def at(function: Any) -> Any:
+        if not isinstance(function, SiteFunction):
+            return function(z)
+        key = id(function.reader)
+        if key not in runs:
+            try:
+                runs[key] = function.reader.nodes(z)
+            except Exception as error:  # which each of them meets
+                runs[key] = error
+        found = runs[key]
+        if isinstance(found, Exception):
+            raise found
+        return function.read(found)
+
+    return [partial(at, function) for function in functions]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The model's traces at given latents (rows, dim), one by one, each run once."""
+
+    reader: SiteReader
+    latents: torch.Tensor
+    kept: dict[tuple[int, int], Nodes] = field(default_factory=dict)
+
+    def at(self, row: int = 0, seed: int = 0) -> Nodes:
+        """The trace at a row; seed: as of `SiteReader.nodes`."""
+        if (row, seed) not in self.kept:
+            self.kept[row, seed] = self.reader.nodes(self.latents[row], seed)
+        return self.kept[row, seed]

@@ -2,19 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
 
+from .asking import Reading, Values
 from .errors import ModelError, random_parent
 from .observe import data_tensor
-from .probing import FAILURES, SLOW_PROBES, Probes, over_rows
+from .probing import FAILURES, SLOW_PROBES, Probes
 from .randomness import seeded
-from .reader import SiteReader
+from .reader import Nodes, Runs, SiteFunction
 from .running import unvalidated
 from .shifted import shifted
 from .supports import log_density
-from .unwrap import unwrap
+from .unwrap import own_mask, unwrap
 
 SEEDS = range(1, 8)
 Moving = Literal["shifted", "free"]
@@ -22,15 +24,16 @@ Moving = Literal["shifted", "free"]
 
 @dataclass(frozen=True)
 class Target:
-    """Site `name` with its data, put into the reader's model.
+    """Site `name` with its data, put into the model.
 
-    y: the data in the site's shape and float64, NaN where not observed or masked; value: the same in
-    the model's dtype, with numbers of the support where y is NaN; kept: which of its events were
-    observed, in the site's batch shape; moving: of a site that is observed at a value that depends on the
-    latents, whether y is zero, its distribution shifted by that value, or it is known by its density alone.
+    runs: of the model at the probes, which all sites share; y: the data in the site's shape and float64,
+    NaN where not observed or masked; value: the same in the model's dtype, with numbers of the support where
+    y is NaN; kept: which of its events were observed, in the site's batch shape; moving: of a site that is
+    observed at a value that depends on the latents, whether y is zero, its distribution shifted by that
+    value, or it is known by its density alone.
     """
 
-    reader: SiteReader
+    runs: Runs
     name: str
     y: torch.Tensor
     value: torch.Tensor
@@ -39,13 +42,13 @@ class Target:
     moving: Moving | None = None
 
     @classmethod
-    def of(cls, reader: SiteReader, name: str, y: torch.Tensor, probes: Probes) -> "Target":
+    def of(cls, runs: Runs, name: str, y: torch.Tensor, probes: Probes) -> "Target":
         """From the data y. Raises: ModelError for a mask that depends on the latents."""
-        mask = _fixed_mask(reader, name, probes)
-        return cls(*_filled(reader, name, torch.where(mask, y, torch.nan), reader.data[name], probes))
+        mask = _fixed_mask(runs, name)
+        return cls(*_filled(runs, name, torch.where(mask, y, torch.nan), runs.reader.data[name], probes))
 
     @classmethod
-    def of_own(cls, reader: SiteReader, name: str, probes: Probes) -> "Target":
+    def of_own(cls, runs: Runs, name: str, probes: Probes) -> "Reading[Target]":
         """Of a site that the model observes by itself, at a value that may depend on the latents.
 
         ln p(value(z) | z) is its density: no Jacobian is added, as Pyro adds none. Of a location family that
@@ -53,12 +56,8 @@ class Target:
 
         Raises: ModelError for a mask, or for missing numbers, that depend on the latents.
         """
-
-        def observed(z: torch.Tensor) -> torch.Tensor:
-            return data_tensor(name, reader.nodes(z)[name]["value"])
-
-        mask = _fixed_mask(reader, name, probes)
-        values, _ = probes.values(observed)
+        mask = _fixed_mask(runs, name)
+        values, _ = yield Values(runs.reader.function(partial(_own_value, name)))
         rows = torch.where(mask, values.to(torch.float64), torch.nan)
         missing = torch.isnan(rows)
         if bool((missing != missing[0]).any()):
@@ -67,12 +66,12 @@ class Target:
                 "the same out in every run"
             )
         if not bool((torch.where(missing, 0.0, rows) != torch.where(missing, 0.0, rows)[0]).any()):
-            return cls(*_filled(reader, name, rows[0], values[0], probes))
+            return cls(*_filled(runs, name, rows[0], values[0], probes))
         zeros = torch.zeros_like(rows[0]).masked_fill(missing[0], torch.nan)
-        moved = cls(*_filled(reader, name, zeros, zeros.to(values.dtype), probes), moving="shifted")
+        moved = cls(*_filled(runs, name, zeros, zeros.to(values.dtype), probes), moving="shifted")
         if moved.is_shift():
             return moved
-        return cls(*_filled(reader, name, rows[0], values[0], probes), moving="free")
+        return cls(*_filled(runs, name, rows[0], values[0], probes), moving="free")
 
     @property
     def partly(self) -> bool:
@@ -80,19 +79,23 @@ class Target:
         whole = self.kept.reshape(self.kept.shape + (1,) * (self.y.dim() - self.kept.dim()))
         return bool((~torch.isnan(self.y) & ~whole).any())
 
-    def base(self, z: torch.Tensor, seed: int = 0) -> Any:
-        """The site's distribution at z without to_event and mask, over the site's whole batch shape; of a
+    def function(self, read: Callable[[Nodes], Any]) -> SiteFunction:
+        """z ↦ what `read` finds in the trace at z."""
+        return self.runs.reader.function(read)
+
+    def base(self, nodes: Nodes) -> Any:
+        """The site's distribution without to_event and mask, over the site's whole batch shape; of a
         moving site that can be shifted, that of what it is observed at less its value."""
-        fn, value = self._at(z, seed)
+        fn, value = self._at(nodes)
         return shifted(fn, value) if self.moving == "shifted" else fn
 
-    def observed(self, z: torch.Tensor, seed: int = 0) -> torch.Tensor:
+    def observed(self, nodes: Nodes) -> torch.Tensor:
         """What it is observed at, in the model's dtype, with numbers of the support where y is NaN."""
-        return self._at(z, seed)[1] if self.moving == "free" else self.value
+        return self._at(nodes)[1] if self.moving == "free" else self.value
 
-    def _at(self, z: torch.Tensor, seed: int) -> tuple[Any, torch.Tensor]:
+    def _at(self, nodes: Nodes) -> tuple[Any, torch.Tensor]:
         """The model's own distribution, and the value that the site is observed at."""
-        node = self.reader.nodes(z, seed)[self.name]
+        node = nodes[self.name]
         inner, shape = unwrap(node["fn"]), node["fn"].shape()
         batch = shape[: len(shape) - inner.event_dim]
         wide = inner if inner.batch_shape == batch else inner.expand(batch)
@@ -103,35 +106,34 @@ class Target:
 
     def is_shift(self) -> bool:
         """Whether the density of zero under the shifted distribution is the site's own."""
-        rows = self.probes.draws[:SLOW_PROBES]
+        runs = [self.runs.at(row) for row in range(min(SLOW_PROBES, len(self.probes.draws)))]
         own = replace(self, moving="free")
         try:
             with unvalidated():
-                pair = [over_rows(target.log_prob, rows, False) for target in (self, own)]
+                pair = [torch.stack([one.log_prob(nodes) for nodes in runs]) for one in (self, own)]
         except (*FAILURES, AttributeError):  # of a distribution that cannot be taken apart
             return False
         return self.probes.agree(pair[0], pair[1])
 
-    def log_prob(self, z: torch.Tensor, seed: int = 0) -> torch.Tensor:
+    def log_prob(self, nodes: Nodes) -> torch.Tensor:
         """ln p(y | z) of the observed events, a number in float64. Raises: ModelError for no log_prob."""
-        fn = self.base(z, seed)
+        fn = self.base(nodes)
         try:
             with unvalidated():  # a support may move with the latents
-                terms = log_density(fn, self.observed(z, seed))
+                terms = log_density(fn, self.observed(nodes))
         except NotImplementedError as error:
             raise ModelError(
                 f"site '{self.name}': {type(fn).__name__} has no log_prob, which conditioning on it needs"
             ) from error
         return torch.where(self.kept, terms, 0.0).sum().to(torch.float64)
 
-    def require_fixed(self, function: Callable[[torch.Tensor, int], Any]) -> None:
-        """Check that nothing random is left in the site, given latents and data; z, seed ↦ numbers."""
-        first = function(self.probes.draws[0], 0)
+    def require_fixed(self, read: Callable[[Nodes], Any]) -> None:
+        """Check that nothing random is left in the site, given latents and data; nodes ↦ numbers."""
+        first = read(self.runs.at())
         for seed in SEEDS:
-            again = function(self.probes.draws[0], seed)
-            pairs = zip(first, again, strict=True)
+            pairs = zip(first, read(self.runs.at(0, seed)), strict=True)
             if not all(torch.allclose(*pair, rtol=0.0, atol=0.0, equal_nan=True) for pair in pairs):
-                raise random_parent(self.name, self.reader.space.names)
+                raise random_parent(self.name, self.runs.reader.space.names)
 
     def require_density(self, values: torch.Tensor) -> None:
         """Check ln p(y | z) at draws from the prior. Raises: ModelError for NaN, or where none is finite."""
@@ -147,10 +149,15 @@ class Target:
             )
 
 
-def _fixed_mask(reader: SiteReader, name: str, probes: Probes) -> torch.Tensor:
+def _own_value(name: str, nodes: Nodes) -> torch.Tensor:
+    return data_tensor(name, nodes[name]["value"])
+
+
+def _fixed_mask(runs: Runs, name: str) -> torch.Tensor:
     """Where the model keeps the site's numbers. Raises: ModelError where that depends on the latents."""
-    mask = _mask(reader, name, probes.draws[0])
-    if any(not torch.equal(mask, _mask(reader, name, z)) for z in probes.draws[1:SLOW_PROBES]):
+    mask = _mask(runs.at()[name])
+    rows = range(1, min(SLOW_PROBES, len(runs.latents)))
+    if any(not torch.equal(mask, _mask(runs.at(row)[name])) for row in rows):
         raise ModelError(
             f"site '{name}': its mask depends on the latents; write what it means into the site's "
             "distribution"
@@ -159,19 +166,19 @@ def _fixed_mask(reader: SiteReader, name: str, probes: Probes) -> torch.Tensor:
 
 
 def _filled(
-    reader: SiteReader, name: str, y: torch.Tensor, value: torch.Tensor, probes: Probes
-) -> tuple[SiteReader, str, torch.Tensor, torch.Tensor, torch.Tensor, Probes]:
+    runs: Runs, name: str, y: torch.Tensor, value: torch.Tensor, probes: Probes
+) -> tuple[Runs, str, torch.Tensor, torch.Tensor, torch.Tensor, Probes]:
     """What a `Target` holds, with numbers of the support in `value` where y is NaN."""
-    base = unwrap(reader.nodes(probes.draws[0])[name]["fn"])
+    base = unwrap(runs.at()[name]["fn"])
     missing = torch.isnan(y)
     kept = ~missing.reshape(*y.shape[: y.dim() - base.event_dim], -1).any(dim=-1)
     if bool(missing.any()):
         value = torch.where(missing, _filler(base, y, kept).to(value.dtype), value)
-    return reader, name, y, value, kept, probes
+    return runs, name, y, value, kept, probes
 
 
-def _mask(reader: SiteReader, name: str, z: torch.Tensor) -> torch.Tensor:
-    mask = reader.mask(name, z)
+def _mask(node: Any) -> torch.Tensor:
+    mask = own_mask(node["fn"], node["mask"])
     return torch.tensor(True) if mask is None else mask
 
 

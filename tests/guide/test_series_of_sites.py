@@ -1,0 +1,108 @@
+"""Models with a loop of sample sites: how often the model is run, and that the answers are right."""
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+import sdeppl as sp
+from sdeppl.tracing import read_sites
+
+D = torch.float64
+
+
+class Counted:
+    """A model that counts its runs; `series(T)` inside."""
+
+    def __init__(self, model):
+        self.model, self.runs = model, 0
+
+    def __call__(self, *args, **kwargs):
+        self.runs += 1
+        return self.model(*args, **kwargs)
+
+
+def series(T, observe=lambda x: dist.Normal(x, 0.5)):
+    def model():
+        x = torch.tensor(0.3, dtype=D)
+        for t in range(T):
+            x = pyro.sample(f"x_{t}", dist.Normal(0.9 * x, 1.2))
+            pyro.sample(f"y_{t}", observe(x))
+
+    return Counted(model)
+
+
+def fitted(model):
+    guide = sp.ScoreGuide(model, net=None)
+    return sp.ScoreMatching(guide, draws=4_000).fit(steps=0, progress=False).guide
+
+
+def closed_form(T, y):
+    """Mean and covariance of x given y = x + N(0, .25), x_0 = .27 + 1.2 ε, x_t = .9 x_{t-1} + 1.2 ε."""
+    L = 1.2 * np.tril(0.9 ** (np.arange(T)[:, None] - np.arange(T)).clip(0))
+    mean, K = 0.3 * 0.9 ** np.arange(1, T + 1), L @ L.T
+    G = K @ np.linalg.inv(K + 0.25 * np.eye(T))
+    return mean + G @ (y - mean), K - G @ K
+
+
+OBSERVED = {
+    "affine": lambda x: dist.Normal(x, 0.5),
+    "curved": lambda x: dist.Normal(torch.tanh(x), 0.5),
+    "noise of a latent": lambda x: dist.Normal(x, 0.3 + 0.1 * x**2),
+    "affine family": lambda x: dist.StudentT(3.0, x, 0.5),
+    "curved family": lambda x: dist.StudentT(3.0, torch.sin(x), 0.5),
+    "density": lambda x: dist.StudentT(3.0, x, 0.5 + 0.1 * x**2),
+}
+
+
+@pytest.mark.parametrize("kind", ["affine", "affine family"])
+def test_number_of_runs_does_not_grow(kind):
+    found = []
+    for T in (2, 9):
+        model = series(T, OBSERVED[kind])
+        guide, y = fitted(model), np.random.default_rng(T).standard_normal(T)
+        model.runs = 0
+        guide.condition({f"y_{t}": y[t] for t in range(T)})
+        found.append(model.runs)
+    assert found[1] <= found[0] + 2  # the numbers of chunks may differ
+
+
+def test_posterior_is_the_closed_form():
+    T = 30
+    y = np.random.default_rng(0).standard_normal(T)
+    guide = fitted(series(T))
+    guide.fit_gaussian(100_000, progress=False)
+    posterior = guide.condition({f"y_{t}": y[t] for t in range(T)})
+    assert posterior.arrays.choice.name == "exact"
+    draws = posterior.sample(4_000)
+    mean, covariance = closed_form(T, y)
+    x = np.stack([np.asarray(draws[f"x_{t}"]) for t in range(T)], axis=1)
+    sd = np.sqrt(np.diag(covariance))
+    assert np.abs((x.mean(0) - mean) / sd).max() < 5 / np.sqrt(4_000)
+    assert np.abs(np.cov(x.T) - covariance).max() < 5 * sd.max() ** 2 * np.sqrt(2 / 4_000)
+
+
+def test_one_site_that_is_not_smooth_is_found_among_many():
+    """Of 12 sites one rounds, and one detaches: their gradients say nothing, those of the others do."""
+
+    def observe(x, t):
+        if t == 3:
+            return dist.Normal(torch.round(x), 0.5)
+        return dist.Normal(x.detach() if t == 7 else x, 0.5)
+
+    def model():
+        x = torch.tensor(0.3, dtype=D)
+        for t in range(12):
+            x = pyro.sample(f"x_{t}", dist.Normal(0.9 * x, 1.2))
+            pyro.sample(f"y_{t}", observe(x, t))
+
+    guide = fitted(model)
+    data = {f"y_{t}": torch.tensor(0.1 * t, dtype=D) for t in range(12)}
+    sites = read_sites(model, guide.space, data, guide.prior_batch(100, 1))
+    assert [site.name for site in sites if not site.differentiable] == ["y_3", "y_7"]
+    for t, site in enumerate(sites):
+        if site.differentiable:
+            expected = torch.zeros(1, 12, dtype=D)
+            expected[0, t] = 1.0
+            torch.testing.assert_close(site.H, expected)
