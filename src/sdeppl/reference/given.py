@@ -7,6 +7,7 @@ from pyro import poutine
 
 from ..backend import seed_number, whole_number
 from ..tracing import LatentSpace, ModelError, Observe, find_sites, observed_values, without_unseen
+from ..tracing.edges import check_observed
 from ..tracing.randomness import seeded
 
 
@@ -19,7 +20,8 @@ def given(
 ) -> tuple[LatentSpace, Callable[..., Any]]:
     """The latents, and the model given the data, without its observable sites of no value.
 
-    Raises: ModelError, naming the site, for a discrete latent, an unknown site, a wrong shape, or no data.
+    Raises: ModelError, naming the site, for a discrete latent, an unknown site, a wrong shape, data
+    outside the support or on an edge of it without density, or no data.
     """
     with seeded(0):
         trace = poutine.trace(model).get_trace(*args, **dict(kwargs or {}))
@@ -31,7 +33,9 @@ def given(
     kept, remaining = without_unseen(model, data, args, kwargs, latents)
     names = [name for name, node in trace.nodes.items() if node["type"] == "sample" and node["is_observed"]]
     observed = Observe(data, observed_values(model, args, dict(kwargs or {}), names))(kept)
-    return find_sites(observed, args, kwargs, remaining).space, observed
+    space = find_sites(observed, args, kwargs, remaining).space
+    check_observed(observed, args, dict(kwargs or {}))
+    return space, observed
 
 
 def whole_counts(seed: Any, **counts: tuple[Any, int]) -> list[int]:

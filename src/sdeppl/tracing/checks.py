@@ -1,17 +1,19 @@
 """What keeps data from being observed at a site of the model."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyro.distributions as dist
 import torch
 
 from ..distributions import Diffusion
+from .edges import check_values
 from .errors import ModelError, random_parent
 from .latents import LatentSpace
 from .observe import data_tensor
 from .probing import SLOW_PROBES
 from .provenance import origins_of
+from .running import unvalidated
 from .runs import is_computed, sample_sites_of
 from .sites import check_not_computed
 from .target import Target
@@ -109,23 +111,15 @@ def check_parents(
 
 def check_support(target: Target) -> None:
     """Check that each observed event lies in the support, for one draw at least where that depends on
-    the latents. Raises: ModelError, naming the site and a value."""
-    inside = ~target.kept
-    for row in range(min(SLOW_PROBES, len(target.probes.draws))):
-        nodes = target.runs.at(row)
-        base = target.base(nodes)
-        try:
-            support = base.support
-        except NotImplementedError:
-            return
-        value = target.observed(nodes)
-        if target.moving is None:
-            value = torch.where(torch.isnan(target.y), value, target.y)
-        inside = inside | support.check(value)
-        if bool(inside.all()):
-            return
-    wrong = target.y[~inside][0]
-    raise ModelError(
-        f"site '{target.name}': the data are outside the support of {type(base).__name__}, {support}: "
-        f"{wrong.tolist()}"
-    )
+    the latents, and not on an edge without density. Raises: ModelError, naming the site and a value."""
+
+    def at() -> Iterator[tuple[Any, torch.Tensor]]:
+        for row in range(min(SLOW_PROBES, len(target.probes.draws))):
+            nodes = target.runs.at(row)
+            value = target.observed(nodes)
+            if target.moving is None:
+                value = torch.where(torch.isnan(target.y), value, target.y)
+            yield target.base(nodes), value
+
+    with unvalidated():
+        check_values(target.name, target.kept, at())

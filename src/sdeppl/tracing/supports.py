@@ -126,6 +126,11 @@ def true_support(fn: Any) -> Any:
     return fn.support
 
 
+def data_support(fn: Any) -> Any:
+    """`true_support`, but that an angle may be given in any turn."""
+    return fn.support if isinstance(fn, _CIRCULAR) else true_support(fn)
+
+
 def fixed_support(fn: Any) -> Any:
     """`true_support` in torch's own words where it has them. For bounds that are numbers, not under vmap."""
     return _simplest(true_support(fn))
