@@ -1,6 +1,6 @@
 """Layer 0: the array library, device and dtype, random numbers, and bridges between libraries."""
 
-from .data import host_numbers
+from .data import axes_of, host_numbers
 from .derivatives import bilinear_slope, checkpoint, jvp, numerical_gradient, with_pullback
 from .elementary import elementary, python_floats, require_positive
 from .errors import BackendMismatch, BackendUnavailable
@@ -37,6 +37,7 @@ __all__ = [
     "OutOfMemory",
     "Progress",
     "TorchFunction",
+    "axes_of",
     "backend_of",
     "bilinear_slope",
     "checkpoint",

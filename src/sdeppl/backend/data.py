@@ -147,3 +147,19 @@ def _number(item: Any, ndim: int) -> Any:
         f"{verb} a {type(item).__name__}; make it an array of numbers, as by numpy.asarray, .to_numpy() or "
         ".toarray()"
     )
+
+
+def axes_of(value: Any) -> tuple[tuple[str, ...], dict[str, np.ndarray]] | None:
+    """Names of the axes of data that have them, and the labels along them: of a pandas Series or frame whose
+    index says more than a count, or of an xarray DataArray; None for others."""
+    if hasattr(value, "dims") and hasattr(value, "coords"):
+        names = tuple(str(name) for name in value.dims)
+        return names, {name: np.asarray(value.coords[name]) for name in names if name in value.coords}
+    index: Any = getattr(value, "index", None)
+    if not hasattr(index, "nlevels") or index.nlevels > 1 or getattr(value, "ndim", 0) != 1:
+        return None
+    counted = type(index).__name__ == "RangeIndex"
+    name = index.name if isinstance(index.name, str) else None
+    if counted and name is None:
+        return None
+    return (name or "index",), {name or "index": np.asarray(index)}

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..backend import Backend, Progress, TorchFunction, resolve, whole_number
+from ..backend import Backend, Progress, TorchFunction, axes_of, resolve, whole_number
 from ..backend.sending import sent_state
 from ..denoisers import Denoiser, NetworkDenoiser
 from ..nn import ResidualMLP
@@ -20,6 +20,7 @@ from ..tracing import (
     ModelError,
     OwnDensities,
     PriorRecord,
+    Seen,
     SiteReader,
     data_tensor,
     find_sites,
@@ -247,7 +248,9 @@ class ScoreGuide:
         sites = read_near(self, model, tensors, args, kwargs)
         denoiser = self.denoiser(chosen)
         settings = likelihood, steps, correction
-        return compile_posterior(self.space, gaussian, denoiser, sites, *settings, fit=self.fit_check)
+        posterior = compile_posterior(self.space, gaussian, denoiser, sites, *settings, fit=self.fit_check)
+        axes = {name: found for name, value in values.items() if (found := axes_of(value)) is not None}
+        return replace(posterior, seen=Seen(model, args, kwargs, tensors, {}, axes))
 
     @names_apart
     def condition_many(

@@ -20,11 +20,12 @@ class PosteriorBySite(ABC, Generic[Run]):
     """`arrays`, the posterior of the standardised vector of latents, and what makes sites of its draws.
 
     arrays: a `Posterior`, or `Posteriors` of many data sets, whose draws have one more axis in front; fit:
-    what held-out draws say of the learned prior.
+    what held-out draws say of the learned prior; seen: the model given the data, where a run takes it along.
     """
 
     arrays: Any
     fit: FitCheck | None
+    seen: Any = None
 
     @property
     def backend(self) -> Backend:
@@ -65,7 +66,10 @@ class PosteriorBySite(ABC, Generic[Run]):
         judged: Run = found.with_fit(self.fit)
         if judged.state == "do not trust" != found.state:
             warn(str(judged), UntrustedWarning, stacklevel=2)
-        return replace(judged, draws=self._in_units(found.draws))
+        changes: dict[str, Any] = {"draws": self._in_units(found.draws)}
+        if self.seen is not None:
+            changes["seen"] = self.seen
+        return replace(judged, **changes)
 
     @abstractmethod
     def _in_units(self, x: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ..backend import Noise, seed_number, to_host, whole_number
@@ -30,10 +30,15 @@ TRIAL_DRAWS = 100
 
 @dataclass(frozen=True)
 class PosteriorRun:
-    """draws: (draws, dim), or by site name; diagnosis: whether to believe them."""
+    """draws: (draws, dim), or by site name; diagnosis: whether to believe them; seen: the model given the
+    data, where it is known, for the likelihood of each number; it is not pickled."""
 
     draws: Any
     diagnosis: Diagnosis
+    seen: Any = field(default=None, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"seen": None}  # the model
 
     @property
     def state(self) -> State:

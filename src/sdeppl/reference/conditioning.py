@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ import torch
 from ..tracing import LatentSpace, ModelError, Potential, over_rows, prior_draws
 from ..tracing.probing import FAILURES
 from ..tracing.randomness import derive_seed, seeded
-from .given import given, whole_counts
+from .given import given, seen_by, whole_counts
 from .moments import Exact
 from .result import Reference
 
@@ -64,7 +64,8 @@ def exact(
         z = posterior.draw(max(draws, PROBES), generator)
         _require_quadratic(potential, quadratics, z[:PROBES], precise)
         z = z[:draws]
-    return _reference(space, posterior, z, time.perf_counter() - began)
+    found = _reference(space, posterior, z, time.perf_counter() - began)
+    return replace(found, seen=seen_by(model, data, args, kwargs))
 
 
 def _reference(space: LatentSpace, posterior: "_Gaussian", z: torch.Tensor, seconds: float) -> Reference:

@@ -3,10 +3,20 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from pyro import poutine
 
-from ..backend import seed_number, whole_number
-from ..tracing import LatentSpace, ModelError, Observe, find_sites, observed_values, without_unseen
+from ..backend import axes_of, seed_number, whole_number
+from ..tracing import (
+    LatentSpace,
+    ModelError,
+    Observe,
+    Seen,
+    data_tensor,
+    find_sites,
+    observed_values,
+    without_unseen,
+)
 from ..tracing.edges import check_observed
 from ..tracing.randomness import seeded
 
@@ -31,11 +41,29 @@ def given(
     # what is observable shows without the data only: a site that depends on an observed one alone
     # would count as a latent of its own
     kept, remaining = without_unseen(model, data, args, kwargs, latents)
-    names = [name for name, node in trace.nodes.items() if node["type"] == "sample" and node["is_observed"]]
-    observed = Observe(data, observed_values(model, args, dict(kwargs or {}), names))(kept)
+    observed = Observe(data, _own(model, args, kwargs, trace.nodes))(kept)
     space = find_sites(observed, args, kwargs, remaining).space
     check_observed(observed, args, dict(kwargs or {}))
     return space, observed
+
+
+def seen_by(
+    model: Callable[..., Any], data: Mapping[str, Any], args: Sequence[Any], kwargs: Mapping[str, Any] | None
+) -> Seen:
+    """The model given the data, for the likelihood of each number."""
+    tensors = {name: data_tensor(name, value).detach() for name, value in data.items()}
+    axes = {name: found for name, value in data.items() if (found := axes_of(value)) is not None}
+    with seeded(0):
+        nodes = poutine.trace(model).get_trace(*args, **dict(kwargs or {})).nodes
+    return Seen(model, tuple(args), dict(kwargs or {}), tensors, _own(model, args, kwargs, nodes), axes)
+
+
+def _own(
+    model: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any] | None, nodes: Mapping[str, Any]
+) -> dict[str, torch.Tensor]:
+    """What the model observes by itself."""
+    names = [name for name, node in nodes.items() if node["type"] == "sample" and node["is_observed"]]
+    return observed_values(model, args, dict(kwargs or {}), names)
 
 
 def whole_counts(seed: Any, **counts: tuple[Any, int]) -> list[int]:

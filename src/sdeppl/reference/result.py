@@ -29,7 +29,8 @@ class Reference:
     seconds: warm-up included; warmup_seconds: of these, the warm-up's;
     tuning: what the warm-up came to, by name; supports: {site: constraint}; how: what is exact about it, or
     None for chains, which have no moments {site: Exact} and no log_evidence ln p(y). stats: of `hmc`, of each
-    iteration, (chains × draws,): ln p of the unconstrained latents, acceptance, divergence and steps.
+    iteration, (chains × draws,): ln p of the unconstrained latents, acceptance, divergence and steps. seen:
+    the model given the data, for the likelihood of each number; it is not pickled.
     """
 
     draws: dict[str, torch.Tensor]
@@ -47,6 +48,10 @@ class Reference:
     log_evidence: float | None = None
     place: str = ""
     stats: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    seen: Any = field(default=None, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"seen": None}  # the model
 
     @property
     def worst_ess(self) -> float:

@@ -13,6 +13,7 @@ from .probing import over_rows
 from .read_sites import read_sites
 from .reader import SiteReader
 from .replicates import replicates
+from .seen import Seen
 from .sites import ModelSites, find_sites, without_unseen
 from .start import start
 from .tails import HeavyTailsWarning, SinhTransform, find_tails, with_tails
@@ -35,6 +36,7 @@ __all__ = [
     "Potential",
     "PriorCheck",
     "PriorRecord",
+    "Seen",
     "SinhTransform",
     "SitePriorCheck",
     "SiteReader",
