@@ -16,7 +16,7 @@ export MPLBACKEND ?= Agg
 CHECK_PYTHON = import sys; print("ok" if sys.version_info >= (3, 11) else "it is " + sys.version.split()[0])
 
 .DELETE_ON_ERROR:
-.PHONY: help demo tutorials test test-gpu lint bench docs clean distclean
+.PHONY: help demo tutorials test test-gpu fuzz lint bench docs clean distclean
 
 help: ## list the targets (the default)
 	@echo 'usage: make TARGET [PYTHON=python3.12] [CONSTRAINTS=constraints/gpu.txt]'
@@ -36,6 +36,9 @@ test-gpu: $(STAMP) ## with a CUDA device: the tests that run on every backend, o
 	$(BIN)/python -m pip install -q -c $(CONSTRAINTS) -e '.[cupy]'
 	$(BIN)/python -m pytest -rs -k '(cuda or cupy) and not simulated' tests/backend tests/sde tests/solvers tests/denoisers \
 		tests/likelihood tests/posterior
+
+fuzz: $(STAMP) ## random models, damaged files, killed processes, wrong arguments: every script of tests/fuzz, whole
+	@set -e; for script in $$(grep -l __main__ tests/fuzz/*.py); do echo "== $$script"; $(BIN)/python "$$script"; done
 
 lint: $(STAMP) ## ruff, formatting, mypy, the layers of the imports and the use of arrays
 	$(BIN)/ruff check .

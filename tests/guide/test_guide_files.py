@@ -1,14 +1,18 @@
 """Saving and loading guides."""
 
 import json
+import os
+import platform
 
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 from safetensors.torch import save_file
+from together import in_threads
 
 import sdeppl as sp
+from sdeppl.backend.files import write
 from sdeppl.guide import read, restore
 
 Y = [1.0, -2.0]
@@ -107,10 +111,10 @@ def test_damaged_files(path, tmp_path):
         (None, "was not written by sdeppl"),
         ("{", "was not written by sdeppl"),
         ("[1, 2]", "was not written by sdeppl"),
-        (json.dumps({"kind": "table", "version": 3}), "holds a 'table' of version 3; expected a 'guide'"),
+        (json.dumps({"kind": "table", "version": 4}), "holds a 'table' of version 4; expected a 'guide'"),
         (json.dumps({"kind": "guide", "version": 7}), "version 7"),
-        (json.dumps({"kind": "guide", "version": 1}), "of version 1; expected a 'guide' of version 3"),
-        (json.dumps({"kind": "guide", "version": 3, "latents": {"x": [2], "tau": []}}), "does not fit"),
+        (json.dumps({"kind": "guide", "version": 1}), "of version 1; expected a 'guide' of version 4"),
+        (json.dumps({"kind": "guide", "version": 4, "latents": {"x": [2], "tau": []}}), "is damaged"),
     ],
 )
 def test_files_of_another_kind(tmp_path, header, message):
@@ -118,6 +122,39 @@ def test_files_of_another_kind(tmp_path, header, message):
     save_file({"a": torch.zeros(1)}, path, metadata=None if header is None else {"sdeppl": header})
     with pytest.raises(sp.CorruptFile, match=message):
         sp.ScoreGuide.load(path, model)
+
+
+def test_a_file_that_lacks_something(tmp_path):
+    write(tmp_path / "file", "guide", {"a": torch.zeros(1)}, {"latents": {"x": [2], "tau": []}})
+    with pytest.raises(sp.CorruptFile, match="does not fit"):
+        sp.ScoreGuide.load(tmp_path / "file", model)
+
+
+def test_a_number_that_has_changed_is_seen(path):
+    whole = bytearray(path.read_bytes())
+    whole[-9] ^= 1  # the last bit but a few of one of the weights
+    path.write_bytes(whole)
+    with pytest.raises(sp.CorruptFile, match="is damaged: its numbers are not those that were written"):
+        sp.ScoreGuide.load(path, model)
+
+
+def test_what_a_killed_process_left_is_removed(trained, path):
+    name = f"{path.name}.{platform.node()}-"
+    dead = path.with_name(f"{name}999999999.ab.part")  # above the largest number of a process
+    mine = path.with_name(f"{name}{os.getpid()}.ab.part")
+    for part in (dead, mine):
+        part.write_bytes(b"half")
+    trained.save(path)
+    assert not dead.exists() and mine.exists()
+    mine.unlink()
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_two_that_write_at_once_leave_one_whole_file(trained, path):
+    found = in_threads([lambda: [trained.save(path) for _ in range(5)] for _ in range(3)])
+    assert all(isinstance(one, list) for one in found), found
+    assert sp.ScoreGuide.load(path, model).gaussian.draws == trained.gaussian.draws
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_failed_write_leaves_the_earlier_file(path, trained, monkeypatch):

@@ -190,7 +190,7 @@ def test_what_needs_torch_is_refused(guide, tmp_path):
 
 def test_files_that_are_no_posterior(guide, tmp_path):
     guide.save(tmp_path / "guide.safetensors")
-    with pytest.raises(sp.CorruptFile, match="holds a 'guide' of version 3; expected a 'posterior'"):
+    with pytest.raises(sp.CorruptFile, match="holds a 'guide' of version 4; expected a 'posterior'"):
         sp.load_posterior(tmp_path / "guide.safetensors", "numpy")
     with pytest.raises(FileNotFoundError, match="there is no file"):
         sp.load_posterior(tmp_path / "missing.safetensors", "numpy")

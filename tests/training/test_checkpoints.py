@@ -38,6 +38,33 @@ def test_an_interrupted_training_resumed_is_the_uninterrupted_one(tmp_path, monk
     same(whole, again)
 
 
+def test_a_network_with_dropout_goes_on_bit_for_bit(tmp_path, monkeypatch):
+    """Its masks too belong to the step, whatever else has drawn from torch's generator."""
+
+    class Dropped(torch.nn.Module):
+        def __init__(self, dim):
+            super().__init__()
+            self.inner, self.dropout = sp.ResidualMLP(dim, width=16, depth=1), torch.nn.Dropout(0.5)
+
+        def forward(self, x, level):
+            return self.inner(self.dropout(x), level)
+
+    def train():
+        guide = sp.ScoreGuide(laplace_model, net=Dropped)
+        return sp.ScoreMatching(guide, batch=64, draws=2000, ema=0.9)
+
+    whole = train().fit(6, progress=False)
+    torch.manual_seed(7)
+    first = train()
+    interrupt_at(first, monkeypatch, 4)
+    with pytest.raises(KeyboardInterrupt):
+        first.fit(6, progress=False, checkpoint=tmp_path / "c")
+    torch.manual_seed(8)
+    state = torch.get_rng_state()
+    same(train().fit(6, progress=False, checkpoint=tmp_path / "c"), whole)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_periodic_checkpoints_survive_a_crash(tmp_path, monkeypatch):
     whole = make().fit(24, progress=False)
     first = make()

@@ -8,6 +8,7 @@ from ..posterior import FitCheck
 from ..query import GaussianPart
 from ..sde import from_dict, to_dict
 from ..tracing import ROWS, ModelError, PriorRecord, SiteReader
+from ..tracing.randomness import seeded
 
 if TYPE_CHECKING:
     from .guide import ScoreGuide
@@ -57,13 +58,16 @@ def restore(guide: "ScoreGuide", tensors: dict[str, Any], content: dict[str, Any
         if content["has_net"]:
             if guide.net_factory is None:
                 raise ModelError(f"{path} holds a network, and the guide was made with net=None")
-            guide.net = guide.net_factory(guide.gaussian.eigenvalues.shape[0])
+            with seeded(0):  # its first weights are drawn, and then replaced
+                guide.net = guide.net_factory(guide.gaussian.eigenvalues.shape[0])
             prefix = "net."
             state = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
             guide.net.load_state_dict(state)
         guide.forget()
         guide.checked = FitCheck.from_dict(content.get("fit"))
-    except (KeyError, RuntimeError, TypeError) as error:
+    except ModelError:
+        raise
+    except (KeyError, IndexError, AttributeError, RuntimeError, TypeError, ValueError) as error:
         raise CorruptFile(f"{path} does not fit this guide: {error}") from error
 
 

@@ -43,7 +43,7 @@ def load_checkpoint(training: "ScoreMatching", path: str | Path) -> None:
         groups = training.optimiser.state_dict()["param_groups"]
         training.optimiser.load_state_dict({"state": state, "param_groups": groups})
         training.losses = [float(loss) for loss in tensors["losses"]]
-    except (KeyError, RuntimeError, ValueError) as error:
+    except (KeyError, IndexError, AttributeError, RuntimeError, TypeError, ValueError) as error:
         raise CorruptFile(f"{path} does not fit this training: {error}") from error
 
 

@@ -13,12 +13,17 @@ from ..backend.sharing import SHARED
 from ..guide import ScoreGuide, check_folder
 from ..query import GaussianPart
 from ..tracing import ModelError
-from ..tracing.randomness import derive_seed
+from ..tracing.randomness import derive_seed, seeded
 from .checkpoint import load_checkpoint, save_checkpoint, settings
 from .noising import Noising
 
 POOL = 8192  # prior draws made at once, each used in one step only
-POOLS, STEPS, HELD_OUT = 1, 2, 3  # independent random streams; the guide's own are (0, …) and (1,)
+POOLS, STEPS, HELD_OUT, DROPOUT = (
+    1,
+    2,
+    3,
+    4,
+)  # independent random streams; the guide's own are (0, …) and (1,)
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,8 @@ class ScoreMatching:
         index = len(self.losses)
         generator = torch.Generator().manual_seed(derive_seed(self.seed, STEPS, index))
         inputs, level, reach, target = self.noising.sample(self._fresh(index), generator, self.dtype)
-        output = self.network(inputs, level)
+        with seeded(self.seed, DROPOUT, index):  # what a network draws by itself, as dropout does
+            output = self.network(inputs, level)
         if output.shape != target.shape:
             raise ModelError(
                 f"the network {type(self.network).__name__} returns shape {tuple(output.shape)} for x "
