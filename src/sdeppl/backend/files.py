@@ -129,7 +129,7 @@ def _digest(text: str, arrays: dict[str, Any]) -> str:
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         found.update(f"\0{name}\0{array.dtype.str}\0{arrays[name].shape}\0".encode())
-        found.update(array.reshape(-1).view(np.uint8))
+        found.update(array.reshape(-1).view(np.uint8).data)
     return found.hexdigest()
 
 

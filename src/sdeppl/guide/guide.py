@@ -30,6 +30,7 @@ from ..tracing import (
     prior_draws,
     with_tails,
 )
+from ..tracing.randomness import seeded
 from . import many, saving
 from .names import names_apart
 from .reading import check_latents, read_near
@@ -187,7 +188,8 @@ class ScoreGuide:
         if self.net is None:
             network = "none" if self.net_factory is None else "untrained"
         own = OwnDensities(self.model, self.space, self.args, self.kwargs)
-        prior, log_prior = own.check(z[:DENSITIES])
+        with seeded(self.seed, FIT):  # what is no latent is drawn all the same
+            prior, log_prior = own.check(z[:DENSITIES])
         known = log_prior if prior.good else None
         found = check_fit(self.space, gaussian, self.denoiser("torch"), network, z, self.seed, known)
         return (
