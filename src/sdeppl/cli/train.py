@@ -57,6 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     save(guide, out, origin)
     checkpoint.unlink(missing_ok=True)
     say(_summary(training))
+    say(f"the prior on held-out draws: {guide.fit_check.verdict}")
     say(f"guide: {out}")
     if origin is None:
         say(f"model or inputs are not in the folder of {out.name}: sample, check and report need --model")

@@ -12,6 +12,7 @@ from ..guide import ScoreGuide
 from .noised import (
     SIGNIFICANT,
     Noised,
+    advice,
     checked_rows,
     noised_levels,
     prior_and_draws,
@@ -48,6 +49,7 @@ class CovarianceCheck:
     levels: tuple[CovarianceLevel, ...]
     draws: int
     p: float
+    advice: str = "check the denoiser"
 
     @property
     def good(self) -> bool:
@@ -64,7 +66,7 @@ class CovarianceCheck:
             f"do not trust: the covariance is wrong (p = {self.p:.2g}), most at σ/α = "
             f"{worst.noise_to_signal:.3g}, where its trace is off by {worst.size_error:+.1%} ± "
             f"{worst.size_noise:.1%}; guidance by the mean "
-            "likelihood is off with it, which weights correct: leave correction at 'auto', or train longer"
+            f"likelihood is off with it, which weights correct: leave correction at 'auto', or {self.advice}"
         )
 
     def __str__(self) -> str:
@@ -101,7 +103,7 @@ def check_covariance(
         return _level(denoiser, pair, _directions(denoiser.dim, generator))
 
     found, p = tested_levels(pairs, test, _largest)
-    return CovarianceCheck(found, int(x0.shape[0]), p)
+    return CovarianceCheck(found, int(x0.shape[0]), p, advice(prior, denoiser))
 
 
 def _directions(dim: int, generator: np.random.Generator) -> np.ndarray:

@@ -15,6 +15,7 @@ from ..query import GaussianPart
 from ..tracing import ModelError, data_tensor
 from .noised import (
     SIGNIFICANT,
+    advice,
     checked_rows,
     noised_levels,
     prior_and_draws,
@@ -47,12 +48,13 @@ class LossCheck:
     """What `check_loss` returns; `print` shows it as a table with a verdict.
 
     floor_p, gap_p: probability of an excess or a gap as large as the largest where there is none, all levels
-    counted; None where not asked for; good: both above 0.001.
+    counted; None where not asked for; good: both above 0.001; advice: for a loss above the floor.
     """
 
     levels: tuple[LossLevel, ...]
     floor_p: float | None
     gap_p: float | None
+    advice: str = "check the denoiser"
 
     @property
     def good(self) -> bool:
@@ -74,7 +76,7 @@ class LossCheck:
             worst = max(self.levels, key=lambda s: _z(s.excess, s.excess_noise))
             said.append(
                 f"above the floor (p = {self.floor_p:.2g}): at σ/α = {worst.noise_to_signal:.3g} by "
-                f"{worst.excess:.2%} ± {worst.excess_noise:.2%}; train longer, or a wider network"
+                f"{worst.excess:.2%} ± {worst.excess_noise:.2%}; {self.advice}"
             )
         if said:
             return "do not trust: " + "; ".join(said)
@@ -133,7 +135,12 @@ def check_loss(
         found.append(LossLevel(t, ratio, float(rows[0].mean()), floor, *excess, *gap))
     floor_p = None if best is None else _p([_z(s.excess, s.excess_noise) for s in found])
     gap_p = None if before is None else _p([_z(s.gap, s.gap_noise) for s in found])
-    return LossCheck(tuple(found), floor_p, gap_p)
+    return LossCheck(
+        tuple(found),
+        floor_p,
+        gap_p,
+        advice(prior, denoiser, bent=best is not None and not isinstance(best, GaussianDenoiser)),
+    )
 
 
 def _losses(

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..backend import host_numbers, real_number, whole_number
-from ..denoisers import Denoiser
+from ..denoisers import Denoiser, GaussianDenoiser, NetworkDenoiser
 from ..guide import ScoreGuide
 from ..posterior import SIGNIFICANT
 from ..query.noised import LARGEST_PAIRED, Noised, explained, noised_levels, whitened
@@ -20,6 +20,7 @@ __all__ = [
     "LARGEST_PAIRED",
     "SIGNIFICANT",
     "Noised",
+    "advice",
     "checked_rows",
     "explained",
     "noised_levels",
@@ -29,6 +30,21 @@ __all__ = [
     "whitened",
     "z_scores",
 ]
+
+
+def advice(prior: Any, denoiser: Denoiser, bent: bool = True) -> str:
+    """What to do about a score that is wrong; bent: whether in what is not linear in x_t."""
+    if isinstance(denoiser, NetworkDenoiser):
+        return "train longer, or a wider network"
+    if not isinstance(denoiser, GaussianDenoiser):
+        return "check the denoiser"
+    if not isinstance(prior, ScoreGuide):
+        return "x_0 is not Gaussian" if bent else "check its mean and covariance"
+    if not bent:
+        return f"its moments are of {prior.fitted().draws} draws: use more"
+    if prior.net_factory is None:
+        return "the prior is not Gaussian: give the guide a network (net=sdeppl.ResidualMLP) and train it"
+    return "the prior is not Gaussian, and the guide has no trained network in use: train it, or a wider one"
 
 
 def prior_and_draws(check: str, prior: Any, draws: Any, seed: int) -> tuple[Denoiser, Any]:

@@ -13,6 +13,7 @@ from .noised import (
     LARGEST_PAIRED,
     SIGNIFICANT,
     Noised,
+    advice,
     checked_rows,
     explained,
     noised_levels,
@@ -50,13 +51,14 @@ class ScoreCheck:
     """What `check_score` returns; `print` shows it as a table with a verdict.
 
     p: probability of a |z| as large as the largest for the exact score, all tests counted; good: p above
-    0.001, so that an exact score fails once in a thousand checks.
+    0.001, so that an exact score fails once in a thousand checks; advice: what to do where it is not.
     """
 
     levels: tuple[LevelCheck, ...]
     draws: int
     dim: int
     p: float
+    advice: str = "check the denoiser"
 
     @property
     def good(self) -> bool:
@@ -95,7 +97,7 @@ class ScoreCheck:
         return (
             f"do not trust: the score is wrong (p = {self.p:.2g}), most at σ/α = "
             f"{worst.noise_to_signal:.3g}, where its length is off by {worst.scale_error:+.1%} ± "
-            f"{worst.scale_noise:.1%}{self._size}; train longer, or a wider network"
+            f"{worst.scale_noise:.1%}{self._size}; {self.advice}"
         )
 
     @property
@@ -142,7 +144,9 @@ def check_score(
     checked_rows("draws", x0, denoiser.dim)
     pairs = noised_levels(denoiser, x0, levels, seed)
     found, p = tested_levels(pairs, lambda pair: _level(pair, pair.guess(denoiser)), _largest)
-    return ScoreCheck(found, int(x0.shape[0]), denoiser.dim, p)
+    bend, straight = (max(level.bend for level in found), max(max(s.bias, s.slope) for s in found))
+    said = advice(prior, denoiser, bent=bend >= straight)
+    return ScoreCheck(found, int(x0.shape[0]), denoiser.dim, p, said)
 
 
 def _level(pairs: Noised, guess: np.ndarray) -> tuple[LevelCheck, int]:

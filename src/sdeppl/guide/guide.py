@@ -86,7 +86,7 @@ class ScoreGuide:
         self.seed = whole_number("seed", seed)
         self.gaussian: GaussianPart | None = None
         self.net: torch.nn.Module | None = None
-        self.use_net = False
+        self.use_net = self.left_out = False
         self._cache: dict[Any, Any] = {}
         self.checked: FitCheck | None = None
         self.trained: PriorRecord | None = None
@@ -135,7 +135,7 @@ class ScoreGuide:
         if self.tails:
             warnings.warn(_TAILS.format(list(self.tails)), HeavyTailsWarning, stacklevel=3)
         self.gaussian = GaussianPart.estimate(batches())
-        self.net, self.use_net = None, False
+        self.net, self.use_net, self.left_out = None, False, False
         self.trained = None
         self.trained = self.trained_on()
         self.forget()
@@ -184,9 +184,9 @@ class ScoreGuide:
                 for index, first in enumerate(range(0, count, BATCH))
             ]
         )
-        network: Network = "used" if self.use_net else "left out"
-        if self.net is None:
-            network = "none" if self.net_factory is None else "untrained"
+        network: Network = "used" if self.use_net else "left out" if self.left_out else "untrained"
+        if self.net_factory is None and not self.use_net:
+            network = "none"
         own = OwnDensities(self.model, self.space, self.args, self.kwargs)
         with seeded(self.seed, FIT):  # what is no latent is drawn all the same
             prior, log_prior = own.check(z[:DENSITIES])

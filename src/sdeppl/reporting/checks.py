@@ -12,7 +12,8 @@ class Check:
     """One check: its name, what it says, in one of three states and in words, and its table if it has one.
 
     independent: whether it looks at the draws from outside, by a reference or by simulated data sets,
-    and so can show that they are right; the others can only show that something is wrong.
+    and so can show that they are right; the others can only show that something is wrong; needed: whether
+    nothing is trusted before it can tell.
     """
 
     name: str
@@ -20,6 +21,7 @@ class Check:
     text: str
     table: str = ""
     independent: bool = False
+    needed: bool = False
 
     @classmethod
     def of(cls, name: str, result: Any, independent: bool = False) -> "Check":
@@ -35,7 +37,7 @@ class Check:
                 f"got {type(result).__name__}"
             )
         state: State = "trusted" if good else "do not trust"
-        if not good and str(text).startswith("cannot tell"):
+        if not good and (getattr(result, "state", "") or str(text)).startswith("cannot tell"):
             state = "cannot tell"
         table = str(result)
         return cls(name, state, str(text), "" if table == text else table, independent)
@@ -49,6 +51,9 @@ def overall(checks: Sequence[Check]) -> tuple[State, str]:
     failed = [check for check in checks if check.state == "do not trust"]
     if failed:
         return "do not trust", "; ".join(f"{check.name}: {check.text}" for check in failed)
+    unmade = [check for check in checks if check.needed and check.state == "cannot tell"]
+    if unmade:
+        return "cannot tell", "; ".join(f"{check.name}: {check.text}" for check in unmade)
     passed = [check.name for check in checks if check.independent and check.state == "trusted"]
     if passed:
         return "trusted", f"nothing speaks against these draws, and they passed: {', '.join(passed)}"

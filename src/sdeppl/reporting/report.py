@@ -13,6 +13,8 @@ from .checks import Check, State, overall
 from .page import page, picture
 from .sections import again_section, answer_section, check_section, model_section, pictures_section
 
+UNCHECKED = "cannot tell: no draws held out of its fit have looked at it; give what guide.condition returns"
+
 
 @dataclass(frozen=True)
 class Report:
@@ -52,6 +54,8 @@ def report(
     The verdict: one check that fails is enough not to trust the draws; to trust them takes one from outside,
     a reference or a calibration, that passed, or an answer in closed form with a score that passed.
 
+    A prior that is learned and that no held-out draws have looked at is not trusted either.
+
     Raises: TypeError, before anything is drawn, for a posterior without sites or a result without a
     verdict; FileNotFoundError for a folder that is not there; what `posterior.run` and `compare` raise.
     """
@@ -64,6 +68,8 @@ def report(
     comparison = None if reference is None else compare(run, reference)
     closed_form = run.diagnosis.correction is None and run.diagnosis.likelihood == "exact"
     found = [Check.of("its own weights", run.diagnosis, closed_form and score is not None)]
+    if run.diagnosis.fit is None and run.diagnosis.prior == "learned":
+        found.append(Check("the learned prior", "cannot tell", UNCHECKED, needed=True))
     found += [] if comparison is None else [Check.of("reference", comparison, True)]
     found += given
     state, verdict = overall(found)

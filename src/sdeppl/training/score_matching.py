@@ -185,7 +185,7 @@ class ScoreMatching:
             gains.append(target.square().mean(dim=-1) - error)
         gain = torch.cat(gains)
         self.gain = Gain(float(gain.mean()), float(gain.std()) / math.sqrt(gain.shape[0]))
-        self.guide.use_net = self.gain.useful
+        self.guide.use_net, self.guide.left_out = self.gain.useful, not self.gain.useful
         self.guide.forget()
         self.guide.check_fit()
         return self.gain
