@@ -229,7 +229,7 @@ def test_a_pickled_run_keeps_its_draws_and_not_its_model():
     posterior = guide.condition(y=NUMBERS)
     for one in (found, posterior.run(20)):
         again = pickle.loads(pickle.dumps(one))
-        assert one.seen is not None and again.seen is None
+        assert one.given is not None and again.given is None
         assert torch.equal(again.draws["x"], one.draws["x"])
         assert "log_likelihood" not in sp.to_arviz(again)
     # by name where its model has one

@@ -18,6 +18,9 @@ class Moments:
     mean: Any
     covariance: Covariance
 
+    def __repr__(self) -> str:
+        return f"Moments(mean of shape {tuple(self.mean.shape)}, {type(self.covariance).__name__})"
+
 
 class Denoiser(ABC):
     """The first two moments of p(x_0 given x_t) under a forward SDE, x_t = α x_0 + σ ε.
@@ -32,6 +35,9 @@ class Denoiser(ABC):
     sde: IsotropicSDE
     dim: int
     backend: Backend
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.sde}, dim={self.dim})"
 
     @abstractmethod
     def __call__(self, x: Any, t: float) -> Moments:

@@ -49,18 +49,18 @@ def to_arviz(
     groups["posterior"] = _by_chain(draws, chains)
     if prior is not None:
         groups["prior"] = _by_chain(prior, 1)
-    seen = getattr(source, "seen", None)
+    given = getattr(source, "given", None)
     axes = _Axes(coords, dims)
-    axes.take(seen.axes if seen is not None else {})
-    if observed is None and seen is not None:
-        observed = {**seen.own, **seen.data}
+    axes.take(given.axes if given is not None else {})
+    if observed is None and given is not None:
+        observed = {**given.own, **given.data}
     if observed is not None:
         axes.take({name: axes_of(value) for name, value in observed.items()})
         groups["observed_data"] = {
             name: host_numbers(value, f"site '{name}': the data") for name, value in observed.items()
         }
-    if log_likelihood is None and seen is not None:
-        log_likelihood = _terms(seen, draws)
+    if log_likelihood is None and given is not None:
+        log_likelihood = _terms(given, draws)
     tree = _tree(arviz, groups, axes.checked(groups))
     if isinstance(log_likelihood, Mapping) and log_likelihood:
         terms, named = axes.of_terms(log_likelihood)
@@ -156,10 +156,10 @@ def _attributes(draws: Any) -> dict[str, Any]:
     return {}
 
 
-def _terms(seen: Any, draws: Mapping[str, Any]) -> dict[str, Any]:
+def _terms(given: Any, draws: Mapping[str, Any]) -> dict[str, Any]:
     """ln p of each number for each draw, where that is not too much. Warns: UserWarning."""
     count = len(next(iter(draws.values())))
-    numbers = sum(value.numel() for value in {**seen.own, **seen.data}.values())
+    numbers = sum(value.numel() for value in {**given.own, **given.data}.values())
     if numbers * count > LARGEST:
         warnings.warn(
             f"the log-likelihood of {numbers} numbers for {count} draws is left out for its size; give "
@@ -167,7 +167,7 @@ def _terms(seen: Any, draws: Mapping[str, Any]) -> dict[str, Any]:
             stacklevel=3,
         )
         return {}
-    found: dict[str, Any] = seen.log_likelihood(draws)
+    found: dict[str, Any] = given.log_likelihood(draws)
     return found
 
 

@@ -26,6 +26,9 @@ class Calibration:
     untrusted: int
     how: str
 
+    def __repr__(self) -> str:
+        return f"{self.kind}({self.verdict})"
+
     def __getitem__(self, name: str) -> RankTest:
         for test in self.tests:
             if test.name == name:

@@ -32,6 +32,13 @@ class SiteComparison:
     numbers: NumberErrors
     reasons: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        mean = f"mean {self.mean_error:.4f} sd off (noise {self.mean_noise:.4f})"
+        sd = f"sd {self.sd_error:.2%} ({self.sd_noise:.2%})"
+        return (
+            f"SiteComparison('{self.site}': {mean}, {sd}; {'; '.join(self.reasons) or 'nothing against it'})"
+        )
+
     @property
     def distance(self) -> float | None:
         """Sliced Wasserstein-1."""
@@ -61,6 +68,9 @@ class Comparison:
     tolerance: float
     notes: tuple[str, ...]
     doubts: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"Comparison({[row.site for row in self.sites[:6]]}; {self.verdict})"
 
     def __getitem__(self, site: str) -> SiteComparison:
         for comparison in self.sites:

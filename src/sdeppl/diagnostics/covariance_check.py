@@ -51,6 +51,9 @@ class CovarianceCheck:
     p: float
     advice: str = "check the denoiser"
 
+    def __repr__(self) -> str:
+        return f"CovarianceCheck({self.verdict})"
+
     @property
     def good(self) -> bool:
         """Whether nothing speaks against the covariance."""

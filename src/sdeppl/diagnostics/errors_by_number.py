@@ -29,6 +29,9 @@ class NumberErrors:
     quantile_noise: np.ndarray | None
     quantile_z: np.ndarray | None
 
+    def __repr__(self) -> str:
+        return f"NumberErrors({len(self.mean)} numbers)"
+
 
 def number_errors(mine: Side, reference: Side) -> NumberErrors:
     """Of draws against a reference whose standard deviations are positive.

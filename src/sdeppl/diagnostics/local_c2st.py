@@ -25,6 +25,9 @@ class LocalC2ST:
     probabilities: np.ndarray
     sets: int
 
+    def __repr__(self) -> str:
+        return f"LocalC2ST({self.verdict})"
+
     @property
     def p(self) -> float:
         """(1 + how many of the null are as large)/(1 + nulls): at least 1/(1 + nulls)."""

@@ -56,6 +56,9 @@ class LossCheck:
     gap_p: float | None
     advice: str = "check the denoiser"
 
+    def __repr__(self) -> str:
+        return f"LossCheck({self.verdict})"
+
     @property
     def good(self) -> bool:
         """Whether no level speaks against the training."""

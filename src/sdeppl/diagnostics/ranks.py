@@ -38,6 +38,9 @@ class RankTest:
     shift: float
     spread: float
 
+    def __repr__(self) -> str:
+        return f"RankTest('{self.name}', {len(self.ranks)} ranks, p={self.p:.2g})"
+
     @classmethod
     def of(cls, name: str, ranks: np.ndarray, draws: int, generator: np.random.Generator) -> "RankTest":
         """generator: for the place of a rank within its step, which ArviZ's tests need."""

@@ -60,6 +60,9 @@ class ScoreCheck:
     p: float
     advice: str = "check the denoiser"
 
+    def __repr__(self) -> str:
+        return f"ScoreCheck({self.verdict})"
+
     @property
     def good(self) -> bool:
         """Whether nothing speaks against the score."""

@@ -8,6 +8,7 @@ import numpy as np
 from pyro import poutine
 
 from ..backend import Progress, host_numbers, seed_number, whole_number
+from ..backend.words import sites_in_words
 from ..guide import ScoreGuide, SiteData
 from ..query import SitePosteriors
 from ..tracing import ModelError, prior_draws
@@ -37,6 +38,10 @@ class Simulations:
     data: Mapping[str, np.ndarray] | None = None
     untrusted: int = 0
     how: str = "draws as given"
+
+    def __repr__(self) -> str:
+        words = sites_in_words(self.truths, 1)
+        return f"Simulations({self.sets} data sets with {self.count} draws of {words}; {self.how})"
 
     def __post_init__(self) -> None:
         truths, draws = by_site(self.truths), by_site(self.draws)

@@ -16,11 +16,11 @@ from ..posterior import FitCheck, Network, Posterior, UntrustedWarning
 from ..query import GaussianPart, SitePosterior, SitePosteriors, check_fit, compile_posterior
 from ..sde import VPSDE, IsotropicSDE
 from ..tracing import (
+    GivenModel,
     HeavyTailsWarning,
     ModelError,
     OwnDensities,
     PriorRecord,
-    Seen,
     SiteReader,
     data_tensor,
     find_sites,
@@ -60,6 +60,16 @@ class ScoreGuide:
     Raises: ModelError, naming the site, for a model that cannot be guided; TypeError for an sde or a
     net of another kind; ValueError and BackendUnavailable for SDEPPL_BACKEND.
     """
+
+    def __repr__(self) -> str:
+        if self.gaussian is None:
+            learned = "not fitted"
+        else:
+            kept = f"with a {type(self.net).__name__}" if self.use_net else "the Gaussian part alone"
+            learned = f"{kept}, from {self.gaussian.draws} draws"
+        tails = f"; heavy tails of {list(self.tails)} drawn in" if self.tails else ""
+        observed = f"observes {', '.join(self.observable) or 'nothing'}"
+        return f"ScoreGuide({self.traced!r}; {observed}; {type(self.sde).__name__}; {learned}{tails})"
 
     def __init__(
         self,
@@ -252,7 +262,7 @@ class ScoreGuide:
         settings = likelihood, steps, correction
         posterior = compile_posterior(self.space, gaussian, denoiser, sites, *settings, fit=self.fit_check)
         axes = {name: found for name, value in values.items() if (found := axes_of(value)) is not None}
-        return replace(posterior, seen=Seen(model, args, kwargs, tensors, {}, axes))
+        return replace(posterior, given=GivenModel(model, args, kwargs, tensors, {}, axes))
 
     @names_apart
     def condition_many(

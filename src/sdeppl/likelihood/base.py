@@ -67,6 +67,9 @@ class MeanLikelihood(Denoiser):
     gradient_free: ClassVar[bool] = False
     covariance_is_slope = False  # but for a Gaussian x_0 and a linear observation
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.prior!r}, {self.observation!r})"
+
     def __init__(self, prior: Denoiser, observation: Observation) -> None:
         require_fit(prior, observation)
         self.sde, self.dim, self.backend = prior.sde, prior.dim, prior.backend

@@ -84,6 +84,10 @@ class Observation(ABC):
     has_jacobian: bool = True
     hard: bool = False
 
+    def __repr__(self) -> str:
+        sets = "" if self.sets is None else f" in {self.sets} data sets"
+        return f"{type(self).__name__}({self.count} observed{sets}, dim={self.dim}; {self.backend})"
+
     @property
     def count(self) -> int:
         """Number of observed values, of each data set where there are many."""

@@ -20,12 +20,12 @@ class PosteriorBySite(ABC, Generic[Run]):
     """`arrays`, the posterior of the standardised vector of latents, and what makes sites of its draws.
 
     arrays: a `Posterior`, or `Posteriors` of many data sets, whose draws have one more axis in front; fit:
-    what held-out draws say of the learned prior; seen: the model given the data, where a run takes it along.
+    what held-out draws say of the learned prior; given: the model given the data, where a run takes it along.
     """
 
     arrays: Any
     fit: FitCheck | None
-    seen: Any = None
+    given: Any = None
 
     @property
     def backend(self) -> Backend:
@@ -67,8 +67,8 @@ class PosteriorBySite(ABC, Generic[Run]):
         if judged.state == "do not trust" != found.state:
             warn(str(judged), UntrustedWarning, stacklevel=2)
         changes: dict[str, Any] = {"draws": self._in_units(found.draws)}
-        if self.seen is not None:
-            changes["seen"] = self.seen
+        if self.given is not None:
+            changes["given"] = self.given
         return replace(judged, **changes)
 
     @abstractmethod

@@ -61,6 +61,10 @@ class Choice:
     correction: TwistedSMC | TemperedSMC | LangevinCorrector | None = None
     fallback: TwistedSMC | TemperedSMC | None = None
 
+    def __repr__(self) -> str:
+        how = "not corrected" if self.correction is None else f"corrected by {self.correction}"
+        return f"likelihood '{self.name}', {how}"
+
 
 def choose(
     prior: Denoiser, observation: Observation | None, likelihood: Any, correction: Any, step: float

@@ -58,6 +58,9 @@ class Diagnosis:
     fit: FitCheck | None = None
     fit_alone: bool = False
 
+    def __repr__(self) -> str:
+        return f"Diagnosis({self.state}; {self.text})"
+
     def __str__(self) -> str:
         return self.text
 

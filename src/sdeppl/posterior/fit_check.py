@@ -40,6 +40,9 @@ class FitCheck:
     site: str
     disagreement: str = ""
 
+    def __repr__(self) -> str:
+        return f"FitCheck({self.verdict})"
+
     @property
     def nats(self) -> float:
         """Divergence of the model's prior from the learned one, as far as it is seen."""

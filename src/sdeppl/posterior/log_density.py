@@ -8,6 +8,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from ..backend import require_arrays, require_same, whole_number
+from ..backend.words import count_of
 from ..denoisers import Denoiser
 from ..sde import SDE, IsotropicSDE, ReverseSDE, check_noise_class
 from ..solvers import AugmentedFlow, PIController, ProbabilityFlow, Solver, Tsitouras54, rademacher, solve
@@ -26,6 +27,9 @@ class LogDensity:
     value: Any
     standard_error: Any | None
     evaluations: int
+
+    def __repr__(self) -> str:
+        return f"LogDensity({count_of(self.value)} values from {self.evaluations} evaluations)"
 
 
 def log_density(

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from ..backend import Noise, Progress, seed_number, to_host, whole_number
 from ..backend.sharing import cached_property, unsaid, warn
+from ..backend.words import count_of, sites_in_words
 from ..denoisers import Denoiser
 from ..likelihood import MeanLikelihood, MixtureRows, Observation, exact_rows, has_exact_posterior
 from ..sde import log_snr_grid
@@ -35,6 +36,10 @@ class PosteriorRuns:
     diagnoses: tuple[Diagnosis, ...]
     text: str
     alone: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        sets, each, sites = count_of(self.draws), count_of(self.draws, 1), sites_in_words(self.draws, 2)
+        return f"PosteriorRuns({sets} data sets with {each} draws of {sites}; {self})"
 
     @property
     def trusted(self) -> bool:
@@ -91,6 +96,10 @@ class Posteriors:
 
     Raises: as `Posterior`; TypeError for an observation that holds one data set.
     """
+
+    def __repr__(self) -> str:
+        how = self.choice or ("one by one" if self.exact is None else "closed form")
+        return f"Posteriors({self.prior!r}, {self.sets} data sets, {how})"
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..backend import Backend, OnnxFunction, log_ndtr, place, resolve
 from ..backend.files import CorruptFile, read
+from ..backend.words import sites_in_words
 from ..denoisers import ArrayMLP, Denoiser, GaussianDenoiser, NetworkDenoiser
 from ..likelihood import observation_from_dict
 from ..sde import from_dict
@@ -48,6 +49,10 @@ class PortablePosterior(PosteriorBySite[PosteriorRun]):
     constants: Mapping[str, Any]
     arrays: Posterior
     fit: FitCheck | None = None
+
+    def __repr__(self) -> str:
+        sites = sites_in_words({site.name: tuple(site.shape) for site in self.sites})
+        return f"PortablePosterior({sites}; {self.arrays.choice}; on {self.backend})"
 
     def _in_units(self, x: Any) -> dict[str, Any]:
         xp, z = self.backend.xp, self.location + self.scale * x

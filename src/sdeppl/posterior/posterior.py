@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from ..backend import Noise, seed_number, to_host, whole_number
 from ..backend.sharing import cached_property, warn
+from ..backend.words import count_of, sites_in_words
 from ..denoisers import Denoiser
 from ..likelihood import MeanLikelihood, Observation
 from ..sde import ReverseSDE, log_snr_grid
@@ -30,15 +31,20 @@ TRIAL_DRAWS = 100
 
 @dataclass(frozen=True)
 class PosteriorRun:
-    """draws: (draws, dim), or by site name; diagnosis: whether to believe them; seen: the model given the
+    """draws: (draws, dim), or by site name; diagnosis: whether to believe them; given: the model given the
     data, where it is known, for the likelihood of each number; it is not pickled."""
 
     draws: Any
     diagnosis: Diagnosis
-    seen: Any = field(default=None, repr=False, compare=False)
+    given: Any = field(default=None, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        return (
+            f"PosteriorRun({count_of(self.draws)} draws of {sites_in_words(self.draws, 1)}; {self.diagnosis})"
+        )
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"seen": None}  # the model
+        return vars(self) | {"given": None}  # the model
 
     @property
     def state(self) -> State:
@@ -77,6 +83,9 @@ class Posterior:
     Raises: TypeError for arguments of another kind, ValueError for an unknown likelihood,
     BackendMismatch, and what the denoiser raises. Warns: SignalLeftWarning, and for fewer than 20 steps.
     """
+
+    def __repr__(self) -> str:
+        return f"Posterior({self.prior!r}, {self.observation!r}, {self.choice})"
 
     def __init__(
         self,

@@ -32,6 +32,10 @@ class GaussianPart:
     eigenvalues: torch.Tensor
     draws: int
 
+    def __repr__(self) -> str:
+        dim, rank = len(self.location), len(self.eigenvalues)
+        return f"GaussianPart(dim={dim}, rank={rank}, from {self.draws} draws)"
+
     @classmethod
     def estimate(cls, batches: Iterable[torch.Tensor]) -> "GaussianPart":
         """From batches (n, dim) of unconstrained draws.

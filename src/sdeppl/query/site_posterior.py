@@ -8,7 +8,7 @@ import torch
 
 from ..backend import Backend, from_torch, place, to_torch
 from ..posterior import FitCheck, Posterior, PosteriorBySite, PosteriorRun
-from ..tracing import LatentSpace, Seen
+from ..tracing import GivenModel, LatentSpace
 from .export import save_posterior
 from .gaussian_part import GaussianPart
 
@@ -18,17 +18,20 @@ class SitePosterior(PosteriorBySite[PosteriorRun]):
     """p(latent sites given the data), compiled; `sample` solves the guided reverse SDE.
 
     space: how the latents were flattened; gaussian: how they were standardised; arrays: the
-    posterior of the standardised vector; seen: the model given the data.
+    posterior of the standardised vector; given: the model given the data.
     """
 
     space: LatentSpace
     gaussian: GaussianPart
     arrays: Posterior
     fit: FitCheck | None = None
-    seen: Seen | None = field(default=None, repr=False, compare=False)
+    given: GivenModel | None = field(default=None, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        return f"SitePosterior({self.space!r}; {self.arrays.choice}; on {self.backend})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"seen": self.seen if self.seen is not None and self.seen.sendable else None}
+        return vars(self) | {"given": self.given if self.given is not None and self.given.sendable else None}
 
     def save(self, path: str | Path) -> None:
         """Write all that sampling needs to one safetensors file, for `load_posterior`, which needs no torch.

@@ -23,6 +23,9 @@ class SitePosteriors(PosteriorBySite[PosteriorRuns]):
     arrays: Posteriors
     fit: FitCheck | None = None
 
+    def __repr__(self) -> str:
+        return f"SitePosteriors({self.space!r}; {self.sets} data sets; on {self.backend})"
+
     @property
     def sets(self) -> int:
         """Number of data sets."""

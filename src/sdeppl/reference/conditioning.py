@@ -11,7 +11,7 @@ import torch
 from ..tracing import LatentSpace, ModelError, Potential, over_rows, prior_draws
 from ..tracing.probing import FAILURES
 from ..tracing.randomness import derive_seed, seeded
-from .given import given, seen_by, whole_counts
+from .given import given, model_given, whole_counts
 from .moments import Exact
 from .result import Reference
 
@@ -65,7 +65,7 @@ def exact(
         _require_quadratic(potential, quadratics, z[:PROBES], precise)
         z = z[:draws]
     found = _reference(space, posterior, z, time.perf_counter() - began)
-    return replace(found, seen=seen_by(model, data, args, kwargs))
+    return replace(found, given=model_given(model, data, args, kwargs))
 
 
 def _reference(space: LatentSpace, posterior: "_Gaussian", z: torch.Tensor, seconds: float) -> Reference:

@@ -8,10 +8,10 @@ from pyro import poutine
 
 from ..backend import axes_of, seed_number, whole_number
 from ..tracing import (
+    GivenModel,
     LatentSpace,
     ModelError,
     Observe,
-    Seen,
     data_tensor,
     find_sites,
     observed_values,
@@ -47,15 +47,15 @@ def given(
     return space, observed
 
 
-def seen_by(
+def model_given(
     model: Callable[..., Any], data: Mapping[str, Any], args: Sequence[Any], kwargs: Mapping[str, Any] | None
-) -> Seen:
+) -> GivenModel:
     """The model given the data, for the likelihood of each number."""
     tensors = {name: data_tensor(name, value).detach() for name, value in data.items()}
     axes = {name: found for name, value in data.items() if (found := axes_of(value)) is not None}
     with seeded(0):
         nodes = poutine.trace(model).get_trace(*args, **dict(kwargs or {})).nodes
-    return Seen(model, tuple(args), dict(kwargs or {}), tensors, _own(model, args, kwargs, nodes), axes)
+    return GivenModel(model, tuple(args), dict(kwargs or {}), tensors, _own(model, args, kwargs, nodes), axes)
 
 
 def _own(

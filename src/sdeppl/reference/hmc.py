@@ -14,7 +14,7 @@ from ..tracing import LatentSpace, Potential, start
 from ..tracing.randomness import derive_seed, seeded
 from .divergences import place_of
 from .flow_prior import FlowPrior, WithFlow, checked_space
-from .given import given, seen_by, whole_counts
+from .given import given, model_given, whole_counts
 from .reparametrised import recovered, reparametrised
 from .result import Reference, summary, warn_of_chains
 
@@ -95,7 +95,7 @@ def hmc(
         stats=found.stats,
     )
     warn_of_chains("HMC", result)
-    return replace(result, seen=seen_by(model, data, args, kwargs))
+    return replace(result, given=model_given(model, data, args, kwargs))
 
 
 def _check_options(mass: str, target: float) -> None:

@@ -14,7 +14,7 @@ from pyro.infer.autoguide.initialization import init_to_sample
 from ..backend import Progress
 from ..tracing.randomness import seeded
 from ..tracing.supports import InSupport
-from .given import given, seen_by, whole_counts
+from .given import given, model_given, whole_counts
 from .result import Reference, summary, warn_of_chains
 
 
@@ -81,7 +81,7 @@ def nuts(
     supports = {site.name: site.support for site in space.sites}
     result = summary(stacked, divergences, clock.seconds, clock.warmup_seconds, supports=supports)
     warn_of_chains("NUTS", result)
-    return replace(result, seen=seen_by(model, data, args, kwargs))
+    return replace(result, given=model_given(model, data, args, kwargs))
 
 
 class _Clock:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..backend.words import count_of, sites_in_words
 from ..mcmc import convergence
 from .moments import Exact
 
@@ -29,7 +30,7 @@ class Reference:
     seconds: warm-up included; warmup_seconds: of these, the warm-up's;
     tuning: what the warm-up came to, by name; supports: {site: constraint}; how: what is exact about it, or
     None for chains, which have no moments {site: Exact} and no log_evidence ln p(y). stats: of `hmc`, of each
-    iteration, (chains × draws,): ln p of the unconstrained latents, acceptance, divergence and steps. seen:
+    iteration, (chains × draws,): ln p of the unconstrained latents, acceptance, divergence and steps. given:
     the model given the data, for the likelihood of each number; it is not pickled.
     """
 
@@ -48,10 +49,14 @@ class Reference:
     log_evidence: float | None = None
     place: str = ""
     stats: Mapping[str, torch.Tensor] = field(default_factory=dict)
-    seen: Any = field(default=None, repr=False, compare=False)
+    given: Any = field(default=None, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        count, chains = count_of(self.draws), "" if self.how else f" by {self.chains} chains"
+        return f"Reference({count} draws{chains} of {sites_in_words(self.draws, 1)}; {self.verdict})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"seen": None}  # the model
+        return vars(self) | {"given": None}  # the model
 
     @property
     def worst_ess(self) -> float:

@@ -3,6 +3,7 @@
 from .draws import SlowDrawsWarning, prior_draws
 from .errors import ModelError, no_data
 from .family import Family
+from .given_model import GivenModel
 from .latents import LatentSite, LatentSpace
 from .observe import Observe, data_tensor, observed_values
 from .observed import ConstraintSite, DensitySite, FamilySite, GaussianSite, ObservedSite
@@ -13,7 +14,6 @@ from .probing import over_rows
 from .read_sites import read_sites
 from .reader import SiteReader
 from .replicates import replicates
-from .seen import Seen
 from .sites import ModelSites, find_sites, without_unseen
 from .start import start
 from .tails import HeavyTailsWarning, SinhTransform, find_tails, with_tails
@@ -25,6 +25,7 @@ __all__ = [
     "Family",
     "FamilySite",
     "GaussianSite",
+    "GivenModel",
     "HeavyTailsWarning",
     "LatentSite",
     "LatentSpace",
@@ -36,7 +37,6 @@ __all__ = [
     "Potential",
     "PriorCheck",
     "PriorRecord",
-    "Seen",
     "SinhTransform",
     "SitePriorCheck",
     "SiteReader",

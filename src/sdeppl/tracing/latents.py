@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.distributions import constraints
 
+from ..backend.words import sites_in_words
 from .bijections import bijection
 from .errors import ModelError
 from .supports import bounds, fixed_support, plain
@@ -32,6 +33,10 @@ class LatentSite:
     start: int
     stop: int
     tamed: bool = False
+
+    def __repr__(self) -> str:
+        drawn_in = ", heavy tails drawn in" if self.tamed else ""
+        return f"LatentSite('{self.name}', {tuple(self.shape)}, {self.support}{drawn_in})"
 
     @property
     def is_real(self) -> bool:
@@ -60,6 +65,9 @@ class LatentSpace:
     """The latents of a model, flattened by their supports' bijections: `dim` numbers."""
 
     sites: tuple[LatentSite, ...]
+
+    def __repr__(self) -> str:
+        return f"LatentSpace({sites_in_words({site.name: tuple(site.shape) for site in self.sites})})"
 
     @property
     def dim(self) -> int:

@@ -58,6 +58,10 @@ class ScoreMatching:
     2011; Song et al. 2021, eq. 7.
     """
 
+    def __repr__(self) -> str:
+        made = f"{len(self.losses)} steps made" + ("" if self.gain is None else f", {self.gain}")
+        return f"ScoreMatching({self.guide!r}, lr={self.lr:g}, batch={self.batch}; {made})"
+
     def __init__(
         self,
         guide: ScoreGuide,

@@ -14,6 +14,7 @@ from pyro.poutine.util import site_is_subsample
 from ..backend import host_numbers
 from ..backend.sending import Sent, sent_state
 from ..backend.sharing import SHARED
+from ..backend.words import sites_in_words
 from ..distributions import Diffusion
 from .observe import Observe
 from .probing import FAILURES
@@ -27,7 +28,7 @@ _SILENT = (dist.Delta, dist.Unit, Diffusion)  # constraints, factors and noising
 
 
 @dataclass(frozen=True)
-class Seen:
+class GivenModel:
     """A model given data {site: tensor}, NaN where not observed; own: what it observes by itself besides;
     axes: {site: (names, labels)} of data that had them, as a Series or a DataArray has."""
 
@@ -37,6 +38,10 @@ class Seen:
     data: Mapping[str, torch.Tensor]
     own: Mapping[str, torch.Tensor] = field(default_factory=dict)
     axes: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        name = getattr(self.model, "__name__", type(self.model).__name__)
+        return f"GivenModel({name}, data of {sites_in_words({**self.own, **self.data})})"
 
     def __getstate__(self) -> dict[str, Any]:
         return sent_state(self, model="model")
