@@ -98,6 +98,7 @@ class ScoreGuide:
         self.net: torch.nn.Module | None = None
         self.use_net = self.left_out = False
         self._cache: dict[Any, Any] = {}
+        self._said: set[str] = set()  # why draws are slow
         self.checked: FitCheck | None = None
         self.trained: PriorRecord | None = None
 
@@ -107,7 +108,7 @@ class ScoreGuide:
     def prior_batch(self, draws: int, *stream: int) -> torch.Tensor:
         """Fresh unconstrained prior draws (draws, dim); the same `stream` gives the same draws."""
         values = prior_draws(
-            self.model, self.space.names, draws, (self.seed, *stream), self.args, self.kwargs
+            self.model, self.space.names, draws, (self.seed, *stream), self.args, self.kwargs, said=self._said
         )
         return self.space.flatten(values)
 

@@ -1,17 +1,22 @@
 """Draws of the latents from the model's prior."""
 
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from pyro import poutine
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
 
 from ..backend import Progress
-from .randomness import BatchedRandomness, seeded
+from .randomness import batched, seeded
 from .running import unvalidated
 
 CHUNK = 8192
+FAILURES = (RuntimeError, NotImplementedError, ValueError)
 
 
 class SlowDrawsWarning(UserWarning):
@@ -26,39 +31,83 @@ def prior_draws(
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
     progress: bool | None = None,
+    said: set[str] | None = None,
 ) -> dict[str, torch.Tensor]:
     """`draws` independent prior draws of the named sites: {name: (draws, *shape)}.
 
     The model runs once for a whole batch by `torch.func.vmap`, which keeps the meaning of every
-    operation in it. A model that vmap cannot run (control flow on drawn values)
-    or that draws from NumPy or Python, is run once for each draw instead, with a SlowDrawsWarning.
+    operation in it. Where a site that is not asked for is what vmap cannot draw, and the model does not look
+    at its value, it is not drawn. A model that vmap cannot run (control flow on drawn values)
+    or that draws from NumPy or Python, is run once for each draw instead, with a SlowDrawsWarning; said: the
+    reasons for which that has been said, and need not be again.
     """
     kwargs = dict(kwargs or {})
 
-    def run(_: torch.Tensor) -> dict[str, Any]:
-        trace = poutine.trace(model).get_trace(*args, **kwargs)
+    def run(index: torch.Tensor, model: Callable[..., Any] = model) -> dict[str, Any]:
+        trace = batched(lambda: poutine.trace(model).get_trace(*args, **kwargs), index)
         return {name: trace.nodes[name]["value"] for name in names}
 
     with seeded(*seed), torch.no_grad(), unvalidated():
         try:
             check_torch_alone(run, seed)
-            parts, firsts = [], range(0, draws, CHUNK)
-            for first in Progress(len(firsts), progress, "prior draws").over(firsts):
-                index = torch.arange(first, min(first + CHUNK, draws))
-                with BatchedRandomness(), warnings.catch_warnings():
-                    warnings.filterwarnings("ignore", message="There is a performance drop")
-                    parts.append(torch.func.vmap(run, randomness="different")(index))
-        except (RuntimeError, NotImplementedError, ValueError) as error:
-            warnings.warn(
-                f"the model cannot be run for many draws at once ({_first_line(error)}); running it "
-                f"{draws} times",
-                SlowDrawsWarning,
-                stacklevel=2,
-            )
-            empty = torch.zeros(())
-            singles = [run(empty) for _ in Progress(draws, progress, "prior draws").over(range(draws))]
-            return {name: torch.stack([single[name] for single in singles]) for name in names}
-    return {name: torch.cat([part[name] for part in parts]) for name in names}
+            return _at_once(run, draws, progress)
+        except FAILURES as error:
+            reason, others = _in_words(error), isinstance(error, _Others)
+        if not others:
+            try:
+                with seeded(*seed):
+                    return _at_once(partial(run, model=_OnlyDrawn(names)(model)), draws, progress)
+            except FAILURES:  # the model needs what was not drawn, or something else is at fault
+                pass
+        if said is None or reason not in said:
+            _warn(reason, draws)
+        if said is not None:
+            said.add(reason)
+        empty = torch.zeros(())
+        singles = [run(empty) for _ in Progress(draws, progress, "prior draws").over(range(draws))]
+        return {name: torch.stack([single[name] for single in singles]) for name in names}
+
+
+def _warn(reason: str, draws: int) -> None:
+    warnings.warn(
+        f"the model cannot be run for many draws at once ({reason}); running it {draws} times",
+        SlowDrawsWarning,
+        stacklevel=3,
+    )
+
+
+def _at_once(
+    run: Callable[[torch.Tensor], dict[str, Any]], draws: int, progress: bool | None
+) -> dict[str, torch.Tensor]:
+    """{name: (draws, *shape)}, a chunk of draws at a time."""
+    parts, firsts = [], range(0, draws, CHUNK)
+    for first in Progress(len(firsts), progress, "prior draws").over(firsts):
+        index = torch.arange(first, min(first + CHUNK, draws))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="There is a performance drop")
+            parts.append(torch.func.vmap(run, randomness="different")(index))
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+class _OnlyDrawn(Messenger):
+    """Draw the sites of these names alone, and what the model observes; others have a value that nothing
+    can be asked of."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
+        self.names = frozenset(names)
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if not (msg["name"] in self.names or msg["is_observed"] or site_is_subsample(msg)):
+            msg["value"], msg["done"] = torch.zeros(()).as_subclass(_NotDrawn), True
+
+
+class _NotDrawn(torch.Tensor):
+    """Stands where a value was not drawn. Raises: RuntimeError for any use of it."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        raise RuntimeError("the model uses the value of a site that was not drawn")
 
 
 def check_torch_alone(run: Callable[[torch.Tensor], dict[str, Any]], seed: Sequence[int]) -> None:
@@ -71,8 +120,31 @@ def check_torch_alone(run: Callable[[torch.Tensor], dict[str, Any]], seed: Seque
         with seeded(*seed):
             runs.append(run(empty))
     if any(not torch.equal(runs[0][name], runs[1][name]) for name in runs[0]):
-        raise RuntimeError("it draws from another generator than torch's, which no seed given here reaches")
+        raise _Others("it draws from another generator than torch's, which no seed given here reaches")
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+class _Others(RuntimeError):
+    """The model draws from a generator that is not torch's."""
+
+
+_WORDS = {
+    "data-dependent control flow": "it branches on drawn numbers, with if or while; torch.where takes all",
+    ".item()": "it takes a number out of a tensor (.item(), float(), int()); leave it a tensor",
+    "Cannot access data pointer": "it leaves torch (NumPy, .numpy()); write it in torch",
+    "NumPy": "it leaves torch (NumPy, .numpy()); write it in torch",
+    "dynamic": "the shape of a tensor in it depends on numbers that it drew; use torch.where",
+    "in-place": "it writes into a tensor that all draws share; make a new one",
+    "inplace": "it writes into a tensor that all draws share; make a new one",
+}
+
+
+def _in_words(error: Exception) -> str:
+    """Why vmap cannot run a model."""
+    text = str(error)
+    rule = re.search(r"[Bb]atching rule not implemented for (?:aten::)?(\w+)", text)
+    if rule:
+        return f"torch cannot take '{rule[1]}' of many draws at once"
+    for part, words in _WORDS.items():
+        if part in text:
+            return words
+    return (text.splitlines() or [type(error).__name__])[0]

@@ -16,7 +16,7 @@ from ..mcmc import Density, State
 from .errors import ModelError
 from .latents import LatentSpace
 from .probing import FAILURES
-from .randomness import BatchedRandomness
+from .randomness import batched
 from .record import Record, record
 from .running import traced, unvalidated
 from .supports import log_density
@@ -114,13 +114,19 @@ class Potential:
             if self.prior:
                 found[site.name] = site.transform.log_abs_det_jacobian(unconstrained, value).sum()
             values[site.name] = value.to(site.dtype)
-        with unvalidated(), BatchedRandomness():
-            nodes = traced(poutine.condition(self.model, data=values), self.args, self.kwargs)
-            for name, node in nodes.items():
-                if node["type"] == "sample" and (self.prior or name not in values):
-                    term = _log_prob(name, node).sum().to(torch.float64)
-                    found[name] = found[name] + term if name in found else term
+        with unvalidated():
+            for name, term in batched(lambda: self._log_probs(values), z).items():
+                found[name] = found[name] + term if name in found else term
         return found
+
+    def _log_probs(self, values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """{site: ln p} of a run with these latents."""
+        nodes = traced(poutine.condition(self.model, data=values), self.args, self.kwargs)
+        return {
+            name: _log_prob(name, node).sum().to(torch.float64)
+            for name, node in nodes.items()
+            if node["type"] == "sample" and (self.prior or name not in values)
+        }
 
 
 def _log_prob(name: str, node: Any) -> torch.Tensor:

@@ -14,7 +14,7 @@ from ..backend.sharing import SHARED
 from .draws import prior_draws
 from .latents import LatentSite, LatentSpace
 from .probing import FAILURES, over_rows
-from .randomness import BatchedRandomness, seeded
+from .randomness import batched, seeded
 from .running import traced, unvalidated
 from .sites import find_sites
 from .supports import log_density
@@ -213,8 +213,9 @@ class OwnDensities:
             values[site.name] = site.transform(inner[site.name])
         fixed = {s.name: values[s.name].detach().to(s.dtype) for s in self.space.sites}
         terms = {}
-        with SHARED, unvalidated(), BatchedRandomness():
-            nodes = traced(poutine.condition(self.model, data=fixed), self.args, self.kwargs)
+        conditioned = poutine.condition(self.model, data=fixed)
+        with SHARED, unvalidated():
+            nodes = batched(lambda: traced(conditioned, self.args, self.kwargs), z)
             for site in self.space.sites:
                 try:
                     density = log_density(nodes[site.name]["fn"], values[site.name].to(site.dtype)).sum()

@@ -2,15 +2,21 @@
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.distributions import dirichlet
 from torch.overrides import TorchFunctionMode
 
 from ..backend.sharing import SHARED
+
+T = TypeVar("T")
+# operations that make a tensor which may be written into
+_NEW = frozenset(
+    f"{kind}{name}" for kind in ("", "new_") for name in ("zeros", "ones", "empty", "full", "tensor")
+) | {"zeros_like", "ones_like", "empty_like", "full_like", "clone", "new"}
 
 
 def derive_seed(*keys: int) -> int:
@@ -52,8 +58,15 @@ class BatchedRandomness(TorchFunctionMode):
     function, which rows share where they share the probabilities; torch.multinomial would copy
     these for each row, so that draws from a data set of n rows took n times as long. Dirichlet and Beta draw
     through a function with a gradient of its own, which vmap refuses; here, where none is wanted, by the
-    operation in it.
+    operation in it. A number that is assigned where a mask is true, is filled in.
+
+    like: a tensor of every row, whose rows tensors that are made anew then have, so that `batched` may
+    write into them.
     """
+
+    def __init__(self, like: torch.Tensor | None = None) -> None:
+        super().__init__()
+        self.zero = None if like is None else torch.zeros_like(like).sum()
 
     def __enter__(self) -> "BatchedRandomness":
         SHARED.acquire()
@@ -71,9 +84,40 @@ class BatchedRandomness(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name == "multinomial" and _is_plain(args, kwargs or {}):
             return _categories(args[0], args[1])
+        if name == "__setitem__" and _by_mask(*args):
+            mask = args[1]
+            return args[0].masked_fill_(
+                mask.reshape(mask.shape + (1,) * (args[0].dim() - mask.dim())), args[2]
+            )
+        if self.zero is not None and name in _NEW:
+            made: torch.Tensor = func(*args, **(kwargs or {}))
+            return made + self.zero.to(made.dtype)
         if name not in ("normal_", "uniform_", "exponential_", "cauchy_"):
             return func(*args, **(kwargs or {}))
         return _out_of_place(name, args[0], *args[1:], **(kwargs or {}))
+
+
+def batched(run: Callable[[], T], like: torch.Tensor) -> T:
+    """What `run` returns with `BatchedRandomness`, in or out of vmap; like: a tensor of every row.
+
+    Where it writes numbers of each row into a tensor that all rows share, as `out = torch.zeros(3)` and
+    `out[0] = x` do, vmap refuses, and it is run again with tensors of each row.
+    """
+    try:
+        with BatchedRandomness():
+            return run()
+    except RuntimeError as error:
+        if "vmap: inplace" not in str(error):
+            raise
+    with BatchedRandomness(like):
+        return run()
+
+
+def _by_mask(to: torch.Tensor, index: Any, value: Any) -> bool:
+    """Whether one number is assigned to all that a mask of the first dimensions picks out."""
+    if not isinstance(index, torch.Tensor) or index.dtype != torch.bool:
+        return False
+    return index.shape == to.shape[: index.dim()] and (not isinstance(value, torch.Tensor) or not value.dim())
 
 
 class _DirichletDraw:

@@ -10,7 +10,7 @@ from pyro import poutine
 
 from ..backend.sending import sent_state
 from .latents import LatentSpace
-from .randomness import BatchedRandomness, seeded
+from .randomness import batched, seeded
 from .running import traced, unvalidated
 from .supports import log_density
 
@@ -33,8 +33,8 @@ class SiteReader:
     def nodes(self, z: torch.Tensor, seed: int = 0) -> Nodes:
         """The trace at z (dim,); seed: of sites that are neither latent nor data."""
         conditioned = poutine.condition(self.model, data={**self.data, **self.space.unflatten(z)})
-        with unvalidated(), seeded(seed), BatchedRandomness():
-            return traced(conditioned, self.args, self.kwargs)
+        with unvalidated(), seeded(seed):
+            return batched(lambda: traced(conditioned, self.args, self.kwargs), z)
 
     def function(self, read: Callable[[Nodes], Any]) -> "SiteFunction":
         """z ↦ what `read` finds in the trace at z."""

@@ -8,7 +8,7 @@ import torch
 from pyro import poutine
 
 from .draws import SlowDrawsWarning, check_torch_alone
-from .randomness import BatchedRandomness, seeded
+from .randomness import batched, seeded
 from .running import unvalidated
 
 
@@ -29,14 +29,15 @@ def replicates(
 
     def run(values: dict[str, torch.Tensor]) -> dict[str, Any]:
         conditioned = poutine.condition(poutine.uncondition(model), data=values)
-        nodes: Any = poutine.trace(conditioned).get_trace(*args, **arguments).nodes
+        like = next(iter(values.values()))
+        nodes: Any = batched(lambda: poutine.trace(conditioned).get_trace(*args, **arguments).nodes, like)
         return {name: nodes[name]["value"] for name in names}
 
     first = {name: value[0] for name, value in latents.items()}
     with seeded(*seed), torch.no_grad(), unvalidated():
         try:
             check_torch_alone(lambda _: run(first), seed)
-            with BatchedRandomness(), warnings.catch_warnings():
+            with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="There is a performance drop")
                 drawn: dict[str, torch.Tensor] = torch.func.vmap(run, randomness="different")(dict(latents))
                 return drawn

@@ -11,7 +11,7 @@ from .asking import Reading, Values
 from .errors import ModelError, random_parent
 from .observe import data_tensor
 from .probing import FAILURES, SLOW_PROBES, Probes
-from .randomness import seeded
+from .randomness import batched, seeded
 from .reader import Nodes, Runs, SiteFunction
 from .running import unvalidated
 from .shifted import shifted
@@ -120,7 +120,8 @@ class Target:
         fn = self.base(nodes)
         try:
             with unvalidated():  # a support may move with the latents
-                terms = log_density(fn, self.observed(nodes))
+                latent = nodes[self.runs.reader.space.names[0]]["value"]
+                terms = batched(lambda: log_density(fn, self.observed(nodes)), latent)
         except NotImplementedError as error:
             raise ModelError(
                 f"site '{self.name}': {type(fn).__name__} has no log_prob, which conditioning on it needs"
