@@ -48,6 +48,8 @@ def real_number(value: Any) -> float | None:
 def real_times(who: str, times: Any) -> list[float]:
     """Times as floats. Raises: TypeError for what is no list of numbers, dates among it."""
     listed = times if hasattr(times, "__array__") or not hasattr(times, "__iter__") else list(times)
+    if hasattr(times, "tolist") and hasattr(times, "requires_grad"):
+        listed = times.tolist()  # inside torch.func a tensor has no memory of its own to look into
     found = host_numbers(listed, f"{who}times")
     if found.ndim != 1:
         raise TypeError(
