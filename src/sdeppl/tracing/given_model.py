@@ -12,7 +12,7 @@ from pyro import poutine
 from pyro.poutine.util import site_is_subsample
 
 from ..backend import host_numbers
-from ..backend.sending import Sent, sent_state
+from ..backend.sending import sent_state
 from ..backend.sharing import SHARED
 from ..backend.words import sites_in_words
 from ..distributions import Diffusion
@@ -48,9 +48,11 @@ class GivenModel:
 
     @property
     def sendable(self) -> bool:
-        """Whether model and inputs can be pickled."""
+        """Whether another process finds the model by its name, and its inputs can be pickled."""
+        if getattr(self.model, "__module__", "__main__") == "__main__":
+            return False
         try:
-            pickle.dumps((Sent(self.model, "model"), self.args, self.kwargs))
+            pickle.dumps((self.model, self.args, self.kwargs))
         except Exception:  # of many kinds, by what the model holds
             return False
         return True
