@@ -25,6 +25,7 @@ from ..tracing import (
     data_tensor,
     find_sites,
     find_tails,
+    imputed,
     no_data,
     observed_values,
     prior_draws,
@@ -33,7 +34,7 @@ from ..tracing import (
 from ..tracing.randomness import seeded
 from . import many, saving
 from .names import names_apart
-from .reading import check_latents, read_near
+from .reading import asked, check_latents, read_near
 from .sample_sites import sample_sites
 
 MOMENT_DRAWS = 100_000
@@ -85,8 +86,9 @@ class ScoreGuide:
         resolve()  # a wrong SDEPPL_BACKEND is reported before a training, not after it
         _check_sde(sde)
         _check_net(net)
-        self.model, self.args, self.kwargs = model, tuple(args), dict(kwargs or {})
-        sites = find_sites(model, self.args, self.kwargs, latents)
+        self.args, self.kwargs = tuple(args), dict(kwargs or {})
+        self.model = imputed(model, self.args, self.kwargs)
+        sites = find_sites(self.model, self.args, self.kwargs, latents)
         self.traced, self.observable, self.moving = sites.space, sites.observable, sites.moving
         self.space = sites.space
         self.draws_in = tails
@@ -249,8 +251,7 @@ class ScoreGuide:
         """
         chosen = resolve(backend)
         gaussian = self.fitted()
-        model, args = model or self.model, self.args if args is None else tuple(args)
-        kwargs = self.kwargs if kwargs is None else dict(kwargs)
+        model, args, kwargs = asked(self, model, args, kwargs)
         observable, moving = check_latents(self, model, args, kwargs)
         values = {**observed_values(model, args, kwargs, observable), **(data or {}), **observed}
         if not values and not moving:

@@ -12,7 +12,7 @@ from ..denoisers import Denoiser
 from ..posterior import Posterior, Posteriors
 from ..query import GaussianPart, SitePosteriors, many_observation, observation_of
 from ..tracing import ModelError, ObservedSite, data_tensor, no_data, observed_values
-from .reading import check_latents, read_near
+from .reading import asked, check_latents, read_near
 
 if TYPE_CHECKING:
     from .guide import ScoreGuide
@@ -37,8 +37,7 @@ def condition_many(
 
     given: data of one more experiment, {site: (*shape)}, which every posterior is given too.
     """
-    model, args = model or guide.model, guide.args if args is None else tuple(args)
-    kwargs = guide.kwargs if kwargs is None else dict(kwargs)
+    model, args, kwargs = asked(guide, model, args, kwargs)
     observable, _ = check_latents(guide, model, args, kwargs)
     rows, sets = _rows(data, observed_values(model, args, kwargs, observable), observable)
     chosen = resolve(backend)

@@ -1,12 +1,21 @@
 """Reading a model for a guide: whether its prior is the one trained on, and what its sites observe."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..query import posterior_probes
-from ..tracing import ROWS, ModelError, ObservedSite, SiteReader, find_sites, read_sites
+from ..tracing import (
+    ROWS,
+    ModelError,
+    ObservedSite,
+    SiteReader,
+    find_sites,
+    imputed,
+    original,
+    read_sites,
+)
 
 if TYPE_CHECKING:
     from .guide import ScoreGuide
@@ -29,6 +38,20 @@ def read_near(
         return sites
     # a bend where the posterior is, and the prior seldom
     return read_sites(model, guide.space, data, torch.cat([near, probes]), args, kwargs)
+
+
+def asked(
+    guide: "ScoreGuide",
+    model: Callable[..., Any] | None,
+    args: Sequence[Any] | None,
+    kwargs: Mapping[str, Any] | None,
+) -> tuple[Callable[..., Any], Any, Any]:
+    """The model and its inputs: the guide's own where they are not given, with gaps drawn where they are."""
+    if model is None and args is None and kwargs is None:
+        return guide.model, guide.args, guide.kwargs
+    args = guide.args if args is None else tuple(args)
+    kwargs = guide.kwargs if kwargs is None else dict(kwargs)
+    return imputed(original(model or guide.model), args, kwargs), args, kwargs
 
 
 def check_latents(

@@ -4,6 +4,7 @@ from .draws import SlowDrawsWarning, prior_draws
 from .errors import ModelError, no_data
 from .family import Family
 from .given_model import GivenModel
+from .imputing import imputed, original
 from .latents import LatentSite, LatentSpace
 from .observe import Observe, data_tensor, observed_values
 from .observed import ConstraintSite, DensitySite, FamilySite, GaussianSite, ObservedSite
@@ -45,8 +46,10 @@ __all__ = [
     "data_tensor",
     "find_sites",
     "find_tails",
+    "imputed",
     "no_data",
     "observed_values",
+    "original",
     "over_rows",
     "prior_draws",
     "read_sites",

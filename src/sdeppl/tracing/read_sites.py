@@ -14,6 +14,7 @@ from .errors import NoLatent
 from .family import read_family
 from .gaussian import is_gaussian, read_gaussian
 from .latents import LatentSpace
+from .masks import check_masks
 from .observed import ObservedSite
 from .probing import Probes
 from .reader import Runs, SiteReader
@@ -53,6 +54,7 @@ def read_sites(
         check_site(name, value, nodes, space)
     needed = check_parents(model, args, kwargs, nodes, [*data, *own], space)
     reader = replace(reader, data={name: _like(nodes[name], value) for name, value in data.items()})
+    check_masks(reader, draws, [*data, *own])
     precise = {site.dtype for site in space.sites} == {torch.float64}
     probes = Probes(draws, 1e-9 if precise else 1e-5)
     runs = Runs(reader, draws)

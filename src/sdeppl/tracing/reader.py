@@ -32,9 +32,13 @@ class SiteReader:
 
     def nodes(self, z: torch.Tensor, seed: int = 0) -> Nodes:
         """The trace at z (dim,); seed: of sites that are neither latent nor data."""
-        conditioned = poutine.condition(self.model, data={**self.data, **self.space.unflatten(z)})
+        return self.at(self.space.unflatten(z), seed)
+
+    def at(self, values: Mapping[str, torch.Tensor], seed: int = 0) -> Nodes:
+        """The trace at values of the latents, by site."""
+        conditioned = poutine.condition(self.model, data={**self.data, **values})
         with unvalidated(), seeded(seed):
-            return batched(lambda: traced(conditioned, self.args, self.kwargs), z)
+            return batched(lambda: traced(conditioned, self.args, self.kwargs), *values.values())
 
     def function(self, read: Callable[[Nodes], Any]) -> "SiteFunction":
         """z ↦ what `read` finds in the trace at z."""
