@@ -12,6 +12,7 @@ from ..tracing import (
     LatentSpace,
     ModelError,
     Observe,
+    check_fixed,
     data_tensor,
     find_sites,
     observed_values,
@@ -31,7 +32,8 @@ def given(
     """The latents, and the model given the data, without its observable sites of no value.
 
     Raises: ModelError, naming the site, for a discrete latent, an unknown site, a wrong shape, data
-    outside the support or on an edge of it without density, or no data.
+    outside the support or on an edge of it without density, no data, sites that change from run to run, or a
+    density that is random given the latents.
     """
     with seeded(0):
         trace = poutine.trace(model).get_trace(*args, **dict(kwargs or {}))
@@ -43,6 +45,7 @@ def given(
     kept, remaining = without_unseen(model, data, args, kwargs, latents)
     observed = Observe(data, _own(model, args, kwargs, trace.nodes))(kept)
     space = find_sites(observed, args, kwargs, remaining).space
+    check_fixed(observed, space, args, dict(kwargs or {}))
     check_observed(observed, args, dict(kwargs or {}))
     return space, observed
 

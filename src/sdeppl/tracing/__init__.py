@@ -1,5 +1,6 @@
 """Layer 4: reads latents, supports, the forward SDE and the likelihood out of a Pyro model."""
 
+from .checks import check_fixed
 from .draws import SlowDrawsWarning, prior_draws
 from .errors import ModelError, no_data
 from .family import Family
@@ -43,6 +44,7 @@ __all__ = [
     "SiteReader",
     "SlowDrawsWarning",
     "check_prior",
+    "check_fixed",
     "data_tensor",
     "find_sites",
     "find_tails",

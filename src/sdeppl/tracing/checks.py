@@ -1,5 +1,7 @@
 """What keeps data from being observed at a site of the model."""
 
+import contextlib
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -7,17 +9,22 @@ import pyro.distributions as dist
 import torch
 
 from ..distributions import Diffusion
+from .draws import SlowDrawsWarning, prior_draws
 from .edges import check_values
 from .errors import ModelError, random_parent
 from .latents import LatentSpace
 from .observe import data_tensor
 from .probing import SLOW_PROBES
 from .provenance import origins_of
+from .reader import SiteReader
 from .running import unvalidated
 from .runs import is_computed, sample_sites_of
 from .sites import check_not_computed
-from .target import Target
+from .supports import log_density
+from .target import SEEDS, Target
 from .unwrap import own_mask, unwrap
+
+RUNS = 64  # of a model that branches on its draws, to see whether its sites are the same
 
 
 def check_prior(nodes: Mapping[str, Any], space: LatentSpace) -> None:
@@ -59,6 +66,34 @@ def _is_weighted(node: Any) -> bool:
         return False
     mask = own_mask(node["fn"], node["mask"])
     return mask is None or bool(mask.any())
+
+
+def check_fixed(
+    model: Callable[..., Any], space: LatentSpace, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> None:
+    """Check that the sites of a model, and their densities, are the same in all runs at given latents.
+
+    Looked at in prior draws, one by one where the model branches on what it draws, and with seeds for what
+    is random besides. Raises: ModelError, naming the site.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SlowDrawsWarning)  # said where many draws are made
+        draws = prior_draws(model, space.names, RUNS, (0,), args, kwargs)
+    values = {name: value[0] for name, value in draws.items()}
+    reader = SiteReader(model, space, args, dict(kwargs))
+    first, *others = (_densities(reader.at(values, seed)) for seed in (0, *SEEDS))
+    for name, density in first.items():
+        if any(not torch.allclose(density, other[name], equal_nan=True) for other in others):
+            raise random_parent(name, space.names)
+
+
+def _densities(nodes: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """{site: log-density} of those that have one."""
+    found = {}
+    for name, node in sample_sites_of(nodes).items():
+        with contextlib.suppress(NotImplementedError):
+            found[name] = torch.as_tensor(log_density(node["fn"], node["value"]))
+    return found
 
 
 def check_site(name: str, value: torch.Tensor, nodes: Mapping[str, Any], space: LatentSpace) -> None:

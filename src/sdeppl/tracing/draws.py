@@ -12,8 +12,10 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 
 from ..backend import Progress
+from .errors import ModelError
 from .randomness import batched, seeded
 from .running import unvalidated
+from .runs import check_same_sites, sample_sites_of
 
 CHUNK = 8192
 FAILURES = (RuntimeError, NotImplementedError, ValueError)
@@ -40,23 +42,32 @@ def prior_draws(
     at its value, it is not drawn. A model that vmap cannot run (control flow on drawn values)
     or that draws from NumPy or Python, is run once for each draw instead, with a SlowDrawsWarning; said: the
     reasons for which that has been said, and need not be again.
+
+    Raises: ModelError, naming a site that is not in every run.
     """
-    kwargs = dict(kwargs or {})
+    kwargs, first_run = dict(kwargs or {}), list[str]()
 
     def run(index: torch.Tensor, model: Callable[..., Any] = model) -> dict[str, Any]:
         trace = batched(lambda: poutine.trace(model).get_trace(*args, **kwargs), index)
-        return {name: trace.nodes[name]["value"] for name in names}
+        found = sample_sites_of(trace.nodes)
+        first_run.extend([] if first_run else found)
+        check_same_sites(first_run, found)
+        return {name: found[name]["value"] for name in names}
 
     with seeded(*seed), torch.no_grad(), unvalidated():
         try:
             check_torch_alone(run, seed)
             return _at_once(run, draws, progress)
+        except ModelError:
+            raise
         except FAILURES as error:
             reason, others = _in_words(error), isinstance(error, _Others)
         if not others:
             try:
                 with seeded(*seed):
                     return _at_once(partial(run, model=_OnlyDrawn(names)(model)), draws, progress)
+            except ModelError:
+                raise
             except FAILURES:  # the model needs what was not drawn, or something else is at fault
                 pass
         if said is None or reason not in said:

@@ -81,7 +81,7 @@ def _source(
     origins: Origins,
     name: str,
 ) -> Gaps | None:
-    """The first site that is observed at numbers some of which are the latent's, and does not depend on it."""
+    """The first site that is observed at the latent's numbers, among others, and does not depend on it."""
     values = {n: site["value"] for n, site in sites.items() if not site["is_observed"]}
     marks = [_start(sites[name]["fn"], seed) for seed in (1, 2)]
     runs = [_run(model, args, kwargs, {**values, name: mark}) for mark in marks]
@@ -209,7 +209,7 @@ class _Above(Messenger):
 
 
 class _Draw(Messenger):
-    """Hides the sites that have been shown; the latent gets its numbers' distribution, the source the rest."""
+    """Hides the sites that have been shown; the latent gets the numbers of its own, the source the rest."""
 
     def __init__(self, gaps: Gaps, above: _Above) -> None:
         super().__init__()
@@ -235,7 +235,7 @@ class _Draw(Messenger):
 class Entries(dist.TorchDistribution):
     """Some of the independent numbers of a distribution: those at `index` of its flat batch, in `shape`."""
 
-    arg_constraints: dict[str, Any] = {}  # noqa: RUF012 torch's own
+    arg_constraints: dict[str, Any] = {}
 
     def __init__(self, base: Any, index: torch.Tensor, shape: torch.Size) -> None:
         self.base, self.index = base, index
@@ -245,7 +245,7 @@ class Entries(dist.TorchDistribution):
         super().__init__(shape, torch.Size(), validate_args=False)
 
     @property
-    def support(self) -> Any:  # type: ignore[override]
+    def support(self) -> Any:
         """That of the base, one for all numbers."""
         return self.base.support
 

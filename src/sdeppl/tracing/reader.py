@@ -38,7 +38,7 @@ class SiteReader:
         """The trace at values of the latents, by site."""
         conditioned = poutine.condition(self.model, data={**self.data, **values})
         with unvalidated(), seeded(seed):
-            return batched(lambda: traced(conditioned, self.args, self.kwargs), *values.values())
+            return batched(lambda: traced(conditioned, self.args, self.kwargs), next(iter(values.values())))
 
     def function(self, read: Callable[[Nodes], Any]) -> "SiteFunction":
         """z ↦ what `read` finds in the trace at z."""

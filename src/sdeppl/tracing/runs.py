@@ -5,6 +5,7 @@ from typing import Any
 
 import pyro.distributions as dist
 import torch
+from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 
 from .errors import ModelError
@@ -12,6 +13,9 @@ from .observe import data_tensor
 from .randomness import seeded
 from .running import traced
 from .unwrap import unwrap
+
+MORE = 8
+SHOWN = 6
 
 
 def two_runs(
@@ -21,12 +25,65 @@ def two_runs(
 
     Raises: ModelError where a site is in one of them alone.
     """
-    runs = []
-    for seed in (0, 1):
-        with seeded(seed), torch.no_grad():
-            runs.append(sample_sites_of(traced(model, args, kwargs)))
+    runs = [_drawn(model, args, kwargs, seed) for seed in (0, 1)]
     check_same_sites(*runs)
     return runs[0], runs[1]
+
+
+def _drawn(
+    model: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], seed: int
+) -> dict[str, Any]:
+    """The sample sites of a run. Raises: ModelError, naming the site, for one that cannot be drawn."""
+    reached = _Reached()
+    try:
+        with seeded(seed), torch.no_grad(), reached:
+            return sample_sites_of(traced(model, args, kwargs))
+    except NotImplementedError as error:
+        msg = reached.msg
+        if msg is None or msg["value"] is not None:
+            raise
+        raise ModelError(
+            f"site '{msg['name']}': {type(unwrap(msg['fn'])).__name__} cannot be drawn from "
+            f"({str(error).splitlines()[0]}); a latent needs a prior with draws, and so does a site of no "
+            "value: give it one (obs=), or a distribution with a `sample`"
+        ) from error
+
+
+class _Reached(Messenger):
+    """The last sample site that a run came to."""
+
+    msg: Any = None
+
+    def _pyro_sample(self, msg: Any) -> None:
+        self.msg = msg
+
+
+def check_random(
+    model: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    latents: Collection[str],
+    *runs: Mapping[str, Any],
+) -> None:
+    """Check that the latents have other values in runs with other seeds. Raises: ModelError, naming one that
+    has not."""
+    one, other = runs
+    fixed = [
+        name
+        for name in latents
+        if same_value(one[name], other[name])
+        and one[name]["value"].numel()
+        and not isinstance(unwrap(one[name]["fn"]), dist.Delta)
+    ]
+    for seed in range(2, 2 + MORE) if fixed else ():  # of a few values, two are often the same
+        more = _drawn(model, args, kwargs, seed)
+        fixed = [name for name in fixed if name not in more or same_value(one[name], more[name])]
+    if fixed:
+        raise ModelError(
+            f"latent site '{fixed[0]}' has the same value in {2 + MORE} runs with other seeds: a handler "
+            "such as poutine.replay or poutine.seed fixes it, or the model draws it with a seed of its own; "
+            "give the model without that, or observe the site"
+        )
 
 
 def sample_sites_of(nodes: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,13 +95,19 @@ def sample_sites_of(nodes: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_same_sites(one: Collection[str], other: Collection[str]) -> None:
     """Check that two runs of a model have the same sites. Raises: ModelError, naming one that is not."""
-    changing = [name for name in (*other, *one) if name not in one or name not in other]
-    if changing:
-        raise ModelError(
-            f"site '{changing[0]}' is not in every run of the model: one run samples {list(one)}, another "
-            f"{list(other)}; sample the same sites in each run and choose between their values by "
-            "torch.where, or sum the choice out, as dist.MixtureSameFamily does"
-        )
+    if set(one) == set(other):
+        return
+    changing = next(name for name in (*other, *one) if name not in one or name not in other)
+    raise ModelError(
+        f"site '{changing}' is not in every run of the model: one run samples {_some(one)}, another "
+        f"{_some(other)}; sample the same sites in each run and choose between their values by "
+        "torch.where, or sum the choice out, as dist.MixtureSameFamily does"
+    )
+
+
+def _some(names: Collection[str]) -> str:
+    listed = ", ".join(f"'{name}'" for name in list(names)[:SHOWN])
+    return f"{listed} and {len(names) - SHOWN} more sites" if len(names) > SHOWN else listed or "no site"
 
 
 def same_value(one: Any, other: Any) -> bool:

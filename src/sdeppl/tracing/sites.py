@@ -11,7 +11,7 @@ from ..sde import IsotropicSDE
 from .errors import ModelError, no_data
 from .latents import LatentSpace
 from .provenance import origins_of
-from .runs import is_computed, same_value, two_runs
+from .runs import check_random, is_computed, same_value, two_runs
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ def find_sites(
     `latents` names them. `Diffusion` sites are neither; nor what the model observes at a value that depends
     on its own draws (`ModelSites.moving`), nor a Delta that is observed at its own value.
 
-    Raises: ModelError for no latent, a discrete or NaN latent, a latent that is not known or that the
-    model observes, a Diffusion that something depends on, several Diffusion sites, or one over
-    several latents.
+    Raises: ModelError for no latent, sites that are not in every run, a discrete, NaN or constant latent, one
+    that is not known or that the model observes or computes, a site that cannot be drawn from, a Diffusion
+    that something depends on, several Diffusion sites, or one over several latents.
     """
     kwargs = dict(kwargs or {})
     found = _sort(model, args, kwargs, latents)
@@ -51,6 +51,7 @@ def find_sites(
         raise ModelError(f"the model has no latent site; its sample sites are {list(found.sites)}")
     space = LatentSpace.from_trace({name: found.sites[name] for name in found.latent})
     _check_fixed_supports(found, space)
+    check_random(model, args, kwargs, found.latent, found.sites, found.again)
     forward = _forward(found.sites, found.diffusions, found.latent)
     return ModelSites(space, tuple(found.observable), forward, tuple(found.moving))
 
