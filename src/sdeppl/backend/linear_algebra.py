@@ -13,14 +13,15 @@ SMALL = 24  # up to here loops over columns, vectorised over the batch, beat one
 def cholesky(matrix: Any) -> Any:
     """The lower L with L Lᵀ = matrix (n, n) or (batch, n, n), symmetric and positive definite.
 
-    A row of a batch of small matrices that is not positive definite, or holds NaN, comes back with NaN and
-    leaves the others alone, so that a solve can report it. One matrix, or a batch of large ones, goes to
-    the library. Raises: the library's LinAlgError, for those, where one is not positive definite.
+    A row of a batch that is not positive definite, or holds NaN, comes back with NaN and leaves the others
+    alone, so that a solve can report it. Raises: the library's LinAlgError for one matrix.
     Source: Golub & Van Loan, Matrix Computations, section 4.2.5.
     """
     xp, n = array_namespace(matrix), matrix.shape[-1]
-    if matrix.ndim == 2 or n > SMALL:
+    if matrix.ndim == 2:
         return xp.linalg.cholesky(matrix)
+    if n > SMALL:
+        return backend_of(matrix).adapter.cholesky(matrix)
     flat = _batch_last(matrix)
     columns: list[Any] = []
     for j in range(n):

@@ -11,6 +11,7 @@ from ..denoisers import Denoiser
 from ..likelihood import MeanLikelihood, MixtureRows
 from ..sde import ReverseSDE
 from ..solvers import ExponentialHeun, Solver, solve
+from .divergence import named
 from .start import RowStarts, start_rows
 
 ROWS = 2**14  # solved at once
@@ -67,15 +68,16 @@ class RowSolve:
         else:
             assert isinstance(self.start, RowStarts)
             start = self.start.draw(stream.normal(0, shape), index)
-        path = solve(
-            ReverseSDE(bound.sde, bound, c),
-            start,
-            times,
-            solver=solver or ExponentialHeun(),
-            noise=stream,
-            keep="last",
-            progress=False,
-        )
+        with named(bound):
+            path = solve(
+                ReverseSDE(bound.sde, bound, c),
+                start,
+                times,
+                solver=solver or ExponentialHeun(),
+                noise=stream,
+                keep="last",
+                progress=False,
+            )
         return path.states[-1, ...]
 
 

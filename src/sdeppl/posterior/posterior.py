@@ -17,6 +17,7 @@ from .choice import choose
 from .correction import TemperedCorrection, TwistedCorrection
 from .corrector import LangevinCorrector, solve_corrected, tune_corrector
 from .diagnosis import POOR_SHARE, Diagnosis, UntrustedWarning, exact_diagnosis
+from .divergence import named, warn_of_divergence
 from .fit_check import FitCheck, State
 from .start import Start, first_step, last_level, start_moments
 from .tempered import TemperedSMC
@@ -109,7 +110,8 @@ class Posterior:
         self.asked_for = likelihood, correction
         self.choice = choose(prior, observation, likelihood, correction, step)
         self.denoiser = self.choice.denoiser
-        self.start = start_moments(self.denoiser, prior)
+        with named(self.denoiser):
+            self.start = start_moments(self.denoiser, prior)
         self.level = last_level(self.start.smallest_sd, noise_to_signal)
         self.times = log_snr_grid(prior.sde, steps, self.level)
 
@@ -179,16 +181,20 @@ class Posterior:
         return PosteriorRun(x, diagnosis)
 
     def _guided(self, draws: int, stream: Any, c: Any, solver: Solver | None, progress: bool | None) -> Any:
-        path = solve(
-            ReverseSDE(self.denoiser.sde, self.denoiser, c),
-            self.start.draw(stream, draws),
-            self.times,
-            solver=solver or ExponentialHeun(),
-            noise=stream,
-            keep="last",
-            progress=progress,
-        )
-        return path.states[-1, ...]
+        with named(self.denoiser):
+            path = solve(
+                ReverseSDE(self.denoiser.sde, self.denoiser, c),
+                self.start.draw(stream, draws),
+                self.times,
+                solver=solver or ExponentialHeun(),
+                noise=stream,
+                keep="last",
+                progress=progress,
+            )
+        x = path.states[-1, ...]
+        if self.choice.twist is not None:
+            warn_of_divergence(self.choice.name, self.prior, self._prior_start, self.observation, x)
+        return x
 
     def _moved(self, draws: int, stream: Any, c: Any, solver: Solver | None, progress: bool | None) -> Any:
         start = self.start.draw(stream, draws)

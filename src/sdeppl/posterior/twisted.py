@@ -14,6 +14,7 @@ from ..likelihood import Guided, MeanLikelihood
 from ..sde import ReverseSDE
 from ..solvers import Watch
 from .defence import Defence
+from .divergence import named
 from .kernel import MomentKernel
 from .resampling import effective_share, in_all, normalised, systematic
 from .start import Start
@@ -127,7 +128,8 @@ class TwistedSolve:
         what += f"{runs} runs of {K} particles and {steps} steps by likelihood='{self.twist.name}', "
         what += f"{work:,} evaluations"
         known, began = None if seconds is None else seconds * work, time.monotonic()
-        with Progress(len(sizes) * steps, progress, "sampling", "step", what, CHEAPER, known) as bar:
+        bar = Progress(len(sizes) * steps, progress, "sampling", "step", what, CHEAPER, known)
+        with bar, named(self.twist):
             blocks = [
                 self._of_block(sets, sizes, index)._block(size, index, stream, measure, bar)
                 for index, size in enumerate(sizes)

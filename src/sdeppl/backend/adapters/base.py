@@ -1,9 +1,11 @@
 """What the backend layer asks of an array library."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import numpy as np
 from array_api_compat import array_namespace
 
 Normal = Callable[[tuple[int, ...], Any], Any]
@@ -76,6 +78,27 @@ class Adapter(ABC):
     def readable(cls, array: Any) -> bool:
         """Whether its numbers may be looked at for nothing: on the host, and not while code is traced."""
         return False
+
+    @classmethod
+    def no_root(cls) -> type[Exception]:
+        """What the library raises for a matrix that is not positive definite, or holds NaN."""
+        return np.linalg.LinAlgError
+
+    @classmethod
+    def cholesky(cls, matrices: Any) -> Any:
+        """L of each of (batch, n, n), NaN for those that are not positive definite."""
+        xp = array_namespace(matrices)
+
+        def root(matrix: Any) -> Any:
+            try:
+                return xp.linalg.cholesky(matrix)
+            except cls.no_root():
+                return xp.full_like(matrix, math.nan)
+
+        try:
+            return xp.linalg.cholesky(matrices)
+        except cls.no_root():
+            return xp.stack([root(matrices[k, :, :]) for k in range(matrices.shape[0])], axis=0)
 
     @classmethod
     def solve_triangular(cls, matrix: Any, right: Any, upper: bool) -> Any:

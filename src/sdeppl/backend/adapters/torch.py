@@ -99,6 +99,19 @@ class TorchAdapter(Adapter):
         return array.device.type == "cpu" and not torch.compiler.is_compiling()
 
     @classmethod
+    def no_root(cls) -> type[Exception]:
+        import torch
+
+        return torch.linalg.LinAlgError
+
+    @classmethod
+    def cholesky(cls, matrices: Any) -> Any:
+        import torch
+
+        root, info = torch.linalg.cholesky_ex(matrices)
+        return torch.where((info == 0)[:, None, None], root, torch.nan)
+
+    @classmethod
     def solve_triangular(cls, matrix: Any, right: Any, upper: bool) -> Any:
         import torch
 

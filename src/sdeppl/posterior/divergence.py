@@ -1,0 +1,100 @@
+"""What is said of a mean likelihood whose guidance went astray."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from ..backend import keyed_normal, warn_user
+from ..denoisers import Denoiser
+from ..likelihood import MeanLikelihood, Observation
+from ..solvers import NonFiniteState
+from .diagnosis import UntrustedWarning
+from .start import Start
+
+FAR = 6.0  # root mean square over draws, in standard deviations of the prior along a direction
+FARTHEST = 12.0  # the same of a single draw
+LOOKED_AT = 256  # draws, and as many of the prior's Gaussian, of which ln p(y) is asked
+WORSE = 3.0  # nats of a median
+STREAM = (0x64697665726765, 0)
+INSTEAD = (
+    "use correction='auto', which weighs its draws, or another likelihood; run() says how far draws are to be "
+    "trusted"
+)
+
+
+@contextmanager
+def named(denoiser: Denoiser) -> Iterator[None]:
+    """A solve that the denoiser guides: what is not finite in it, or no matrix with a root, is its failure.
+
+    Raises: NonFiniteState, naming the likelihood.
+    """
+    if not isinstance(denoiser, MeanLikelihood):
+        yield
+        return
+    try:
+        yield
+    except (NonFiniteState, denoiser.backend.adapter.no_root()) as error:
+        raise NonFiniteState(f"likelihood='{denoiser.name}' diverged: {error}; {INSTEAD}") from error
+
+
+def warn_of_divergence(
+    name: str, prior: Denoiser, start: Start, observation: Observation | None, x: Any
+) -> None:
+    """Of draws x (draws, dim) that no weights correct. Warns: UntrustedWarning where they went astray.
+
+    start: the end of the unguided forward SDE. Whatever the data, ln p(y given x_0) is higher under the
+    posterior than under the prior, at each quantile; and where the draws lie far outside of the prior, the
+    data and the prior disagree, or guidance was too strong.
+    """
+    if observation is None or not x.shape[0]:
+        return
+    far = _distance(prior, start, x)
+    worse = None if observation.hard else _worse(prior, start, observation, x)
+    if far is None and worse is None:
+        return
+    warn_user(f"likelihood='{name}' seems to have diverged: {far or worse}; {INSTEAD}", UntrustedWarning)
+
+
+def _middle(prior: Denoiser, start: Start) -> tuple[Any, Any, Any]:
+    """Mean (1, dim), standard deviations (rank,) and directions (dim, rank) of x_0 given the middle of x_T."""
+    xp, dim = prior.backend.xp, prior.dim
+    visible = 4 * dim * float(xp.finfo(start.variances.dtype).eps) * float(start.variances[-1])
+    rank = max(int(xp.count_nonzero(start.variances > visible)), 1)
+    mean = prior.mean(start.mean[None, :], prior.sde.T)
+    return mean, xp.sqrt(start.variances[dim - rank :]), start.basis[:, dim - rank :]
+
+
+def _distance(prior: Denoiser, start: Start, x: Any) -> str | None:
+    xp, (mean, sd, basis) = prior.backend.xp, _middle(prior, start)
+    squares = ((x - mean) @ basis / sd) ** 2
+    typical, farthest = (math.sqrt(float(xp.max(of))) for of in (xp.mean(squares, axis=0), squares))
+    if typical <= FAR and farthest <= FARTHEST:
+        return None
+    return (
+        f"its draws lie up to {farthest:.3g} standard deviations of the prior from the prior's mean, where the "
+        "prior's own draws hardly ever are (or data and prior disagree that much)"
+    )
+
+
+def _worse(prior: Denoiser, start: Start, observation: Observation, x: Any) -> str | None:
+    xp, (mean, sd, basis) = prior.backend.xp, _middle(prior, start)
+    z = keyed_normal(prior.backend, (LOOKED_AT, sd.shape[0]), 0, STREAM)
+    found = [_finite(observation.log_prob(rows)) for rows in (x[:LOOKED_AT, :], mean + (z * sd) @ basis.T)]
+    ours, theirs = (xp.sort(values)[values.shape[0] // 2] for values in found)
+    share = float(xp.mean(xp.astype(found[0] < theirs, x.dtype)))
+    error = math.sqrt(0.25 / found[0].shape[0] + 0.25 / LOOKED_AT)
+    if share <= 0.5 + 4 * error or float(ours) >= float(theirs) - WORSE:
+        return None
+    return (
+        f"{share:.0%} of its draws explain the data worse than half of what the prior draws (ln p(y) of a "
+        f"middle one is {float(ours):.4g}, of the prior's {float(theirs):.4g})"
+    )
+
+
+def _finite(values: Any) -> Any:
+    """NaN, as of densities that overflow, counts as no density."""
+    xp = array_namespace(values)
+    return xp.where(xp.isnan(values), xp.full_like(values, -math.inf), values)
