@@ -3,7 +3,9 @@
 from typing import Any
 
 from ..denoisers import Denoiser
-from .observation import Linearisation, Observation
+from .information import compressed
+from .innovation import Innovation
+from .observation import Linearisation, Observation, Surrogate
 from .sda import FixedVarianceDenoiser
 
 
@@ -23,7 +25,20 @@ class PiGDMDenoiser(FixedVarianceDenoiser):
             raise ValueError(f"PiGDMDenoiser: variance must be positive; got {variance!r}")
         self.variance = variance
 
-    def projected(self, linear: Linearisation, t: float) -> Any:
+    def spread(self, linear: Linearisation, t: float) -> Any:
+        return self._r2(t) * self.backend.xp.sum(linear.H * linear.H, axis=-1)
+
+    def innovation(self, noise: Surrogate, linear: Linearisation, t: float) -> tuple[Any, Linearisation, Any]:
+        if linear.H.shape[-2] > self.dim and noise.diagonal and not self.observation.hard:
+            linear, noise = compressed(linear, noise)
+        projected = self._r2(t) * (linear.H @ self.backend.xp.matrix_transpose(linear.H))
+        found = Innovation(noise, linear, projected)
+        return found.weights, linear, found.log_likelihood
+
+    def row_numbers(self) -> int:
+        n, dim = self.observation.count, self.dim
+        return 4 * n * dim + 4 * min(n, dim) ** 2 + 4 * dim if n > dim else super().row_numbers()
+
+    def _r2(self, t: float) -> float:
         alpha, sigma = self.sde.alpha(t), self.sde.sigma(t)
-        r2 = sigma**2 * self.variance / (alpha**2 * self.variance + sigma**2)
-        return r2 * (linear.H @ self.backend.xp.matrix_transpose(linear.H))
+        return sigma**2 * self.variance / (alpha**2 * self.variance + sigma**2)

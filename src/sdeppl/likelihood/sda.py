@@ -1,12 +1,13 @@
 """Score-based data assimilation: a simple variance in place of C."""
 
+import math
 from abc import abstractmethod
 from typing import Any
 
 from ..denoisers import Denoiser
 from .base import Guided, MeanLikelihood
 from .innovation import Innovation
-from .observation import Linearisation, Observation
+from .observation import Linearisation, Observation, Surrogate
 from .tweedie import require_jacobian
 
 
@@ -21,8 +22,12 @@ class FixedVarianceDenoiser(MeanLikelihood):
         require_jacobian(self.name, observation)
 
     @abstractmethod
-    def projected(self, linear: Linearisation, t: float) -> Any:
-        """P, (n, n) or (batch, n, n)."""
+    def spread(self, linear: Linearisation, t: float) -> Any:
+        """The diagonal of P, (n,) or (batch, n)."""
+
+    @abstractmethod
+    def innovation(self, noise: Surrogate, linear: Linearisation, t: float) -> tuple[Any, Linearisation, Any]:
+        """(R + P)⁻¹ (y - η), what leads from it to x_0, whose adjoint is wanted, and ln l."""
 
     def row_numbers(self) -> int:
         n, dim = self.observation.count, self.dim
@@ -33,11 +38,10 @@ class FixedVarianceDenoiser(MeanLikelihood):
             return self.unguided(x, t)
         moments = self.prior(x, t)
         linear = self.observation.linearise(moments.mean)
-        projected = self.projected(linear, t)
-        noise = self.observation.surrogate(linear, self.backend.xp.linalg.diagonal(projected))
-        innovation = Innovation(noise, linear, projected)
-        shift = moments.covariance.product(linear.adjoint(innovation.weights))
-        return Guided(moments, moments.mean + shift, innovation.log_likelihood)
+        noise = self.observation.surrogate(linear, self.spread(linear, t))
+        weights, linear, log_likelihood = self.innovation(noise, linear, t)
+        shift = moments.covariance.product(linear.adjoint(weights))
+        return Guided(moments, moments.mean + shift, log_likelihood)
 
 
 class SDADenoiser(FixedVarianceDenoiser):
@@ -56,7 +60,18 @@ class SDADenoiser(FixedVarianceDenoiser):
             raise ValueError(f"SDADenoiser: gamma must be positive; got {gamma!r}")
         self.gamma = gamma
 
-    def projected(self, linear: Linearisation, t: float) -> Any:
-        xp, n = self.backend.xp, self.observation.count
-        identity = xp.eye(n, dtype=self.backend.dtype, device=self.backend.device)
-        return (self.gamma * self.sde.sigma(t) ** 2 / self.sde.alpha(t) ** 2) * identity
+    def spread(self, linear: Linearisation, t: float) -> Any:
+        xp, backend = self.backend.xp, self.backend
+        variance = self.gamma * self.sde.sigma(t) ** 2 / self.sde.alpha(t) ** 2
+        return xp.full((self.observation.count,), variance, dtype=backend.dtype, device=backend.device)
+
+    def innovation(self, noise: Surrogate, linear: Linearisation, t: float) -> tuple[Any, Linearisation, Any]:
+        xp, spread = self.backend.xp, self.spread(linear, t)
+        if not noise.diagonal:
+            identity = xp.eye(self.observation.count, dtype=self.backend.dtype, device=self.backend.device)
+            whole = Innovation(noise, linear, spread * identity)
+            return whole.weights, linear, whole.log_likelihood
+        variance, residual = noise.R + spread, noise.y - linear.predicted
+        pull = residual / variance
+        logs = xp.sum(xp.log(2 * math.pi * variance), axis=-1)
+        return pull, linear, noise.log_scale - 0.5 * (xp.sum(residual * pull, axis=-1) + logs)

@@ -11,6 +11,7 @@ from ..sde import log_snr_grid
 from . import pilot
 from .choice import Choice
 from .diagnosis import FEW_RUNS, Diagnosis, diagnose
+from .divergence import explained_worse
 from .kernel import MomentKernel
 from .renoising import Renoising
 from .start import Start
@@ -78,7 +79,18 @@ class TwistedCorrection:
         problem = self._problem(self.pilot[0], settings, self.times, c)
         seconds = self.pilot[1].seconds
         runs = problem.solve(count, stream, progress=progress, what=what, seconds=seconds)
-        return runs.draws[:draws, :], self._diagnosis(runs, "twisted SMC", settings.particles)
+        x, found = runs.draws[:draws, :], self._diagnosis(runs, "twisted SMC", settings.particles)
+        return x, self._with_a_look(x, found)
+
+    def _with_a_look(self, x: Any, found: Diagnosis) -> Diagnosis:
+        """Weights can be even where all particles went astray together."""
+        observation = self.pilot[0].observation
+        if not found.trusted or observation.sets is not None:
+            return found
+        worse = explained_worse(self.prior, self.start, observation, x)
+        if worse is None:
+            return found
+        return replace(found, trusted=False, text=f"{found.text}: do not trust these draws, {worse}")
 
     def measure(self) -> Diagnosis:
         """The effective share of the approximation without a correction, by the pilot."""

@@ -163,6 +163,11 @@ def diagnose(
     )
 
 
+def _number(value: float) -> str:
+    """With three decimals, or four digits where it is huge."""
+    return f"{value:.3f}" if abs(value) < 1e6 else f"{value:.4g}"
+
+
 def _heavy(k: float, spread: float) -> bool:
     return k > HEAVY_TAIL and spread > UNEVEN
 
@@ -181,7 +186,7 @@ def _words(
 ) -> str:
     how = f"corrected by {correction}" if correction else "not corrected"
     head = f"likelihood '{likelihood}', {how} ({why}); "
-    figures = f"effective share {ess:.2f}, ln p(y) = {log_evidence:.3f} ± {error:.3f} from {runs} runs"
+    figures = f"effective share {ess:.2f}, ln p(y) = {_number(log_evidence)} ± {error:.3f} from {runs} runs"
     if trusted:
         return head + figures
     if correction is None:

@@ -20,8 +20,7 @@ LOOKED_AT = 256  # draws, and as many of the prior's Gaussian, of which ln p(y) 
 WORSE = 3.0  # nats of a median
 STREAM = (0x64697665726765, 0)
 INSTEAD = (
-    "use correction='auto', which weighs its draws, or another likelihood; run() says how far draws are to be "
-    "trusted"
+    "use correction='auto', which weighs its draws, or another likelihood; run() says how far to trust them"
 )
 
 
@@ -37,7 +36,8 @@ def named(denoiser: Denoiser) -> Iterator[None]:
     try:
         yield
     except (NonFiniteState, denoiser.backend.adapter.no_root()) as error:
-        raise NonFiniteState(f"likelihood='{denoiser.name}' diverged: {error}; {INSTEAD}") from error
+        seen = str(error).split("; ")[0]  # what follows is advice on drifts
+        raise NonFiniteState(f"likelihood='{denoiser.name}' diverged: {seen}; {INSTEAD}") from error
 
 
 def warn_of_divergence(
@@ -45,21 +45,19 @@ def warn_of_divergence(
 ) -> None:
     """Of draws x (draws, dim) that no weights correct. Warns: UntrustedWarning where they went astray.
 
-    start: the end of the unguided forward SDE. Whatever the data, ln p(y given x_0) is higher under the
-    posterior than under the prior, at each quantile; and where the draws lie far outside of the prior, the
-    data and the prior disagree, or guidance was too strong.
+    start: the end of the unguided forward SDE. Where the draws lie far outside of the prior, the data and
+    the prior disagree, or guidance was too strong.
     """
-    if observation is None or not x.shape[0]:
+    if observation is None:
         return
-    far = _distance(prior, start, x)
-    worse = None if observation.hard else _worse(prior, start, observation, x)
+    far, worse = _distance(prior, start, x), explained_worse(prior, start, observation, x)
     if far is None and worse is None:
         return
     warn_user(f"likelihood='{name}' seems to have diverged: {far or worse}; {INSTEAD}", UntrustedWarning)
 
 
 def _middle(prior: Denoiser, start: Start) -> tuple[Any, Any, Any]:
-    """Mean (1, dim), standard deviations (rank,) and directions (dim, rank) of x_0 given the middle of x_T."""
+    """Mean (1, dim), deviations (rank,) and directions (dim, rank) of x_0 given the middle of x_T."""
     xp, dim = prior.backend.xp, prior.dim
     visible = 4 * dim * float(xp.finfo(start.variances.dtype).eps) * float(start.variances[-1])
     rank = max(int(xp.count_nonzero(start.variances > visible)), 1)
@@ -74,19 +72,29 @@ def _distance(prior: Denoiser, start: Start, x: Any) -> str | None:
     if typical <= FAR and farthest <= FARTHEST:
         return None
     return (
-        f"its draws lie up to {farthest:.3g} standard deviations of the prior from the prior's mean, where the "
-        "prior's own draws hardly ever are (or data and prior disagree that much)"
+        f"its draws lie up to {farthest:.3g} standard deviations of the prior from its mean, where its own "
+        "draws hardly ever are (or data and prior disagree that much)"
     )
 
 
-def _worse(prior: Denoiser, start: Start, observation: Observation, x: Any) -> str | None:
+def explained_worse(prior: Denoiser, start: Start, observation: Observation, x: Any) -> str | None:
+    """In words, where draws x explain the data worse than the prior's; None under a hard constraint.
+
+    ln p(y given x_0) grows with the posterior's density over the prior's, so that each of its quantiles is
+    higher under the posterior, whatever the data.
+    """
+    if observation.hard:
+        return None
     xp, (mean, sd, basis) = prior.backend.xp, _middle(prior, start)
     z = keyed_normal(prior.backend, (LOOKED_AT, sd.shape[0]), 0, STREAM)
-    found = [_finite(observation.log_prob(rows)) for rows in (x[:LOOKED_AT, :], mean + (z * sd) @ basis.T)]
+    found = [
+        _finite(observation.log_prob(rows))
+        for rows in (x[: min(LOOKED_AT, x.shape[0]), :], mean + (z * sd) @ basis.T)
+    ]
     ours, theirs = (xp.sort(values)[values.shape[0] // 2] for values in found)
     share = float(xp.mean(xp.astype(found[0] < theirs, x.dtype)))
     error = math.sqrt(0.25 / found[0].shape[0] + 0.25 / LOOKED_AT)
-    if share <= 0.5 + 4 * error or float(ours) >= float(theirs) - WORSE:
+    if share <= min(0.5 + 4 * error, 0.99) or float(ours) >= float(theirs) - WORSE:
         return None
     return (
         f"{share:.0%} of its draws explain the data worse than half of what the prior draws (ln p(y) of a "

@@ -12,7 +12,7 @@ from ..backend import NoiseStream, Progress, require_memory, whole_number
 from ..backend.sharing import cached_property
 from ..likelihood import Guided, MeanLikelihood
 from ..sde import ReverseSDE
-from ..solvers import Watch
+from ..solvers import NonFiniteState, Watch
 from .defence import Defence
 from .divergence import named
 from .kernel import MomentKernel
@@ -134,10 +134,14 @@ class TwistedSolve:
                 self._of_block(sets, sizes, index)._block(size, index, stream, measure, bar)
                 for index, size in enumerate(sizes)
             ]
+            evidence = xp.concat([b.log_evidence for b in blocks])
+            lost = int(xp.count_nonzero(xp.isnan(evidence)))
+            if lost:
+                raise NonFiniteState(f"the weights of {lost} of {runs} runs are not a number")
         roughness = xp.mean(xp.stack([b.roughness for b in blocks]), axis=0) if measure else None
         return Runs(
             xp.concat([b.draws for b in blocks], axis=0),
-            xp.concat([b.log_evidence for b in blocks]),
+            evidence,
             xp.concat([b.final_share for b in blocks]),
             roughness,
             (time.monotonic() - began) / work,
