@@ -8,7 +8,7 @@ from .linear_algebra import cholesky, log_diagonal, solve_lower, solve_lower_tra
 from .looking import known_all
 from .memory import OutOfMemory, free_memory, in_chunks, require_memory, rows_at_once
 from .noise import Noise, NoiseStream, keyed_normal
-from .numbers import real_number, real_times, seed_number, whole_number
+from .numbers import real_number, real_parameter, real_times, seed_number, whole_number
 from .onnx_function import OnnxFunction
 from .progress import COSTLY, CostWarning, Progress, warn_user
 from .resolve import Backend, backend_of, resolve
@@ -59,6 +59,7 @@ __all__ = [
     "place",
     "python_floats",
     "real_number",
+    "real_parameter",
     "real_times",
     "require_arrays",
     "require_floating",

@@ -24,6 +24,8 @@ class CorruptFile(ValueError):
 
 def check_folder(path: str | Path) -> None:
     """Check that a file can be put there. Raises: FileNotFoundError where there is no such folder."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"a path is a str or a Path; got {path!r:.80}")
     folder = Path(path).parent
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder} to write {Path(path).name} to; make it first")
@@ -90,8 +92,12 @@ def read(
     path: str | Path, kind: str, framework: Literal["pt", "numpy"] = "pt"
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Tensors, or NumPy arrays, and content of a file of `kind`. Raises: FileNotFoundError, CorruptFile."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"a path is a str or a Path; got {path!r:.80}")
     if not Path(path).exists():
         raise FileNotFoundError(f"there is no file {path}")
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give a file")
     try:
         with safe_open(path, framework=framework) as file:
             header = file.metadata() or {}

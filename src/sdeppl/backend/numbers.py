@@ -9,7 +9,7 @@ from .data import host_numbers
 SEEDS = 2**64 - 1
 
 
-class _NotWhole(TypeError, ValueError):
+class WholeNumberError(TypeError, ValueError):
     """What is no whole number: of another type, where a number is concerned of another value."""
 
 
@@ -21,7 +21,7 @@ def whole_number(name: str, value: Any, least: int | None = None, most: int | No
     """
     whole = _index(value)
     if whole is None:
-        raise _NotWhole(f"{name} must be {_expected(least, most)}; got {value!r}")
+        raise WholeNumberError(f"{name} must be {_expected(least, most)}; got {value!r}")
     if (least is not None and whole < least) or (most is not None and whole > most):
         raise ValueError(f"{name} must be {_expected(least, most)}; got {whole}")
     return whole
@@ -43,6 +43,14 @@ def real_number(value: Any) -> float | None:
         return float(host_numbers(value))
     except TypeError:
         return None
+
+
+def real_parameter(name: str, value: Any) -> float:
+    """`real_number`. Raises: TypeError, naming `name`, for what is no real number."""
+    number = real_number(value)
+    if number is None:
+        raise TypeError(f"{name} must be a real number; got {value!r:.80}")
+    return number
 
 
 def real_times(who: str, times: Any) -> list[float]:

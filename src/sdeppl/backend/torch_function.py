@@ -19,6 +19,8 @@ class TorchFunction:
     """
 
     def __init__(self, module: Any) -> None:
+        if not callable(getattr(module, "parameters", None)):
+            raise TypeError(f"TorchFunction takes a torch module; got a {type(module).__name__}")
         self.module = module.eval()
         self.parameter = next(module.parameters(), None)
 

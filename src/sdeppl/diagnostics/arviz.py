@@ -50,6 +50,9 @@ def to_arviz(
     if prior is not None:
         groups["prior"] = _by_chain(prior, 1)
     given = getattr(source, "given", None)
+    for name, value in (("coords", coords), ("dims", dims), ("observed", observed), ("prior", prior)):
+        if value is not None and not isinstance(value, Mapping):
+            raise TypeError(f"to_arviz: {name} must be a mapping; got {type(value).__name__}")
     axes = _Axes(coords, dims)
     axes.take(given.axes if given is not None else {})
     if observed is None and given is not None:

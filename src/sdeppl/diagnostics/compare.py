@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..backend import seed_number
+from ..backend import real_parameter, seed_number
 from .comparison import SIGNIFICANCE, Comparison, SiteComparison
 from .errors_by_number import NumberErrors, largest_z, number_errors
 from .sides import Side, joined, sides_of
@@ -43,6 +43,7 @@ def compare(
     Raises: TypeError for what is no draws by name; ValueError, naming the site, for other sites, shapes or
     supports, fewer than 2 draws, NaN, or a reference without spread.
     """
+    tolerance = real_parameter("tolerance", tolerance)
     if not 0 <= tolerance < 1:
         raise ValueError(f"tolerance is a share of a standard deviation, from 0 to 1; got {tolerance}")
     mine, theirs = sides_of(draws), sides_of(reference)

@@ -84,6 +84,10 @@ def local_c2st(
         raise ImportError(
             f"local_c2st needs scikit-learn: pip install 'sdeppl[diagnostics]' ({error})"
         ) from error
+    if not isinstance(simulations, Simulations):
+        raise TypeError(
+            f"local_c2st takes what simulate_posteriors returns; got {type(simulations).__name__}"
+        )
     nulls, seed = whole_number("nulls", nulls, 1), seed_number(seed)
     if simulations.data is None:
         raise ValueError("local_c2st needs the simulations' data: make them by simulate_posteriors")

@@ -80,6 +80,9 @@ class Simulations:
     def numbers(self, sites: Sequence[str] | None = None) -> tuple[np.ndarray, np.ndarray, list[str]]:
         """All numbers of these sites, or of all: truths (sets, n), draws (sets, draws, n), and names."""
         chosen = list(self.truths) if sites is None else list(sites)
+        unknown = [name for name in chosen if name not in self.truths]
+        if unknown:
+            raise ValueError(f"there is no site '{unknown[0]}'; there are {list(self.truths)}")
         truths = [self.truths[name].reshape(self.sets, -1) for name in chosen]
         draws = [self.draws[name].reshape(self.sets, self.count, -1) for name in chosen]
         names = [
@@ -154,6 +157,11 @@ def _of_guide(
     settings: dict[str, Any],
 ) -> Simulations:
     observed = list(guide.observable) if sites is None else list(sites)
+    unknown = [name for name in observed if name not in guide.observable]
+    if unknown or isinstance(sites, str):
+        raise ModelError(
+            f"sites={sites!r}: give a list of names from the observed sites {list(guide.observable)}"
+        )
     if not observed:
         raise ModelError("the model has no observed site, so there is nothing to calibrate")
     if guide.moving:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 from pyro.distributions import TorchDistribution, constraints
 
+from ..backend import host_numbers
 from .tails import has_tails, log_cdf, log_survival
 
 
@@ -88,7 +89,10 @@ def broadcast_bounds(base: Any, low: Any, high: Any) -> tuple[torch.Size, list[t
     # numbers in the base's precision: 0.1 in float32 is not the bound that was meant
     dtype = _floating(base) or torch.get_default_dtype()
     tensors = [
-        bound if isinstance(bound, torch.Tensor) else torch.tensor(bound, dtype=dtype) for bound in bounds
+        bound
+        if isinstance(bound, torch.Tensor)
+        else torch.tensor(host_numbers(bound, f"the bound {name}:"), dtype=dtype)
+        for name, bound in zip(("low", "high"), bounds, strict=True)
     ]
     shape = torch.broadcast_shapes(base.batch_shape, *(bound.shape for bound in tensors))
     return shape, [bound.expand(shape) for bound in tensors]

@@ -22,6 +22,7 @@ from ..tracing import (
     OwnDensities,
     PriorRecord,
     SiteReader,
+    check_call,
     data_tensor,
     find_sites,
     find_tails,
@@ -86,6 +87,7 @@ class ScoreGuide:
         resolve()  # a wrong SDEPPL_BACKEND is reported before a training, not after it
         _check_sde(sde)
         _check_net(net)
+        check_call(model, args, kwargs, latents)
         self.args, self.kwargs = tuple(args), dict(kwargs or {})
         self.model = imputed(model, self.args, self.kwargs)
         sites = find_sites(self.model, self.args, self.kwargs, latents)

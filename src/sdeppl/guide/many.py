@@ -111,6 +111,9 @@ def _rows(
     rows = {name: data_tensor(name, value, torch.float64).detach().cpu() for name, value in data.items()}
     if not rows:
         raise no_data(observable)
+    stray = [name for name in rows if name not in observable]
+    if stray:
+        raise ModelError(f"the model has no observable site '{stray[0]}'; it has {list(observable)}")
     sizes = {name: value.shape[0] if value.dim() else 0 for name, value in rows.items()}
     sets = next(iter(sizes.values()))
     if not sets or any(size != sets for size in sizes.values()):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from ..tracing import ModelError, find_sites
+from ..tracing import ModelError, check_call, find_sites
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -27,6 +27,8 @@ def names_apart(function: Callable[P, R]) -> Callable[P, R]:
     @wraps(function)
     def checked(*given: P.args, **named: P.kwargs) -> R:
         guide: Any = given[0]
+        if not hasattr(guide, "observable"):
+            raise TypeError(f"{function.__name__} takes a ScoreGuide; got a {type(guide).__name__}")
         data: Any = given[1] if len(given) > 1 and given[1] is not None else {}
         if not isinstance(data, Mapping):
             raise TypeError(_unnamed(data, guide))
@@ -48,6 +50,7 @@ def _require_no_site(name: str, guide: Any, doubtful: list[str], named: Mapping[
             getattr(guide, key) if named.get(key) is None else named[key]
             for key in ("model", "args", "kwargs")
         )
+        check_call(model, args, kwargs)
         sites = find_sites(model, tuple(args), dict(kwargs), guide.space.names)
         _refuse(name, doubtful, sites.observable)
 

@@ -11,6 +11,7 @@ from ..tracing import (
     ModelError,
     ObservedSite,
     SiteReader,
+    check_call,
     find_sites,
     imputed,
     original,
@@ -49,6 +50,7 @@ def asked(
     """The model and its inputs: the guide's own where they are not given, with gaps drawn where they are."""
     if model is None and args is None and kwargs is None:
         return guide.model, guide.args, guide.kwargs
+    check_call(guide.model if model is None else model, () if args is None else args, kwargs)
     args = guide.args if args is None else tuple(args)
     kwargs = guide.kwargs if kwargs is None else dict(kwargs)
     return imputed(original(model or guide.model), args, kwargs), args, kwargs

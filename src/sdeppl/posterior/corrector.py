@@ -6,7 +6,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..backend import NoiseStream, whole_number
+from ..backend import NoiseStream, real_parameter, whole_number
 from ..denoisers import Denoiser
 from ..sde import ReverseSDE
 from ..sde.grids import time_of_half_log_snr
@@ -67,9 +67,12 @@ class LangevinCorrector:
             value = whole_number(f"LangevinCorrector: {name}", getattr(self, name), least)
             object.__setattr__(self, name, value)
         for name in ("level", "step_size"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"LangevinCorrector: {name} must be positive and finite; got {value!r}")
+            if getattr(self, name) is None:
+                continue
+            number = real_parameter(f"LangevinCorrector: {name}", getattr(self, name))
+            object.__setattr__(self, name, number)
+            if not 0 < number < math.inf:
+                raise ValueError(f"LangevinCorrector: {name} must be positive and finite; got {number!r}")
 
     def correct(self, denoiser: Denoiser, x: Any, t: float, stream: NoiseStream, first: int = 1) -> Corrected:
         """Takes x (batch, dim) at time t through the steps, with the stream's numbers first, first + 1, …

@@ -7,7 +7,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..backend import require_arrays, require_same, whole_number
+from ..backend import real_parameter, require_arrays, require_same, whole_number
 from ..backend.words import count_of
 from ..denoisers import Denoiser
 from ..sde import SDE, IsotropicSDE, ReverseSDE, check_noise_class
@@ -116,6 +116,7 @@ def _checked_times(forward: SDE, t: float, T: float | None) -> tuple[float, floa
     last = getattr(forward, "T", None) if T is None else T
     if last is None:
         raise ValueError(f"{type(forward).__name__} has no T: give the time T at which p_T is known")
+    t, last = real_parameter("t", t), real_parameter("T", last)
     if not 0 <= t < last < math.inf or (isinstance(forward, IsotropicSDE) and last > forward.T):
         raise ValueError(
             f"need 0 <= t < T, and T no later than the forward SDE's; got t={t}, T={last} and {forward}"

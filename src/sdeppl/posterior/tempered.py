@@ -7,7 +7,7 @@ from typing import Any
 
 from array_api_compat import array_namespace, device
 
-from ..backend import COSTLY, CostWarning, NoiseStream, Progress, warn_user, whole_number
+from ..backend import COSTLY, CostWarning, NoiseStream, Progress, real_parameter, warn_user, whole_number
 from ..likelihood import Observation
 from ..solvers import NonFiniteState
 from .renoising import Renoising
@@ -58,6 +58,7 @@ class TemperedSMC:
             object.__setattr__(self, name, value)
         if self.kept is not None:
             object.__setattr__(self, "kept", whole_number("TemperedSMC: kept", self.kept, 1, self.particles))
+        object.__setattr__(self, "share", real_parameter("TemperedSMC: share", self.share))
         if not 0 < self.share < 1:
             raise ValueError(f"TemperedSMC: share lies between 0 and 1; got {self.share!r}")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from array_api_compat import array_namespace, device
 
-from ..backend import NoiseStream, Progress, require_memory, whole_number
+from ..backend import NoiseStream, Progress, real_parameter, require_memory, whole_number
 from ..backend.sharing import cached_property
 from ..likelihood import Guided, MeanLikelihood
 from ..sde import ReverseSDE
@@ -60,6 +60,9 @@ class TwistedSMC:
         object.__setattr__(self, "particles", particles)
         if self.kept is not None:
             object.__setattr__(self, "kept", whole_number("TwistedSMC: kept", self.kept, 1, particles))
+        object.__setattr__(
+            self, "resample_below", real_parameter("TwistedSMC: resample_below", self.resample_below)
+        )
         if not 0 <= self.resample_below <= 1:
             raise ValueError(
                 f"TwistedSMC: resample_below is a share from 0 to 1; got {self.resample_below!r}"

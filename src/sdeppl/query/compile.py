@@ -47,7 +47,7 @@ def compile_posterior(
                 f"'{posterior.choice.name}', and with it the posterior, is approximate: leave correction at "
                 "'auto', or compare it with reference.nuts",
                 ApproximateWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         if not observation.is_linear:
             warnings.warn(
@@ -55,6 +55,6 @@ def compile_posterior(
                 f"unconstrained latents, so the mean likelihood '{posterior.choice.name}' is approximate: "
                 "leave correction at 'auto', or compare it with reference.nuts",
                 LinearisedWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
     return SitePosterior(space, gaussian, posterior, fit)

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..backend import place, to_torch
 from ..posterior import FitCheck, PosteriorBySite, PosteriorRuns, Posteriors
-from ..tracing import LatentSpace
+from ..tracing import LatentSpace, ModelError
 from .gaussian_part import GaussianPart
 from .site_posterior import site_values
 
@@ -35,8 +35,13 @@ class SitePosteriors(PosteriorBySite[PosteriorRuns]):
         """ln p(y given the latents), (data sets, draws), each data set's own y at {site: (data sets, draws,
         *shape)}; None under a hard constraint, which has no density. But for what no latent changes.
 
-        Raises: ModelError for values outside the support; KeyError for a site without values.
+        Raises: ModelError for values outside the support, and for a site without values.
         """
+        missing = [name for name in self.space.names if name not in values]
+        if missing:
+            raise ModelError(
+                f"there are no values of latent site '{missing[0]}'; give those of {self.space.names}"
+            )
         tensors = {name: to_torch(place(value, self.backend)) for name, value in values.items()}
         shape = next(iter(tensors.values())).shape[:2]
         flat = {name: value.reshape(-1, *value.shape[2:]) for name, value in tensors.items()}

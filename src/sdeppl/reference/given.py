@@ -12,6 +12,7 @@ from ..tracing import (
     LatentSpace,
     ModelError,
     Observe,
+    check_call,
     check_fixed,
     data_tensor,
     find_sites,
@@ -20,6 +21,8 @@ from ..tracing import (
 )
 from ..tracing.edges import check_observed
 from ..tracing.randomness import seeded
+from ..tracing.running import traced
+from ..tracing.runs import sample_sites_of
 
 
 def given(
@@ -35,15 +38,19 @@ def given(
     outside the support or on an edge of it without density, no data, sites that change from run to run, or a
     density that is random given the latents.
     """
+    check_call(model, args, kwargs, latents)
+    if not isinstance(data, Mapping):
+        raise TypeError(f"the data are a {type(data).__name__}; give them by site name, {{'y': ...}}")
     with seeded(0):
-        trace = poutine.trace(model).get_trace(*args, **dict(kwargs or {}))
-    unknown = [name for name in data if name not in trace.nodes]
+        nodes = traced(model, args, dict(kwargs or {}))
+    unknown = [name for name in data if name not in nodes]
     if unknown:
-        raise ModelError(f"the model has no site '{unknown[0]}'; it has {list(trace.stochastic_nodes)}")
+        known = list(sample_sites_of(nodes))
+        raise ModelError(f"the model has no site '{unknown[0]}'; it has {known}")
     # what is observable shows without the data only: a site that depends on an observed one alone
     # would count as a latent of its own
     kept, remaining = without_unseen(model, data, args, kwargs, latents)
-    observed = Observe(data, _own(model, args, kwargs, trace.nodes))(kept)
+    observed = Observe(data, _own(model, args, kwargs, nodes))(kept)
     space = find_sites(observed, args, kwargs, remaining).space
     check_fixed(observed, space, args, dict(kwargs or {}))
     check_observed(observed, args, dict(kwargs or {}))

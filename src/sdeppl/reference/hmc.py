@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..backend import Progress
+from ..backend import Progress, real_parameter
 from ..guide import ScoreGuide
 from ..mcmc import Run, State, sample, warm_up
 from ..tracing import LatentSpace, Potential, start
@@ -68,6 +68,7 @@ def hmc(
     seed, draws, warmup, chains, max_steps = whole_counts(
         seed, draws=(draws, 4), warmup=(warmup, 20), chains=(chains, 4), max_steps=(max_steps, 1)
     )
+    target = real_parameter("target", target)
     _check_options(mass, target)
     space, conditioned = given(model, data, args, kwargs, latents)
     if prior is not None:

@@ -22,6 +22,8 @@ def reparametrised(
 
     Raises: ModelError, as `find_sites` does; ValueError for a name that is no latent.
     """
+    if config is not None and not isinstance(config, Mapping):
+        raise TypeError(f"reparam is a mapping, {{site: what to put in its place}}; got {config!r:.80}")
     if not config:
         return space, model
     unknown = [name for name in config if name not in space.names]

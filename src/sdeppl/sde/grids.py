@@ -4,7 +4,7 @@ import math
 
 from scipy.optimize import brentq
 
-from ..backend import whole_number
+from ..backend import real_parameter, whole_number
 from .affine import IsotropicSDE, require_isotropic
 
 
@@ -55,6 +55,7 @@ def log_snr_grid(sde: IsotropicSDE, steps: int, noise_to_signal: float = 1e-3) -
     """
     require_isotropic(sde, "log_snr_grid", "use uniform_grid")
     steps = whole_number("steps", steps, 2)
+    noise_to_signal = real_parameter("noise_to_signal", noise_to_signal)
     if not noise_to_signal > 0:
         raise ValueError(f"noise_to_signal must be positive; got {noise_to_signal}")
     levels = uniform_grid(sde.half_log_snr(sde.T), -math.log(noise_to_signal), steps - 1)

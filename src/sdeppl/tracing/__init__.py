@@ -16,6 +16,7 @@ from .probing import over_rows
 from .read_sites import read_sites
 from .reader import SiteReader
 from .replicates import replicates
+from .running import check_call
 from .sites import ModelSites, find_sites, without_unseen
 from .start import start
 from .tails import HeavyTailsWarning, SinhTransform, find_tails, with_tails
@@ -43,6 +44,7 @@ __all__ = [
     "SitePriorCheck",
     "SiteReader",
     "SlowDrawsWarning",
+    "check_call",
     "check_fixed",
     "check_prior",
     "data_tensor",

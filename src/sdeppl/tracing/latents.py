@@ -111,6 +111,9 @@ class LatentSpace:
         Raises: ModelError, naming the site, where a value is NaN or not inside its support.
         """
         columns = []
+        missing = [name for name in self.names if name not in values]
+        if missing:
+            raise ModelError(f"there are no values of latent site '{missing[0]}'; give those of {self.names}")
         for site in self.sites:
             column = site.unconstrain(values[site.name])
             if not torch.isfinite(column).all():

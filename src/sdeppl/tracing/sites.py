@@ -11,6 +11,7 @@ from ..sde import IsotropicSDE
 from .errors import ModelError, no_data
 from .latents import LatentSpace
 from .provenance import origins_of
+from .running import check_call
 from .runs import check_random, is_computed, same_value, two_runs
 
 
@@ -45,6 +46,7 @@ def find_sites(
     that is not known or that the model observes or computes, a site that cannot be drawn from, a Diffusion
     that something depends on, several Diffusion sites, or one over several latents.
     """
+    check_call(model, args, kwargs, latents)
     kwargs = dict(kwargs or {})
     found = _sort(model, args, kwargs, latents)
     if not found.latent:

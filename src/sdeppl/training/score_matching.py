@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ..backend import Progress, whole_number
+from ..backend import Progress, real_parameter, whole_number
 from ..backend.sharing import SHARED
 from ..guide import ScoreGuide, check_folder
 from ..query import GaussianPart
@@ -73,6 +73,7 @@ class ScoreMatching:
     ) -> None:
         if not isinstance(guide, ScoreGuide):
             raise TypeError(f"expected a ScoreGuide, got a {type(guide).__name__}; try ScoreGuide(model)")
+        lr, ema = real_parameter("lr", lr), real_parameter("ema", ema)
         if not (lr > 0 and 1 <= batch <= POOL and 0 <= ema < 1):
             raise ValueError(
                 f"need lr > 0, 1 <= batch <= {POOL} and 0 <= ema < 1; got lr={lr}, batch={batch}, ema={ema}"
