@@ -44,7 +44,7 @@ FIT = 5  # of its random streams: draws that the fit is checked on
 RECORD = 7  # draws by which a change of the prior is noticed
 HELD_OUT, LEAST_HELD_OUT = 16_384, 500
 DENSITIES = 2_048  # of them, that are compared with the model's own density
-LARGEST = 3_000_000  # numbers in all held-out draws
+LARGEST = 1_500_000  # numbers in all held-out draws
 NetworkFactory = Callable[[int], torch.nn.Module]
 
 
@@ -183,9 +183,11 @@ class ScoreGuide:
         return self.checked
 
     def check_fit(self) -> FitCheck:
-        """`fit_check`. Warns: UntrustedWarning where the learned prior is not the model's."""
+        """`fit_check`. Warns: UntrustedWarning where the learned prior is not the model's, and no density
+        corrects it."""
         found = self.fit_check
-        if found.state == "do not trust":
+        # where the prior has a density, a posterior may be corrected by that, and says itself if it is not
+        if found.state == "do not trust" and (found.disagreement or not found.density):
             warnings.warn(found.verdict, UntrustedWarning, stacklevel=3)
         return found
 

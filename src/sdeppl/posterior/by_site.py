@@ -45,8 +45,12 @@ class PosteriorBySite(ABC, Generic[Run]):
     ) -> dict[str, Any]:
         """{site name: ([data sets,] draws, *shape)}, as arrays of the backend in the site's dtype.
 
-        Arguments, errors and warnings as in `Posterior.sample`, `Posteriors.sample`.
+        Arguments, errors and warnings as in `Posterior.sample`, `Posteriors.sample`. Warns: UntrustedWarning
+        where the learned prior is not the model's, and no density corrects it.
         """
+        fit = self.fit
+        if fit is not None and fit.state == "do not trust" and (fit.disagreement or not fit.density):
+            warn(fit.verdict, UntrustedWarning, stacklevel=2)
         x = self.arrays.sample(draws, seed=seed, c=c, solver=solver, noise=noise, progress=progress)
         return self._in_units(x)
 

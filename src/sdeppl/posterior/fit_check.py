@@ -23,8 +23,9 @@ class FitCheck:
     departure_noise: divergence of the model's prior from what was learned, beyond the moments where that is
     the Gaussian, as far as the functions tested see it; p: the probability of as much by chance. worst,
     site: the part of the departure at the number that has most of it, and its site. Nats are of all numbers
-    together: a mean that is δ standard deviations off has δ²/2. disagreement: what `check_prior` says of
-    sites whose draws and densities differ, or ''.
+    together: a mean that is δ standard deviations off has δ²/2. density: whether every latent site has one,
+    by which a posterior may be corrected. disagreement: what `check_prior` says of sites whose draws and
+    densities differ, or ''.
     """
 
     network: Network
@@ -38,6 +39,7 @@ class FitCheck:
     p: float
     worst: float
     site: str
+    density: bool = False
     disagreement: str = ""
 
     def __repr__(self) -> str:
