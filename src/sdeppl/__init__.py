@@ -29,7 +29,7 @@ _NAMES_OF_MODULE = {
     "MonteCarloDenoiser NaiveDenoiser NestedDenoiser "
     "NonlinearGaussian NotDifferentiable Observation PiGDMDenoiser SDADenoiser Surrogate "
     "TweedieDenoiser classifier_observation exact_posterior joint_observation",
-    "posterior": "Diagnosis FitCheck LangevinCorrector LogDensity PortablePosterior Posterior "
+    "posterior": "Diagnosis FitCheck HamiltonianMC LangevinCorrector LogDensity PortablePosterior Posterior "
     "PosteriorRun PosteriorRuns Posteriors SignalLeftWarning TemperedSMC TwistedSMC UntrustedWarning "
     "load_posterior log_density",
     "tracing": "HeavyTailsWarning ModelError PriorCheck SitePriorCheck check_prior",

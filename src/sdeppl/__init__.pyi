@@ -87,6 +87,7 @@ from .nn import (
 from .posterior import (
     Diagnosis as Diagnosis,
     FitCheck as FitCheck,
+    HamiltonianMC as HamiltonianMC,
     LangevinCorrector as LangevinCorrector,
     LogDensity as LogDensity,
     PortablePosterior as PortablePosterior,

@@ -35,7 +35,7 @@ from ..tracing import (
 from ..tracing.randomness import seeded
 from . import many, saving
 from .names import names_apart
-from .reading import asked, check_latents, read_near
+from .reading import asked, check_latents, density_of, read_near
 from .sample_sites import sample_sites
 
 MOMENT_DRAWS = 100_000
@@ -265,7 +265,8 @@ class ScoreGuide:
         }
         sites = read_near(self, model, tensors, args, kwargs)
         denoiser = self.denoiser(chosen)
-        settings = likelihood, steps, correction
+        density = density_of(self, model, tensors, args, kwargs, sites, chosen)
+        settings = likelihood, steps, correction, density
         posterior = compile_posterior(self.space, gaussian, denoiser, sites, *settings, fit=self.fit_check)
         axes = {name: found for name, value in values.items() if (found := axes_of(value)) is not None}
         return replace(posterior, given=GivenModel(model, args, kwargs, tensors, {}, axes))

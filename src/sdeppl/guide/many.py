@@ -10,9 +10,9 @@ from ..backend import resolve
 from ..backend.sending import sent_state
 from ..denoisers import Denoiser
 from ..posterior import Posterior, Posteriors
-from ..query import GaussianPart, SitePosteriors, many_observation, observation_of
+from ..query import GaussianPart, ModelDensity, SitePosteriors, many_observation, observation_of
 from ..tracing import ModelError, ObservedSite, data_tensor, no_data, observed_values
-from .reading import asked, check_latents, read_near
+from .reading import asked, check_latents, density_of, read_near
 
 if TYPE_CHECKING:
     from .guide import ScoreGuide
@@ -94,13 +94,20 @@ class _One:
         row = {name: value[number] for name, value in self.rows.items()}
         return read_near(self.guide, self.model, row, self.args, self.kwargs)
 
+    def _density(self, number: int, sites: Sequence[ObservedSite]) -> ModelDensity | None:
+        """The model's own; None where data of one more experiment are given."""
+        if self.fixed:
+            return None
+        row = {name: value[number] for name, value in self.rows.items()}
+        backend = self.denoiser.backend
+        return density_of(self.guide, self.model, row, self.args, self.kwargs, sites, backend)
+
     def __call__(self, number: int) -> Posterior:
         if number not in self.made:
             sites = [*self.read(number), *self.fixed]
             observation = observation_of(sites, self.gaussian, self.denoiser.backend)
-            self.made[number] = Posterior(
-                self.denoiser, observation, self.likelihood, self.steps, correction=self.correction
-            )
+            settings: Any = {"correction": self.correction, "density": self._density(number, sites)}
+            self.made[number] = Posterior(self.denoiser, observation, self.likelihood, self.steps, **settings)
         return self.made[number]
 
 

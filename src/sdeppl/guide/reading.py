@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..query import posterior_probes
+from ..backend import Backend
+from ..query import ModelDensity, posterior_probes
 from ..tracing import (
     ROWS,
     ModelError,
@@ -54,6 +55,22 @@ def asked(
     args = guide.args if args is None else tuple(args)
     kwargs = guide.kwargs if kwargs is None else dict(kwargs)
     return imputed(original(model or guide.model), args, kwargs), args, kwargs
+
+
+def density_of(
+    guide: "ScoreGuide",
+    model: Callable[..., Any],
+    data: Mapping[str, torch.Tensor],
+    args: Any,
+    kwargs: Any,
+    sites: Sequence[ObservedSite],
+    backend: Backend,
+) -> ModelDensity:
+    """The model's own density of latents and data, in the guide's coordinates."""
+    gaussian = guide.fitted()
+    return ModelDensity(
+        model, guide.space, data, tuple(args), dict(kwargs), gaussian, backend, tuple(sites), guide.seed
+    )
 
 
 def check_latents(

@@ -95,6 +95,12 @@ class IndependentObservation(Observation):
             return self
         return self._with(lambda values: self.backend.xp.take(values, index, axis=0))
 
+    @property
+    def columns(self) -> int:
+        """One for each number in x_0 or in y, whichever are fewer, of a predictor that is a function."""
+        affine = isinstance(self.predictor, LinearPredictor)
+        return 0 if affine or not self.has_jacobian else min(self.dim, self.count)
+
     def log_prob(self, x0: Any) -> Any:
         y = matched(self.y, x0.shape[0])
         return self.backend.xp.sum(self.log_density(self.predictor.value(x0), y), axis=-1)

@@ -77,6 +77,11 @@ class JointObservation(Observation):
         return sum(part.count for part in self.parts)
 
     @property
+    def columns(self) -> int:
+        """Of all parts together."""
+        return sum(part.columns for part in self.parts)
+
+    @property
     def sets(self) -> int | None:
         """Of the parts."""
         return self.parts[0].sets

@@ -54,6 +54,11 @@ class NonlinearGaussian(Observation):
             self.R = observed_noise(self.backend, R, y.shape[0], self.observed)
             self.noise = NormalNoise(self.R, self.R.ndim == 1)
 
+    @property
+    def columns(self) -> int:
+        """One for each number in x_0 or in y, whichever are fewer."""
+        return min(self.dim, self.count) if self.has_jacobian else 0
+
     def log_prob(self, x0: Any) -> Any:
         predicted, R = self.predict(x0)
         noise = self.noise or NormalNoise(R, R.ndim == 2)

@@ -95,6 +95,11 @@ class Observation(ABC):
         return count
 
     @property
+    def columns(self) -> int:
+        """How many derivatives of the predictor a linearisation takes for a row: none where it is affine."""
+        return 0
+
+    @property
     def sets(self) -> int | None:
         """Number of data sets, or None where there is one, which all x_0 share."""
         return self.y.shape[0] if self.y.ndim == 2 else None

@@ -13,12 +13,13 @@ from .warmup import Run, Tuned
 @dataclass(frozen=True)
 class Sampled:
     """z (chains, draws, dim); starts (trajectories, dim): of those that diverged; stats: of each iteration,
-    (chains, draws), by ArviZ's names; tuning: the settings, and what the run was like."""
+    (chains, draws), by ArviZ's names; tuning: the settings, and what the run was like; state: at the end."""
 
     z: Any
     starts: Any
     stats: Mapping[str, Any]
     tuning: Mapping[str, float]
+    state: State
 
 
 def sample(run: Run, state: State, tuned: Tuned, draws: int) -> Sampled:
@@ -50,4 +51,4 @@ def sample(run: Run, state: State, tuned: Tuned, draws: int) -> Sampled:
         "non_finite": int(xp.count_nonzero(non_finite)),
         "stuck_chains": int(xp.count_nonzero(~moved)),
     }
-    return Sampled(z[:, 1:, :], z[:, :-1, :][diverged], stats, tuning)
+    return Sampled(z[:, 1:, :], z[:, :-1, :][diverged], stats, tuning, state)

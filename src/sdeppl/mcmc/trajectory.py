@@ -48,9 +48,9 @@ class State:
 class Density(Protocol):
     """What a trajectory needs: ln p and a force at its end, and the force alone on the way."""
 
-    def __call__(self, z: Any) -> State: ...
+    def __call__(self, z: Any, /) -> State: ...
 
-    def gradient(self, z: Any) -> Any:
+    def gradient(self, z: Any, /) -> Any:
         """(chains, dim)."""
         ...
 

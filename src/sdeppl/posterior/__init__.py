@@ -5,6 +5,7 @@ from .choice import Choice
 from .corrector import LangevinCorrector
 from .diagnosis import Diagnosis, UntrustedWarning
 from .fit_check import SIGNIFICANT, FitCheck, Network
+from .hamiltonian import HamiltonianMC, JointDensity
 from .log_density import LogDensity, log_density
 from .many import PosteriorRuns, Posteriors
 from .portable import KIND as PORTABLE
@@ -21,6 +22,8 @@ __all__ = [
     "Choice",
     "Diagnosis",
     "FitCheck",
+    "HamiltonianMC",
+    "JointDensity",
     "LangevinCorrector",
     "LogDensity",
     "Network",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..denoisers import Denoiser, GaussianDenoiser
+from ..denoisers import Denoiser, GaussianDenoiser, GaussianMixtureDenoiser
 from ..likelihood import (
     CubatureDenoiser,
     DPSDenoiser,
@@ -21,11 +21,18 @@ from ..likelihood import (
     has_exact_posterior,
 )
 from .corrector import LangevinCorrector
+from .hamiltonian import HamiltonianMC, JointDensity
 from .tempered import TemperedSMC
 from .twisted import TwistedSMC
 
 FEW_NUMBERS = 16  # in x_0, up to which its covariance is at hand, and 2 dim evaluations are few
-CORRECTIONS = (TwistedSMC, TemperedSMC, LangevinCorrector)
+CORRECTIONS = (TwistedSMC, TemperedSMC, LangevinCorrector, HamiltonianMC)
+DEARER = 10  # times the evaluations, from which guidance gives way to moves on a known density
+NOMINAL = 1_000  # draws for which both are counted
+PER_DRAW = 4  # particles of a twisted solve for each draw that is kept
+STAGES = 4  # of tempering, about
+POINTS = 256  # at which guidance asks a density for each row
+TRAJECTORY = 20  # evaluations of the density in a trajectory of 8 steps, each with its gradient
 
 RUNGS: dict[str, type[MeanLikelihood]] = {
     rung.name: rung
@@ -49,7 +56,8 @@ class Choice:
     rival: another twist, to be taken where it leaves the weights of a pilot solve more even.
 
     correction: None where draws are those of the guided reverse SDE; fallback: another one, for where its
-    pilot shows that it fails; why: in words.
+    pilot shows that it fails; hamiltonian: moves on the known density, to be tried before that; why: in
+    words.
     """
 
     denoiser: Denoiser
@@ -58,8 +66,9 @@ class Choice:
     exact: ExactPosterior | None = None
     twist: MeanLikelihood | None = None
     rival: MeanLikelihood | None = None
-    correction: TwistedSMC | TemperedSMC | LangevinCorrector | None = None
+    correction: TwistedSMC | TemperedSMC | LangevinCorrector | HamiltonianMC | None = None
     fallback: TwistedSMC | TemperedSMC | None = None
+    hamiltonian: HamiltonianMC | None = None
 
     def __repr__(self) -> str:
         how = "not corrected" if self.correction is None else f"corrected by {self.correction}"
@@ -67,12 +76,20 @@ class Choice:
 
 
 def choose(
-    prior: Denoiser, observation: Observation | None, likelihood: Any, correction: Any, step: float
+    prior: Denoiser,
+    observation: Observation | None,
+    likelihood: Any,
+    correction: Any,
+    step: float,
+    density: JointDensity | None = None,
+    steps: int = 100,
 ) -> Choice:
-    """The closed form where there is one, else a twist and its correction.
+    """The closed form where there is one, else a twist and its correction, or moves on the known density.
 
-    step: of the solver in ln(α/σ), which DPS wants. Raises: ValueError for an unknown name; TypeError for
-    objects of another kind, and what the likelihood cannot take.
+    step: of the solver in ln(α/σ), which DPS wants; density: of x_0 and y; steps: of the solve.
+
+    Raises: ValueError for an unknown name; TypeError for objects of another kind, and what the likelihood
+    cannot take.
     """
     _check_names(likelihood, correction)
     if observation is None or observation.count == 0:
@@ -82,6 +99,9 @@ def choose(
             raise ValueError("likelihood was made with another prior or observation than the posterior's")
         settings = TwistedSMC() if correction == "auto" else correction
         return Choice(likelihood, likelihood.name, "as asked for", twist=likelihood, correction=settings)
+    if isinstance(correction, HamiltonianMC):
+        _require_density(density)
+        return Choice(prior, "density", "as asked for", correction=correction)
     closed = has_exact_posterior(prior, observation)
     if likelihood == "exact" or (likelihood == "auto" and closed):
         exact = exact_posterior(prior, observation)
@@ -93,13 +113,65 @@ def choose(
     if likelihood != "auto":
         return _asked_for(prior, observation, likelihood, settings, step)
     found = _suited(prior, observation, settings)
-    if correction != "auto" or prior.dim > FEW_NUMBERS or observation.hard:
+    if correction != "auto":
+        return found
+    found = _with_fallback(found, prior, observation, settings)
+    return _with_density(found, prior, observation, density, steps)
+
+
+def _with_fallback(found: Choice, prior: Denoiser, observation: Observation, settings: TwistedSMC) -> Choice:
+    """With tempering first or next, for few numbers."""
+    if prior.dim > FEW_NUMBERS or observation.hard:
         return found
     cheap = isinstance(prior, GaussianDenoiser) or hasattr(prior, "conditional")  # one evaluation a move
     # guidance takes quadrature there, or, where there is no Jacobian, hundreds of densities a row and step
     if not observation.has_jacobian or (cheap and not observation.is_gaussian):
         return replace(found, correction=TemperedSMC(), fallback=settings)
     return replace(found, fallback=TemperedSMC())
+
+
+def _with_density(
+    found: Choice, prior: Denoiser, observation: Observation, density: JointDensity | None, steps: int
+) -> Choice:
+    """With moves on the known density first where guidance is much dearer, else where its pilot fails."""
+    if density is None or density.why_not:
+        return found
+    settings = HamiltonianMC()
+    by_guidance = NOMINAL * _evaluations(found, prior, observation, steps)
+    by_moves = settings.chains_for(NOMINAL) * settings.iterations * TRAJECTORY
+    if by_guidance < DEARER * by_moves:
+        return replace(found, hamiltonian=settings)
+    why = (
+        f"the prior's own density is known, and {NOMINAL} draws take about {by_moves:.0g} evaluations of it, "
+        f"by guidance {by_guidance:.0g} of the denoiser and the observation"
+    )
+    fallback = TemperedSMC() if found.fallback is not None else None
+    return Choice(prior, "density", why, correction=settings, fallback=fallback)
+
+
+def _evaluations(found: Choice, prior: Denoiser, observation: Observation, steps: int) -> int:
+    """Of denoiser and observation, about, for a draw that is kept.
+
+    In a step of a twisted particle one, and a derivative for each number in x_0 where its covariance is the
+    slope of a network, and where the predictor is a function, or the density at hundreds of points where
+    there is none; of tempering one for each move, by ten steps where the prior is learned.
+    """
+    learned = not isinstance(prior, (GaussianDenoiser, GaussianMixtureDenoiser))
+    if isinstance(found.correction, TemperedSMC):
+        settings = found.correction
+        moves = settings.particles // settings.keeps * settings.moves * STAGES
+        return moves * (10 if learned else 1)
+    observed = observation.columns if observation.has_jacobian else POINTS
+    return PER_DRAW * steps * (1 + prior.dim * learned + observed)
+
+
+def _require_density(density: JointDensity | None) -> None:
+    if density is None or density.why_not:
+        reason = density.why_not if density is not None else "the posterior has none (density=)"
+        raise ValueError(
+            f"HamiltonianMC needs ln p(x_0) + ln p(y given x_0), and it cannot be followed: {reason}; use "
+            "TwistedSMC or TemperedSMC"
+        )
 
 
 def _suited(prior: Denoiser, observation: Observation, settings: Any) -> Choice:
@@ -134,7 +206,10 @@ def _check_names(likelihood: Any, correction: Any) -> None:
             f"likelihood={likelihood!r} is unknown; use one of {', '.join(map(repr, LIKELIHOODS))}"
         )
     if not (correction is None or correction == "auto" or isinstance(correction, CORRECTIONS)):
-        raise TypeError(f"correction={correction!r}: use 'auto', None, a TwistedSMC or a LangevinCorrector")
+        raise TypeError(
+            f"correction={correction!r}: use 'auto', None, a TwistedSMC, TemperedSMC, LangevinCorrector "
+            "or HamiltonianMC"
+        )
 
 
 def _asked_for(

@@ -39,7 +39,9 @@ class Diagnosis:
     0 where none were made. trusted: whether none of these is bad; text: in words. prior: 'known' where the
     draws follow the prior's own density, 'learned' where they follow that of its denoiser; fit: what held-out
     draws say of a learned prior, None where nothing has looked, as for a denoiser given by hand, whose
-    exactness is the user's own claim; fit_alone: whether that is all there is against the draws.
+    exactness is the user's own claim; fit_alone: whether that is all there is against the draws. r_hat,
+    divergences: of Hamiltonian chains, which have no weights: ess is then what the draws are worth as a share
+    of independent ones, runs the chains, particles the iterations of each, and what they do not know is NaN.
     """
 
     likelihood: str
@@ -57,6 +59,8 @@ class Diagnosis:
     prior: Literal["known", "learned"] = "learned"
     fit: FitCheck | None = None
     fit_alone: bool = False
+    r_hat: float = math.nan
+    divergences: int = 0
 
     def __repr__(self) -> str:
         return f"Diagnosis({self.state}; {self.text})"

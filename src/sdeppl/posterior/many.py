@@ -15,6 +15,7 @@ from .choice import FEW_NUMBERS, Choice, choose
 from .corrector import LangevinCorrector
 from .diagnosis import Diagnosis, UntrustedWarning, exact_diagnosis
 from .fit_check import FitCheck, State
+from .hamiltonian import HamiltonianMC
 from .many_rows import RowSolve, put, seed_of
 from .many_twisted import ManyTwisted
 from .posterior import Posterior
@@ -22,6 +23,7 @@ from .start import first_step, last_level, start_moments
 from .tempered import TemperedSMC
 from .twisted import TwistedSMC
 
+ALONE_ALWAYS = (TemperedSMC, HamiltonianMC, LangevinCorrector)
 INSTEAD = " (a query of one would temper, at powers of the likelihood that suit its data alone)"
 ALONE = 2**20  # from this number on, seeds are of data sets that are solved by themselves
 
@@ -127,7 +129,7 @@ class Posteriors:
         self.one = one or _Single(prior, observation, y, likelihood, steps, noise_to_signal, correction)
         self.exact: MixtureRows | None = None
         self.choice: Choice | None = None
-        if self.observation is None or isinstance(correction, (TemperedSMC, LangevinCorrector)):
+        if self.observation is None or isinstance(correction, ALONE_ALWAYS):
             return
         if likelihood in ("auto", "exact") and has_exact_posterior(prior, self.observation):
             self.exact = exact_rows(prior, self.observation)

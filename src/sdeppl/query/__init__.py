@@ -4,6 +4,7 @@ from .compile import ApproximateWarning, LinearisedWarning, compile_posterior
 from .fit_check import check_fit
 from .gaussian_part import GaussianPart, RankWarning
 from .many_observation import many_observation
+from .model_density import ModelDensity
 from .observation import observation_of
 from .probes import posterior_probes
 from .site_posterior import SitePosterior
@@ -13,6 +14,7 @@ __all__ = [
     "ApproximateWarning",
     "GaussianPart",
     "LinearisedWarning",
+    "ModelDensity",
     "RankWarning",
     "SitePosterior",
     "SitePosteriors",

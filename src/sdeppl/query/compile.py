@@ -8,6 +8,7 @@ from ..denoisers import Denoiser, NetworkDenoiser
 from ..posterior import FitCheck, Posterior
 from ..tracing import LatentSpace, ModelError
 from .gaussian_part import GaussianPart
+from .model_density import ModelDensity
 from .observation import observation_of
 from .site_posterior import SitePosterior
 
@@ -28,9 +29,11 @@ def compile_posterior(
     likelihood: str = "auto",
     steps: int = 100,
     correction: Any = "auto",
+    density: ModelDensity | None = None,
     fit: FitCheck | None = None,
 ) -> SitePosterior:
-    """p(latents given the sites' data) as a reverse SDE on the denoiser's backend; fit: of the denoiser.
+    """p(latents given the sites' data) as a reverse SDE on the denoiser's backend; density: the model's own;
+    fit: of the denoiser.
 
     Raises: ModelError where nothing at all was observed; ValueError for an unknown likelihood. Warns:
     ApproximateWarning, LinearisedWarning, where an approximation is not corrected.
@@ -39,7 +42,7 @@ def compile_posterior(
     if observation.count == 0:
         names = [site.name for site in sites]
         raise ModelError(f"every value of {names} is NaN, which means not observed; give some data")
-    posterior = Posterior(denoiser, observation, likelihood, steps, correction=correction)
+    posterior = Posterior(denoiser, observation, likelihood, steps, correction=correction, density=density)
     if posterior.choice.twist is not None and posterior.choice.correction is None:
         if isinstance(denoiser, NetworkDenoiser):
             warnings.warn(

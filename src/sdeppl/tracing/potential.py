@@ -1,7 +1,7 @@
 """ln p(latents, data) of many chains at once, with its gradient."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +15,13 @@ from ..backend.sharing import SHARED
 from ..mcmc import Density, State
 from .errors import ModelError
 from .latents import LatentSpace
-from .probing import FAILURES
-from .randomness import batched
+from .probing import FAILURES, over_rows
+from .randomness import batched, seeded
 from .record import Record, record
 from .running import traced, unvalidated
+from .standardised import PutStandardised, location_scale, standardise
 from .supports import log_density
-from .unwrap import unwrap
+from .unwrap import own_mask, unwrap
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Potential:
 
     model: given the data. Latents enter the model in their sites' own dtype; what it returns is summed
     in float64. prior: whether the densities of the latents' own sites are among it, and |dx/dz|.
+    standardised: latents whose numbers in z are u = (value - location)/scale instead, |dx/du| with them.
     """
 
     model: Callable[..., Any]
@@ -56,6 +58,7 @@ class Potential:
     args: Sequence[Any]
     kwargs: dict[str, Any]
     prior: bool = True
+    standardised: frozenset[str] = frozenset()
 
     def __call__(self, z: torch.Tensor) -> State:
         """At z (chains, dim), in one evaluation. Raises: ModelError, as `log_p` does."""
@@ -106,27 +109,89 @@ class Potential:
 
         Raises: ModelError, naming the site, for one without a log-density.
         """
-        values: dict[str, torch.Tensor] = {}
-        found: dict[str, torch.Tensor] = {}
-        for site in self.space.sites:
-            unconstrained = z[site.start : site.stop].reshape(site.unconstrained_shape)
-            value = site.transform(unconstrained)
-            if self.prior:
-                found[site.name] = site.transform.log_abs_det_jacobian(unconstrained, value).sum()
-            values[site.name] = value.to(site.dtype)
         with unvalidated():
-            for name, term in batched(lambda: self._log_probs(values), z).items():
-                found[name] = found[name] + term if name in found else term
+            found, jacobians = batched(lambda: self._log_probs(z), z)
+        if self.prior:
+            found = {**jacobians, **{n: t + jacobians[n] if n in jacobians else t for n, t in found.items()}}
         return found
 
-    def _log_probs(self, values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """{site: ln p} of a run with these latents."""
-        nodes = traced(poutine.condition(self.model, data=values), self.args, self.kwargs)
+    def _log_probs(self, z: torch.Tensor) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """{site: ln p}, and {latent: ln |dx/dz|}, of a run with these latents."""
+        nodes, jacobians = self._run(z)
         return {
             name: _log_prob(name, node).sum().to(torch.float64)
             for name, node in nodes.items()
-            if node["type"] == "sample" and (self.prior or name not in values)
-        }
+            if node["type"] == "sample" and (self.prior or name not in jacobians)
+        }, jacobians
+
+    def _run(self, z: torch.Tensor) -> tuple[Mapping[str, Any], dict[str, torch.Tensor]]:
+        """The sites at z (dim,), and ln |dx/dz| of each latent."""
+        values: dict[str, torch.Tensor] = {}
+        jacobians: dict[str, torch.Tensor] = {}
+        u: dict[str, torch.Tensor] = {}
+        for site in self.space.sites:
+            numbers = z[site.start : site.stop]
+            if site.name in self.standardised:
+                u[site.name] = numbers.reshape(site.shape)
+                continue
+            unconstrained = numbers.reshape(site.unconstrained_shape)
+            value = site.transform(unconstrained)
+            jacobians[site.name] = site.transform.log_abs_det_jacobian(unconstrained, value).sum()
+            values[site.name] = value.to(site.dtype)
+        put = PutStandardised(u)
+        with put:
+            nodes = traced(poutine.condition(self.model, data=values), self.args, self.kwargs)
+        return nodes, {**jacobians, **put.jacobian}
+
+    def standardisable(self, z: torch.Tensor) -> frozenset[str]:
+        """Latents whose location or scale depends on others, as draws z (several, dim) of the prior show."""
+        with torch.no_grad(), unvalidated(), seeded(0):
+            first, *others = (self._run(row)[0] for row in z)
+        chosen = set()
+        for site in self.space.sites:
+            node = first[site.name]
+            masked = own_mask(node["fn"], node["mask"]) is not None
+            fns = [nodes[site.name]["fn"] for nodes in (first, *others)]
+            pairs = [pair for pair in map(location_scale, fns) if pair is not None]
+            if masked or site.unconstrained_shape != site.shape or len(pairs) < len(fns):
+                continue
+            if any(not torch.equal(*both) for pair in pairs for both in zip(pairs[0], pair, strict=True)):
+                chosen.add(site.name)
+        return frozenset(chosen)
+
+    def to_standardised(self, z: torch.Tensor, names: frozenset[str]) -> torch.Tensor:
+        """The rows z (rows, dim) with latents `names` in their standardised numbers."""
+
+        def one(row: torch.Tensor) -> torch.Tensor:
+            with unvalidated():
+                nodes = batched(lambda: self._run(row)[0], row)
+            parts = [
+                standardise(nodes[s.name]["fn"], nodes[s.name]["value"]).reshape(-1).to(row)
+                if s.name in names
+                else row[s.start : s.stop]
+                for s in self.space.sites
+            ]
+            return torch.cat(parts)
+
+        return over_rows(one, z, True)
+
+    def from_standardised(self, z: torch.Tensor) -> torch.Tensor:
+        """The rows z (rows, dim) of this potential in the unconstrained numbers of all latents."""
+        if not self.standardised:
+            return z
+
+        def one(row: torch.Tensor) -> torch.Tensor:
+            with unvalidated():
+                nodes = batched(lambda: self._run(row)[0], row)
+            parts = [
+                site.transform.inv(nodes[site.name]["value"]).reshape(-1).to(row)
+                if site.name in self.standardised
+                else row[site.start : site.stop]
+                for site in self.space.sites
+            ]
+            return torch.cat(parts)
+
+        return over_rows(one, z, True)
 
 
 def _log_prob(name: str, node: Any) -> torch.Tensor:

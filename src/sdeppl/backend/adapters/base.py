@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import numpy as np
@@ -114,6 +115,11 @@ class Adapter(ABC):
     def traced(cls) -> bool:
         """Whether code is being traced, for a graph that serves whatever rows it is given."""
         return False
+
+    @classmethod
+    def silent(cls) -> AbstractContextManager[Any]:
+        """Where numbers that overflow, or are none, are met and dealt with: no warnings of them."""
+        return nullcontext()
 
     @classmethod
     def detached(cls, array: Any) -> Any:

@@ -1,5 +1,6 @@
 """NumPy."""
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,10 @@ class NumpyAdapter(Adapter):
     @classmethod
     def to_host(cls, array: Any) -> Any:
         return array
+
+    @classmethod
+    def silent(cls) -> AbstractContextManager[Any]:
+        return np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
     @classmethod
     def readable(cls, array: Any) -> bool:

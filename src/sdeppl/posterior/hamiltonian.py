@@ -1,0 +1,289 @@
+"""Draws by Hamiltonian Monte Carlo, where the prior's own density is known: no denoiser, no weights."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from array_api_compat import array_namespace
+
+from ..backend import NoiseStream, Progress
+from ..mcmc import Density, Run, Sampled, State, convergence, sample, warm_up
+from .diagnosis import POOR_SHARE, Diagnosis
+
+LARGEST_DENSE = 256  # numbers up to which the mass matrix is dense
+FEWEST, MOST = 64, 256  # chains
+DRAWS_PER_CHAIN = 8
+FIRST = 60  # iterations that are kept in the first round; each later one doubles what there is
+FEW_ROUNDS, ROUNDS = 2, 4  # in the first coordinates, and after them
+SMALLER = 0.95  # acceptance to aim at where trajectories diverged
+CLOSE, APART = 1.05, 1.5  # R-hat below which chains agree, and above which more iterations do not help
+LEAST_ESS = 100.0
+
+
+class JointDensity(Protocol):
+    """ln p(x_0) + ln p(y given x_0) but for a constant, of rows x_0 (chains, dim), with its gradient.
+
+    Or of z, other coordinates of x_0, with ln |dx_0/dz|. why_not: in words, why it cannot be followed; ''
+    where it can. coordinates: in words, what z is; '' for x_0 itself.
+    """
+
+    @property
+    def why_not(self) -> str: ...
+
+    @property
+    def coordinates(self) -> str: ...
+
+    @property
+    def others(self) -> tuple["JointDensity", ...]:
+        """The same in other coordinates, to be tried where chains do not move well in these."""
+        ...
+
+    def points(self, z: Any) -> Any:
+        """x_0 of rows z."""
+        ...
+
+    def __call__(self, z: Any, /) -> State: ...
+
+    def gradient(self, z: Any, /) -> Any:
+        """(chains, dim)."""
+        ...
+
+    def recorded(self, z: Any, /) -> Density:
+        """The same for many rows like z, as fast as it can be made."""
+        ...
+
+    def start(self, chains: int, seed: int) -> State:
+        """Draws of the prior that the data allow, wider than the posterior. Raises: ValueError for none."""
+        ...
+
+
+@dataclass(frozen=True)
+class HamiltonianMC:
+    """How the correction runs: chains of Hamiltonian moves on ln p(x_0) + ln p(y given x_0), all in a batch.
+
+    The prior's own density is followed, so that no error of a learned score enters. Chains start at draws
+    of the prior that the data allow; `warmup` iterations adapt mass matrix, step size and trajectory length
+    across them; then rounds of iterations are kept until the chains agree (R-hat below 1.05) and are worth
+    the draws asked for, up to 900 iterations. Where they do not agree, or trajectories diverge, it begins
+    again in other coordinates (x_0 itself, and latents less their location over their scale), then with
+    smaller steps. Draws are spread evenly over chains and iterations, in random order. It knows no p(y), and
+    chains that stay in modes of their own show that by R-hat and are not trusted. `reference.hmc` makes the
+    same moves, so it is no independent check of these draws; `reference.nuts` and `sbc` are.
+
+    chains: by default one for each 8 draws, 64 to 256; target: of the acceptance; max_steps: of a
+    trajectory. Raises: ValueError for numbers out of range. Source: Hoffman, Radul & Sountsov 2021 (ChEES).
+    """
+
+    chains: int | None = None
+    warmup: int = 200
+    target: float = 0.8
+    max_steps: int = 200
+
+    def __post_init__(self) -> None:
+        for name, least in (("chains", 4), ("warmup", 20), ("max_steps", 1)):
+            value = getattr(self, name)
+            if name == "chains" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(
+                    f"HamiltonianMC: {name} must be a whole number, at least {least}; got {value!r}"
+                )
+        if not 0 < self.target < 1:
+            raise ValueError(
+                f"HamiltonianMC: target is an acceptance probability, 0 to 1; got {self.target!r}"
+            )
+
+    @property
+    def iterations(self) -> int:
+        """Of each chain, where the first round is enough."""
+        return self.warmup + FIRST
+
+    def chains_for(self, draws: int) -> int:
+        """How many chains give this many draws."""
+        return self.chains or min(max(draws // DRAWS_PER_CHAIN, FEWEST), MOST)
+
+
+class _Numbers:
+    """A stream's numbers, the next ones at each call."""
+
+    def __init__(self, stream: NoiseStream) -> None:
+        self.stream, self.step = stream, 0
+
+    def normal(self, shape: tuple[int, ...]) -> Any:
+        self.step += 1
+        return self.stream.normal(self.step, shape)
+
+    def uniform(self, count: int) -> Any:
+        self.step += 1
+        return self.stream.uniform(self.step, count)
+
+    def integers(self, count: int, below: int) -> Any:
+        xp = self.stream.backend.xp
+        return xp.astype(xp.floor(xp.clip(self.uniform(count) * below, max=below - 0.5)), xp.int64)
+
+
+@dataclass(frozen=True)
+class Chains:
+    """What was kept: x_0 (chains, iterations, dim), how many trajectories diverged, how many chains accepted
+    nothing; the worst R-hat and the least effective size (bulk or tail) of any number, ln p among them;
+    coordinates: in which chains moved."""
+
+    x: Any
+    divergences: int
+    stuck: int
+    r_hat: float
+    ess: float
+    coordinates: str
+
+    @classmethod
+    def of(cls, rounds: list[tuple[Sampled, Any]], coordinates: str) -> "Chains":
+        """From what was sampled, with x_0 of it."""
+        xp = array_namespace(rounds[0][1])
+        x = xp.concat([one for _, one in rounds], axis=1)
+        log_p = xp.concat([one.stats["lp"] for one, _ in rounds], axis=1)
+        found = convergence(xp.concat([x, log_p[..., None]], axis=-1))
+        count = sum(int(one.tuning["divergences"]) for one, _ in rounds)
+        stuck = min(int(one.tuning["stuck_chains"]) for one, _ in rounds)
+        hats, sizes = _numbers(found.r_hat), [*_numbers(found.bulk_ess), *_numbers(found.tail_ess)]
+        return cls(x, count, stuck, max(hats, default=math.inf), min(sizes, default=0.0), coordinates)
+
+    @property
+    def badness(self) -> tuple[int, int, float]:
+        """Less of it is better."""
+        return len(self.reasons()), self.divergences, self.r_hat
+
+    def reasons(self) -> list[str]:
+        """Why not to trust the chains; empty where nothing speaks against them."""
+        found = []
+        if not self.r_hat < CLOSE:
+            found.append(
+                f"the chains do not agree (R-hat {self.r_hat:.2f}), as where there are several modes"
+            )
+        if self.divergences:
+            found.append(f"{self.divergences} trajectories diverged, as where the posterior is a funnel")
+        if self.stuck:
+            found.append(f"{self.stuck} chains accepted nothing")
+        if not self.ess >= LEAST_ESS:
+            found.append(f"they are worth {self.ess:.0f} independent draws only")
+        return found
+
+    def spread(self, draws: int, uniforms: Any) -> Any:
+        """`draws` of them, evenly over iterations and chains, in the order of uniforms (draws,)."""
+        xp, (chains, iterations, dim) = array_namespace(self.x), self.x.shape
+        rows = xp.reshape(xp.permute_dims(self.x, (1, 0, 2)), (iterations * chains, dim))
+        order = xp.argsort(uniforms)
+        return xp.take(rows, order * (iterations * chains) // draws, axis=0)
+
+
+def _points(density: JointDensity, z: Any) -> Any:
+    """x_0 of z (chains, iterations, dim)."""
+    xp = array_namespace(z)
+    x = density.points(xp.reshape(z, (-1, z.shape[-1])))
+    return xp.reshape(x, (*z.shape[:2], x.shape[-1]))
+
+
+def _numbers(values: Any) -> list[float]:
+    """Those that are not NaN, which numbers that never vary have."""
+    return [value for value in map(float, values) if not math.isnan(value)]
+
+
+@dataclass(frozen=True)
+class HamiltonianCorrection:
+    """`HamiltonianMC` on a density; why: of the diagnosis."""
+
+    density: JointDensity
+    settings: HamiltonianMC
+    why: str
+
+    def draw(self, draws: int, stream: NoiseStream, c: Any, progress: bool | None) -> tuple[Any, Diagnosis]:
+        """(draws, dim), and the diagnosis; c is of a reverse SDE and does not matter here.
+
+        Raises: ValueError where no draw of the prior has a density to start at.
+        """
+        settings, numbers = self.settings, _Numbers(stream)
+        total = settings.warmup + self._kept(draws, settings.chains_for(draws))
+        with stream.backend.adapter.silent(), Progress(total, progress, "sampling", "iteration") as bar:
+            found = self._best(draws, stream.seed, numbers, bar)
+        return found.spread(draws, numbers.uniform(draws)), self._diagnosis(found, draws)
+
+    def _best(self, draws: int, seed: int, numbers: _Numbers, bar: Progress) -> Chains:
+        """In the first coordinates in which chains are to be trusted; where in none, by smaller steps in
+        those in which they do best."""
+        tried: list[tuple[Chains, JointDensity]] = []
+        densities = [self.density]
+        for density in densities:
+            rounds = ROUNDS if tried else FEW_ROUNDS
+            tried.append((self._trial(density, self.settings, draws, seed, numbers, bar, rounds), density))
+            if not tried[-1][0].reasons():
+                return tried[-1][0]
+            if density is self.density:
+                densities.extend(density.others)
+        best, density = min(tried, key=lambda pair: pair[0].badness)
+        if best.divergences and self.settings.target < SMALLER:
+            settings = replace(self.settings, target=SMALLER)
+            again = self._trial(density, settings, draws, seed, numbers, bar, ROUNDS)
+            best = min(best, again, key=lambda one: one.badness)
+        elif len(tried) == 1:
+            best = self._trial(density, self.settings, draws, seed, numbers, bar, ROUNDS)
+        return best
+
+    def _kept(self, draws: int, chains: int) -> int:
+        """Iterations of the first round."""
+        return max(FIRST, -(-2 * draws // chains))
+
+    def _trial(
+        self,
+        density: JointDensity,
+        settings: HamiltonianMC,
+        draws: int,
+        seed: int,
+        numbers: _Numbers,
+        bar: Progress,
+        most: int,
+    ) -> Chains:
+        """The warm-up, and up to `most` rounds until the chains agree and are worth the draws."""
+        first = density.start(settings.chains_for(draws), seed)
+        run = Run(density.recorded(first.z), numbers, settings.max_steps, bar)
+        dense = first.z.shape[1] <= LARGEST_DENSE
+        state, tuned, _ = warm_up(run, first, settings.warmup, dense, settings.target)
+        count, rounds = self._kept(draws, first.z.shape[0]), list[tuple[Sampled, Any]]()
+        for number in range(most):
+            kept = sample(run, state, tuned, count)
+            rounds.append((kept, _points(density, kept.z)))
+            state, tuned = kept.state, replace(tuned, count=tuned.count + count)
+            found = Chains.of(rounds, density.coordinates)
+            agree = found.r_hat < CLOSE
+            if found.divergences or (agree and found.ess >= max(draws, LEAST_ESS)):
+                break
+            if number and found.r_hat > APART:
+                break
+            count *= 2
+            if not agree:
+                rounds = []  # they are where chains came from, or too few to tell
+        return found
+
+    def _diagnosis(self, found: Chains, draws: int) -> Diagnosis:
+        reasons, (chains, iterations, _) = found.reasons(), found.x.shape
+        share = min(found.ess / draws, 1.0)
+        if not reasons and share < POOR_SHARE:
+            reasons = [f"they are worth {share:.1%} of as many independent ones"]
+        where = f" in {found.coordinates}" if found.coordinates else ""
+        text = (
+            f"the prior's own density, draws by Hamiltonian Monte Carlo{where} ({self.why}); {chains} chains "
+            f"of {iterations} iterations, R-hat up to {found.r_hat:.3f}, worth {min(found.ess, draws):.0f}"
+            f" independent draws, {found.divergences} divergences; ln p(y) is not known; reference.hmc makes "
+            "the same moves and is no independent check, reference.nuts and sbc are"
+        )
+        if reasons:
+            text += f": do not trust these draws, {'; '.join(reasons)}; {ADVICE}"
+        return Diagnosis(
+            "density", "Hamiltonian Monte Carlo", self.why, share, math.nan, math.nan, math.nan, math.nan,
+            chains, iterations, not reasons, text, prior="known", r_hat=found.r_hat,
+            divergences=found.divergences,
+        )  # fmt: skip
+
+
+ADVICE = (
+    "write the model with latents that keep their scale (non-centred), or use correction=TemperedSMC() or "
+    "TwistedSMC()"
+)

@@ -1,0 +1,213 @@
+"""The model's own joint density, of the standardised latents on arrays of any backend."""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from ..backend import Backend, to_torch
+from ..backend.sending import sent_state
+from ..mcmc import Density, State
+from ..tracing import (
+    LatentSpace,
+    ModelError,
+    Observe,
+    ObservedSite,
+    Potential,
+    prior_draws,
+    start,
+    without_unseen,
+)
+from ..tracing.probing import FAILURES
+from ..tracing.randomness import seeded
+from .bridge import Bridge
+from .gaussian_part import GaussianPart
+
+AGREE = 16  # draws at which the density and what was read of it are compared
+STANDARDISED = 4  # draws at which it is looked whether a location or scale moves
+
+
+@dataclass(frozen=True)
+class ModelDensity:
+    """ln p(z) + ln p(data given z) + ln |dx/dz| at z = location + scale · x, as the model states them.
+
+    sites: the likelihood as the posterior reads it, with which the density must agree at draws of the
+    prior. The model is run when the density is first asked for.
+    """
+
+    model: Callable[..., Any]
+    space: LatentSpace
+    data: Mapping[str, torch.Tensor]
+    args: Sequence[Any]
+    kwargs: dict[str, Any]
+    gaussian: GaussianPart
+    backend: Backend
+    sites: Sequence[ObservedSite]
+    seed: int
+    standardised: frozenset[str] = frozenset()
+
+    def __getstate__(self) -> dict[str, Any]:
+        made = ("plain", "potential", "others", "why_not", "_draws", "_bridge")
+        kept = {name: value for name, value in sent_state(self, model="model").items() if name not in made}
+        return kept
+
+    @cached_property
+    def _draws(self) -> torch.Tensor:
+        """A few of the prior, (rows, dim) of z."""
+        names, stream = self.space.names, (self.seed, 1)
+        values = prior_draws(self.model, names, AGREE, stream, self.args, self.kwargs)
+        return self.space.flatten(values)
+
+    @cached_property
+    def plain(self) -> Potential:
+        """Of the unconstrained latents. Raises: ModelError."""
+        names = self.space.names
+        kept, _ = without_unseen(self.model, self.data, self.args, self.kwargs, names)
+        return Potential(Observe(self.data)(kept), self.space, self.args, self.kwargs)
+
+    @cached_property
+    def potential(self) -> Potential:
+        """Of these coordinates."""
+        return replace(self.plain, standardised=self.standardised)
+
+    @property
+    def coordinates(self) -> str:
+        """In words."""
+        names = [name for name in self.space.names if name in self.standardised]
+        return f"{names} less their locations and over their scales" if names else ""
+
+    @cached_property
+    def others(self) -> tuple["ModelDensity", ...]:
+        """With latents whose location or scale depends on others standardised, if there are any."""
+        names = self.potential.standardisable(self._draws[:STANDARDISED])
+        return (replace(self, standardised=names),) if names and not self.standardised else ()
+
+    @cached_property
+    def why_not(self) -> str:
+        """In words, why chains cannot follow it; '' where they can."""
+        for site in self.sites:
+            if len(site.seen) and not hasattr(site, "log_prob"):
+                return f"site '{site.name}' is a hard constraint"
+            if not (site.vectorised and site.differentiable):
+                return f"the likelihood of site '{site.name}' has no derivative that can be vectorised"
+        if self.gaussian.basis.shape[0] != self.gaussian.basis.shape[1]:
+            return "the prior is degenerate"
+        try:
+            rows = self._draws
+            with seeded(0), torch.no_grad():
+                state = self.potential(rows)
+                differs = self._differs(rows)
+        except ModelError as error:
+            return str(error)
+        except FAILURES as error:
+            return f"the model cannot be run for many latents at once ({_first_line(error)})"
+        if not bool(torch.isfinite(state.gradient[torch.isfinite(state.log_p)]).all()):
+            return "the density has no gradient at draws of the prior"
+        return differs
+
+    def _differs(self, rows: torch.Tensor) -> str:
+        """Whether the likelihood of the model's density is another one than the posterior's, but for a
+        constant."""
+        latent = set(self.space.names)
+
+        def both(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            terms = self.potential.terms(z)
+            own = [terms[name] for name in terms if name not in latent]
+            read = [site.log_prob(z) for site in self.sites if len(site.seen)]  # type: ignore[attr-defined]
+            return torch.stack([z.new_zeros(()), *own]).sum(), torch.stack([z.new_zeros(()), *read]).sum()
+
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="There is a performance drop")
+            own, read = torch.func.vmap(both, randomness="different")(rows)
+        possible = torch.isfinite(own) & torch.isfinite(read)
+        own, read = own[possible], read[possible]
+        precise = all(site.dtype == torch.float64 for site in self.space.sites)
+        rtol = 1e-6 if precise else 1e-2
+        gap = own - read
+        size = rtol * (1 + own.abs() + read.abs())
+        if len(gap) and bool(((gap - gap[0]).abs() > size + size[0]).any()):
+            return "its likelihood is not what the posterior has read of the observed sites"
+        return ""
+
+    def __call__(self, x: Any) -> State:
+        return self._state(x, self.potential)
+
+    def gradient(self, x: Any) -> Any:
+        """(chains, dim)."""
+        return self._gradient(x, self.potential)
+
+    def recorded(self, x: Any) -> Density:
+        """With the model's operations alone, for rows like x."""
+        with seeded(0):
+            return _Recorded(self, self.potential.recorded(self._latents(x)))
+
+    def start(self, chains: int, seed: int) -> State:
+        """Draws of the model's prior. Raises: ModelError."""
+        found = start(self.plain, chains, seed)
+        if self.standardised:
+            with seeded(0):
+                found = self.potential(self.plain.to_standardised(found.z, self.standardised))
+        return self._arrived((found.z - self._location) / self._scale, found)
+
+    def points(self, x: Any) -> Any:
+        """Standardised latents (rows, dim), as the posterior has them."""
+        if not self.standardised:
+            return x
+        with seeded(0):
+            z = self.potential.from_standardised(self._latents(x))
+        return self._bridge.arrive((z - self.gaussian.location) / self.gaussian.scale)
+
+    def _arrived(self, x: Any, found: State) -> State:
+        arrive = self._bridge.arrive
+        x = arrive(x) if isinstance(x, torch.Tensor) else x
+        return State(x, arrive(found.log_p), arrive(found.gradient * self._scale))
+
+    def _state(self, x: Any, density: Density) -> State:
+        return self._arrived(x, density(self._latents(x)))
+
+    def _gradient(self, x: Any, density: Density) -> Any:
+        return self._bridge.arrive(density.gradient(self._latents(x)) * self._scale)
+
+    def _latents(self, x: Any) -> torch.Tensor:
+        z: torch.Tensor = torch.addcmul(self._location, to_torch(x).to(self._location), self._scale)
+        return z
+
+    @cached_property
+    def _location(self) -> torch.Tensor:
+        return torch.where(self._is_standardised, 0.0, self.gaussian.location)
+
+    @cached_property
+    def _scale(self) -> torch.Tensor:
+        return torch.where(self._is_standardised, 1.0, self.gaussian.scale)
+
+    @cached_property
+    def _is_standardised(self) -> torch.Tensor:
+        """(dim,): which numbers have no location and scale of their own."""
+        parts = [torch.full((s.stop - s.start,), s.name in self.standardised) for s in self.space.sites]
+        return torch.cat(parts)
+
+    @cached_property
+    def _bridge(self) -> Bridge:
+        return Bridge(self.gaussian, self.backend, True)
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """By a record of the model's operations."""
+
+    of: ModelDensity
+    record: Density
+
+    def __call__(self, x: Any) -> State:
+        return self.of._state(x, self.record)
+
+    def gradient(self, x: Any) -> Any:
+        """(chains, dim)."""
+        return self.of._gradient(x, self.record)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
