@@ -162,6 +162,8 @@ def _evaluations(found: Choice, prior: Denoiser, observation: Observation, steps
         moves = settings.particles // settings.keeps * settings.moves * STAGES
         return moves * (10 if learned else 1)
     observed = observation.columns if observation.has_jacobian else POINTS
+    if isinstance(found.twist, CubatureDenoiser):  # which factors n × n, as much as n²/(3 dim) predictors
+        observed += observation.count**2 // (3 * prior.dim)
     return PER_DRAW * steps * (1 + prior.dim * learned + observed)
 
 
