@@ -82,11 +82,14 @@ def choose(
     correction: Any,
     step: float,
     density: JointDensity | None = None,
+    doubt: str = "",
     steps: int = 100,
 ) -> Choice:
     """The closed form where there is one, else a twist and its correction, or moves on the known density.
 
-    step: of the solver in ln(α/σ), which DPS wants; density: of x_0 and y; steps: of the solve.
+    step: of the solver in ln(α/σ), which DPS wants; density: of x_0 and y; doubt: in
+    words, why the denoiser is not to be relied on, which a known density then takes the place of, even where
+    there is a closed form; steps: of the solve.
 
     Raises: ValueError for an unknown name; TypeError for objects of another kind, and what the likelihood
     cannot take.
@@ -102,6 +105,9 @@ def choose(
     if isinstance(correction, HamiltonianMC):
         _require_density(density)
         return Choice(prior, "density", "as asked for", correction=correction)
+    if doubt and likelihood == correction == "auto" and density is not None and not density.why_not:
+        why = f"the prior's own density is known, and {doubt}"
+        return Choice(prior, "density", why, correction=HamiltonianMC())
     closed = has_exact_posterior(prior, observation)
     if likelihood == "exact" or (likelihood == "auto" and closed):
         exact = exact_posterior(prior, observation)

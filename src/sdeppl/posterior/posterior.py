@@ -81,7 +81,7 @@ class Posterior:
 
     density: ln p(x_0) + ln p(y given x_0), where the prior's own is known, as of the latents of a Pyro model:
     `HamiltonianMC` follows it; 'auto' takes that where guidance would take ten times as many evaluations,
-    or its pilot fails.
+    its pilot fails, or the denoiser is not to be relied on: doubt says in words why not.
 
     steps: of the reverse SDE; for a Gaussian posterior by guidance and c = 1, 100 leave standard deviations
     within 1%, 50 within 3%, 20 within 10%. A corrected solve places them by a small pilot solve, where
@@ -105,6 +105,7 @@ class Posterior:
         noise_to_signal: float | None = None,
         correction: Settings | Literal["auto"] | None = "auto",
         density: JointDensity | None = None,
+        doubt: str = "",
     ) -> None:
         if not isinstance(prior, Denoiser) or not isinstance(observation, Observation | None):
             raise TypeError(
@@ -118,7 +119,7 @@ class Posterior:
         step = first_step(prior.sde, steps, noise_to_signal)
         self.asked_for = likelihood, correction
         self.density = density
-        self.choice = choose(prior, observation, likelihood, correction, step, density, steps)
+        self.choice = choose(prior, observation, likelihood, correction, step, density, doubt, steps)
         self.denoiser = self.choice.denoiser
         with named(self.denoiser):
             self.start = start_moments(self.denoiser, prior)

@@ -42,7 +42,10 @@ def compile_posterior(
     if observation.count == 0:
         names = [site.name for site in sites]
         raise ModelError(f"every value of {names} is NaN, which means not observed; give some data")
-    posterior = Posterior(denoiser, observation, likelihood, steps, correction=correction, density=density)
+    doubt = "" if fit is None or fit.good else "what was learned of it departs from it (fit_check)"
+    posterior = Posterior(
+        denoiser, observation, likelihood, steps, correction=correction, density=density, doubt=doubt
+    )
     if posterior.choice.twist is not None and posterior.choice.correction is None:
         if isinstance(denoiser, NetworkDenoiser):
             warnings.warn(

@@ -3,13 +3,13 @@
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import torch
 
 from ..backend import Backend, to_torch
 from ..backend.sending import sent_state
+from ..backend.sharing import SHARED, cached_property
 from ..mcmc import Density, State
 from ..tracing import (
     LatentSpace,
@@ -97,7 +97,7 @@ class ModelDensity:
             return "the prior is degenerate"
         try:
             rows = self._draws
-            with seeded(0), torch.no_grad():
+            with SHARED, seeded(0), torch.no_grad():
                 state = self.potential(rows)
                 differs = self._differs(rows)
         except ModelError as error:
@@ -119,7 +119,7 @@ class ModelDensity:
             read = [site.log_prob(z) for site in self.sites if len(site.seen)]  # type: ignore[attr-defined]
             return torch.stack([z.new_zeros(()), *own]).sum(), torch.stack([z.new_zeros(()), *read]).sum()
 
-        with warnings.catch_warnings():
+        with SHARED, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="There is a performance drop")
             own, read = torch.func.vmap(both, randomness="different")(rows)
         possible = torch.isfinite(own) & torch.isfinite(read)
@@ -141,14 +141,14 @@ class ModelDensity:
 
     def recorded(self, x: Any) -> Density:
         """With the model's operations alone, for rows like x."""
-        with seeded(0):
+        with SHARED, seeded(0):
             return _Recorded(self, self.potential.recorded(self._latents(x)))
 
     def start(self, chains: int, seed: int) -> State:
         """Draws of the model's prior. Raises: ModelError."""
         found = start(self.plain, chains, seed)
         if self.standardised:
-            with seeded(0):
+            with SHARED, seeded(0):
                 found = self.potential(self.plain.to_standardised(found.z, self.standardised))
         return self._arrived((found.z - self._location) / self._scale, found)
 
@@ -156,7 +156,7 @@ class ModelDensity:
         """Standardised latents (rows, dim), as the posterior has them."""
         if not self.standardised:
             return x
-        with seeded(0):
+        with SHARED, seeded(0):
             z = self.potential.from_standardised(self._latents(x))
         return self._bridge.arrive((z - self.gaussian.location) / self.gaussian.scale)
 
