@@ -1,5 +1,6 @@
 """Which mean likelihood and which correction: from what the prior and the observation are."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,10 +28,10 @@ from .twisted import TwistedSMC
 
 FEW_NUMBERS = 16  # in x_0, up to which its covariance is at hand, and 2 dim evaluations are few
 CORRECTIONS = (TwistedSMC, TemperedSMC, LangevinCorrector, HamiltonianMC)
-DEARER = 10  # times the evaluations, from which guidance gives way to moves on a known density
+DEARER = 2  # times the evaluations, from which guidance gives way to moves on a known density
 NOMINAL = 1_000  # draws for which both are counted
 PER_DRAW = 4  # particles of a twisted solve for each draw that is kept
-STAGES = 4  # of tempering, about
+STAGE = 0.6  # of the posterior's own scale, which a stage of tempering brings it nearer
 POINTS = 256  # at which guidance asks a density for each row
 TRAJECTORY = 20  # evaluations of the density in a trajectory of 8 steps, each with its gradient
 
@@ -165,8 +166,9 @@ def _evaluations(found: Choice, prior: Denoiser, observation: Observation, steps
     learned = not isinstance(prior, (GaussianDenoiser, GaussianMixtureDenoiser))
     if isinstance(found.correction, TemperedSMC):
         settings = found.correction
-        moves = settings.particles // settings.keeps * settings.moves * STAGES
-        return moves * (10 if learned else 1)
+        stages = math.sqrt(prior.dim / 2) * math.log1p(observation.count) / STAGE
+        moves = settings.particles / settings.keeps * settings.moves * max(stages, 1.0)
+        return int(moves) * (10 if learned else 1)
     observed = observation.columns if observation.has_jacobian else POINTS
     if isinstance(found.twist, CubatureDenoiser):  # which factors n × n, as much as n²/(3 dim) predictors
         observed += observation.count**2 // (3 * prior.dim)

@@ -80,7 +80,7 @@ class Posterior:
     taken and why. An error of one correction counts as its failure, and 'auto' goes on to the next.
 
     density: ln p(x_0) + ln p(y given x_0), where the prior's own is known, as of the latents of a Pyro model:
-    `HamiltonianMC` follows it; 'auto' takes that where guidance would take ten times as many evaluations,
+    `HamiltonianMC` follows it; 'auto' takes that where guidance would take twice as many evaluations,
     its pilot fails, or the denoiser is not to be relied on: doubt says in words why not.
 
     steps: of the reverse SDE; for a Gaussian posterior by guidance and c = 1, 100 leave standard deviations
