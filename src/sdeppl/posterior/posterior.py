@@ -257,15 +257,15 @@ class Posterior:
         if self.asked_for[1] != "auto":
             yield self._first.draw
             return
-        moves = self._moves
-        even = self._evenness(self._first) >= POOR_SHARE
+        moves, even = self._moves, self._first_share >= POOR_SHARE
         if moves is not None and not even:
             yield moves.draw
         weighted = self.correction
         yield weighted.draw
         if moves is not None and even:
             yield moves.draw
-        if isinstance(weighted, TwistedCorrection) and weighted.can_widen:
+        share = self._first_share if weighted is self._first else self._fallback_share
+        if isinstance(weighted, TwistedCorrection) and share >= 0 and weighted.can_widen:
             yield weighted.draw_wider
         if self._fallback is not None and weighted is self._first:
             yield self._fallback.draw
@@ -273,9 +273,17 @@ class Posterior:
     @cached_property
     def correction(self) -> Any:
         """The choice's, or its fallback where a pilot shows that this leaves the weights more even."""
-        if self._fallback is None or self._evenness(self._first) >= POOR_SHARE:
+        if self._fallback is None or self._first_share >= POOR_SHARE:
             return self._first
-        return max(self._first, self._fallback, key=self._evenness)
+        return self._first if self._first_share >= self._fallback_share else self._fallback
+
+    @cached_property
+    def _first_share(self) -> float:
+        return self._evenness(self._first)
+
+    @cached_property
+    def _fallback_share(self) -> float:
+        return self._evenness(self._fallback)
 
     def _evenness(self, correction: Any) -> float:
         """Effective share by the correction's pilot; 1 where it has none, -1 where that fails."""
@@ -311,7 +319,7 @@ class Posterior:
         if isinstance(self._first, HamiltonianCorrection):
             return "its moves were not to be trusted"
         kind = "tempering" if isinstance(self._first, TemperedCorrection) else "guidance"
-        share = max(self._evenness(self._first), 0.0)
+        share = max(self._first_share, 0.0)
         return f"{kind} was not to be trusted, with an effective share of {share:.2g}"
 
     def _prepared(self, settings: Any, why: str) -> Any:
