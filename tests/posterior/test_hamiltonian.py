@@ -26,6 +26,7 @@ class Joint:
     log_likelihood: Any
     why_not: str = ""
     coordinates: str = ""
+    sendable: bool = True
     others: tuple = ()
 
     def __call__(self, x):

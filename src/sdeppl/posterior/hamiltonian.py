@@ -34,6 +34,11 @@ class JointDensity(Protocol):
     def coordinates(self) -> str: ...
 
     @property
+    def sendable(self) -> bool:
+        """Whether it can be pickled."""
+        ...
+
+    @property
     def others(self) -> tuple["JointDensity", ...]:
         """The same in other coordinates, to be tried where chains do not move well in these."""
         ...

@@ -126,6 +126,14 @@ class Posterior:
         self.level = last_level(self.start.smallest_sd, noise_to_signal)
         self.times = log_snr_grid(prior.sde, steps, self.level)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without a density that another process cannot have, unless it is what the choice needs."""
+        state = dict(vars(self))
+        if self.density is None or self.density.sendable or isinstance(self.choice.correction, HamiltonianMC):
+            return state
+        state.pop("_moves", None)
+        return state | {"density": None, "choice": replace(self.choice, hamiltonian=None)}
+
     def sample(
         self,
         draws: int,

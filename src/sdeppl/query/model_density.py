@@ -12,6 +12,7 @@ from ..backend.sending import sent_state
 from ..backend.sharing import SHARED, cached_property
 from ..mcmc import Density, State
 from ..tracing import (
+    GivenModel,
     LatentSpace,
     ModelError,
     Observe,
@@ -72,6 +73,11 @@ class ModelDensity:
     def potential(self) -> Potential:
         """Of these coordinates."""
         return replace(self.plain, standardised=self.standardised)
+
+    @property
+    def sendable(self) -> bool:
+        """Whether another process finds the model by its name."""
+        return GivenModel(self.model, self.args, self.kwargs, {}).sendable
 
     @property
     def coordinates(self) -> str:
