@@ -6,13 +6,13 @@
 
 Data are made up here, seeds stated. By the guide is `ScoreGuide(model)`, `fit_gaussian(20_000)`, `condition`
 and `run(1_000)`; whether they are trusted is its own verdict. NUTS has one chain, compiled by jit, 300
-iterations of warm-up, and as many draws as come to 1,000 effective ones (bulk, of the number that mixes worst),
-within a limit of time: where that ends first, the time is scaled up from the effective draws it had and marked
-by ~. reference.hmc has its defaults. Seconds are processor seconds, one thread, float64, in one run, since the
-machine may be shared; the ratio is NUTS's over the guide's. The figure 'sd' is the largest error of a mean of
-the guide's draws, in posterior standard deviations, against a reference.hmc run of 256 chains and 1,000 draws
-in the parametrisation that suits it; 1,000 independent draws themselves err by .03 for one number, and by .1
-for the worst of sixty.
+iterations of warm-up, and as many draws as come to 1,000 effective ones (bulk, of the number that mixes
+worst), within a limit of time: where that ends first, the time is scaled up from the effective draws it had
+and marked by ~. reference.hmc has its defaults. Seconds are processor seconds, one thread, float64, in one
+run, since the machine may be shared; the ratio is NUTS's over the guide's. The figure 'sd' is the largest
+error of a mean of the guide's draws, in posterior standard deviations, against a reference.hmc run of 256
+chains and 1,000 draws in the parametrisation that suits it; 1,000 independent draws themselves err by .03 for
+one number, and by .1 for the worst of sixty.
 """
 
 import argparse
