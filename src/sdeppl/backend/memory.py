@@ -10,6 +10,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from .resolve import Backend
+from .words import told_apart
 
 VARIABLE = "SDEPPL_MEMORY_GB"
 SHARE = 0.5  # of what is free, that the arrays of one chunk may take
@@ -48,8 +49,9 @@ def require_memory(size: float, backend: Backend, what: str, instead: str) -> No
     """Raises: OutOfMemory where `size` bytes, for `what`, are more than is free; instead: what to do."""
     free = free_memory(backend)
     if free is not None and size > free:
+        needed, left = told_apart(size / 1e9, free / 1e9)
         raise OutOfMemory(
-            f"{what} takes about {size / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free; {instead} "
+            f"{what} takes about {needed} GB, and {left} GB are free; {instead} "
             f"({VARIABLE} sets another limit)"
         )
 

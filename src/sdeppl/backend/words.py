@@ -21,3 +21,12 @@ def count_of(values: Any, axis: int = 0) -> int:
     """Entries along an axis of one array or of the first by name."""
     array = next(iter(values.values())) if isinstance(values, Mapping) else values
     return int(array.shape[axis])
+
+
+def told_apart(*numbers: float, digits: int = 3) -> list[str]:
+    """Numbers in so few digits, at least these, that any two that differ are printed as two."""
+    for count in range(digits, 17):
+        found = [f"{number:.{count}g}" for number in numbers]
+        if len(set(found)) == len(set(numbers)):
+            return found
+    return [repr(float(number)) for number in numbers]

@@ -7,6 +7,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from ..backend import NoiseStream, real_parameter, whole_number
+from ..backend.words import told_apart
 from ..denoisers import Denoiser
 from ..sde import ReverseSDE
 from ..sde.grids import time_of_half_log_snr
@@ -129,9 +130,10 @@ def _split(denoiser: Denoiser, times: list[float], level: float | None) -> tuple
     level = _default_level(denoiser) if level is None else level
     t = time_of_half_log_snr(denoiser.sde, -math.log(level))
     if t > times[0]:
+        there, start = told_apart(t, times[0], digits=6)
         raise ValueError(
-            f"LangevinCorrector: σ/α = level = {level:.3g} at t = {t:.6g}, before the solve starts, at "
-            f"t = {times[0]:.6g}; use a smaller level"
+            f"LangevinCorrector: σ/α = level = {level:.3g} at t = {there}, before the solve starts, at "
+            f"t = {start}; use a smaller level"
         )
     near = [time for time in times if math.isclose(time, t, rel_tol=1e-9)]
     t = near[0] if near else t

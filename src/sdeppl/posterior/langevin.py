@@ -57,7 +57,7 @@ class LangevinChain:
     @classmethod
     def of(cls, denoiser: Denoiser, t: float, nodes: int) -> "LangevinChain":
         if not 0 < t <= denoiser.sde.T:
-            raise ValueError(f"LangevinCorrector: t must be in (0, {denoiser.sde.T:.6g}]; got {t!r}")
+            raise ValueError(f"LangevinCorrector: t must be in (0, {denoiser.sde.T!r}]; got {t!r}")
         if isinstance(denoiser, DPSDenoiser) and denoiser.zeta is not None:
             raise TypeError(
                 "LangevinCorrector needs ln l(y given x_t), and DPS with a step size zeta has none; use "

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..backend.words import count_of, sites_in_words
+from ..backend.words import count_of, sites_in_words, told_apart
 from ..mcmc import convergence
 from .moments import Exact
 
@@ -80,7 +80,8 @@ class Reference:
             return []
         found = []
         if not self.worst_r_hat < LARGEST_R_HAT:
-            found.append(f"split R-hat up to {self.worst_r_hat:.3f}, above {LARGEST_R_HAT}")
+            worst, _ = told_apart(self.worst_r_hat, LARGEST_R_HAT, digits=4)
+            found.append(f"split R-hat up to {worst}, above {LARGEST_R_HAT}")
         if self.divergences:
             edges = int(self.tuning.get("non_finite", 0))
             where = f", {edges} of them where the density is zero or NaN" if edges else ""
@@ -91,7 +92,8 @@ class Reference:
             found.append(f"{stuck} chains that accepted nothing")
         least = min(self.worst_ess, self.worst_tail_ess)
         if not least >= LEAST_ESS:
-            found.append(f"an effective sample size of {least:.0f}, below {LEAST_ESS:.0f}")
+            size, _ = told_apart(least, LEAST_ESS)
+            found.append(f"an effective sample size of {size}, below {LEAST_ESS:.0f}")
         return found
 
     @property

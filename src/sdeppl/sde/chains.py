@@ -7,6 +7,7 @@ from typing import Any
 
 from scipy.optimize import brentq
 
+from ..backend.words import told_apart
 from .edm import EDMSDE
 from .ve import VESDE, CallableVESDE
 from .vp import VPSDE
@@ -37,9 +38,10 @@ def ddpm_grid(sde: VPSDE, betas: Sequence[float]) -> list[float]:
     totals = list(itertools.accumulate(-math.log1p(-beta) for beta in steps))
     end = sde.schedule.integral(sde.T)
     if totals[-1] > end * (1 + ROUNDING):
+        chain, own = told_apart(math.exp(-totals[-1]), math.exp(-end), digits=4)
         raise ValueError(
-            f"ddpm_grid: the chain ends with α² = {math.exp(-totals[-1]):.4g}, the SDE with "
-            f"{math.exp(-end):.4g} at T = {sde.T}; use a larger T, or fewer steps"
+            f"ddpm_grid: the chain ends with α² = {chain}, the SDE with {own} at T = {sde.T}; use a larger "
+            "T, or fewer steps"
         )
     times, low = [0.0], 0.0
     for total in totals:
@@ -88,9 +90,10 @@ def ncsn_grid(sde: VESDE | EDMSDE | CallableVESDE, sigmas: Sequence[float]) -> l
             raise ValueError(f"ncsn_grid: sigmas must strictly rise or strictly fall; got {list(sigmas)}")
     lowest, highest = sde.level(0.0), sde.level(sde.T)
     if not (levels[-1] >= lowest * (1 - ROUNDING) and levels[0] <= highest * (1 + ROUNDING)):
+        low, high, first, last = told_apart(lowest, highest, levels[-1], levels[0], digits=6)
         raise ValueError(
-            f"ncsn_grid: the SDE's levels go from {lowest:.6g} at t = 0 to {highest:.6g} at T; got sigmas "
-            f"from {levels[-1]:.6g} to {levels[0]:.6g}"
+            f"ncsn_grid: the SDE's levels go from {low} at t = 0 to {high} at T; got sigmas from {first} to "
+            f"{last}"
         )
     times = [_time_of_level(sde, level, lowest, highest) for level in levels]
     return times if times[-1] == 0.0 else [*times, 0.0]

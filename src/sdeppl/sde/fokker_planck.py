@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..backend import Backend, place, real_number, real_times, require_same, resolve, whole_number
+from ..backend.words import told_apart
 from .base import SDE
 from .calculus import to_ito
 from .fokker_planck_rates import Jumps, jumps
@@ -212,9 +213,10 @@ class FokkerPlanckGrid:
     def _check_edge(self, density: Any, t: float, allowed: float) -> None:
         share = self.edge_mass(density) / self.mass(density)
         if share > allowed:
+            held, most = told_apart(share, allowed)
             raise ValueError(
-                f"FokkerPlanckGrid: at t={t:.6g} the outermost cells hold {share:.3g} of the mass, more than "
-                f"edge_mass={allowed:.3g}; the box from {self.lower} to {self.upper} is too small; widen it, "
+                f"FokkerPlanckGrid: at t={t:.6g} the outermost cells hold {held} of the mass, more than "
+                f"edge_mass={most}; the box from {self.lower} to {self.upper} is too small; widen it, "
                 "or say edge_mass=1.0 where its walls are real"
             )
 

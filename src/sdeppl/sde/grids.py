@@ -5,6 +5,7 @@ import math
 from scipy.optimize import brentq
 
 from ..backend import real_parameter, whole_number
+from ..backend.words import told_apart
 from .affine import IsotropicSDE, require_isotropic
 
 
@@ -29,7 +30,8 @@ def time_of_half_log_snr(sde: IsotropicSDE, value: float) -> float:
     """The time t in (0, T] at which ln(α/σ) = value. Raises: ValueError where there is none."""
     last = sde.half_log_snr(sde.T)
     if value < last:
-        raise ValueError(f"ln(α/σ) = {value:.3g} lies beyond T = {sde.T}, where it is {last:.3g}")
+        got, known = told_apart(value, last)
+        raise ValueError(f"ln(α/σ) = {got} lies beyond T = {sde.T}, where it is {known}")
     if value - last < 1e-12:  # closer than the root below is found
         return sde.T
     low = sde.T
@@ -60,9 +62,8 @@ def log_snr_grid(sde: IsotropicSDE, steps: int, noise_to_signal: float = 1e-3) -
         raise ValueError(f"noise_to_signal must be positive; got {noise_to_signal}")
     levels = uniform_grid(sde.half_log_snr(sde.T), -math.log(noise_to_signal), steps - 1)
     if not levels[-1] > levels[0]:
-        raise ValueError(
-            f"noise_to_signal = {noise_to_signal} is more than σ/α at T, {math.exp(-levels[0]):.3g}"
-        )
+        _, known = told_apart(noise_to_signal, math.exp(-levels[0]))
+        raise ValueError(f"noise_to_signal = {noise_to_signal!r} is more than σ/α at T, {known}")
     return [sde.T, *(time_of_half_log_snr(sde, level) for level in levels[1:]), 0.0]
 
 
@@ -90,9 +91,11 @@ def edm_grid(
     last = math.exp(-sde.half_log_snr(sde.T))
     highest = last if sigma_max is None else sigma_max
     if not 0 < sigma_min < highest:
-        raise ValueError(f"an EDM grid needs 0 < sigma_min < sigma_max; got {sigma_min!r} and {highest:.6g}")
+        low, high = told_apart(sigma_min, highest, digits=6)
+        raise ValueError(f"an EDM grid needs 0 < sigma_min < sigma_max; got {low} and {high}")
     if highest > last * (1 + 1e-12):
-        raise ValueError(f"sigma_max = {sigma_max:.6g} is more than σ/α at T = {sde.T}, {last:.6g}")
+        got, known = told_apart(highest, last, digits=6)
+        raise ValueError(f"sigma_max = {got} is more than σ/α at T = {sde.T}, {known}")
     roots = uniform_grid(highest ** (1 / rho), sigma_min ** (1 / rho), steps - 1)
     times = [time_of_half_log_snr(sde, -rho * math.log(root)) for root in roots[1:]]
     first = sde.T if highest >= last else time_of_half_log_snr(sde, -math.log(highest))

@@ -9,6 +9,7 @@ from array_api_compat import array_namespace
 from scipy.optimize import brentq
 
 from ..backend import elementary, python_floats
+from ..backend.words import told_apart
 from .affine import IsotropicSDE, Transition
 from .quadrature import integrate
 
@@ -109,9 +110,8 @@ class CallableVESDE(IsotropicSDE):
             return self._transition_of_arrays(s, t)
         early, late = self.level(s), self.level(t)
         if late < early and t > s:
-            raise ValueError(
-                f"CallableVESDE: σ must rise with t; got σ({s:.6g}) = {early:.6g}, σ({t:.6g}) = {late:.6g}"
-            )
+            (one, two), (low, high) = told_apart(s, t, digits=6), told_apart(early, late, digits=6)
+            raise ValueError(f"CallableVESDE: σ must rise with t; got σ({one}) = {low}, σ({two}) = {high}")
         variance = (late - early) * (late + early)
         if variance < CANCELLED * late * late:
             variance = integrate(self._variance_rate, s, t)

@@ -7,6 +7,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from ..backend import Progress
+from ..backend.words import told_apart
 from .base import Solver
 from .brownian import BrownianStream, scaled
 from .brownian_bridge import Piece, join
@@ -80,8 +81,9 @@ class AdaptiveRun:
     def _advance(self, s: float, target: float) -> float:
         """Try one step; the time afterwards."""
         if self.accepted + self.rejected >= self.control.max_steps:
+            first, here = told_apart(self.grid[0], s, digits=6)
             raise RuntimeError(
-                f"max_steps={self.control.max_steps} steps led from t={self.grid[0]:.6g} to t={s:.6g} only "
+                f"max_steps={self.control.max_steps} steps led from t={first} to t={here} only "
                 f"({self.rejected} not taken); allow more, or a larger rtol"
             )
         t = self._end(s, self.revealed[-1] if self.revealed else target)
@@ -186,10 +188,11 @@ class AdaptiveRun:
         errors = self.control.row_errors(error, self.x, x_next)
         xp = array_namespace(errors)
         bad, finite = int(xp.count_nonzero(~(errors <= 1))), bool(xp.all(xp.isfinite(errors)))
+        (start, end), (short, least) = told_apart(s, t, digits=6), told_apart(size, self.least)
         raise NonFiniteState(
             f"{'too large an error' if finite else 'NaN or infinity'} at step {self.accepted + 1}, from "
-            f"t={s:.6g} to t={t:.6g}, in {bad} of {math.prod(errors.shape)} paths, and a step of {size:.3g} "
-            f"would be shorter than {self.least:.3g}, the least that "
+            f"t={start} to t={end}, in {bad} of {math.prod(errors.shape)} paths, and a step of {short} "
+            f"would be shorter than {least}, the least that "
             + ("rounding allows" if self.stream is None else "this BrownianPath's tolerance allows")
             + "; "
             + (advice(s, t) if t == 0 and not finite else "use a larger rtol, or check the drift there")

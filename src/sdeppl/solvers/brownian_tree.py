@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from ..backend.words import told_apart
+
 NARROWEST = 2.0**45  # leaves: more would come near the rounding of times
 
 
@@ -47,8 +49,9 @@ class TimeTree:
         """Of t, in leaves: a whole number for a node. Raises: ValueError outside [start, stop]."""
         found, slack = (t - self.start) / self.width, self.slack
         if not -slack <= found <= self.leaves + slack:
+            start, stop, got = told_apart(self.start, self.stop, t, digits=6)
             raise ValueError(
-                f"this BrownianPath covers times from {self.start:.6g} to {self.stop:.6g}; got {t:.6g}; "
+                f"this BrownianPath covers times from {start} to {stop}; got {got}; "
                 "say start= and stop= when you make it"
             )
         nearest = round(found)

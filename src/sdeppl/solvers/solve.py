@@ -9,6 +9,7 @@ from typing import Any, Literal
 from array_api_compat import array_namespace
 
 from ..backend import Noise, NoiseStream, Progress, real_times
+from ..backend.words import told_apart
 from .adaptive import AdaptiveRun
 from .arguments import check_sde, check_start, check_states, explain, opened
 from .base import Solver
@@ -158,9 +159,10 @@ def _prepared(solver: Solver, sde: Any, x: Any, grid: list[float], deterministic
 def _check_direction(sde: Any, grid: list[float], deterministic: bool) -> None:
     falls = grid[-1] < grid[0]
     if falls != sde.falling and not deterministic:
+        first, last = told_apart(grid[0], grid[-1], digits=6)
         raise ValueError(
             f"{type(sde).__name__} runs {'down' if sde.falling else 'up'} in time; got times from "
-            f"{grid[0]:.6g} {'down' if falls else 'up'} to {grid[-1]:.6g}; reverse the times, or use "
+            f"{first} {'down' if falls else 'up'} to {last}; reverse the times, or use "
             f"{'its forward SDE' if sde.falling else 'ReverseSDE'}"
         )
 

@@ -6,6 +6,7 @@ from typing import Any
 from array_api_compat import array_namespace, device
 
 from ..backend import backend_of
+from ..backend.words import told_apart
 
 EVERY = 4  # states held on the host, of which one is looked at
 LARGE = 100_000  # numbers in a state from which on only two are held: the first of them is alive anyway
@@ -94,9 +95,10 @@ class Watch:
             return
         bad, total = _bad_paths(x)
         what = "NaN or infinity" if bad else "NaN, infinity, or states so large that their sum overflows,"
+        start, end = told_apart(grid[first_bad], grid[first_bad + 1], digits=6)
         raise NonFiniteState(
-            f"{what} at step {first_bad + 1} of {len(grid) - 1}, from t={grid[first_bad]:.6g} to "
-            f"t={grid[first_bad + 1]:.6g} (by step {self._folded} in {bad} of {total} paths); "
+            f"{what} at step {first_bad + 1} of {len(grid) - 1}, from t={start} to "
+            f"t={end} (by step {self._folded} in {bad} of {total} paths); "
             + advice(grid[first_bad], grid[first_bad + 1])
         )
 
