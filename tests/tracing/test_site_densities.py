@@ -51,7 +51,7 @@ def test_log_density_is_that_of_the_trace(name):
     kind, _, which = name.partition(": ")
     expected = {"family": FamilySite, "curved family": FamilySite, "density": DensitySite}
     assert type(site) is expected.get(kind, GaussianSite)
-    assert site.differentiable and site.vectorised == (which != "multinomial")  # which torch cannot vmap
+    assert site.differentiable and site.vectorised
     if kind != "density":
         assert (site.H is not None) == (kind == "family" or which in AFFINE_GAUSSIANS)
     agrees(site, model, y=y)

@@ -9,6 +9,7 @@ import torch
 from ..backend import resolve
 from ..backend.sending import sent_state
 from ..denoisers import Denoiser
+from ..likelihood import joint_observation
 from ..posterior import Posterior, Posteriors
 from ..query import GaussianPart, ModelDensity, SitePosteriors, many_observation, observation_of
 from ..tracing import ModelError, ObservedSite, data_tensor, no_data, observed_values
@@ -63,7 +64,7 @@ def condition_many(
         return SitePosteriors(guide.space, gaussian, posteriors, guide.fit_check)
     observation, y = found
     if also is not None:
-        observation = observation_of([*one.read(0), *fixed], gaussian, chosen)
+        observation = joint_observation([observation, also[0]])
         y = chosen.xp.concat([y, also[1]], axis=-1)
     posteriors = Posteriors(denoiser, observation, y, **settings)
     return SitePosteriors(guide.space, gaussian, posteriors, guide.fit_check)

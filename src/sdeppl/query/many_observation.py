@@ -7,7 +7,7 @@ import torch
 
 from ..backend import Backend, place
 from ..likelihood import Observation
-from ..tracing import ConstraintSite, DensitySite, Family, FamilySite, GaussianSite, ObservedSite
+from ..tracing import ConstraintSite, DensitySite, Family, FamilySite, GaussianSite, ObservedSite, grouped
 from .families import array_family
 from .gaussian_part import GaussianPart
 from .observation import observation_of
@@ -35,7 +35,8 @@ def many_observation(
     first, *others = readings
     if any(not _same(first, other, latents[:LOOKED_AT]) for other in others):
         return None
-    columns = [_columns(site, data[site.name], gaussian, backend) for site in first if len(site.seen)]
+    seen = [site for group in grouped([site for site in first if len(site.seen)]) for site in group]
+    columns = [_columns(site, data[site.name], gaussian, backend) for site in seen]
     if not columns or any(column is None for column in columns):
         return None
     y = torch.cat([column for column in columns if column is not None], dim=-1)

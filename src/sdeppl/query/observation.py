@@ -25,6 +25,8 @@ from ..tracing import (
     ModelError,
     ObservedSite,
     SlowDrawsWarning,
+    grouped,
+    merged,
 )
 from .bridge import Bridge
 from .families import array_family
@@ -34,15 +36,17 @@ from .gaussian_part import GaussianPart
 def observation_of(sites: Sequence[ObservedSite], gaussian: GaussianPart, backend: Backend) -> Observation:
     """All sites as one observation of x, z = location + scale · x; sites without data are left out.
 
+    Sites of one kind are merged (`tracing.grouped`), so that a run of the model serves all of them; y has
+    their order.
+
     Pure array code for affine Gaussian sites and constraints, and for affine families that the array
     layers know: then sampling calls neither torch nor Pyro for the likelihood. Else the model is run.
 
     Raises: ModelError, naming the site, for what the observation does not take. Warns: SlowDrawsWarning.
     """
     parts = []
-    for site in sites:
-        if not len(site.seen):
-            continue
+    for group in grouped([site for site in sites if len(site.seen)]):
+        site = merged(group)
         if not site.vectorised and getattr(site, "H", None) is None:
             warnings.warn(
                 f"site '{site.name}': the model cannot be run for many latents at once, so its likelihood is "
@@ -53,7 +57,7 @@ def observation_of(sites: Sequence[ObservedSite], gaussian: GaussianPart, backen
         try:
             parts.append(_part(site, Bridge(gaussian, backend, site.vectorised)))
         except ValueError as error:
-            raise ModelError(f"site '{site.name}': {error}") from error
+            raise ModelError(f"site '{_at_fault(group, gaussian, backend)}': {error}") from error
     if not parts:
         nothing = torch.zeros((0, gaussian.location.shape[0]), dtype=torch.float64)
         return LinearGaussian(*(place(part, backend) for part in (nothing, nothing[:, 0], nothing[:, 0])))
@@ -61,6 +65,16 @@ def observation_of(sites: Sequence[ObservedSite], gaussian: GaussianPart, backen
         return joint_observation(parts)
     except ValueError as error:
         raise ModelError(f"sites {[site.name for site in sites]} together: {error}") from error
+
+
+def _at_fault(group: Sequence[ObservedSite], gaussian: GaussianPart, backend: Backend) -> str:
+    """The name of the first that cannot be observed by itself, or of all."""
+    for site in group:
+        try:
+            _part(site, Bridge(gaussian, backend, site.vectorised))
+        except ValueError:
+            return site.name
+    return merged(group).name
 
 
 def _part(site: ObservedSite, bridge: Bridge) -> Observation:

@@ -7,6 +7,7 @@ from .family import Family
 from .given_model import GivenModel
 from .imputing import imputed, original
 from .latents import LatentSite, LatentSpace
+from .merging import grouped, merged
 from .observe import Observe, data_tensor, observed_values
 from .observed import ConstraintSite, DensitySite, FamilySite, GaussianSite, ObservedSite
 from .potential import Potential
@@ -50,7 +51,9 @@ __all__ = [
     "data_tensor",
     "find_sites",
     "find_tails",
+    "grouped",
     "imputed",
+    "merged",
     "no_data",
     "observed_values",
     "original",

@@ -12,7 +12,7 @@ from .asking import Affine, Reading, Smooth, Values
 from .errors import ModelError, depends_on_no_latent
 from .observed import GaussianSite
 from .probing import SLOW_PROBES
-from .reader import Nodes
+from .reader import Nodes, SiteFunction
 from .target import Target
 from .unwrap import unwrap
 
@@ -51,32 +51,34 @@ def read_gaussian(target: Target) -> Reading[GaussianSite | None]:
     constant = _constant(variances, full, target.probes.tolerance)
     site = GaussianSite(target.name, y, True, vectorised, moments, R if constant else None, None, None)
     _require_positive(target.name, site.seen, variances, full[:1] if constant else full)
-    if not (yield from _is_its_density(target, site)):
+    if not (yield from _is_its_density(target, site, moments)):
         return None
     if constant and bool((means == means[0]).all()):
         raise depends_on_no_latent(target.name)
-    return (yield from _with_derivatives(site, means))
+    return (yield from _with_derivatives(site, moments, means))
 
 
-def _with_derivatives(site: GaussianSite, means: torch.Tensor) -> Reading[GaussianSite]:
+def _with_derivatives(
+    site: GaussianSite, moments: SiteFunction, means: torch.Tensor
+) -> Reading[GaussianSite]:
     """The site, with what its derivatives tell: whether there are any, and whether its mean is affine."""
     if site.R is None:
-        log_prob = site.moments.then(site.log_density)
+        log_prob = moments.then(site.log_density)
         values, vectorised = yield Values(log_prob)
         smooth, vectorised = yield Smooth(log_prob, values, vectorised)
         return replace(site, differentiable=smooth, vectorised=vectorised)
-    mean = site.moments.then(itemgetter(0))
+    mean = moments.then(itemgetter(0))
     smooth, vectorised = yield Smooth(mean, means, site.vectorised)
     found = (yield Affine(mean, means)) if smooth else None
     H, offset = found or (None, None)
     return replace(site, differentiable=smooth, vectorised=vectorised, H=H, offset=offset)
 
 
-def _is_its_density(target: Target, site: GaussianSite) -> Reading[bool]:
+def _is_its_density(target: Target, site: GaussianSite, moments: SiteFunction) -> Reading[bool]:
     """Whether the moments give the density that the distribution itself gives, where that can be asked."""
     if target.partly or not len(site.seen):
         return True
-    mine, _ = yield Values(site.moments.then(site.log_density), SLOW_PROBES)
+    mine, _ = yield Values(moments.then(site.log_density), SLOW_PROBES)
     its_own, _ = yield Values(target.function(target.log_prob), SLOW_PROBES)
     return target.probes.agree(mine, its_own)
 

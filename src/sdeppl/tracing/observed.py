@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import torch
 
-from .reader import SiteFunction
-
 
 @dataclass(frozen=True)
 class ObservedSite(ABC):
@@ -36,7 +34,7 @@ class GaussianSite(ObservedSite):
     on no latent, else None. H (n, dim) and offset (n,): A(z) = H z + offset where A is affine, else None.
     """
 
-    moments: SiteFunction
+    moments: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
     R: torch.Tensor | None
     H: torch.Tensor | None
     offset: torch.Tensor | None
