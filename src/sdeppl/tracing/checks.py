@@ -152,7 +152,7 @@ def check_support(target: Target) -> None:
         for row in range(min(SLOW_PROBES, len(target.probes.draws))):
             nodes = target.runs.at(row)
             value = target.observed(nodes)
-            if target.moving is None:
+            if target.moving is None and value.is_floating_point():
                 value = torch.where(torch.isnan(target.y), value, target.y)
             yield target.base(nodes), value
 

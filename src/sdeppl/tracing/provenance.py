@@ -67,7 +67,7 @@ def _of_distribution(site: Any) -> frozenset[str]:
     given: frozenset[str] = get_provenance(list(vars(fn).values()))
     try:
         return given | get_provenance(site["fn"].log_prob(detach_provenance(site["value"])))
-    except NotImplementedError:  # read_sites refuses it by name, if it gets data
+    except (NotImplementedError, AttributeError):  # read_sites refuses it by name, if it gets data
         return given
     except (RuntimeError, IndexError) as error:
         raise ModelError(
