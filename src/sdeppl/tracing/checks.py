@@ -151,10 +151,11 @@ def check_support(target: Target) -> None:
     def at() -> Iterator[tuple[Any, torch.Tensor]]:
         for row in range(min(SLOW_PROBES, len(target.probes.draws))):
             nodes = target.runs.at(row)
-            value = target.observed(nodes)
-            if target.moving is None and value.is_floating_point():
+            base, value = target.base(nodes), target.observed(nodes)
+            indices = base.event_dim and not value.is_floating_point()  # as a matching's data are
+            if target.moving is None and not indices:
                 value = torch.where(torch.isnan(target.y), value, target.y)
-            yield target.base(nodes), value
+            yield base, value
 
     with unvalidated():
         check_values(target.name, target.kept, at())
