@@ -170,5 +170,5 @@ def test_impossible_data_and_nan(precise):
     broken = sp.DensityObservation(
         lambda x: xp.where(x[:, 0] > 0, -x[:, 0], xp.nan * x[:, 0]), 2, array([0.0], precise)
     )
-    with pytest.raises(sp.NonFiniteState, match="particles after the stage with λ = 1; check the denoiser"):
+    with pytest.raises(sp.NonFiniteState, match=r"ln p\(y given x_0\) is NaN at 2\d% of 2048 draws"):
         sp.Posterior(prior, broken, correction=tempered).sample(10)

@@ -210,7 +210,7 @@ class Never(Skewed):
 
 NO_DENSITY = {
     "no log_prob": (lambda x: Simulator(x), "'y': Simulator has no log_prob"),
-    "nan": (lambda x: Broken(x).to_event(1), "'y': its log_prob is NaN at a draw"),
+    "nan": (lambda x: Broken(x).to_event(1), r"'y': its log_prob is NaN at 88 of 100 draws.*such as x = \["),
     "impossible": (
         lambda x: Never(x).to_event(1),
         "'y': the density of the data is zero, or infinite, at all of 100 draws",

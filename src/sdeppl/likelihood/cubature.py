@@ -10,7 +10,7 @@ from .data_sets import matched
 from .information import compressed
 from .innovation import Innovation
 from .nonlinear_gaussian import NonlinearGaussian
-from .observation import Linearisation, Observation, Surrogate
+from .observation import Linearisation, Observation, Surrogate, bounded, positive
 from .tweedie import positive_part
 
 JITTER = 1e-9
@@ -98,6 +98,7 @@ class CubatureDenoiser(MeanLikelihood):
         offsets = math.sqrt(dim) * xp.matrix_transpose(root)  # row i: √dim C^½ e_i
         points = xp.stack([m[:, None, :] + offsets, m[:, None, :] - offsets], axis=1)
         predicted, R = self.observation.predict(xp.reshape(points, (2 * dim * batch, dim)))
+        predicted = bounded(predicted)
         n = predicted.shape[-1]
         predicted = xp.reshape(predicted, (batch, 2, dim, n))
         mean = xp.mean(predicted, axis=(1, 2))
@@ -107,5 +108,5 @@ class CubatureDenoiser(MeanLikelihood):
         if R is None:
             R = self.observation.R
         else:
-            R = xp.mean(xp.reshape(R, (batch, 2 * dim, *R.shape[1:])), axis=1)
+            R = xp.mean(xp.reshape(positive(R), (batch, 2 * dim, *R.shape[1:])), axis=1)
         return mean, xp.matrix_transpose(slope), xp.matrix_transpose(left), R

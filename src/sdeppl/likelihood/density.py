@@ -4,13 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 from ..backend import require_arrays, whole_number
-from .observation import Linearisation, NotDifferentiable, Observation, Surrogate
+from .observation import Linearisation, NotDifferentiable, Observation, Surrogate, possible
 
 
 class DensityObservation(Observation):
     """Any ln p(y given x_0), y held fixed: a black box, a simulator's likelihood, a classifier.
 
-    log_prob: x_0 (batch, dim) ↦ (batch,), of each row alone, normalised over y where ln p(y) matters;
+    log_prob: x_0 (batch, dim) ↦ (batch,), of each row alone, normalised over y where ln p(y) matters; NaN
+    counts as zero density;
     dim: numbers in x_0; like: an array of the backend and dtype that x_0 will have. gradient: x_0 ↦
     ∂ ln p/∂x_0 (batch, dim), or None. There is no predictor, so nothing is linearised.
 
@@ -48,7 +49,11 @@ class DensityObservation(Observation):
                 f"DensityObservation: log_prob must return ({x0.shape[0]},) for x_0 {tuple(x0.shape)}; got "
                 f"{tuple(values.shape)}"
             )
-        return values
+        return possible(values)
+
+    def undefined_share(self, x0: Any) -> float:
+        xp, values = self.backend.xp, self.function(x0)
+        return int(xp.count_nonzero(xp.isnan(values))) / values.shape[0]
 
     def linearise(self, x0: Any) -> Linearisation:
         raise NotDifferentiable(

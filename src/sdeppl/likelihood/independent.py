@@ -9,7 +9,7 @@ from ..backend import Backend, backend_of, real_number, require_arrays, require_
 from .data_sets import checked_data, matched
 from .families import ConvolvedFamily, Family
 from .normal_noise import observed_rows, places_of
-from .observation import Linearisation, Observation, Surrogate
+from .observation import Linearisation, Observation, Surrogate, possible
 from .plateau import plateau_of
 from .predictor import FunctionPredictor, LinearPredictor, Predictor
 from .quadrature import Quadrature
@@ -103,7 +103,7 @@ class IndependentObservation(Observation):
 
     def log_prob(self, x0: Any) -> Any:
         y = matched(self.y, x0.shape[0])
-        return self.backend.xp.sum(self.log_density(self.predictor.value(x0), y), axis=-1)
+        return possible(self.backend.xp.sum(self.log_density(self.predictor.value(x0), y), axis=-1))
 
     def linearise(self, x0: Any) -> Linearisation:
         return self.predictor.linearise(x0)

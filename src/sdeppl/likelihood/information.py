@@ -27,7 +27,8 @@ def compressed(linear: Linearisation, noise: Surrogate) -> tuple[Linearisation, 
         information = xp.matrix_transpose(H) @ (weight[..., :, None] * H)
     identity = xp.eye(dim, dtype=H.dtype, device=device(H))
     scale = xp.mean(xp.linalg.diagonal(information), axis=-1)[..., None, None]
-    root = cholesky(information + ROUNDING * scale * identity)
+    least = float(xp.finfo(H.dtype).smallest_normal)  # where nothing at all was seen, as of a scale alone
+    root = cholesky(information + xp.clip(ROUNDING * scale, min=least) * identity)
     pull = linear.adjoint(residual * weight)
     y = solve_lower(root, pull.T).T if root.ndim == 2 else solve_lower(root, pull[..., None])[..., 0]
     left_over = xp.sum(weight * residual * residual, axis=-1) - xp.sum(y * y, axis=-1)

@@ -107,6 +107,9 @@ class JointObservation(Observation):
             total = total + part.log_prob(x0)
         return total
 
+    def undefined_share(self, x0: Any) -> float:
+        return max(part.undefined_share(x0) for part in self.parts)
+
     def linearise(self, x0: Any) -> Linearisation:
         xp = self.backend.xp
         found = [part.linearise(x0) for part in self.parts]

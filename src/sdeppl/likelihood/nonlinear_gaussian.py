@@ -7,7 +7,7 @@ from typing import Any
 from ..backend import real_number, require_arrays, whole_number
 from .data_sets import checked_data, matched
 from .normal_noise import NormalNoise, observed_noise, observed_rows, places_of, spread_rows
-from .observation import Linearisation, NotDifferentiable, Observation, Surrogate
+from .observation import Linearisation, NotDifferentiable, Observation, Surrogate, bounded, positive, possible
 
 
 class NonlinearGaussian(Observation):
@@ -62,7 +62,7 @@ class NonlinearGaussian(Observation):
     def log_prob(self, x0: Any) -> Any:
         predicted, R = self.predict(x0)
         noise = self.noise or NormalNoise(R, R.ndim == 2)
-        return noise.log_density(matched(self.y, x0.shape[0]) - predicted)
+        return possible(noise.log_density(matched(self.y, x0.shape[0]) - predicted))
 
     def linearise(self, x0: Any) -> Linearisation:
         if self.function is None:
@@ -70,8 +70,8 @@ class NonlinearGaussian(Observation):
                 f"{type(self).__name__} was given no Jacobian; use likelihood='monte-carlo', which needs none"
             )
         predicted, jacobian, *R = self.function(x0)
-        noise = self._keep_noise(R[0]) if self.R is None else None
-        return Linearisation(self._keep(predicted), self._keep(jacobian), noise)
+        noise = positive(self._keep_noise(R[0])) if self.R is None else None
+        return Linearisation(bounded(self._keep(predicted)), bounded(self._keep(jacobian)), noise)
 
     def bend(self, x0: Any, of_H: Any | None, of_R: Any = None) -> Any:
         spread_H, spread_R = None if of_H is None else self._spread(of_H, 1), of_R

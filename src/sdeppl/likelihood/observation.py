@@ -1,6 +1,7 @@
 """What was observed: p(y given x_0), and what a mean likelihood needs of it."""
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,34 @@ from array_api_compat import array_namespace, device
 from ..backend import Backend, numerical_gradient
 
 LARGEST = 2**22  # numbers in one array of Jacobians of which differences are taken
+
+
+def possible(log_density: Any) -> Any:
+    """NaN, as of densities that overflow or a solver that gives up, counts as zero density."""
+    xp = array_namespace(log_density)
+    return xp.where(xp.isnan(log_density), -math.inf * xp.ones_like(log_density), log_density)
+
+
+def bounded(predicted: Any) -> Any:
+    """What a predictor, or its Jacobian, gives, within what can still be squared; 0 for NaN.
+
+    Guidance needs numbers at points that no draw reaches, where an exponential may overflow; what such a
+    point means for y, `log_prob` alone says.
+    """
+    xp, most = array_namespace(predicted), _largest(predicted)
+    return xp.clip(xp.where(xp.isnan(predicted), xp.zeros_like(predicted), predicted), min=-most, max=most)
+
+
+def positive(R: Any) -> Any:
+    """Variances (batch, n) within what can be divided by; NaN is the largest. Covariances as they are."""
+    if R.ndim != 2:
+        return R
+    xp, most = array_namespace(R), _largest(R) ** 2
+    return xp.clip(xp.where(xp.isnan(R), most * xp.ones_like(R), R), min=1 / most, max=most)
+
+
+def _largest(values: Any) -> float:
+    return 1e-4 * math.sqrt(float(array_namespace(values).finfo(values.dtype).max))
 
 
 class NotDifferentiable(TypeError):
@@ -93,6 +122,10 @@ class Observation(ABC):
         """Number of observed values, of each data set where there are many."""
         count: int = self.y.shape[-1]
         return count
+
+    def undefined_share(self, x0: Any) -> float:
+        """Share of the rows at which a density that is all there is gives NaN, which counts as zero."""
+        return 0.0
 
     @property
     def columns(self) -> int:

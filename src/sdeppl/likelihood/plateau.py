@@ -9,6 +9,7 @@ from typing import Any
 from array_api_compat import array_namespace, device
 
 from ..backend import Backend
+from .observation import possible
 
 FARTHEST = 1e8  # η that is looked at, in units of the data, and of 1
 COARSE = 257
@@ -41,13 +42,13 @@ class Plateau:
         end = math.asinh(FARTHEST)
         steps = xp.linspace(-end, end, COARSE, dtype=backend.dtype, device=backend.device)
         grid = xp.clip(xp.abs(y), min=1.0) * xp.reshape(xp.sinh(steps), (-1,) + (1,) * y.ndim)
-        values = _finite(log_density(grid))
+        values = possible(log_density(grid))
         peak, left, right = _around_largest(grid, values)
         for _ in range(ROUNDS):
             nodes = _between(left, right)
-            peak, left, right = _around_largest(nodes, _finite(log_density(nodes)))
+            peak, left, right = _around_largest(nodes, possible(log_density(nodes)))
         largest = xp.max(
-            xp.stack([_finite(log_density(peak[None, ...]))[0, ...], xp.max(values, axis=0)]), axis=0
+            xp.stack([possible(log_density(peak[None, ...]))[0, ...], xp.max(values, axis=0)]), axis=0
         )
         lost = xp.nonzero(~xp.isfinite(largest))[0]
         if lost.shape[0]:
@@ -97,12 +98,6 @@ def _swapped(log_density: Callable[[Any, Any], Any], y: Any, eta: Any) -> Any:
     return log_density(eta, y)
 
 
-def _finite(values: Any) -> Any:
-    """NaN, as of densities that overflow, counts as zero density."""
-    xp = array_namespace(values)
-    return xp.where(xp.isnan(values), -math.inf * xp.ones_like(values), values)
-
-
 def _between(left: Any, right: Any) -> Any:
     """FINE nodes (FINE, observations) from left to right."""
     xp = array_namespace(left)
@@ -130,7 +125,7 @@ def _edge(log_density: Callable[[Any], Any], inside: Any, outside: Any, level: A
     xp = array_namespace(inside)
     for _ in range(ROUNDS):
         nodes = _between(inside, outside)
-        first = _first(_finite(log_density(nodes)) < level)
+        first = _first(possible(log_density(nodes)) < level)
         inside, outside = pick(nodes, xp.clip(first - 1, min=0)), pick(nodes, first)
     return outside
 

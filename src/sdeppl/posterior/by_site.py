@@ -66,14 +66,23 @@ class PosteriorBySite(ABC, Generic[Run]):
     ) -> Run:
         """As `sample`, with a diagnosis, or one of each data set: what was chosen and why, effective share,
         ln p(y), how well the prior is learned, in words. Warns: UntrustedWarning where it is not."""
+        before = self._asked()
         found = self.arrays.run(draws, seed=seed, c=c, solver=solver, noise=noise, progress=progress)
-        judged: Run = found.with_fit(self.fit)
+        judged: Run = self._noted(found, before).with_fit(self.fit)
         if judged.state == "do not trust" != found.state:
             warn(str(judged), UntrustedWarning, stacklevel=2)
         changes: dict[str, Any] = {"draws": self._in_units(found.draws)}
         if self.given is not None:
             changes["given"] = self.given
         return replace(judged, **changes)
+
+    def _asked(self) -> Any:
+        """How often densities were asked until now, where that is counted."""
+        return None
+
+    def _noted(self, found: Run, before: Any) -> Run:
+        """A run, with what was found since about densities that are no number."""
+        return found
 
     @abstractmethod
     def _in_units(self, x: Any) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class Diagnosis:
     exactness is the user's own claim; fit_alone: whether that is all there is against the draws. r_hat,
     divergences: of Hamiltonian chains, which have no weights: ess is then what the draws are worth as a share
     of independent ones, runs the chains, particles the iterations of each, and what they do not know is NaN.
+    undefined: share of the x_0 asked at which ln p(y given x_0) was NaN, which count as impossible.
     """
 
     likelihood: str
@@ -61,6 +62,7 @@ class Diagnosis:
     fit_alone: bool = False
     r_hat: float = math.nan
     divergences: int = 0
+    undefined: float = 0.0
 
     def __repr__(self) -> str:
         return f"Diagnosis({self.state}; {self.text})"
@@ -75,6 +77,16 @@ class Diagnosis:
             return "trusted"
         return self.fit.state if self.fit_alone and self.fit is not None else "do not trust"
 
+    def with_undefined(self, share: float, where: str) -> "Diagnosis":
+        """With the share of the x_0 asked at which ln p(y given x_0) was NaN; where: the first, in words."""
+        text = (
+            f"{self.text}; ln p(y) is NaN at {share:.2g} of the latents asked, such as {where}: they count "
+            "as impossible"
+        )
+        if share > OFTEN and self.trusted:
+            text = f"do not trust these draws, much of the likelihood is not a number: {text}"
+        return replace(self, undefined=share, text=text, trusted=self.trusted and share <= OFTEN)
+
     def with_fit(self, fit: FitCheck | None) -> "Diagnosis":
         """With what held-out draws say of the learned prior; as it is where the prior is known."""
         if fit is None or (self.prior == "known" and not fit.disagreement):
@@ -85,6 +97,9 @@ class Diagnosis:
             text = f"{_OF_THE_FIT[fit.state]}: {text}"
         trusted = self.trusted and fit.good
         return replace(self, trusted=trusted, text=text, fit=fit, fit_alone=self.trusted and not fit.good)
+
+
+OFTEN = 0.05  # share of NaN from which what was left out may matter
 
 
 _OF_THE_FIT: dict[State, str] = {

@@ -11,7 +11,7 @@ from ..backend.words import count_of, sites_in_words
 from ..denoisers import Denoiser
 from ..likelihood import MeanLikelihood, Observation
 from ..sde import ReverseSDE, log_snr_grid
-from ..solvers import ExponentialHeun, Solver, solve
+from ..solvers import ExponentialHeun, NonFiniteState, Solver, solve
 from . import pilot
 from .choice import choose
 from .correction import TemperedCorrection, TwistedCorrection
@@ -55,6 +55,10 @@ class PosteriorRun:
     def state(self) -> State:
         """The diagnosis's."""
         return self.diagnosis.state
+
+    def with_undefined(self, share: float, where: str) -> "PosteriorRun":
+        """With the share of the x_0 asked at which ln p(y given x_0) was NaN, and the first in words."""
+        return replace(self, diagnosis=self.diagnosis.with_undefined(share, where))
 
     def with_fit(self, fit: FitCheck | None) -> "PosteriorRun":
         """With what held-out draws say of the learned prior."""
@@ -121,8 +125,7 @@ class Posterior:
         self.density = density
         self.choice = choose(prior, observation, likelihood, correction, step, density, doubt, steps)
         self.denoiser = self.choice.denoiser
-        with named(self.denoiser):
-            self.start = start_moments(self.denoiser, prior)
+        self.start = self._first_start()
         self.level = last_level(self.start.smallest_sd, noise_to_signal)
         self.times = log_snr_grid(prior.sde, steps, self.level)
 
@@ -133,6 +136,17 @@ class Posterior:
             return state
         state.pop("_moves", None)
         return state | {"density": None, "choice": replace(self.choice, hamiltonian=None)}
+
+    def _first_start(self) -> Start:
+        """Of the guided end; of the prior's where guidance gives no number, and 'auto' has another way."""
+        try:
+            with named(self.denoiser):
+                return start_moments(self.denoiser, self.prior)
+        except NonFiniteState:
+            others = self.choice.fallback, self.choice.hamiltonian
+            if self.asked_for[1] != "auto" or others == (None, None):
+                raise
+            return start_moments(self.prior)
 
     def sample(
         self,

@@ -10,6 +10,7 @@ from array_api_compat import array_namespace
 from ..backend import NoiseStream
 from ..denoisers import Covariance, Denoiser, GaussianMixtureDenoiser
 from ..sde import IsotropicSDE, log_snr_grid
+from ..solvers import NonFiniteState
 
 SIGNAL_LIMIT = 0.05  # of the variance of x_T along a direction, where p(x_T) is not known to be Gaussian
 GAUSSIAN_SIGNAL_LIMIT = 0.5
@@ -81,6 +82,7 @@ def start_moments(denoiser: Denoiser, prior: Denoiser | None = None) -> Start:
     eps = float(xp.finfo(backend.dtype).eps)
     for _ in range(ITERATIONS):
         moments = denoiser(x + shift, sde.T)
+        _require_finite(moments.mean, moments.covariance.dense())
         variances, basis = _eigenbasis(moments.covariance)
         share = (alpha / sigma) ** 2 * variances
         # in float32 the difference from 1 must be a number that float32 knows
@@ -122,6 +124,7 @@ def start_rows(denoiser: Denoiser, prior: Denoiser, sets: int) -> RowStarts:
     shift, eps = sde.shift(sde.T), float(xp.finfo(backend.dtype).eps)
     for _ in range(ITERATIONS):
         moments = denoiser(x + shift, sde.T)
+        _require_finite(moments.mean, moments.covariance.dense())
         variances, basis = xp.linalg.eigh(moments.covariance.dense())
         share = (alpha / sigma) ** 2 * variances
         noise = 1 - xp.clip(share, 0.0, 1 - max(1e-9, eps))
@@ -132,6 +135,17 @@ def start_rows(denoiser: Denoiser, prior: Denoiser, sets: int) -> RowStarts:
     root = (basis * (sigma / xp.sqrt(noise))[..., None, :]) @ xp.matrix_transpose(basis)
     least = _smallest_sd(xp.min(xp.reshape(variances, (-1, denoiser.dim)), axis=0), unguided, eps)
     return RowStarts(x + shift, root, least)
+
+
+def _require_finite(*numbers: Any) -> None:
+    """Raises: NonFiniteState for moments of x_0 given x_T, and y, that are not finite."""
+    for values in numbers:
+        if not bool(array_namespace(values).all(array_namespace(values).isfinite(values))):
+            raise NonFiniteState(
+                "E or Cov[x_0 given x_T] is NaN or infinite where the reverse SDE starts: the denoiser, or "
+                "the mean likelihood that guides it, gives no number there; use another likelihood=, or "
+                "correction=TemperedSMC(), which needs no guidance"
+            )
 
 
 def last_level(smallest_sd: float, wanted: float | None) -> float:

@@ -22,6 +22,7 @@ CHEAPER = (
 )
 FEWEST = 64  # particles of a run
 RUNS, PARTICLES = 16, 128  # of the pilot
+OFTEN = 0.1  # NaN at fewer draws counts as zero likelihood
 STAGES = 200  # after which a likelihood is taken to be none
 STAGE, MOVE = 1_000_000, 1_000  # numbers of a stream that a stage and a move may use
 MOST_MOVES = STAGE // MOVE // 2 - 1
@@ -144,6 +145,7 @@ class TemperedSolve:
         """
         xp, step = array_namespace(self.moving.start.mean), 1
         state = self._first(RUNS * PARTICLES, stream, 0)
+        self._require_defined(state)
         log_evidence = xp.zeros_like(state.log_likelihood[:RUNS])
         stages, level = [Stage(0.0, self.moving.highest)], self.moving.highest
         began = time.monotonic()
@@ -248,10 +250,19 @@ class TemperedSolve:
             logs.append(math.log(level))
         return state, math.exp(sum(logs[trials // 2 :]) / (trials - trials // 2))
 
+    def _require_defined(self, state: _Particles) -> None:
+        """Raises: NonFiniteState where ln p(y given x) is NaN at more than 10% of the prior's draws."""
+        share = self.observation.undefined_share(state.x)
+        if share > OFTEN:
+            raise NonFiniteState(
+                f"ln p(y given x_0) is NaN at {share:.0%} of {state.x.shape[0]} draws of the prior; check it "
+                "there, or give -infinity where the model cannot have led to the data"
+            )
+
     def _check(self, state: _Particles, stage: Stage) -> None:
-        """Raises: NonFiniteState for NaN or infinity in x, or NaN in ln p(y given x)."""
+        """Raises: NonFiniteState for NaN or infinity in x, or where p(y given x) is infinite."""
         xp = array_namespace(state.x)
-        bad = ~xp.all(xp.isfinite(state.x), axis=-1) | xp.isnan(state.log_likelihood)
+        bad = ~xp.all(xp.isfinite(state.x), axis=-1) | (state.log_likelihood == xp.inf)
         if bool(xp.any(bad)):
             raise NonFiniteState(
                 f"NaN or infinity in {int(xp.count_nonzero(bad))} of {bad.shape[0]} particles after the "

@@ -11,10 +11,16 @@ def next_power(log_likelihood: Any, power: float, share: float) -> float:
     """The next λ ≤ 1, by which `share` of the particles that can have led to the data stay effective.
 
     log_likelihood: ln p(y given x_0) of particles that are equally likely at λ = power. Raises:
-    FloatingPointError where none of them can have led to the data.
+    FloatingPointError where none of them can have led to the data, or p(y given x_0) is infinite.
     """
     xp = array_namespace(log_likelihood)
     possible = xp.isfinite(log_likelihood)
+    infinite = int(xp.count_nonzero(log_likelihood == xp.inf))
+    if infinite:
+        raise FloatingPointError(
+            f"p(y given x_0) is infinite at {infinite} of {log_likelihood.shape[0]} draws, which would "
+            "outweigh all others; check the density of the data there"
+        )
     count = int(xp.count_nonzero(possible))
     if count == 0:
         raise FloatingPointError(

@@ -211,8 +211,9 @@ class TwistedSolve:
         watch.note(x)
         watch.check(x)
         if not self.twist.observation.hard and self.twist.observation.count:
-            final = self.twist.observation.log_prob(x) - previous
-            state = state.add(xp.reshape(final, (runs, K)))
+            log_likelihood = self.twist.observation.log_prob(x)
+            _require_density(log_likelihood)
+            state = state.add(xp.reshape(log_likelihood - previous, (runs, K)))
         return state.finish(
             x, self.settings.kept or K, stream.uniform(len(self.times), runs, index), roughness
         )
@@ -273,6 +274,17 @@ class _Weights:
         draws = xp.take(x, in_all(systematic(weights, uniforms, kept), count), axis=0)
         spread = xp.stack(roughness) if roughness else None
         return Runs(draws, self.log_evidence + log_mean, effective_share(weights), spread)
+
+
+def _require_density(log_likelihood: Any) -> None:
+    """Raises: NonFiniteState where p(y given x_0) is infinite."""
+    xp = array_namespace(log_likelihood)
+    infinite = log_likelihood == xp.inf
+    if bool(xp.any(infinite)):
+        raise NonFiniteState(
+            f"p(y given x_0) is infinite at {int(xp.count_nonzero(infinite))} of {infinite.shape[0]} "
+            "particles, which would outweigh all others; check the density of the data there"
+        )
 
 
 def block_sizes(runs: int, particles: int, most: int = BLOCK) -> list[int]:

@@ -31,6 +31,7 @@ from ..tracing import (
 from .bridge import Bridge
 from .families import array_family
 from .gaussian_part import GaussianPart
+from .site_density import SiteDensity
 
 
 def observation_of(sites: Sequence[ObservedSite], gaussian: GaussianPart, backend: Backend) -> Observation:
@@ -87,7 +88,7 @@ def _part(site: ObservedSite, bridge: Bridge) -> Observation:
     assert isinstance(site, DensitySite)
     gradient = bridge.gradient(site.log_prob) if site.differentiable else None
     location = place(bridge.gaussian.location, bridge.backend)
-    return DensityObservation(bridge.values(site.log_prob), location.shape[0], location, gradient)
+    return DensityObservation(SiteDensity(bridge, site), location.shape[0], location, gradient)
 
 
 def _gaussian(site: GaussianSite, bridge: Bridge) -> Observation:

@@ -11,6 +11,7 @@ from ..posterior import FitCheck, Posterior, PosteriorBySite, PosteriorRun
 from ..tracing import GivenModel, LatentSpace
 from .export import save_posterior
 from .gaussian_part import GaussianPart
+from .site_density import densities_of
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,17 @@ class SitePosterior(PosteriorBySite[PosteriorRun]):
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"given": self.given if self.given is not None and self.given.sendable else None}
+
+    def _asked(self) -> tuple[int, int]:
+        parts = [part.asked for part in densities_of(self.arrays.observation)]
+        return sum(part.rows for part in parts), sum(part.undefined for part in parts)
+
+    def _noted(self, found: PosteriorRun, before: tuple[int, int]) -> PosteriorRun:
+        rows, undefined = (now - then for now, then in zip(self._asked(), before, strict=True))
+        if not undefined:
+            return found
+        first = next(part.asked.first for part in densities_of(self.arrays.observation) if part.asked.first)
+        return found.with_undefined(undefined / rows, first)
 
     def save(self, path: str | Path) -> None:
         """Write all that sampling needs to one safetensors file, for `load_posterior`, which needs no torch.

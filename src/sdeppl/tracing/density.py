@@ -29,7 +29,7 @@ def read_density(target: Target) -> Reading[DensitySite]:
     if bool((values == values[0]).all()):
         raise depends_on_no_latent(name)
     smooth, vectorised = yield Smooth(log_prob, values, vectorised)
-    return DensitySite(name, y, smooth, vectorised, log_prob)
+    return DensitySite(name, y, smooth, vectorised, log_prob, target.runs.reader.space)
 
 
 def _nothing(z: torch.Tensor) -> torch.Tensor:

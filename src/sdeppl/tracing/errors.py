@@ -31,6 +31,15 @@ def cannot_leave_out(name: str, base: object) -> ModelError:
     )
 
 
+def infinite_density(name: str, latents: str) -> ModelError:
+    """The error for ln p(y) = +∞, which outweighs all other draws."""
+    return ModelError(
+        f"site '{name}': its log_prob is +infinity at {latents}; a density of the data that is infinite "
+        "there would outweigh everything else: check its parameters there (a normaliser that underflows, a "
+        "scale of 0), or give -infinity where the model cannot have led to the data"
+    )
+
+
 def random_parent(name: str, latents: Sequence[str], parent: str = "", discrete: bool = False) -> ModelError:
     """The error for a site that depends on something random besides latents and data."""
     which = f": site '{parent}'" if parent else ""

@@ -13,6 +13,8 @@ from .bijections import bijection
 from .errors import ModelError
 from .supports import bounds, fixed_support, plain
 
+SHOWN = 3  # numbers of a site, in messages
+
 
 @dataclass(frozen=True)
 class LatentSite:
@@ -134,6 +136,15 @@ class LatentSpace:
             flat = part.reshape(batch + site.unconstrained_shape)
             values[site.name] = site.transform(flat).to(site.dtype)
         return values
+
+    def words(self, vector: torch.Tensor) -> str:
+        """The latents at (dim,) in words: each site with up to three of its numbers."""
+        found = []
+        for name, value in self.unflatten(vector.detach()).items():
+            numbers = ", ".join(f"{float(number):.4g}" for number in value.reshape(-1)[:SHOWN])
+            more = ", ..." if value.numel() > SHOWN else ""
+            found.append(f"{name} = {numbers}" if value.dim() == 0 else f"{name} = [{numbers}{more}]")
+        return ", ".join(found)
 
     def same_as(self, other: "LatentSpace") -> str | None:
         """None where names, shapes and supports agree with `other`, else what differs."""

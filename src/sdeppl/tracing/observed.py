@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from .latents import LatentSpace
+
 
 @dataclass(frozen=True)
 class ObservedSite(ABC):
@@ -82,9 +84,13 @@ class FamilySite(ObservedSite):
 
 @dataclass(frozen=True)
 class DensitySite(ObservedSite):
-    """Any p(y | z) that is known by its density alone; log_prob: z ↦ ln p(y | z), a number."""
+    """Any p(y | z) that is known by its density alone; log_prob: z ↦ ln p(y | z), a number.
+
+    space: what z are, for messages.
+    """
 
     log_prob: Callable[[torch.Tensor], torch.Tensor]
+    space: LatentSpace | None = None
 
 
 @dataclass(frozen=True)

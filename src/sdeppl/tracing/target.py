@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 
 from .asking import Reading, Values
-from .errors import ModelError, random_parent
+from .errors import ModelError, infinite_density, random_parent
 from .observe import data_tensor
 from .probing import FAILURES, SLOW_PROBES, Probes
 from .randomness import batched, seeded
@@ -19,6 +19,7 @@ from .supports import log_density
 from .unwrap import own_mask, unwrap
 
 SEEDS = range(1, 8)
+RARE = 0.05  # share of the draws at which a log-density may be NaN, and counts as zero likelihood
 Moving = Literal["shifted", "free"]
 
 
@@ -137,16 +138,26 @@ class Target:
                 raise random_parent(self.name, self.runs.reader.space.names)
 
     def require_density(self, values: torch.Tensor) -> None:
-        """Check ln p(y | z) at draws from the prior. Raises: ModelError for NaN, or where none is finite."""
-        if bool(torch.isnan(values).any()):
-            raise ModelError(
-                f"site '{self.name}': its log_prob is NaN at a draw from the prior; check its "
-                "parameters there, and that every observed site it depends on was observed completely"
-            )
-        if bool(torch.isinf(values).all()):
+        """Check ln p(y | z) at the probes, (probes,). NaN at few of them counts as zero likelihood.
+
+        Raises: ModelError, naming the latents, where it is +infinity, or NaN at more than 5% of the probes,
+        or where none is finite.
+        """
+        rows = self.probes.draws[: len(values)]
+        infinite, undefined = values == torch.inf, torch.isnan(values)
+        if bool((infinite | undefined | torch.isinf(values)).all()) and not bool(undefined.all()):
             raise ModelError(
                 f"site '{self.name}': the density of the data is zero, or infinite, at all of {len(values)} "
                 "draws from the prior; check the data, or widen the prior"
+            )
+        if bool(infinite.any()):
+            raise infinite_density(self.name, self.runs.reader.space.words(rows[infinite][0]))
+        if bool(undefined.double().mean() > RARE):
+            where = self.runs.reader.space.words(rows[undefined][0])
+            raise ModelError(
+                f"site '{self.name}': its log_prob is NaN at {int(undefined.sum())} of {len(values)} draws "
+                f"from the prior, such as {where}; check its parameters there, and that every observed site "
+                "it depends on was observed completely"
             )
 
 
