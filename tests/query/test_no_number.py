@@ -80,7 +80,7 @@ def test_an_infinite_density_is_refused_by_name():
 
 
 def test_an_infinite_density_that_no_probe_finds():
-    """At .1% of the prior the solve finds it; 'auto' goes on to moves on the density, which do not go there."""
+    """At .1% of the prior the solve finds it; 'auto' goes on to moves, which do not go there."""
     posterior = conditioned(giving_up(-3.0, INF), 1.0, correction=sp.TemperedSMC())
     with pytest.raises(sp.ModelError, match=r"'y': its log_prob is \+infinity at x = -3\."):
         posterior.run(300)
