@@ -71,10 +71,11 @@ class FitCheck:
     def _each(self) -> float:
         """By how many standard deviations the moments may leave each number off, on average.
 
-        What held-out draws show of it but for chance, and at least what is to be expected of so many draws.
+        What held-out draws show beyond chance, 4 standard errors, and at least what is to be expected of so
+        many draws.
         """
         expected = self.dim * (self.dim + 3) / (4 * self.draws) if self.moments_noise else 0.0
-        shown = self.moments - 2 * self.moments_noise
+        shown = self.moments - 4 * self.moments_noise
         return _off(max(shown, expected) / self.dim) if not math.isnan(shown) else math.inf
 
     @property

@@ -15,6 +15,7 @@ LAST = 0.05  # σ/α of the last level
 LARGEST_PAIRED = 32  # numbers in x_0 up to which every pair of a residual and an input is tested
 LARGEST_MULTIPLIED = 12  # up to which products of two numbers are
 LARGEST_CHUNK = 10_000_000  # numbers in one array of functions
+EACH = 3  # draws for each function, at least
 ROUNDING = 1e-10
 
 
@@ -78,12 +79,13 @@ def explained(
     standard error where they explain nothing, two (dim,); and how many functions a number is told by.
 
     residual (draws, dim); functions: each (draws, dim), the first x_t. All functions of all numbers tell
-    each, and if asked for products of x_t by pairs where they are few; from 33 numbers on, each its own.
+    each, and if asked for products of x_t by pairs where they are few; from 33 numbers on, or
+    of few draws, each its own.
     linear: whether 1 and x_t count, or only what is orthogonal to them.
     """
     count = residual.shape[1]
-    if count <= LARGEST_PAIRED:
-        pairs = [_products(functions[0])] if products else []
+    pairs = [_products(functions[0])] if products and count <= LARGEST_PAIRED else []
+    if count <= LARGEST_PAIRED and len(residual) >= EACH * sum(f.shape[1] for f in (*functions, *pairs)):
         known = np.concatenate([*functions, *pairs], axis=1)
         return _explained(residual, _orthonormal(known)[:, 0 if linear else 1 + count :])
     size = max(1, LARGEST_CHUNK // (len(functions) * len(residual)))
