@@ -13,6 +13,7 @@ from .errors import ModelError
 from .observed import FamilySite
 from .parameters import Parameter, parameters, rebuilt
 from .probing import FAILURES, LARGEST, SLOW_PROBES
+from .randomness import batched
 from .reader import Nodes
 from .supports import log_density
 from .target import Target
@@ -36,7 +37,8 @@ class Family:
     def __call__(self, eta: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         if self.steps is not None:
             eta = eta.unsqueeze(-1) + self.steps
-        return log_density(rebuilt(self.pattern, {**self.values, self.free: self.link(eta)}), y)
+        values = {**self.values, self.free: self.link(eta)}
+        return batched(lambda: log_density(rebuilt(self.pattern, values), y), eta)
 
 
 def read_family(target: Target) -> Reading[FamilySite | None]:
