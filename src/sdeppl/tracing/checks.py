@@ -8,6 +8,7 @@ from typing import Any
 import pyro.distributions as dist
 import torch
 
+from ..backend.sharing import SHARED
 from ..distributions import Diffusion
 from .draws import SlowDrawsWarning, prior_draws
 from .edges import check_values
@@ -76,7 +77,7 @@ def check_fixed(
     Looked at in prior draws, one by one where the model branches on what it draws, and with seeds for what
     is random besides. Raises: ModelError, naming the site.
     """
-    with warnings.catch_warnings():
+    with SHARED, warnings.catch_warnings():
         warnings.simplefilter("ignore", SlowDrawsWarning)  # said where many draws are made
         draws = prior_draws(model, space.names, RUNS, (0,), args, kwargs)
     values = {name: value[0] for name, value in draws.items()}

@@ -165,7 +165,7 @@ class OwnDensities:
     def rows(self, z: torch.Tensor) -> tuple[dict[str, tuple[torch.Tensor, torch.Tensor]], torch.Tensor]:
         """{site: ln p (rows,), its slope (rows, numbers)} at z, or at its first rows where vmap cannot run
         the model; and those rows."""
-        with warnings.catch_warnings():
+        with SHARED, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="There is a performance drop")
             try:
                 return self._batched(z, True), z
