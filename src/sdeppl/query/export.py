@@ -17,12 +17,12 @@ from torch.distributions import (
 )
 from torch.distributions.transforms import identity_transform
 
-from ..backend import to_host
+from ..backend import to_host, warn_user
 from ..backend.files import check_folder, write
 from ..denoisers import NetworkDenoiser
 from ..likelihood import observation_to_dict
 from ..nn import ResidualMLP, export_onnx
-from ..posterior import ONNX, PORTABLE
+from ..posterior import ONNX, PORTABLE, HamiltonianMC, Posterior
 from ..sde import to_dict
 from ..tracing import LatentSite, SinhTransform
 
@@ -34,9 +34,11 @@ Arrays = dict[str, Any]
 
 def save_posterior(posterior: "SitePosterior", path: str | Path) -> None:
     """Everything that sampling needs. Raises: FileNotFoundError for the folder; TypeError, naming what cannot
-    be written: another network than ResidualMLP, an observation or a support that takes torch."""
+    be written: another network than ResidualMLP, an observation or a support that takes torch, moves on the
+    model's density. Warns: UserWarning where 'auto' chose these: the file draws by what was learned."""
     check_folder(path)
     solved, gaussian = posterior.arrays, posterior.gaussian
+    _check_moves(solved)
     assert solved.observation is not None
     arrays: Arrays = {
         name: to_host(getattr(gaussian, name)) for name in ("location", "scale", "basis", "eigenvalues")
@@ -72,6 +74,22 @@ def save_posterior(posterior: "SitePosterior", path: str | Path) -> None:
         "fit": None if posterior.fit is None else posterior.fit.to_dict(),
     }
     write(path, PORTABLE, arrays, content)
+
+
+def _check_moves(solved: Posterior) -> None:
+    """A file has no model whose density could be followed."""
+    if isinstance(solved.asked_for[1], HamiltonianMC):
+        raise TypeError(
+            "cannot save the posterior: HamiltonianMC follows the model's density, and the file does not "
+            "hold the model; save the guide instead, or ask for correction=TwistedSMC()"
+        )
+    if isinstance(solved.choice.correction, HamiltonianMC):
+        warn_user(
+            "these draws follow the model's density, and the file does not hold the model: what is loaded "
+            "draws by guidance from the learned prior, as correction=TwistedSMC() does here; save the guide "
+            f"instead where that matters ({solved.choice.why})",
+            UserWarning,
+        )
 
 
 def _network(prior: Any) -> Arrays:
