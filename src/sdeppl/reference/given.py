@@ -21,8 +21,7 @@ from ..tracing import (
 )
 from ..tracing.edges import check_observed
 from ..tracing.randomness import seeded
-from ..tracing.running import traced
-from ..tracing.runs import sample_sites_of
+from ..tracing.runs import drawn
 
 
 def given(
@@ -41,12 +40,10 @@ def given(
     check_call(model, args, kwargs, latents)
     if not isinstance(data, Mapping):
         raise TypeError(f"the data are a {type(data).__name__}; give them by site name, {{'y': ...}}")
-    with seeded(0):
-        nodes = traced(model, args, dict(kwargs or {}))
+    nodes = drawn(model, args, dict(kwargs or {}), 0)
     unknown = [name for name in data if name not in nodes]
     if unknown:
-        known = list(sample_sites_of(nodes))
-        raise ModelError(f"the model has no site '{unknown[0]}'; it has {known}")
+        raise ModelError(f"the model has no site '{unknown[0]}'; it has {list(nodes)}")
     # what is observable shows without the data only: a site that depends on an observed one alone
     # would count as a latent of its own
     kept, remaining = without_unseen(model, data, args, kwargs, latents)

@@ -131,7 +131,7 @@ def check_parents(
 ) -> set[str]:
     """Check that the observed sites `names` depend on latents and each other alone.
 
-    Returns those that another depends on. Raises: ModelError, naming both sites.
+    Returns those that another, or a latent, depends on. Raises: ModelError, naming both sites.
     """
     sites = sample_sites_of(nodes)
     parents = origins_of(model, args, dict(kwargs), sites).parents()
@@ -142,7 +142,7 @@ def check_parents(
             unknown.sort(key=list(sites).index)
             support = getattr(unwrap(nodes[unknown[0]]["fn"]), "support", None)
             raise random_parent(name, space.names, unknown[0], bool(getattr(support, "is_discrete", False)))
-    return {parent for name in names for parent in parents[name]}
+    return {parent for name in (*names, *space.names) for parent in parents[name]}
 
 
 def check_support(target: Target) -> None:

@@ -66,7 +66,11 @@ def check_observed(
             yield base if base.batch_shape == batch else base.expand(batch), value
 
     for name, node in nodes(0).items():
-        if node["type"] != "sample" or not node["is_observed"] or isinstance(unwrap(node["fn"]), Diffusion):
+        if (
+            node["type"] != "sample"
+            or not node["is_observed"]
+            or isinstance(unwrap(node["fn"]), (Diffusion, dist.Unit))
+        ):
             continue
         base, value = next(at(name))
         mask = own_mask(node["fn"], node["mask"])

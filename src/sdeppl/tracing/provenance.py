@@ -123,7 +123,8 @@ class _InPlace(TorchFunctionMode):
         result = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")
         if name == "__setitem__" or (name.endswith("_") and not name.endswith("__")):
-            self._remember(args[0], get_provenance([args, kwargs or {}]))
+            changed = args[0] if args else next(iter((kwargs or {}).values()), None)
+            self._remember(changed, get_provenance([args, kwargs or {}]))
         return result
 
     def _remember(self, tensor: Any, origins: frozenset[str]) -> None:

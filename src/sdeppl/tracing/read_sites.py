@@ -38,8 +38,8 @@ def read_sites(
     the prior, where the site is looked at: a function counts as affine if its Jacobian at the first leads
     to all the others, to 1e-5 of its size in float32 and 1e-9 in float64, a parameter as constant if it is
     at all of them. A bend that no draw reaches is not seen, so give a few hundred. Data that depend on no
-    latent are left out if another observed site depends on them. What the model observes by itself is read
-    besides, at a value that may depend on the latents, as that of residuals does.
+    latent are left out if another observed site, or a latent, depends on them. What the model observes by
+    itself is read besides, at a value that may depend on the latents, as that of residuals does.
 
     Raises: ModelError, naming the site: unknown, a latent, wrong shape, data outside the support,
     scaled, singular, without log_prob, depending on no latent or on a site that is neither latent nor
@@ -66,11 +66,12 @@ def read_sites(
 
 
 def _read_or_leave_out(target: Target, needed: Collection[str]) -> Reading[ObservedSite | None]:
-    """None for a site that depends on no latent, which another observed site needs the value of."""
+    """None for a site that depends on no latent, which another site needs the value of, or whose value moves
+    with its distribution, so that its density stays."""
     try:
         return (yield from _read(target))
     except NoLatent:
-        if target.name in needed:
+        if target.name in needed or target.moving is not None:
             return None
         raise
 

@@ -25,15 +25,15 @@ def two_runs(
 
     Raises: ModelError where a site is in one of them alone.
     """
-    runs = [_drawn(model, args, kwargs, seed) for seed in (0, 1)]
+    runs = [drawn(model, args, kwargs, seed) for seed in (0, 1)]
     check_same_sites(*runs)
     return runs[0], runs[1]
 
 
-def _drawn(
+def drawn(
     model: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], seed: int
 ) -> dict[str, Any]:
-    """The sample sites of a run. Raises: ModelError, naming the site, for one that cannot be drawn."""
+    """The sample sites of a run with a seed. Raises: ModelError, naming the site, for one that cannot be drawn."""
     reached = _Reached()
     try:
         with seeded(seed), torch.no_grad(), reached:
@@ -76,7 +76,7 @@ def check_random(
         and not isinstance(unwrap(one[name]["fn"]), dist.Delta)
     ]
     for seed in range(2, 2 + MORE) if fixed else ():  # of a few values, two are often the same
-        more = _drawn(model, args, kwargs, seed)
+        more = drawn(model, args, kwargs, seed)
         fixed = [name for name in fixed if name not in more or same_value(one[name], more[name])]
     if fixed:
         raise ModelError(
