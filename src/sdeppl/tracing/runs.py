@@ -33,7 +33,7 @@ def two_runs(
 def drawn(
     model: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], seed: int
 ) -> dict[str, Any]:
-    """The sample sites of a run with a seed. Raises: ModelError, naming the site, for one that cannot be drawn."""
+    """The sample sites of a run with a seed. Raises: ModelError, naming a site that cannot be drawn."""
     reached = _Reached()
     try:
         with seeded(seed), torch.no_grad(), reached:
