@@ -170,7 +170,7 @@ def split(y=None):
     [(improper, "x"), (unsampled_prior, "x"), (unsampled_data, "y"), (split, "x_split_0")],
 )
 def test_priors_without_draws_are_named(model, site):
-    with pytest.raises(ModelError, match=rf"site '{site}': \w+ cannot be drawn from \("):
+    with pytest.raises(ModelError, match=rf"site '{site}' cannot be drawn from: \w+ has no"):
         find_sites(model)
 
 

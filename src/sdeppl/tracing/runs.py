@@ -5,7 +5,6 @@ from typing import Any
 
 import pyro.distributions as dist
 import torch
-from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 
 from .errors import ModelError
@@ -33,29 +32,9 @@ def two_runs(
 def drawn(
     model: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], seed: int
 ) -> dict[str, Any]:
-    """The sample sites of a run with a seed. Raises: ModelError, naming a site that cannot be drawn."""
-    reached = _Reached()
-    try:
-        with seeded(seed), torch.no_grad(), reached:
-            return sample_sites_of(traced(model, args, kwargs))
-    except NotImplementedError as error:
-        msg = reached.msg
-        if msg is None or msg["value"] is not None:
-            raise
-        raise ModelError(
-            f"site '{msg['name']}': {type(unwrap(msg['fn'])).__name__} cannot be drawn from "
-            f"({str(error).splitlines()[0]}); a latent needs a prior with draws, and so does a site of no "
-            "value: give it one (obs=), or a distribution with a `sample`"
-        ) from error
-
-
-class _Reached(Messenger):
-    """The last sample site that a run came to."""
-
-    msg: Any = None
-
-    def _pyro_sample(self, msg: Any) -> None:
-        self.msg = msg
+    """The sample sites of a run with a seed. Raises: ModelError, as `traced` does."""
+    with seeded(seed), torch.no_grad():
+        return sample_sites_of(traced(model, args, kwargs))
 
 
 def check_random(
