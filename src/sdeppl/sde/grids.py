@@ -91,8 +91,8 @@ def edm_grid(
     last = math.exp(-sde.half_log_snr(sde.T))
     highest = last if sigma_max is None else sigma_max
     if not 0 < sigma_min < highest:
-        low, high = told_apart(sigma_min, highest, digits=6)
-        raise ValueError(f"an EDM grid needs 0 < sigma_min < sigma_max; got {low} and {high}")
+        _, high = told_apart(sigma_min, highest, digits=6)
+        raise ValueError(f"an EDM grid needs 0 < sigma_min < sigma_max; got {sigma_min!r} and {high}")
     if highest > last * (1 + 1e-12):
         got, known = told_apart(highest, last, digits=6)
         raise ValueError(f"sigma_max = {got} is more than σ/α at T = {sde.T}, {known}")
