@@ -83,3 +83,16 @@ def test_draws_of_a_site_called_like_an_argument_of_savez(tmp_path):
     draws = {"file": np.arange(3.0), "allow_pickle": np.eye(2), "scope/x": np.zeros(1), "arr_0": np.ones(1)}
     write_draws(str(tmp_path / "draws.npz"), SimpleNamespace(draws=draws), None)
     same(read_arrays(str(tmp_path / "draws.npz"), "draws"), draws)
+
+
+def test_names_that_netcdf_has_not_are_refused_before_draws_are_made():
+    from types import SimpleNamespace
+
+    from sdeppl.cli.arrays import check_names
+
+    sites = [SimpleNamespace(name="x"), SimpleNamespace(name="scope/x")]
+    for posterior in (SimpleNamespace(sites=sites), SimpleNamespace(space=SimpleNamespace(sites=sites))):
+        opened = SimpleNamespace(posterior=posterior, data=None)
+        check_names("draws.npz", opened)
+        with pytest.raises(UsageError, match="NetCDF has no names with '/', as site 'scope/x' has; use .npz"):
+            check_names("draws.nc", opened)

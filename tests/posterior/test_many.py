@@ -152,3 +152,25 @@ def test_errors():
         sp.Posteriors(gaussian(backend), seen(backend), YS).sample(0)
     with pytest.raises(ValueError, match="solver= is not for a corrected solve"):
         sp.Posteriors(mixture(backend), seen(backend), YS, "tweedie").sample(3, solver=sp.ExponentialHeun())
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"steps": 10}, "10 steps are few"),
+        ({"sde": sp.VPSDE(T=0.3)}, "the forward SDE ends with signal left"),
+    ],
+)
+def test_a_warning_is_said_once_of_all_data_sets(settings, words):
+    """Each of three is solved by itself, and each would warn."""
+    backend = sp.resolve("numpy")
+    sde, steps = settings.get("sde", SDE), settings.get("steps", 30)
+    prior = sp.GaussianDenoiser(sde, array(MEAN, backend), array(COVARIANCE, backend))
+
+    def one(number):
+        return sp.Posterior(prior, seen(backend, YS[number]), "tweedie", steps, correction=None)
+
+    posteriors = sp.Posteriors(prior, None, None, one=one, sets=3)
+    with pytest.warns(UserWarning, match=words) as caught:
+        posteriors.run(5)
+    assert sum(words in str(warning.message) for warning in caught) == 1

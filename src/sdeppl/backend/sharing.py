@@ -16,6 +16,8 @@ SHARED = threading.RLock()
 
 _unsaid: ContextVar[tuple[type[Warning], ...]] = ContextVar("unsaid", default=())
 
+_said: ContextVar[set[tuple[type[Warning], str]] | None] = ContextVar("said", default=None)
+
 T = TypeVar("T")
 
 
@@ -57,10 +59,27 @@ def unsaid(*categories: type[Warning]) -> Iterator[None]:
         _unsaid.reset(token)
 
 
+@contextmanager
+def said_once() -> Iterator[None]:
+    """Each warning of `warn` once, in this thread: what is done many times is not warned of as often."""
+    if _said.get() is not None:
+        yield
+        return
+    token = _said.set(set())
+    try:
+        yield
+    finally:
+        _said.reset(token)
+
+
 def warn(text: str, category: type[Warning], stacklevel: int) -> None:
-    """`warnings.warn`, but for what is `unsaid`; stacklevel: as there, 1 for the caller."""
-    if not issubclass(category, _unsaid.get()):
-        warnings.warn(text, category, stacklevel=stacklevel + 1)
+    """`warnings.warn`, but for what is `unsaid` or has been said; stacklevel: as there, 1 for the caller."""
+    said = _said.get()
+    if issubclass(category, _unsaid.get()) or (said is not None and (category, text) in said):
+        return
+    if said is not None:
+        said.add((category, text))
+    warnings.warn(text, category, stacklevel=stacklevel + 1)
 
 
 def _in_child() -> None:

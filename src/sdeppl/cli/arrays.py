@@ -67,6 +67,15 @@ def check_output(path: str) -> None:
         _require_arviz(path)
 
 
+def check_names(path: str, opened: Any) -> None:
+    """Refuse, before draws are made, names that NetCDF has not. Raises: UsageError, naming the site."""
+    sites = getattr(opened.posterior, "space", opened.posterior).sites
+    names = [*(site.name for site in sites), *(opened.data or {})]
+    bad = [name for name in names if "/" in name]
+    if bad and Path(path).suffix == ".nc":
+        raise UsageError(f"--out {path}: NetCDF has no names with '/', as site '{bad[0]}' has; use .npz")
+
+
 def write_draws(path: str, run: Any, observed: Mapping[str, Any] | None) -> None:
     """What `posterior.run` returned, with its diagnosis and the data where the format keeps them."""
     import numpy as np

@@ -8,7 +8,7 @@ import argparse
 import sys
 import warnings
 
-from .arrays import check_output, write_draws
+from .arrays import check_names, check_output, write_draws
 from .errors import GOOD, NOT_TRUSTED
 from .model_file import add_model_arguments
 from .opening import add_posterior_arguments, open_posterior
@@ -29,6 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Sample, write, and say whether to believe it."""
     check_output(arguments.out)
     opened = open_posterior(arguments)
+    check_names(arguments.out, opened)
     from ..posterior import UntrustedWarning
 
     with warnings.catch_warnings():

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ..backend import Noise, Progress, seed_number, to_host, whole_number
-from ..backend.sharing import cached_property, unsaid, warn
+from ..backend.sharing import cached_property, said_once, unsaid, warn
 from ..backend.words import count_of, sites_in_words
 from ..denoisers import Denoiser
 from ..likelihood import MeanLikelihood, MixtureRows, Observation, exact_rows, has_exact_posterior
@@ -245,7 +245,7 @@ class Posteriors:
 
     def _one_by_one(self, numbers: Sequence[int], settings: _Settings) -> list[Any]:
         shown: Iterator[int] = Progress(len(numbers), settings.progress, "one by one").over(numbers)
-        with unsaid(UntrustedWarning):  # said once, of all
+        with said_once(), unsaid(UntrustedWarning):  # which is said of all
             return [
                 self.one(number).run(
                     settings.draws,

@@ -1,6 +1,5 @@
 """Draws from p(x_0 given y)."""
 
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -118,7 +117,7 @@ class Posterior:
             )
         steps = whole_number("steps", steps, 2)
         if steps < FEW_STEPS:
-            warnings.warn(f"{steps} steps are few: standard deviations may be 10% off", stacklevel=2)
+            warn(f"{steps} steps are few: standard deviations may be 10% off", UserWarning, stacklevel=2)
         self.prior, self.observation, self.steps = prior, observation, steps
         step = first_step(prior.sde, steps, noise_to_signal)
         self.asked_for = likelihood, correction

@@ -1,13 +1,13 @@
 """Where the reverse SDE starts."""
 
 import math
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 from array_api_compat import array_namespace
 
 from ..backend import NoiseStream
+from ..backend.sharing import warn
 from ..denoisers import Covariance, Denoiser, GaussianMixtureDenoiser
 from ..sde import IsotropicSDE, log_snr_grid
 from ..solvers import NonFiniteState
@@ -178,7 +178,7 @@ def _smallest_sd(variances: Any, prior: Covariance, eps: float) -> float:
 
 def _warn_of_signal(largest: float, alpha: float, sigma: float, is_gaussian: bool) -> None:
     if largest > (GAUSSIAN_SIGNAL_LIMIT if is_gaussian else SIGNAL_LIMIT):
-        warnings.warn(
+        warn(
             f"the forward SDE ends with signal left: along one direction {largest:.0%} of the "
             f"variance of x_T is signal (α={alpha:.3g}, σ={sigma:.3g}); for a prior that is not "
             "Gaussian use a larger T or more noise (a larger beta_max, sigma_max), or standardise x_0",

@@ -1,6 +1,5 @@
 """From traced sites to one observation of the standardised vector."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import torch
 
 from ..backend import Backend, place
+from ..backend.sharing import warn
 from ..likelihood import (
     DensityObservation,
     IndependentObservation,
@@ -49,7 +49,7 @@ def observation_of(sites: Sequence[ObservedSite], gaussian: GaussianPart, backen
     for group in grouped([site for site in sites if len(site.seen)]):
         site = merged(group)
         if not site.vectorised and getattr(site, "H", None) is None:
-            warnings.warn(
+            warn(
                 f"site '{site.name}': the model cannot be run for many latents at once, so its likelihood is "
                 "evaluated for one after the other; replace NumPy, .item() and branches on values by torch",
                 SlowDrawsWarning,
