@@ -1,0 +1,37 @@
+"""Tries random models: python -m tests.fuzz.models --models 5000 --jobs 2 (make fuzz)."""
+
+import argparse
+import collections
+import multiprocessing
+from random import Random
+
+import torch
+
+from .judge import Outcome, judge
+from .random_models import random_spec
+
+
+def one(number: int, steps: int = 0) -> tuple[int, Outcome]:
+    """The outcome of model `number`."""
+    torch.set_num_threads(1)
+    return number, judge(random_spec(Random(number)), steps)
+
+
+def main() -> None:
+    """Prints what is not right as it comes, and the counts at the end."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", type=int, default=5000)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=2)
+    options = parser.parse_args()
+    counts: collections.Counter[str] = collections.Counter()
+    with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
+        numbers = range(options.first, options.first + options.models)
+        for number, outcome in pool.imap_unordered(one, numbers):
+            counts[outcome.kind] += 1
+            print(f"{number}: {outcome.kind} ({outcome.seconds:.1f} s): {outcome.what}", flush=True)
+    print(dict(counts))
+
+
+if __name__ == "__main__":
+    main()
