@@ -13,10 +13,13 @@ import torch
 
 import sdeppl as sp
 
-from .random_models import LEAST_EFFECTIVE, Spec, Truth, truth
+from random_models import LEAST_EFFECTIVE, Spec, Truth, truth
 
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
-SUSPECT, WRONG = 4.0, 5.0  # standard errors of P(x < quantile) that call for a closer look; and that are wrong
+SUSPECT, WRONG = (
+    4.0,
+    5.0,
+)  # standard errors of P(x < quantile) that call for a closer look; and that are wrong
 ALLOWED = 0.04  # of P(x < quantile), for steps of the solver and a network
 
 

@@ -1,4 +1,4 @@
-"""Tries random models: python -m tests.fuzz.models --models 5000 --jobs 2 (make fuzz)."""
+"""Tries random models: python tests/fuzz/models.py --models 5000 --jobs 2 (make fuzz)."""
 
 import argparse
 import collections
@@ -7,8 +7,8 @@ from random import Random
 
 import torch
 
-from .judge import Outcome, judge
-from .random_models import random_spec
+from judge import Outcome, judge
+from random_models import random_spec
 
 
 def one(number: int, steps: int = 0) -> tuple[int, Outcome]:

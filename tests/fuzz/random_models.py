@@ -49,7 +49,8 @@ PRIORS: dict[str, Prior] = {
     "Logistic": Prior(lambda m, s: dist.Logistic(m, s), lambda m, s, r, n: m + s * r.logistic(size=n)),
     "Uniform": Prior(lambda m, s: dist.Uniform(m - s, m + s), lambda m, s, r, n: m + s * r.uniform(-1, 1, n)),
     "shifted Exponential": Prior(
-        lambda m, s: _affine(dist.Exponential(_one(m)), m, s), lambda m, s, r, n: m + s * r.exponential(size=n)
+        lambda m, s: _affine(dist.Exponential(_one(m)), m, s),
+        lambda m, s, r, n: m + s * r.exponential(size=n),
     ),
     "reflected Gamma": Prior(
         lambda m, s: _affine(dist.Gamma(3.0 * _one(m), _one(m)), m, -s),
@@ -65,17 +66,23 @@ PRIORS: dict[str, Prior] = {
             dist.Normal(torch.stack([m - 3 * s, m + s], -1), torch.stack([s, 0.5 * s], -1)),
         ),
         lambda m, s, r, n: np.where(
-            r.uniform(size=n) < 0.3, m - 3 * s + s * r.standard_normal(n), m + s + 0.5 * s * r.standard_normal(n)
+            r.uniform(size=n) < 0.3,
+            m - 3 * s + s * r.standard_normal(n),
+            m + s + 0.5 * s * r.standard_normal(n),
         ),
     ),
     "Exponential": Prior(
         lambda m, s: dist.Exponential(1 / s), lambda m, s, r, n: s * r.exponential(size=n), positive=True
     ),
     "Gamma": Prior(
-        lambda m, s: dist.Gamma(2.5 * _one(s), 1 / s), lambda m, s, r, n: s * r.gamma(2.5, size=n), positive=True
+        lambda m, s: dist.Gamma(2.5 * _one(s), 1 / s),
+        lambda m, s, r, n: s * r.gamma(2.5, size=n),
+        positive=True,
     ),
     "InverseGamma": Prior(
-        lambda m, s: dist.InverseGamma(3.0 * _one(s), s), lambda m, s, r, n: s / r.gamma(3.0, size=n), positive=True
+        lambda m, s: dist.InverseGamma(3.0 * _one(s), s),
+        lambda m, s, r, n: s / r.gamma(3.0, size=n),
+        positive=True,
     ),
     "HalfNormal": Prior(
         lambda m, s: dist.HalfNormal(s), lambda m, s, r, n: s * np.abs(r.standard_normal(n)), positive=True
@@ -92,7 +99,9 @@ PRIORS: dict[str, Prior] = {
         lambda m, s: dist.Weibull(s, 1.7 * _one(s)), lambda m, s, r, n: s * r.weibull(1.7, n), positive=True
     ),
     "Pareto": Prior(
-        lambda m, s: dist.Pareto(s, 3.0 * _one(s)), lambda m, s, r, n: s * (1 + r.pareto(3.0, n)), positive=True
+        lambda m, s: dist.Pareto(s, 3.0 * _one(s)),
+        lambda m, s, r, n: s * (1 + r.pareto(3.0, n)),
+        positive=True,
     ),
     "Chi2": Prior(
         lambda m, s: _affine(dist.Chi2(4.0 * _one(s)), torch.zeros_like(s), s),
@@ -194,7 +203,9 @@ SEEN: dict[str, Seen] = {
     "ordered categories": Seen(
         lambda e, c: dist.OrderedLogistic(e, torch.tensor([-1.0, 0.5], dtype=e.dtype)),
         lambda y, e, c: np.log(np.where(y == 0, _ordinal(e)[0], np.where(y == 1, *_ordinal(e)[1:]))),
-        lambda e, c, r: (r.uniform(size=e.shape)[None] > np.cumsum(_ordinal(e), 0)).sum(0).clip(0, 2).astype(float),
+        lambda e, c, r: (
+            (r.uniform(size=e.shape)[None] > np.cumsum(_ordinal(e), 0)).sum(0).clip(0, 2).astype(float)
+        ),
         gaps=False,
     ),
 }
@@ -358,11 +369,15 @@ def random_spec(random: Random) -> Spec:
         bounded = family in ("Uniform", "shifted Exponential", "reflected Gamma", "scaled Beta", "Pareto")
         moving = random.random() < 0.1  # a support that moves with another latent is refused
         parent = parent if not bounded or moving else ""
-        scaled_by = random.choice(["", *positive]) if random.random() < 0.3 and (not bounded or moving) else ""
+        scaled_by = (
+            random.choice(["", *positive]) if random.random() < 0.3 and (not bounded or moving) else ""
+        )
         n, bent = random.choice([0, 0, 0, 2]), random.random() < (0.2 if family == "Normal" else 0.7)
         latents.append(Latent(f"x{k}", family, m, s, n, parent, scaled_by, bent))
     observed = tuple(_observed(random, k, latents) for k in range(random.choice([1, 1, 2])))
-    spec = Spec(tuple(latents), observed, random.choice(["float64", "float64", "float32"]), random.randrange(2**31))
+    spec = Spec(
+        tuple(latents), observed, random.choice(["float64", "float64", "float32"]), random.randrange(2**31)
+    )
     rng = np.random.default_rng([spec.seed, 0])
     values = spec.prior(rng, 1)
     for site in observed:
@@ -378,6 +393,12 @@ def _observed(random: Random, k: int, latents: list[Latent]) -> Observed:
     n = random.choice([1, 2, 4, 6])
     names = [one.name for one in latents if random.random() < 0.8] or [latents[-1].name]
     weights = {name: [random.choice([1.0, -1.0, 0.5, 2.0]) for _ in range(n)] for name in names}
-    missing = tuple(sorted(random.sample(range(n), random.choice([0, 0, 1])))) if n > 1 and SEEN[family].gaps else ()
+    missing = (
+        tuple(sorted(random.sample(range(n), random.choice([0, 0, 1]))))
+        if n > 1 and SEEN[family].gaps
+        else ()
+    )
     scale = 10.0 ** random.choice([0, 0, 0, 2, -2, 6, -6])
-    return Observed(f"y{k}", family, scale, weights, random.choice([0.0, 0.5]), missing, random.random() < 0.5)
+    return Observed(
+        f"y{k}", family, scale, weights, random.choice([0.0, 0.5]), missing, random.random() < 0.5
+    )
