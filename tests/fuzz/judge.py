@@ -1,4 +1,4 @@
-"""What the library makes of a random model: right, refused, distrusted, wrong and trusted, an error, or slow."""
+"""What the library makes of a random model: right, refused, distrusted, wrong, an error, or slow."""
 
 import signal
 import time
@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from random_models import LEAST_EFFECTIVE, Spec, Truth, truth
 
 import sdeppl as sp
-
-from random_models import LEAST_EFFECTIVE, Spec, Truth, truth
 
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
 SUSPECT, WRONG = (
@@ -29,7 +28,8 @@ class TooSlow(BaseException):
 
 @dataclass(frozen=True)
 class Outcome:
-    """kind: 'right', 'refused', 'distrusted', 'wrong', 'error', 'slow', or 'unknown' (no truth); what: in words."""
+    """kind: 'right', 'refused', 'distrusted', 'wrong' and trusted, 'error', 'slow', or 'unknown' (no truth);
+    what: in words; seconds: of the processor."""
 
     kind: str
     what: str

@@ -6,7 +6,6 @@ import multiprocessing
 from random import Random
 
 import torch
-
 from judge import Outcome, judge
 from random_models import random_spec
 

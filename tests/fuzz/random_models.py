@@ -1,4 +1,4 @@
-"""Random small Pyro models, each with an independent posterior: long importance sampling in NumPy and SciPy."""
+"""Random small Pyro models, each with an independent posterior: importance sampling in NumPy and SciPy."""
 
 import math
 from collections.abc import Callable
@@ -220,8 +220,8 @@ def _ordinal(e: np.ndarray) -> np.ndarray:
 @dataclass(frozen=True)
 class Latent:
     """name; family; location m and scale s of its numbers; n: of a plate, or 0 for a number; parent: a latent
-    that its location follows, in units of s, or ''; scaled_by: a positive one that multiplies its scale; bent:
-    whether others see it through 3 tanh(x/3)."""
+    that its location follows, in units of s, or ''; scaled_by: a positive one that multiplies its scale;
+    bent: whether others see it through 3 tanh(x/3)."""
 
     name: str
     family: str

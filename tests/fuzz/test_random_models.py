@@ -1,14 +1,13 @@
-"""Random models: right, refused by name, or not trusted; never wrong and trusted, never another library's error.
+"""Random models: right, refused by name, or not trusted; never wrong and trusted.
 
-200 models of a fixed seed. A right answer is called wrong where P(x < quantile) is five standard errors and .04
-off in a run of 4,800 draws that follows one of 600 four standard errors off: once in 10⁷ numbers by chance.
+200 models of a fixed seed. A right answer is called wrong where P(x < quantile) is five standard errors and
+.04 off in a run of 4,800 draws that follows one of 600 four standard errors off: once in 10⁷ by chance.
 """
 
 from random import Random
 
 import pytest
 import torch
-
 from judge import Outcome, judge
 from random_models import random_spec
 
