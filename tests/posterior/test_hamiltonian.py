@@ -25,6 +25,7 @@ class Joint:
     backend: Any
     log_likelihood: Any
     why_not: str = ""
+    why_no_values: str = "none"
     coordinates: str = ""
     sendable: bool = True
     others: tuple = ()

@@ -93,7 +93,10 @@ class Progress:
 
     def _show(self) -> None:
         # made only when it shows: a bar starts a thread
-        self._bar = tqdm(total=self.total, initial=self._done, desc=self.desc, unit=self.unit)
+        often = 0.1 if sys.stderr.isatty() else 10.0  # seconds: a line of a log each
+        self._bar = tqdm(
+            total=self.total, initial=self._done, desc=self.desc, unit=self.unit, mininterval=often
+        )
 
     def over(self, items: Iterable[Item]) -> Iterator[Item]:
         """The items, each a unit."""

@@ -1,5 +1,6 @@
 """The exact denoiser of a Gaussian x_0."""
 
+import math
 from typing import Any
 
 from ..backend import backend_of, require_arrays, require_same
@@ -69,6 +70,13 @@ class GaussianDenoiser(Denoiser):
         matrix = (self.basis * (self.eigenvalues / variance)) @ self.basis.T
         mean = self.location + alpha * ((x - alpha * self.location) @ matrix)
         return Moments(mean, MatrixCovariance(self.sde.sigma(t) ** 2 * matrix))
+
+    def log_prob(self, x0: Any) -> Any:
+        """ln N(x_0; m, C) of rows x_0 (batch, dim), where C has full rank: (batch,)."""
+        xp = self.backend.xp
+        w = (x0 - self.location) @ self.basis
+        constant = self.dim * math.log(2 * math.pi) + xp.sum(xp.log(self.eigenvalues))
+        return -0.5 * (xp.sum(w * w / self.eigenvalues, axis=-1) + constant)
 
     def mean(self, x: Any, t: Any) -> Any:
         alpha, variance = self._marginal(t)

@@ -26,6 +26,7 @@ from .hamiltonian import HamiltonianMC, JointDensity
 from .tempered import TemperedSMC
 from .twisted import TwistedSMC
 
+VERY_FEW = 4  # in x_0, up to which tempering, which knows p(y) and all modes, comes before Hamiltonian moves
 FEW_NUMBERS = 16  # in x_0, up to which its covariance is at hand, and 2 dim evaluations are few
 CORRECTIONS = (TwistedSMC, TemperedSMC, LangevinCorrector, HamiltonianMC)
 DEARER = 2  # times the evaluations, from which guidance gives way to moves on a known density
@@ -106,9 +107,10 @@ def choose(
     if isinstance(correction, HamiltonianMC):
         _require_density(density)
         return Choice(prior, "density", "as asked for", correction=correction)
-    if doubt and likelihood == correction == "auto" and density is not None and not density.why_not:
-        why = f"the prior's own density is known, and {doubt}"
-        return Choice(prior, "density", why, correction=HamiltonianMC())
+    if doubt and likelihood == correction == "auto" and density is not None:
+        known = _on_density(prior, density, f"the prior's own density is known, and {doubt}")
+        if known is not None:
+            return known
     closed = has_exact_posterior(prior, observation)
     if likelihood == "exact" or (likelihood == "auto" and closed):
         exact = exact_posterior(prior, observation)
@@ -124,6 +126,15 @@ def choose(
         return found
     found = _with_fallback(found, prior, observation, settings)
     return _with_density(found, prior, observation, density, steps)
+
+
+def _on_density(prior: Denoiser, density: JointDensity, why: str) -> Choice | None:
+    """On the known density alone; None where it cannot be followed."""
+    moves = None if density.why_not else HamiltonianMC()
+    tempering = None if density.why_no_values or prior.dim > FEW_NUMBERS else TemperedSMC()
+    if tempering is not None and (moves is None or prior.dim <= VERY_FEW):
+        return Choice(prior, "density", why, correction=tempering, hamiltonian=moves)
+    return None if moves is None else Choice(prior, "density", why, correction=moves, fallback=tempering)
 
 
 def _with_fallback(found: Choice, prior: Denoiser, observation: Observation, settings: TwistedSMC) -> Choice:

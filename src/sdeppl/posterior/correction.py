@@ -5,16 +5,17 @@ from typing import Any
 
 from ..backend import NoiseStream
 from ..backend.sharing import cached_property
-from ..denoisers import Denoiser
-from ..likelihood import MeanLikelihood, Observation
-from ..sde import log_snr_grid
+from ..denoisers import Denoiser, GaussianDenoiser
+from ..likelihood import DensityObservation, MeanLikelihood, Observation
+from ..sde import IsotropicSDE, log_snr_grid
 from . import pilot
 from .choice import Choice
 from .diagnosis import FEW_RUNS, Diagnosis, diagnose
 from .divergence import explained_worse
+from .hamiltonian import JointDensity
 from .kernel import MomentKernel
 from .renoising import Renoising
-from .start import Start
+from .start import Start, start_moments
 from .tempered import PARTICLES, Plan, TemperedSMC, TemperedSolve
 from .tempering import moved_share
 from .twisted import Runs, TwistedSMC, TwistedSolve, require_noise
@@ -152,7 +153,8 @@ class TwistedCorrection:
 class TemperedCorrection:
     """`TemperedSMC` with the stages that its pilot finds.
 
-    times: by which draws of the prior are made from `start`, T to 0; why: of the diagnosis.
+    times: by which draws of the prior are made from `start`, T to 0; why: of the diagnosis; known: whether
+    the observation makes up for what the prior is not, so that draws follow the model's own density.
     """
 
     prior: Denoiser
@@ -161,6 +163,19 @@ class TemperedCorrection:
     settings: TemperedSMC
     times: list[float]
     why: str
+    known: bool = False
+
+    @classmethod
+    def on_density(
+        cls, density: JointDensity, sde: IsotropicSDE, settings: TemperedSMC, times: list[float], why: str
+    ) -> "TemperedCorrection":
+        """From the Gaussian N that is like the prior, to powers of p(x_0) p(y given x_0)/N(x_0).
+
+        At the power 1 that is the posterior of the model's own prior, and p(y) its own, whatever was learned.
+        """
+        base = density.base(sde)
+        ratio = DensityObservation(_Ratio(density, base), base.dim, base.location)
+        return cls(base, start_moments(base), ratio, settings, times, why, True)
 
     def draw(self, draws: int, stream: NoiseStream, c: Any, progress: bool | None) -> tuple[Any, Diagnosis]:
         """(draws, dim) and diagnosis; of few draws by smaller runs, and where these are not to be trusted by
@@ -188,6 +203,8 @@ class TemperedCorrection:
         found = diagnose(
             "tempered", "tempered SMC", self.why, runs.log_evidence, share, particles, moved=True
         )
+        if self.known:
+            found = replace(found, likelihood="density", prior="known")
         return runs.draws[:draws, :], found
 
     @property
@@ -204,3 +221,14 @@ class TemperedCorrection:
         kernel = MomentKernel(self.start.basis, self.start.variances)
         moving = Renoising(self.prior, self.start, kernel, self.times, c)
         return TemperedSolve(moving, self.observation, settings)
+
+
+@dataclass(frozen=True)
+class _Ratio:
+    """x_0 ↦ ln p(x_0) + ln p(y given x_0) - ln N(x_0), rows (rows, dim) ↦ (rows,)."""
+
+    density: JointDensity
+    base: GaussianDenoiser
+
+    def __call__(self, x0: Any) -> Any:
+        return self.density.log_prob(x0) - self.base.log_prob(x0)

@@ -7,7 +7,9 @@ from typing import Any, Protocol
 from array_api_compat import array_namespace
 
 from ..backend import NoiseStream, Progress
+from ..denoisers import GaussianDenoiser
 from ..mcmc import Density, Run, Sampled, State, convergence, sample, warm_up
+from ..sde import IsotropicSDE
 from .diagnosis import POOR_SHARE, Diagnosis
 
 LARGEST_DENSE = 256  # numbers up to which the mass matrix is dense
@@ -23,12 +25,24 @@ LEAST_ESS = 100.0
 class JointDensity(Protocol):
     """ln p(x_0) + ln p(y given x_0) but for a constant, of rows x_0 (chains, dim), with its gradient.
 
-    Or of z, other coordinates of x_0, with ln |dx_0/dz|. why_not: in words, why it cannot be followed; ''
-    where it can. coordinates: in words, what z is; '' for x_0 itself.
+    Or of z, other coordinates of x_0, with ln |dx_0/dz|. why_not: in words, why chains cannot follow it; ''
+    where they can; why_no_values: the same of its values alone. coordinates: in words, what z is; '' for x_0
+    itself.
     """
 
     @property
     def why_not(self) -> str: ...
+
+    @property
+    def why_no_values(self) -> str: ...
+
+    def base(self, sde: IsotropicSDE) -> GaussianDenoiser:
+        """The Gaussian that is like the prior."""
+        ...
+
+    def log_prob(self, x0: Any, /) -> Any:
+        """The value at rows x_0 (rows, dim), constants included, -∞ where it is not a number: (rows,)."""
+        ...
 
     @property
     def coordinates(self) -> str: ...

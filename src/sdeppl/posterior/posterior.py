@@ -7,7 +7,7 @@ from typing import Any, Literal
 from ..backend import Noise, seed_number, to_host, whole_number
 from ..backend.sharing import cached_property, warn
 from ..backend.words import count_of, sites_in_words
-from ..denoisers import Denoiser
+from ..denoisers import Denoiser, GaussianDenoiser
 from ..likelihood import MeanLikelihood, Observation
 from ..sde import ReverseSDE, log_snr_grid
 from ..solvers import ExponentialHeun, NonFiniteState, Solver, solve
@@ -83,8 +83,8 @@ class Posterior:
     taken and why. An error of one correction counts as its failure, and 'auto' goes on to the next.
 
     density: ln p(x_0) + ln p(y given x_0), where the prior's own is known, as of the latents of a Pyro model:
-    `HamiltonianMC` follows it; 'auto' takes that where guidance would take twice as many evaluations,
-    its pilot fails, or the denoiser is not to be relied on: doubt says in words why not.
+    `HamiltonianMC` and `TemperedSMC` follow it; 'auto' takes that where guidance would take twice
+    as many evaluations, its pilot fails, or the denoiser is not to be relied on: doubt says in words why not.
 
     steps: of the reverse SDE; for a Gaussian posterior by guidance and c = 1, 100 leave standard deviations
     within 1%, 50 within 3%, 20 within 10%. A corrected solve places them by a small pilot solve, where
@@ -121,7 +121,7 @@ class Posterior:
         self.prior, self.observation, self.steps = prior, observation, steps
         step = first_step(prior.sde, steps, noise_to_signal)
         self.asked_for = likelihood, correction
-        self.density = density
+        self.density, self.doubt = density, doubt
         self.choice = choose(prior, observation, likelihood, correction, step, density, doubt, steps)
         self.denoiser = self.choice.denoiser
         self.start = self._first_start()
@@ -263,9 +263,10 @@ class Posterior:
                     raise
                 failed = failed or error
                 continue
-            if best is None or found[1].trusted or found[1].ess > best[1].ess:
+            trusted = found[1].trusted and (found[1].prior == "known" or not self.doubt)
+            if best is None or trusted or found[1].ess > best[1].ess:
                 best = found
-            if best[1].trusted:
+            if trusted:
                 return best
         if best is None:
             assert failed is not None
@@ -347,12 +348,22 @@ class Posterior:
         if isinstance(settings, HamiltonianMC):
             assert self.density is not None
             return HamiltonianCorrection(self.density, settings, why)
+        if isinstance(settings, TemperedSMC) and self._by_density:
+            assert self.density is not None
+            return TemperedCorrection.on_density(self.density, self.prior.sde, settings, self.times, why)
         if isinstance(settings, TemperedSMC):
             assert self.observation is not None
             return TemperedCorrection(
                 self.prior, self._prior_start, self.observation, settings, self.times, why
             )
         return self._twisted(settings, why)
+
+    @property
+    def _by_density(self) -> bool:
+        """Whether tempering follows the known density: the denoiser is not to be relied on, or dearer."""
+        if self.density is None or self.density.why_no_values:
+            return False
+        return bool(self.doubt) or not isinstance(self.prior, GaussianDenoiser)
 
     def _twisted(self, settings: TwistedSMC, why: str) -> TwistedCorrection:
         return TwistedCorrection(

@@ -10,7 +10,9 @@ import torch
 from ..backend import Backend, to_torch
 from ..backend.sending import sent_state
 from ..backend.sharing import SHARED, cached_property
+from ..denoisers import GaussianDenoiser
 from ..mcmc import Density, State
+from ..sde import IsotropicSDE
 from ..tracing import (
     GivenModel,
     LatentSpace,
@@ -22,7 +24,7 @@ from ..tracing import (
     start,
     without_unseen,
 )
-from ..tracing.probing import FAILURES
+from ..tracing.probing import FAILURES, over_rows
 from ..tracing.randomness import seeded
 from .bridge import Bridge
 from .gaussian_part import GaussianPart
@@ -51,7 +53,7 @@ class ModelDensity:
     standardised: frozenset[str] = frozenset()
 
     def __getstate__(self) -> dict[str, Any]:
-        made = ("plain", "potential", "others", "why_not", "_draws", "_bridge")
+        made = ("plain", "potential", "others", "why_not", "why_no_values", "_draws", "_bridge")
         kept = {name: value for name, value in sent_state(self, model="model").items() if name not in made}
         return kept
 
@@ -92,27 +94,50 @@ class ModelDensity:
         return (replace(self, standardised=names),) if names and not self.standardised else ()
 
     @cached_property
-    def why_not(self) -> str:
-        """In words, why chains cannot follow it; '' where they can."""
+    def why_no_values(self) -> str:
+        """In words, why its values cannot be had; '' where they can."""
         for site in self.sites:
             if len(site.seen) and not hasattr(site, "log_prob"):
                 return f"site '{site.name}' is a hard constraint"
-            if not (site.vectorised and site.differentiable):
-                return f"the likelihood of site '{site.name}' has no derivative that can be vectorised"
+            if not site.vectorised:
+                return f"the likelihood of site '{site.name}' cannot be vectorised"
         if self.gaussian.basis.shape[0] != self.gaussian.basis.shape[1]:
             return "the prior is degenerate"
         try:
-            rows = self._draws
+            _ = self.potential  # traced here, not under vmap
             with SHARED, seeded(0), torch.no_grad():
-                state = self.potential(rows)
-                differs = self._differs(rows)
+                return self._differs(self._draws)
         except ModelError as error:
             return str(error)
         except FAILURES as error:
             return f"the model cannot be run for many latents at once ({_first_line(error)})"
+
+    @cached_property
+    def why_not(self) -> str:
+        """In words, why chains cannot follow it; '' where they can."""
+        for site in self.sites:
+            if len(site.seen) and not site.differentiable:
+                return f"the likelihood of site '{site.name}' has no derivative that can be vectorised"
+        if self.why_no_values:
+            return self.why_no_values
+        try:
+            with SHARED, seeded(0), torch.no_grad():
+                state = self.potential(self._draws)
+        except FAILURES as error:
+            return f"the model has no gradient for many latents at once ({_first_line(error)})"
         if not bool(torch.isfinite(state.gradient[torch.isfinite(state.log_p)]).all()):
             return "the density has no gradient at draws of the prior"
-        return differs
+        return ""
+
+    def base(self, sde: IsotropicSDE) -> GaussianDenoiser:
+        """Of the moments that were fitted to draws."""
+        return self.gaussian.denoiser(sde, self.backend)
+
+    def log_prob(self, x: Any) -> Any:
+        """At rows of the standardised latents, (rows,), of their density; -∞ where it is not a number."""
+        with SHARED, seeded(0):
+            found = over_rows(self.plain.log_p, self._latents(x), True) + self.gaussian.scale.log().sum()
+        return self._bridge.arrive(torch.where(torch.isnan(found), -torch.inf, found))
 
     def _differs(self, rows: torch.Tensor) -> str:
         """Whether the likelihood of the model's density is another one than the posterior's, but for a
