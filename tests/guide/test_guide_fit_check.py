@@ -128,11 +128,11 @@ def test_a_chaotic_path_is_not_trusted_and_nothing_calls_it_exact_alone():
 def test_too_few_draws_are_said_and_how_many_are_enough():
     few = alone(walk, 500)
     assert few.fit_check.state == "do not trust" and "nats of moments from 500 draws" in few.fit_check.verdict
-    assert not few.condition(y=0.5).run(50).diagnosis.trusted
+    assert not few.condition(y=0.5, likelihood="exact").run(50).diagnosis.trusted
     enough = int(few.fit_check.verdict.split("draws=")[1].rstrip(")"))
     assert alone(walk, enough).fit_check.good
     some = alone(walk, 6_000)  # the posterior is off by 60²/4/6000 nats, each number by .07
-    run = some.condition(y=0.5).run(50)
+    run = some.condition(y=0.5, likelihood="exact").run(50)
     assert run.state == "cannot tell" and not run.diagnosis.trusted and "cannot tell" in run.diagnosis.text
 
 
@@ -147,7 +147,8 @@ def test_a_network_is_checked_itself_and_its_advice_is_its_own():
     short = guide.fit_check
     assert short.network == "used" and "train longer, or a wider network" in short.verdict
     assert 0 < short.departure < before.departure and not short.good
-    assert "for the learned prior, which is off" in guide.condition(y=0.5).run(50).diagnosis.text
+    text = guide.condition(y=0.5, likelihood="tweedie").run(50).diagnosis.text
+    assert "for the learned prior, which is off" in text
     training.step()  # by hand, after which the check is made anew
     assert guide.checked is None and guide.fit_check != short
 
@@ -182,7 +183,7 @@ def test_draws_of_a_known_density_do_not_need_it():
     from dataclasses import replace
 
     guide = alone(gamma, 5_000)
-    found = guide.condition(y=0.5).arrays.run(50).diagnosis
+    found = guide.condition(y=0.5, likelihood="tweedie").arrays.run(50).diagnosis
     assert not found.with_fit(guide.fit_check).trusted
     known = replace(found, prior="known")
     assert known.with_fit(guide.fit_check) == known
@@ -192,7 +193,7 @@ def test_draws_of_a_known_density_do_not_need_it():
 def test_a_report_is_not_trusted_beside_a_check_that_fails_or_was_not_made(tmp_path):
     from dataclasses import replace
 
-    posterior = alone(gamma, 20_000).condition(y=0.5)
+    posterior = alone(gamma, 20_000).condition(y=0.5, likelihood="tweedie")
     score = type("Score", (), {"verdict": "nothing speaks against the score", "good": True})()
     page = sp.report(posterior, tmp_path / "page.html", score=score, draws=200)
     assert page.state == "do not trust" and "not Gaussian" in page.verdict
