@@ -94,5 +94,5 @@ def test_names_that_netcdf_has_not_are_refused_before_draws_are_made():
     for posterior in (SimpleNamespace(sites=sites), SimpleNamespace(space=SimpleNamespace(sites=sites))):
         opened = SimpleNamespace(posterior=posterior, data=None)
         check_names("draws.npz", opened)
-        with pytest.raises(UsageError, match=r"NetCDF has no names with '/', as site 'scope/x' has; use \.npz"):
+        with pytest.raises(UsageError, match=r"no names with '/', as site 'scope/x' has; use \.npz"):
             check_names("draws.nc", opened)
