@@ -132,7 +132,10 @@ def simulate_posteriors(
     truths = prior(sets, seed=seed)
     data = simulate(truths, seed=seed + 1)
     if one_by_one:
-        bar = Progress(sets, progress, "posteriors").over(range(sets))
+        what = f"{sets} posteriors of {draws} draws, one by one"
+        bar = Progress(sets, progress, "posteriors", "set", what, "fewer data sets take less").over(
+            range(sets)
+        )
         found = [by_site(posterior(_row(data, i), draws, seed=seed + 2 + i)) for i in bar]
         made: Any = {name: np.stack([one[name] for one in found]) for name in found[0]}
     else:

@@ -16,7 +16,7 @@ from .corrector import LangevinCorrector
 from .diagnosis import Diagnosis, UntrustedWarning, exact_diagnosis
 from .fit_check import FitCheck, State
 from .hamiltonian import HamiltonianMC
-from .many_rows import RowSolve, put, seed_of
+from .many_rows import FEWER, RowSolve, put, seed_of
 from .many_twisted import ManyTwisted
 from .posterior import Posterior
 from .start import first_step, last_level, start_moments
@@ -244,7 +244,9 @@ class Posteriors:
         return result
 
     def _one_by_one(self, numbers: Sequence[int], settings: _Settings) -> list[Any]:
-        shown: Iterator[int] = Progress(len(numbers), settings.progress, "one by one").over(numbers)
+        count, what = len(numbers), f"{settings.draws} draws for each of {len(numbers)} data sets, one by one"
+        bar = Progress(count, settings.progress, "one by one", "set", what, FEWER)
+        shown: Iterator[int] = bar.over(numbers)
         with said_once(), unsaid(UntrustedWarning):  # which is said of all
             return [
                 self.one(number).run(

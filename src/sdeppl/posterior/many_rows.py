@@ -16,6 +16,7 @@ from .start import RowStarts, start_rows
 
 ROWS = 2**14  # solved at once
 LARGEST = 2**22  # numbers in one array of a mixture's components
+FEWER = "fewer draws, steps or data sets take less"
 SPREAD = 0x9E3779B97F4A7C15  # between the seeds of blocks: odd, so that none comes twice
 
 
@@ -48,8 +49,10 @@ class RowSolve:
         if isinstance(self.denoiser, MixtureRows):
             most = min(ROWS, max(LARGEST // (self.denoiser.means.shape[1] * dim), 1))
         at_once, parts = max(most // draws, 1), []
-        firsts = range(0, self.sets, at_once)
-        for number, first in enumerate(Progress(len(firsts), progress, "sampling", "block").over(firsts)):
+        firsts, what = range(0, self.sets, at_once), f"{draws} draws for each of {self.sets} data sets"
+        for number, first in enumerate(
+            Progress(len(firsts), progress, "sampling", "block", what, FEWER).over(firsts)
+        ):
             last = min(first + at_once, self.sets)
             places = xp.arange(first, last, dtype=xp.int64, device=self.denoiser.backend.device)
             index = xp.reshape(xp.broadcast_to(places[:, None], (last - first, draws)), (-1,))

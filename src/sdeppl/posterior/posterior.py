@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from ..backend import Noise, seed_number, to_host, whole_number
+from ..backend import Noise, require_memory, seed_number, to_host, whole_number
 from ..backend.sharing import cached_property, warn
 from ..backend.words import count_of, sites_in_words
 from ..denoisers import Denoiser, GaussianDenoiser
@@ -31,6 +31,7 @@ FAILURES = (ArithmeticError, ValueError, RuntimeError, MemoryError)  # of one co
 FEW_STEPS = 20
 FEW_ACCEPTED = 0.1
 TRIAL_DRAWS = 100
+ARRAYS = 8  # like the draws, that a solve holds at once
 
 
 @dataclass(frozen=True)
@@ -208,6 +209,9 @@ class Posterior:
         return PosteriorRun(x, diagnosis)
 
     def _guided(self, draws: int, stream: Any, c: Any, solver: Solver | None, progress: bool | None) -> Any:
+        size, backend = ARRAYS * draws * self.prior.dim * self.prior.backend.itemsize, self.prior.backend
+        what = f"{draws} draws of {self.prior.dim} numbers at once"
+        require_memory(size, backend, what, "ask for fewer at a time, each time with another seed")
         with named(self.denoiser):
             path = solve(
                 ReverseSDE(self.denoiser.sde, self.denoiser, c),
