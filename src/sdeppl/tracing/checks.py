@@ -92,7 +92,7 @@ def _densities(nodes: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """{site: log-density} of those that have one."""
     found = {}
     for name, node in sample_sites_of(nodes).items():
-        with contextlib.suppress(NotImplementedError):
+        with contextlib.suppress(NotImplementedError), unvalidated():  # a support may move with the latents
             found[name] = torch.as_tensor(log_density(node["fn"], node["value"]))
     return found
 
