@@ -15,6 +15,7 @@ from .parameters import Parameter, parameters, rebuilt
 from .probing import FAILURES, LARGEST, SLOW_PROBES
 from .randomness import batched
 from .reader import Nodes
+from .running import unvalidated
 from .supports import log_density
 from .target import Target
 
@@ -38,7 +39,8 @@ class Family:
         if self.steps is not None:
             eta = eta.unsqueeze(-1) + self.steps
         values = {**self.values, self.free: self.link(eta)}
-        return batched(lambda: log_density(rebuilt(self.pattern, values), y), eta)
+        with unvalidated():  # a rebuilt distribution has others inside that check their parameters
+            return batched(lambda: log_density(rebuilt(self.pattern, values), y), eta)
 
 
 def read_family(target: Target) -> Reading[FamilySite | None]:
