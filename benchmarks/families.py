@@ -1,6 +1,6 @@
 """Every distribution of Pyro as data and as a prior: how it is read, and posterior means beside quadrature.
 
-    PYTHONPATH=src:tests python benchmarks/families.py data|priors
+    PYTHONPATH=src:tests python benchmarks/families.py data|priors [names]
 
 prints the rows of docs/families.md: errors of the posterior mean in posterior standard deviations, of
 `guide.condition(...).run(300)` after a fit of moments alone, and of `reference.hmc` (64 chains of 20 draws).
@@ -26,6 +26,8 @@ LONGEST = 120  # seconds for one answer
 def data_rows():
     """One row for each distribution of the data."""
     for name, (fn, y) in sorted(LIKELIHOODS.items()):
+        if sys.argv[2:] and name not in sys.argv[2:]:
+            continue
 
         def model(fn=fn, name=name, y=y):
             z = pyro.sample("z", dist.Normal(s(0.2), s(0.8)))
@@ -63,6 +65,8 @@ def how(model, name, y):
 def prior_rows():
     """One row for each prior."""
     for name, prior in sorted(PRIORS.items()):
+        if sys.argv[2:] and name not in sys.argv[2:]:
+            continue
         count = 2_000 if name in ("SineBivariateVonMises", "TruncatedPolyaGamma") else 20_000
         try:
             x = prior().expand([count]).sample()
