@@ -4,6 +4,7 @@ import math
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
 from array_api_compat import array_namespace
 
 from .numbers import real_number
@@ -32,7 +33,7 @@ def python_floats(value: Any, gradients: bool = False) -> None:
         number = None if on_torch else real_number(item)
         if number is not None:
             object.__setattr__(value, field.name, number)
-        elif field.type is float and not (hasattr(item, "ndim") and item.ndim == 0):
+        elif field.type is float and (getattr(item, "ndim", 1) != 0 or isinstance(item, np.generic)):
             raise ValueError(f"{type(value).__name__}: {field.name} must be a finite number; got {item!r}")
         elif not gradients and getattr(item, "requires_grad", False):
             raise TypeError(

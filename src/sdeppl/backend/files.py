@@ -15,6 +15,8 @@ from typing import Any, Literal
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from .arguments import path_of
+
 VERSION = 4  # 1: latents on an interval by a logit; 2: networks that counted ρ times; 3: without a digest
 
 
@@ -24,9 +26,7 @@ class CorruptFile(ValueError):
 
 def check_folder(path: str | Path) -> None:
     """Check that a file can be put there. Raises: FileNotFoundError where there is no such folder."""
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"a path is a str or a Path; got {path!r:.80}")
-    folder = Path(path).parent
+    folder = path_of(path).parent
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder} to write {Path(path).name} to; make it first")
 
@@ -92,9 +92,7 @@ def read(
     path: str | Path, kind: str, framework: Literal["pt", "numpy"] = "pt"
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Tensors, or NumPy arrays, and content of a file of `kind`. Raises: FileNotFoundError, CorruptFile."""
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"a path is a str or a Path; got {path!r:.80}")
-    if not Path(path).exists():
+    if not path_of(path).exists():
         raise FileNotFoundError(f"there is no file {path}")
     if Path(path).is_dir():
         raise IsADirectoryError(f"{path} is a folder; give a file")

@@ -27,7 +27,7 @@ class Noise:
     mode: Literal["host", "native"] = "host"
 
     def __post_init__(self) -> None:
-        if self.mode not in ("host", "native"):
+        if not isinstance(self.mode, str) or self.mode not in ("host", "native"):
             raise ValueError(f"noise mode {self.mode!r} is unknown; use 'host' or 'native'")
         object.__setattr__(self, "seed", seed_number(self.seed))
 

@@ -51,6 +51,8 @@ class Progress:
         cheaper: str = "",
         seconds: float | None = None,
     ) -> None:
+        if not isinstance(progress, bool | None):
+            raise TypeError(f"progress must be True, False or None; got {progress!r:.80}")
         self.total, self.what, self.cheaper = total, what, cheaper
         self.desc, self.unit, self.progress = desc, unit, progress
         self._bar: Any = None

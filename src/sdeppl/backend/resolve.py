@@ -67,7 +67,7 @@ def resolve(backend: "str | Backend | None" = None, dtype: str = "float64") -> B
     if name not in ADAPTERS:
         valid = ", ".join(s for adapter in ADAPTERS.values() for s in adapter.selectors)
         raise ValueError(f"{source}{text!r} names no backend; valid are: {valid}")
-    if dtype not in ("float32", "float64"):
+    if not isinstance(dtype, str) or dtype not in ("float32", "float64"):
         raise ValueError(f"dtype={dtype!r} is not a real dtype; use 'float64' or 'float32'")
     try:
         xp, device = ADAPTERS[name].open(device_name)

@@ -25,6 +25,8 @@ class GaussianDenoiser(Denoiser):
         require_isotropic(sde, type(self).__name__)
         self.sde = sde
         self.backend = require_arrays(type(self).__name__, mean=mean, covariance=covariance)
+        if mean is None or covariance is None:
+            raise TypeError("GaussianDenoiser: mean and covariance must be arrays; got None")
         if mean.ndim != 1 or tuple(covariance.shape) != 2 * tuple(mean.shape):
             raise ValueError(
                 f"expected mean (dim,) and covariance (dim, dim); got {tuple(mean.shape)} and "

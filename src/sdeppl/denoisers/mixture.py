@@ -33,6 +33,8 @@ class GaussianMixtureDenoiser(Denoiser):
         self.sde = sde
         name = type(self).__name__
         self.backend = require_arrays(name, means=means, weights=weights, covariances=covariances)
+        if any(part is None for part in (weights, means, covariances)):
+            raise TypeError(f"{name}: weights, means and covariances must be arrays; got None")
         shapes = tuple(weights.shape), tuple(means.shape), tuple(covariances.shape)
         if means.ndim != 2 or shapes != (shapes[1][:1], shapes[1], shapes[1] + shapes[1][1:]):
             raise ValueError(

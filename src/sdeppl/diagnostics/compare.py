@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ..backend import real_parameter, seed_number
+from ..backend.arguments import kind
 from .comparison import SIGNIFICANCE, Comparison, SiteComparison
 from .errors_by_number import NumberErrors, largest_z, number_errors
 from .sides import Side, joined, sides_of
@@ -53,6 +54,7 @@ def compare(
         if side.values is None:
             raise ValueError(f"site '{name}': exact moments belong on the reference's side; give draws here")
     _check_supports(mine, getattr(reference, "supports", {}), draws)
+    kind("classifier", classifier, bool, "True or False")
     options = _Options(tolerance, classifier, np.random.default_rng(seed_number(seed)))
     notes, found, pairs = [], [], []
     for name in mine:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..backend import host_numbers, real_number, whole_number
+from ..backend import host_numbers, real_number, seed_number, whole_number
 from ..denoisers import Denoiser, GaussianDenoiser, NetworkDenoiser
 from ..guide import ScoreGuide
 from ..posterior import SIGNIFICANT
@@ -47,13 +47,17 @@ def advice(prior: Any, denoiser: Denoiser, bent: bool = True) -> str:
     return "the prior is not Gaussian, and the guide has no trained network in use: train it, or a wider one"
 
 
+MOST = 10**9  # fresh draws
+
+
 def prior_and_draws(check: str, prior: Any, draws: Any, seed: int) -> tuple[Denoiser, Any]:
     """The denoiser and x_0 in its coordinates: an array, or how many fresh draws of a guide's own model.
 
     Raises: TypeError, ValueError, naming the check.
     """
+    seed = seed_number(seed)
     if isinstance(prior, ScoreGuide):
-        draws = whole_number("draws, for a guide how many,", draws, 100)
+        draws = whole_number("draws, for a guide how many,", draws, 100, MOST)
         denoiser, gaussian = prior.denoiser(), prior.gaussian
         assert gaussian is not None  # or denoiser() has raised
         z = prior.prior_batch(draws, CHECK, seed)

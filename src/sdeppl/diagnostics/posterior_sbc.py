@@ -11,7 +11,7 @@ from ..guide.many import condition_many
 from ..tracing import ModelError, data_tensor, replicates
 from .calibration import Calibration
 from .sbc import sbc
-from .simulations import of_posteriors
+from .simulations import MOST, of_posteriors
 
 REPLICATES = 6  # of a guide's random streams
 
@@ -41,7 +41,11 @@ def posterior_sbc(
     Returns: `Calibration`. Raises: as `sbc` and `condition`; ModelError for data with gaps. Source: Säilynoja
     et al. 2025 (arXiv 2502.03279), section 3.
     """
-    sets, draws, seed = whole_number("sets", sets, 1), whole_number("draws", draws, 1), seed_number(seed)
+    sets, draws, seed = (
+        whole_number("sets", sets, 1, MOST),
+        whole_number("draws", draws, 1, MOST),
+        seed_number(seed),
+    )
     values = {**(data or {}), **observed}
     chosen = dict(settings or {})
     c = chosen.pop("c", 1.0)

@@ -14,6 +14,7 @@ from ..query import SitePosteriors
 from ..tracing import ModelError, prior_draws
 
 TRUTHS = 5  # of a guide's random streams: draws that neither its moments nor its training have seen
+MOST = 10**8  # data sets, or draws of each
 ALONE = "x"  # the site of truths that are one array
 
 Sites = Mapping[str, Any]
@@ -120,7 +121,11 @@ def simulate_posteriors(
     Raises: as `Simulations`; TypeError where prior or simulate is missing; ModelError for a guide without
     observed sites; what the posterior raises.
     """
-    sets, draws, seed = whole_number("sets", sets, 1), whole_number("draws", draws, 1), seed_number(seed)
+    sets, draws, seed = (
+        whole_number("sets", sets, 1, MOST),
+        whole_number("draws", draws, 1, MOST),
+        seed_number(seed),
+    )
     if isinstance(posterior, ScoreGuide):
         return _of_guide(posterior, sets, draws, sites, seed, progress, settings)
     if prior is None or simulate is None or settings:

@@ -103,5 +103,8 @@ class SDEPath(TorchDistribution):
 
 
 def _as_state(x_init: Any) -> torch.Tensor:
-    state = torch.as_tensor(x_init)
+    try:
+        state = torch.as_tensor(x_init)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"x_init, or x0, must be numbers or a distribution; got {x_init!r:.80}") from error
     return state if state.is_floating_point() else state.to(torch.get_default_dtype())

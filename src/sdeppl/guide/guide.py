@@ -38,6 +38,7 @@ from .names import names_apart
 from .reading import asked, check_latents, density_of, read_near
 from .sample_sites import sample_sites
 
+MOST = 10**10  # draws, days of work
 MOMENT_DRAWS = 100_000
 BATCH = 8192
 FIT = 5  # of its random streams: draws that the fit is checked on
@@ -131,7 +132,7 @@ class ScoreGuide:
 
     def estimate(self, draws: int, progress: bool | None = None) -> None:
         """`fit_gaussian`, not checked: a network is to be trained."""
-        draws = whole_number("draws", draws)
+        draws = whole_number("draws", draws, most=MOST)
         if draws < 2 * self.space.dim:
             raise ValueError(
                 f"{draws} draws are too few for the covariance of {self.space.dim} numbers; use at least "

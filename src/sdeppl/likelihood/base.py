@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from array_api_compat import array_namespace
 
 from ..backend import BackendMismatch, cholesky, in_chunks, rows_at_once, solve_lower
+from ..backend.arguments import kind
 from ..backend.sharing import cached_property
 from ..denoisers import Denoiser, MatrixCovariance, Moments, PullbackCovariance
 from .observation import Observation, Surrogate
@@ -155,7 +156,9 @@ class MeanLikelihood(Denoiser):
 
 
 def require_fit(prior: Denoiser, observation: Observation) -> None:
-    """Raises: ValueError for another dimension or dtype than the prior's; BackendMismatch."""
+    """Raises: TypeError; ValueError for another dimension or dtype than the prior's; BackendMismatch."""
+    kind("prior", prior, Denoiser, "a Denoiser, such as GaussianDenoiser(sde, mean, covariance)")
+    kind("observation", observation, Observation, "an Observation, such as LinearGaussian(H, y, R)")
     if observation.dim != prior.dim:
         raise ValueError(
             f"the observation operator takes {observation.dim} values, the prior has {prior.dim}"

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from ..backend import real_parameter
 from ..denoisers import Denoiser
 from .base import Guided, MeanLikelihood
 from .gradient import log_prob_gradient, require_density
@@ -32,7 +33,7 @@ class DPSDenoiser(MeanLikelihood):
         super().__init__(prior, observation)
         if zeta is None:
             require_density(self.name, observation)
-        elif step is None or not (zeta > 0 and step > 0):
+        elif step is None or not (real_parameter("zeta", zeta) > 0 and real_parameter("step", step) > 0):
             raise ValueError(f"DPSDenoiser: zeta and step must be positive; got zeta={zeta!r}, step={step!r}")
         elif not observation.has_jacobian:
             raise TypeError(

@@ -37,13 +37,13 @@ def exact_posterior(prior: Denoiser, observation: Observation) -> ExactPosterior
     forward SDE of the prior the denoiser of the result is the exact guided one. Raises: TypeError for any
     other prior or observation; ValueError where H C Hᵀ + R is singular.
     """
+    require_fit(prior, observation)
     if not has_exact_posterior(prior, observation):
         raise TypeError(
             "likelihood='exact' has a closed form for Gaussian and Gaussian-mixture priors with linear "
             f"Gaussian observations; got {type(prior).__name__} and {type(observation).__name__}; "
             "use likelihood='auto'"
         )
-    require_fit(prior, observation)
     if isinstance(prior, GaussianDenoiser):
         covariance = (prior.basis * prior.eigenvalues) @ prior.basis.T
         means, C, logs = condition_gaussians(prior.location[None, :], covariance, observation)

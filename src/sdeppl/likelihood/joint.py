@@ -8,6 +8,7 @@ from typing import Any
 from array_api_compat import array_namespace, device
 
 from ..backend import require_same
+from ..backend.arguments import kind
 from .linear_constraint import LinearConstraint
 from .linear_gaussian import LinearGaussian
 from .observation import Linearisation, Observation, Surrogate
@@ -22,6 +23,9 @@ def joint_observation(parts: Sequence[Observation]) -> Observation:
     Raises: ValueError for no part, parts of different dim or dtype, and constraints that depend on one
     another; BackendMismatch.
     """
+    kind("parts", parts, Sequence, "a list of observations")
+    if not parts or not all(isinstance(part, Observation) for part in parts):
+        raise ValueError(f"parts must be observations, at least one part; got {parts!r:.80}")
     flat = [one for part in parts for one in (part.parts if isinstance(part, JointObservation) else (part,))]
     if len(flat) == 1:
         return flat[0]

@@ -15,6 +15,8 @@ JITTER = 1e-9
 SPREAD = 1.3  # of the next round's variances over those of the weighted draws
 KEPT = 0.05  # share of the unweighted covariance that a round keeps at least
 
+MOST = 1_000_000  # samples for each draw
+
 
 class MonteCarloDenoiser(MeanLikelihood):
     """l(y given x_t) = ∫ p(y given x_0) N(x_0; m, C) dx_0, by draws that move to where the integrand is.
@@ -38,7 +40,7 @@ class MonteCarloDenoiser(MeanLikelihood):
     ) -> None:
         super().__init__(prior, observation)
         require_density(self.name, observation)
-        samples = whole_number("MonteCarloDenoiser: samples", samples, 2)
+        samples = whole_number("MonteCarloDenoiser: samples", samples, 2, MOST)
         if samples % 2:
             raise ValueError(f"MonteCarloDenoiser: samples must be an even number from 2; got {samples}")
         rounds, seed = whole_number("MonteCarloDenoiser: rounds", rounds, 0), seed_number(seed)

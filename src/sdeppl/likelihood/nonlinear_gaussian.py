@@ -41,6 +41,8 @@ class NonlinearGaussian(Observation):
         if function is None and value is None:
             raise TypeError(f"{name} needs a function, or at least its value without a Jacobian")
         self.backend = require_arrays(name, y=y, R=R if real_number(R) is None else None)
+        if y is None:
+            raise TypeError(f"{name}: y must be an array (observations,); got None")
         if y.ndim != 1:
             raise ValueError(f"expected y (observations,); got {tuple(y.shape)}")
         self.dim = whole_number(f"{name}: dim", dim, 1)

@@ -42,6 +42,8 @@ def observed_noise(backend: Backend, R: Any, count: int, observed: Any) -> Any:
     number = real_number(R)
     if number is not None:
         R = xp.full((count,), number, dtype=backend.dtype, device=backend.device)
+    if R is None:
+        raise TypeError("R must be a number or an array, variances or covariance; got None")
     if tuple(R.shape) not in ((count,), (count, count)):
         raise ValueError(f"expected R of shape ({count},) or ({count}, {count}); got {tuple(R.shape)}")
     R = xp.take(R, observed, axis=0)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ..backend import real_parameter
 from ..denoisers import Denoiser
 from .information import compressed
 from .innovation import Innovation
@@ -21,7 +22,7 @@ class PiGDMDenoiser(FixedVarianceDenoiser):
 
     def __init__(self, prior: Denoiser, observation: Observation, variance: float = 1.0) -> None:
         super().__init__(prior, observation)
-        if not variance > 0:
+        if not real_parameter("PiGDMDenoiser: variance", variance) > 0:
             raise ValueError(f"PiGDMDenoiser: variance must be positive; got {variance!r}")
         self.variance = variance
 

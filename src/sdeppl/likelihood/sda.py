@@ -4,6 +4,7 @@ import math
 from abc import abstractmethod
 from typing import Any
 
+from ..backend import real_parameter
 from ..denoisers import Denoiser
 from .base import Guided, MeanLikelihood
 from .innovation import Innovation
@@ -56,7 +57,7 @@ class SDADenoiser(FixedVarianceDenoiser):
 
     def __init__(self, prior: Denoiser, observation: Observation, gamma: float = 1.0) -> None:
         super().__init__(prior, observation)
-        if not gamma > 0:
+        if not real_parameter("SDADenoiser: gamma", gamma) > 0:
             raise ValueError(f"SDADenoiser: gamma must be positive; got {gamma!r}")
         self.gamma = gamma
 

@@ -59,11 +59,11 @@ class TweedieDenoiser(MeanLikelihood):
         rank: int = 16,
         repair: Literal["eigenvalues", "diagonal"] = "eigenvalues",
     ) -> None:
-        if method not in METHODS:
+        if not isinstance(method, str) or method not in METHODS:
             raise ValueError(
                 f"method={method!r} is unknown; use 'auto', 'dense', 'matrix-free' or 'low-rank'"
             )
-        if gradient not in ("full", "mean"):
+        if not isinstance(gradient, str) or gradient not in ("full", "mean"):
             raise ValueError(f"gradient={gradient!r} is unknown; use 'full' or 'mean'")
         super().__init__(prior, observation)
         require_jacobian(self.name, observation)

@@ -6,6 +6,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..backend import whole_number
+
+WIDEST = 1_000_000
+
 
 class ResidualMLP(nn.Module):
     """(batch, dim), ln(α/σ) ↦ (batch, dim); returns 0 until it is trained.
@@ -17,7 +21,10 @@ class ResidualMLP(nn.Module):
 
     def __init__(self, dim: int, width: int | None = None, depth: int = 3, frequencies: int = 16) -> None:
         super().__init__()
-        width = width or min(max(64, 4 * dim), 512)
+        dim = whole_number("ResidualMLP: dim", dim, 1, WIDEST)
+        width = min(max(64, 4 * dim), 512) if width is None else whole_number("width", width, 1, WIDEST)
+        depth = whole_number("ResidualMLP: depth", depth, 1, WIDEST)
+        frequencies = whole_number("ResidualMLP: frequencies", frequencies, 1, WIDEST)
         self.config: dict[str, Any] = {
             "dim": dim,
             "width": width,

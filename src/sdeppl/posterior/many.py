@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from ..backend import Noise, Progress, seed_number, to_host, whole_number
+from ..backend import Noise, Progress, real_parameter, require_memory, seed_number, to_host, whole_number
+from ..backend.arguments import kind
 from ..backend.sharing import cached_property, said_once, unsaid, warn
 from ..backend.words import count_of, sites_in_words
 from ..denoisers import Denoiser
@@ -117,6 +118,11 @@ class Posteriors:
         sets: int | None = None,
     ) -> None:
         steps = whole_number("steps", steps, 2)
+        for name, given in (("likelihood", likelihood), ("correction", correction)):
+            if hasattr(given, "shape"):
+                raise TypeError(f"{name} must be a name or settings, not an array; got {given!r:.80}")
+        kind("prior", prior, Denoiser, "a Denoiser")
+        kind("observation", observation, Observation | None, "an Observation, or None")
         self.prior, self.steps, self.wanted = prior, steps, correction
         self.observation = None if observation is None else observation.with_data(y)
         count = sets if self.observation is None else self.observation.sets
@@ -171,6 +177,11 @@ class Posteriors:
     ) -> PosteriorRuns:
         """As `sample`, with a diagnosis of each data set, and how they were solved."""
         draws, seed = whole_number("draws", draws, 1), seed_number(seed)
+        if not callable(c) and not getattr(c, "ndim", 0):
+            real_parameter("c", c)
+        kind("solver", solver, Solver | None, "a solver such as ExponentialHeun(), or None")
+        size = self.sets * draws * self.prior.dim * self.prior.backend.itemsize
+        require_memory(size, self.prior.backend, f"a run of draws={draws} for {self.sets} data sets", FEWER)
         settings = _Settings(draws, seed, c, solver, noise, progress)
         if self.exact is None and self.choice is None:
             return self._each_alone(settings)

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from ..backend import Noise, require_memory, seed_number, to_host, whole_number
+from ..backend import Noise, real_parameter, require_memory, seed_number, to_host, whole_number
+from ..backend.arguments import kind
 from ..backend.sharing import cached_property, warn
 from ..backend.words import count_of, sites_in_words
 from ..denoisers import Denoiser, GaussianDenoiser
@@ -117,6 +118,9 @@ class Posterior:
                 f"{type(prior).__name__} and {type(observation).__name__}"
             )
         steps = whole_number("steps", steps, 2)
+        for name, given in (("likelihood", likelihood), ("correction", correction)):
+            if hasattr(given, "shape"):
+                raise TypeError(f"{name} must be a name or settings, not an array; got {given!r:.80}")
         if steps < FEW_STEPS:
             warn(f"{steps} steps are few: standard deviations may be 10% off", UserWarning, stacklevel=2)
         self.prior, self.observation, self.steps = prior, observation, steps
@@ -191,6 +195,11 @@ class Posterior:
         self, draws: int, seed: int, c: Any, solver: Solver | None, noise: Any, progress: bool | None
     ) -> PosteriorRun:
         draws, seed = whole_number("draws", draws, 1), seed_number(seed)
+        if not callable(c) and not getattr(c, "ndim", 0):
+            real_parameter("c", c)
+        kind("solver", solver, Solver | None, "a solver such as ExponentialHeun(), or None")
+        size = draws * self.prior.dim * self.prior.backend.itemsize
+        require_memory(size, self.prior.backend, f"a run of draws={draws}", "ask for fewer at a time")
         # one stream for the start and the steps: opened twice, a native one would repeat itself
         stream = Noise(seed, noise).stream(self.denoiser.backend)
         correction = self.choice.correction

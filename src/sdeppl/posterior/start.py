@@ -155,7 +155,7 @@ def last_level(smallest_sd: float, wanted: float | None) -> float:
 
 def first_step(sde: IsotropicSDE, steps: int, wanted: float | None) -> float:
     """Length in ln(α/σ) of the first of `steps`, which all have about this length."""
-    levels = log_snr_grid(sde, steps, wanted or LAST_LEVEL)
+    levels = log_snr_grid(sde, steps, LAST_LEVEL if wanted is None else wanted)
     return float(sde.half_log_snr(levels[1]) - sde.half_log_snr(levels[0]))
 
 

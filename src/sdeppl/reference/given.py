@@ -23,6 +23,8 @@ from ..tracing.edges import check_observed
 from ..tracing.randomness import seeded
 from ..tracing.runs import drawn
 
+MOST = 100_000_000  # draws, steps or chains
+
 
 def given(
     model: Callable[..., Any],
@@ -75,5 +77,5 @@ def _own(
 
 def whole_counts(seed: Any, **counts: tuple[Any, int]) -> list[int]:
     """The seed and each (count, least) by name as Python's ints. Raises: TypeError, ValueError."""
-    found = [whole_number(name, count, least) for name, (count, least) in counts.items()]
+    found = [whole_number(name, count, least, MOST) for name, (count, least) in counts.items()]
     return [seed_number(seed), *found]

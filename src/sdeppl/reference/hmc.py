@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ..backend import Progress, real_parameter
+from ..backend.arguments import word
 from ..guide import ScoreGuide
 from ..mcmc import Run, State, sample, warm_up
 from ..tracing import LatentSpace, Potential, start
@@ -100,9 +101,8 @@ def hmc(
 
 
 def _check_options(mass: str, target: float) -> None:
-    if mass not in ("auto", "dense", "diagonal"):
-        raise ValueError(f"mass is 'auto', 'dense' or 'diagonal'; got {mass!r}")
-    if not 0 < target < 1:
+    word("mass", mass, "auto", "dense", "diagonal")
+    if not 0 < real_parameter("target", target) < 1:
         raise ValueError(f"target is an acceptance probability between 0 and 1; got {target}")
 
 

@@ -73,7 +73,7 @@ class StratonovichSDE(ItoSDE):
 
 def _checked_noise(name: str, noise: str, wiener_dim: Any) -> int | None:
     """The columns of g. Raises: ValueError."""
-    if noise not in NOISE_CLASSES:
+    if not isinstance(noise, str) or noise not in NOISE_CLASSES:
         raise ValueError(f"{name}: noise={noise!r} is unknown; use one of {', '.join(NOISE_CLASSES)}")
     if noise == "general" and wiener_dim is None:
         raise ValueError(f"{name}: general noise needs wiener_dim, the number of columns of g")

@@ -7,6 +7,7 @@ from typing import Any
 
 from scipy.optimize import brentq
 
+from ..backend import host_numbers
 from ..backend.words import told_apart
 from .edm import EDMSDE
 from .ve import VESDE, CallableVESDE
@@ -51,7 +52,8 @@ def ddpm_grid(sde: VPSDE, betas: Sequence[float]) -> list[float]:
 
 
 def _require_row(name: str, values: Any) -> None:
-    if isinstance(values, (int, float)):
+    row = values if hasattr(values, "__array__") or not hasattr(values, "__iter__") else list(values)
+    if isinstance(values, (int, float)) or host_numbers(row, name).ndim != 1:
         raise TypeError(
             f"{name} must be all numbers of the chain, such as numpy.linspace gives; got {values!r}"
         )

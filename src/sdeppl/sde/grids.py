@@ -8,10 +8,16 @@ from ..backend import real_parameter, whole_number
 from ..backend.words import told_apart
 from .affine import IsotropicSDE, require_isotropic
 
+MOST = 10_000_000  # steps, which a list holds
+
 
 def uniform_grid(start: float, stop: float, steps: int) -> list[float]:
     """steps + 1 equally spaced times from start to stop. Raises: ValueError for steps < 1."""
-    steps = whole_number("steps", steps, 1)
+    steps, start, stop = (
+        whole_number("steps", steps, 1, MOST),
+        real_parameter("start", start),
+        real_parameter("stop", stop),
+    )
     return [start + (stop - start) * k / steps for k in range(steps)] + [stop]
 
 
@@ -20,6 +26,7 @@ def quadratic_grid(start: float, stop: float, steps: int) -> list[float]:
 
     Raises: ValueError for steps < 1 or negative times. Source: Song et al. 2021 (DDIM), appendix D.2.
     """
+    start, stop = real_parameter("start", start), real_parameter("stop", stop)
     if start < 0 or stop < 0:
         raise ValueError(f"a quadratic grid needs times from 0 on; got {start} to {stop}")
     roots = uniform_grid(math.sqrt(start), math.sqrt(stop), steps)
@@ -85,11 +92,15 @@ def edm_grid(
     0 < σ_min < σ_max ≤ σ/α at T. Source: Karras et al. 2022 (EDM), eq. 5.
     """
     require_isotropic(sde, "edm_grid", "use uniform_grid")
-    steps = whole_number("steps", steps, 2)
+    steps, rho, sigma_min = (
+        whole_number("steps", steps, 2, MOST),
+        real_parameter("rho", rho),
+        real_parameter("sigma_min", sigma_min),
+    )
     if not 0 < rho < math.inf:
         raise ValueError(f"rho must be positive and finite; got {rho!r}")
     last = math.exp(-sde.half_log_snr(sde.T))
-    highest = last if sigma_max is None else sigma_max
+    highest = last if sigma_max is None else real_parameter("sigma_max", sigma_max)
     if not 0 < sigma_min < highest:
         _, high = told_apart(sigma_min, highest, digits=6)
         raise ValueError(f"an EDM grid needs 0 < sigma_min < sigma_max; got {sigma_min!r} and {high}")

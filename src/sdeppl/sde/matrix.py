@@ -5,7 +5,7 @@ from typing import Any
 from array_api_compat import array_namespace
 from scipy import linalg
 
-from ..backend import Backend, backend_of, place, require_arrays, resolve, to_host
+from ..backend import Backend, backend_of, place, real_parameter, require_arrays, resolve, to_host
 from .affine import AffineSDE, Transition
 from .schedules import ConstantSchedule, Schedule
 from .van_loan import (
@@ -39,6 +39,9 @@ class MatrixLinearSDE(AffineSDE):
         self, A: Any, B: Any, u: Any = None, schedule: Schedule | None = None, T: float = 1.0
     ) -> None:
         backend = require_arrays("MatrixLinearSDE", A=A, B=B, u=u)
+        if A is None or B is None:
+            raise TypeError(f"MatrixLinearSDE: A and B must be matrices; got A={A!r:.40}, B={B!r:.40}")
+        T = real_parameter("MatrixLinearSDE: T", T)
         _check_matrices(A, B, u)
         if not (schedule is None or isinstance(schedule, Schedule)):
             raise TypeError(

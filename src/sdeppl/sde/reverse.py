@@ -12,6 +12,8 @@ from .affine import IsotropicSDE, StepCoefficients
 from .base import SDE, NoiseClass
 from .calculus import to_ito
 
+LARGEST = 1e100  # of c, whose square is to be a number still
+
 
 @dataclass(frozen=True)
 class ReverseSDE(SDE):
@@ -45,7 +47,7 @@ class ReverseSDE(SDE):
         number = real_number(self.c)
         if number is not None:
             object.__setattr__(self, "c", number)
-        known = callable(self.c) or hasattr(self.c, "shape") if number is None else 0 <= number < math.inf
+        known = callable(self.c) or hasattr(self.c, "shape") if number is None else 0 <= number < LARGEST
         if not known:
             raise ValueError(
                 f"ReverseSDE: c must be a number >= 0, a matrix or a function of t; got {self.c!r}"

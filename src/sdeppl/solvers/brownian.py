@@ -4,7 +4,15 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from ..backend import Backend, keyed_normal, require_floating, resolve, seed_number, whole_number
+from ..backend import (
+    Backend,
+    keyed_normal,
+    real_parameter,
+    require_floating,
+    resolve,
+    seed_number,
+    whole_number,
+)
 from .brownian_bridge import Piece, divide, join
 from .brownian_tree import NARROWEST, TimeTree
 
@@ -45,10 +53,17 @@ class BrownianPath:
     def __post_init__(self) -> None:
         object.__setattr__(self, "seed", seed_number(self.seed))
         object.__setattr__(self, "cells", whole_number("BrownianPath: cells", self.cells, 1))
-        start, stop = float(self.start), float(self.stop)
+        start, stop = (
+            real_parameter("BrownianPath: start", self.start),
+            real_parameter("BrownianPath: stop", self.stop),
+        )
         if not (math.isfinite(start) and math.isfinite(stop) and start < stop):
             raise ValueError(f"BrownianPath: start must be below stop, both finite; got {start}, {stop}")
-        tolerance = (stop - start) * 2.0**-24 if self.tolerance is None else float(self.tolerance)
+        tolerance = (
+            (stop - start) * 2.0**-24
+            if self.tolerance is None
+            else real_parameter("tolerance", self.tolerance)
+        )
         if not tolerance > 0:
             raise ValueError(f"BrownianPath: tolerance must be a positive time; got {self.tolerance!r}")
         for name, value in (("start", start), ("stop", stop), ("tolerance", tolerance)):

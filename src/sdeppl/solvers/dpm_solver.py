@@ -49,7 +49,7 @@ class DPMSolverPP(Solver):
     evaluations = 1
 
     def __post_init__(self) -> None:
-        if self.order not in (1, 2, 3):
+        if not isinstance(self.order, int) or self.order not in (1, 2, 3):
             raise ValueError(f"DPMSolverPP: order must be 1, 2 or 3; got {self.order!r}")
 
     @property

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..backend import whole_number
+from ..backend import real_parameter, whole_number
 from ..sde.grids import time_of_half_log_snr
 from .base import Draw, Solver
 from .exponential import half_log_snr, require_isotropic_reverse
@@ -39,6 +39,8 @@ class EDMHeun(Solver):
     evaluations = 2
 
     def __post_init__(self) -> None:
+        for name in ("S_churn", "S_tmin", "S_tmax", "S_noise"):
+            real_parameter(f"EDMHeun: {name}", getattr(self, name))
         if not (0 <= self.S_churn < math.inf and 0 <= self.S_tmin <= self.S_tmax and self.S_noise >= 0):
             raise ValueError(
                 "EDMHeun: need S_churn >= 0, 0 <= S_tmin <= S_tmax and S_noise >= 0; got "

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..backend import whole_number
+from ..backend import real_parameter, whole_number
 from .base import Draw, Solver
 from .exponential import require_isotropic_reverse
 
@@ -46,7 +46,7 @@ class PredictorCorrector(Solver):
             )
         corrections = whole_number("PredictorCorrector: corrections", self.corrections, 0)
         object.__setattr__(self, "corrections", corrections)
-        if not 0 < self.snr < math.inf:
+        if not 0 < real_parameter("PredictorCorrector: snr", self.snr) < math.inf:
             raise ValueError(f"PredictorCorrector: snr must be positive and finite; got {self.snr!r}")
 
     @property

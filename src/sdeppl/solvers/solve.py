@@ -9,6 +9,7 @@ from typing import Any, Literal
 from array_api_compat import array_namespace
 
 from ..backend import Noise, NoiseStream, Progress, real_times
+from ..backend.arguments import word
 from ..backend.words import told_apart
 from .adaptive import AdaptiveRun
 from .arguments import check_sde, check_start, check_states, explain, opened
@@ -71,9 +72,8 @@ def solve(
     check_sde(sde)
     check_start(sde, x_init)
     grid = _checked_grid(times)
-    if keep not in ("all", "last"):
-        raise ValueError(f"keep={keep!r} is unknown; use 'all' or 'last'")
-    solver = solver or EulerMaruyama()
+    word("keep", keep, "all", "last")
+    solver = EulerMaruyama() if solver is None else solver
     if not isinstance(solver, Solver):
         raise TypeError(f"solver must be a solver such as EulerMaruyama(); got {solver!r}")
     if control is not None and not isinstance(control, PIController):

@@ -35,7 +35,7 @@ class UniPC(Solver):
     draws = ()
 
     def __post_init__(self) -> None:
-        if self.p not in (1, 2, 3):
+        if not isinstance(self.p, int) or self.p not in (1, 2, 3):
             raise ValueError(f"UniPC: p must be 1, 2 or 3; got {self.p!r}")
 
     @property

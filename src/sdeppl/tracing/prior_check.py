@@ -9,19 +9,20 @@ from typing import Any
 import torch
 from pyro import poutine
 
-from ..backend import whole_number
+from ..backend import seed_number, whole_number
 from ..backend.sharing import SHARED
 from .draws import prior_draws
 from .latents import LatentSite, LatentSpace
 from .probing import FAILURES, over_rows
 from .randomness import batched, seeded
-from .running import traced, unvalidated
+from .running import check_call, traced, unvalidated
 from .sites import find_sites
 from .supports import log_density
 
 DRAWS, ONE_BY_ONE = 8_192, 256
 SIGNIFICANT = 1e-3
 FEW = 100
+MOST = 10**9  # draws
 FREQUENCIES = (1.0, 2.0)
 NEAR, MANY_NUMBERS = (
     16,
@@ -121,9 +122,11 @@ def check_prior(
     Right priors fail once in a thousand checks, p being at most what chance gives. Raises: ModelError, as
     `ScoreGuide`. Source: Stein 1972; Gorham & Mackey 2015.
     """
-    draws = whole_number("draws", draws, FEW)
-    given = dict(kwargs or {})
-    space = find_sites(model, tuple(args), given, latents).space
+    draws = whole_number("draws", draws, FEW, MOST)
+    seed = seed_number(seed)
+    check_call(model, args, kwargs, latents)
+    args, given = tuple(args), dict(kwargs or {})
+    space = find_sites(model, args, given, latents).space
     values = prior_draws(model, space.names, draws, (seed, CHECK), tuple(args), given)
     own = OwnDensities(model, space, tuple(args), given)
     return own.check(space.flatten(values))[0]

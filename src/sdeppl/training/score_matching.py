@@ -17,6 +17,7 @@ from ..tracing.randomness import derive_seed, seeded
 from .checkpoint import load_checkpoint, save_checkpoint, settings
 from .noising import Noising
 
+MOST = 10**9  # steps, weeks of work
 POOL = 8192  # prior draws made at once, each used in one step only
 POOLS, STEPS, HELD_OUT, DROPOUT = (
     1,
@@ -78,7 +79,7 @@ class ScoreMatching:
             raise ValueError(
                 f"need lr > 0, 1 <= batch <= {POOL} and 0 <= ema < 1; got lr={lr}, batch={batch}, ema={ema}"
             )
-        self.guide, self.lr, self.batch, self.ema = guide, lr, whole_number("batch", batch), ema
+        self.guide, self.lr, self.batch, self.ema = guide, lr, batch, ema
         self.draws, self.seed = whole_number("draws", draws, 2), whole_number("seed", seed)
         self.losses: list[float] = []
         self.gain: Gain | None = None
@@ -131,7 +132,7 @@ class ScoreMatching:
         Raises: CorruptFile, ModelError for a file that does not fit; FileNotFoundError where it has no
         folder. Warns: UserWarning where this training has made `steps` steps already.
         """
-        steps, every = whole_number("steps", steps, 0), whole_number("every", every, 1)
+        steps, every = whole_number("steps", steps, 0, MOST), whole_number("every", every, 1)
         made = len(self.losses)
         if made and steps <= made:
             text = f"nothing to do: {made} steps were already made; steps counts in all"
