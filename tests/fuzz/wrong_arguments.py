@@ -94,7 +94,7 @@ def outcome(function: Callable[..., Any], arguments: dict[str, Any], name: str) 
             return "refused"
         if (
             callable(arguments[name]) or name == "args"
-        ):  # taken for the function it is, or by the user's model
+        ):  # taken for what it is, or by the user's model
             return "answered"
         return f"unnamed: {type(error).__name__}: {str(error)[:160]}"
     except Exception as error:  # which is what is looked for

@@ -31,7 +31,7 @@ class AncestralSampler(Solver):
     evaluations = 1
 
     def __post_init__(self) -> None:
-        if self.variance not in ("posterior", "transition"):
+        if not isinstance(self.variance, str) or self.variance not in ("posterior", "transition"):
             raise ValueError(
                 f"AncestralSampler: variance must be 'posterior' or 'transition'; got {self.variance!r}"
             )
