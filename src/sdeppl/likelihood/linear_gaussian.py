@@ -11,6 +11,8 @@ from .observation import Linearisation, Observation, Surrogate
 
 def require_operator(xp: Any, H: Any, y: Any) -> None:
     """Check that H (observations, dim) is finite and fits y (observations,). Raises: ValueError."""
+    if H is None or y is None:
+        raise TypeError("H and y must be arrays, (observations, dim) and (observations,); got None")
     if H.ndim != 2 or tuple(y.shape) != (H.shape[0],):
         raise ValueError(
             f"expected H (observations, dim) and y (observations,); got {tuple(H.shape)} and {tuple(y.shape)}"

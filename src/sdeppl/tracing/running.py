@@ -23,7 +23,8 @@ def check_call(model: Any, args: Any = (), kwargs: Any = None, latents: Any = No
         raise TypeError(f"args must be a list of the model's arguments, args=[...]; got {args!r:.80}")
     if kwargs is not None and not isinstance(kwargs, Mapping):
         raise TypeError(f"kwargs must be the model's arguments by name, kwargs={{...}}; got {kwargs!r:.80}")
-    if latents is not None and (isinstance(latents, str) or not isinstance(latents, Collection)):
+    named = isinstance(latents, Collection) and not isinstance(latents, str) and not hasattr(latents, "shape")
+    if latents is not None and not named:
         raise TypeError(f"latents must be a list of names, latents=['...']; got {latents!r:.80}")
 
 

@@ -75,6 +75,7 @@ class ScoreMatching:
         if not isinstance(guide, ScoreGuide):
             raise TypeError(f"expected a ScoreGuide, got a {type(guide).__name__}; try ScoreGuide(model)")
         lr, ema = real_parameter("lr", lr), real_parameter("ema", ema)
+        batch = whole_number("batch", batch)
         if not (lr > 0 and 1 <= batch <= POOL and 0 <= ema < 1):
             raise ValueError(
                 f"need lr > 0, 1 <= batch <= {POOL} and 0 <= ema < 1; got lr={lr}, batch={batch}, ema={ema}"
