@@ -16,8 +16,6 @@ def path_of(value: Any, name: str = "path") -> Path:
     """A path. Raises: TypeError, naming it."""
     if not isinstance(value, (str, os.PathLike)):
         raise TypeError(f"{name}: a path is a str or a Path; got {value!r:.80}")
-    if not Path(value).name:
-        raise ValueError(f"{name} must name a file; got {str(value)!r}")
     return Path(value)
 
 

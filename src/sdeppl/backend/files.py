@@ -27,6 +27,8 @@ class CorruptFile(ValueError):
 def check_folder(path: str | Path) -> None:
     """Check that a file can be put there. Raises: FileNotFoundError where there is no such folder."""
     folder = path_of(path).parent
+    if not Path(path).name:
+        raise ValueError(f"path must name a file to write to; got {str(path)!r}")
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder} to write {Path(path).name} to; make it first")
 
