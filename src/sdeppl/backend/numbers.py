@@ -7,6 +7,7 @@ from typing import Any
 from .data import host_numbers
 
 SEEDS = 2**64 - 1
+SAID = 10**5  # bounds above it are there for time and memory, and said where they are crossed
 
 
 class WholeNumberError(TypeError, ValueError):
@@ -22,6 +23,8 @@ def whole_number(name: str, value: Any, least: int | None = None, most: int | No
     whole = _index(value)
     if whole is None:
         raise WholeNumberError(f"{name} must be {_expected(least, most)}; got {value!r}")
+    if most is not None and whole > most > SAID and most != SEEDS:
+        raise ValueError(f"{name} must be at most {most}, which is more than can be done; got {whole}")
     if (least is not None and whole < least) or (most is not None and whole > most):
         raise ValueError(f"{name} must be {_expected(least, most)}; got {whole}")
     return whole
@@ -78,6 +81,6 @@ def _index(value: Any) -> int | None:
 
 
 def _expected(least: int | None, most: int | None) -> str:
-    if least is not None and most is not None:
+    if least is not None and most is not None and (most <= SAID or most == SEEDS):
         return f"a whole number from {least} to {'2**64 - 1' if most == SEEDS else most}"
     return "a whole number" + ("" if least is None else f", at least {least}")

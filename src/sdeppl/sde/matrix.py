@@ -5,7 +5,7 @@ from typing import Any
 from array_api_compat import array_namespace
 from scipy import linalg
 
-from ..backend import Backend, backend_of, place, real_parameter, require_arrays, resolve, to_host
+from ..backend import Backend, backend_of, place, real_number, require_arrays, resolve, to_host
 from .affine import AffineSDE, Transition
 from .schedules import ConstantSchedule, Schedule
 from .van_loan import (
@@ -41,15 +41,15 @@ class MatrixLinearSDE(AffineSDE):
         backend = require_arrays("MatrixLinearSDE", A=A, B=B, u=u)
         if A is None or B is None:
             raise TypeError(f"MatrixLinearSDE: A and B must be matrices; got A={A!r:.40}, B={B!r:.40}")
-        T = real_parameter("MatrixLinearSDE: T", T)
         _check_matrices(A, B, u)
         if not (schedule is None or isinstance(schedule, Schedule)):
             raise TypeError(
                 f"MatrixLinearSDE: schedule must be a Schedule, as LinearSchedule is; got {schedule!r}"
             )
-        if isinstance(T, str) or not 0 < float(T) < float("inf"):
+        number = real_number(T)
+        if number is None or not 0 < number < float("inf"):
             raise ValueError(f"MatrixLinearSDE: T must be positive and finite; got {T!r}")
-        self.A, self.B, self.u, self.T = A, B, u, float(T)
+        self.A, self.B, self.u, self.T = A, B, u, number
         self.schedule = schedule or ConstantSchedule(1.0)
         self.dim, self.wiener_dim = B.shape
         self._spans: dict[float, tuple[HostTransition, Transition]] = {}

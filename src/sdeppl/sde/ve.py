@@ -8,7 +8,7 @@ from typing import Any
 from array_api_compat import array_namespace
 from scipy.optimize import brentq
 
-from ..backend import elementary, python_floats, real_parameter
+from ..backend import elementary, python_floats, real_number
 from ..backend.words import told_apart
 from .affine import IsotropicSDE, Transition
 from .quadrature import integrate
@@ -88,7 +88,8 @@ class CallableVESDE(IsotropicSDE):
             raise TypeError(f"CallableVESDE: σ must be a function of t; got {sigma!r}")
         if variance_rate is not None and not callable(variance_rate):
             raise TypeError(f"CallableVESDE: dσ²/dt must be a function of t; got {variance_rate!r}")
-        if not 0 < real_parameter("CallableVESDE: T", T) < math.inf:
+        number = real_number(T)
+        if number is None or not 0 < number < math.inf:
             raise ValueError(f"CallableVESDE: T must be positive and finite; got {T!r}")
         self._sigma, self._rate, self.T = sigma, variance_rate, float(T)
 
