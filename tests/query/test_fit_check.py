@@ -39,7 +39,9 @@ def divergence(p):
 
 
 @pytest.mark.parametrize(
-    "p", [stats.gumbel_l(-1.0, 3.0), stats.logistic(2.0, 0.1), stats.t(5), stats.loggamma(3)], ids=str
+    "p",
+    [stats.gumbel_l(-1.0, 3.0), stats.logistic(2.0, 0.1), stats.t(5), stats.loggamma(3)],
+    ids=lambda p: p.dist.name,
 )
 def test_nats_of_one_number_are_the_divergence(p):
     """As far as sines and cosines see it, which is most: within 15%, and 5 standard errors."""

@@ -20,6 +20,7 @@ from ..tracing import (
     Observe,
     ObservedSite,
     Potential,
+    check_fixed,
     prior_draws,
     start,
     without_unseen,
@@ -104,7 +105,10 @@ class ModelDensity:
         if self.gaussian.basis.shape[0] != self.gaussian.basis.shape[1]:
             return "the prior is degenerate"
         try:
-            _ = self.potential  # traced here, not under vmap
+            check_fixed(self.plain.model, self.space, self.args, self.kwargs)
+            masked = self.plain.masked(self._draws[0])
+            if masked:
+                return f"latent site '{masked[0]}' is masked, so its density is not what draws come from"
             with SHARED, seeded(0), torch.no_grad():
                 return self._differs(self._draws)
         except ModelError as error:

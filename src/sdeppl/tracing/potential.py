@@ -143,6 +143,13 @@ class Potential:
             nodes = traced(poutine.condition(self.model, data=values), self.args, self.kwargs)
         return nodes, {**jacobians, **put.jacobian}
 
+    def masked(self, z: torch.Tensor) -> list[str]:
+        """Names of the latents that are masked at z (dim,), whose density is not what draws come from."""
+        with torch.no_grad(), unvalidated(), seeded(0):
+            nodes = self._run(z)[0]
+        fns = {name: nodes[name] for name in self.space.names}
+        return [name for name, node in fns.items() if own_mask(node["fn"], node["mask"]) is not None]
+
     def standardisable(self, z: torch.Tensor) -> frozenset[str]:
         """Latents whose location or scale depends on others, as draws z (several, dim) of the prior show."""
         with torch.no_grad(), unvalidated(), seeded(0):
