@@ -1,6 +1,7 @@
 """'Exact' and 'trusted' of a posterior need a prior that draws held out of the fit have looked at."""
 
 import pickle
+from dataclasses import replace
 
 import pyro
 import pyro.distributions as dist
@@ -97,8 +98,8 @@ def test_a_prior_that_is_not_gaussian_is_not_trusted_without_a_network(case):
         guide.fit_gaussian(DRAWS, progress=False)
     known = guide.condition(y=0.5).run(50).diagnosis  # by the model's own density
     assert known.prior == "known" and known.trusted
-    with pytest.warns(sp.UntrustedWarning, match="their prior is not the model's"):
-        run = guide.condition(y=0.5, likelihood="exact" if case == "two modes" else "tweedie").run(50)
+    with pytest.warns(sp.UntrustedWarning, match="nats of what is not Gaussian"):
+        run = guide.condition(y=0.5, correction=sp.TwistedSMC()).run(50)
     assert not run.diagnosis.trusted and run.state == "do not trust"
     assert (
         "nats of what is not Gaussian" in run.diagnosis.text
@@ -147,8 +148,8 @@ def test_a_network_is_checked_itself_and_its_advice_is_its_own():
     short = guide.fit_check
     assert short.network == "used" and "train longer, or a wider network" in short.verdict
     assert 0 < short.departure < before.departure and not short.good
-    text = guide.condition(y=0.5, likelihood="tweedie").run(50).diagnosis.text
-    assert "for the learned prior, which is off" in text
+    run = guide.condition(y=0.5, correction=sp.TwistedSMC()).run(50)
+    assert "for the learned prior, which is off" in run.diagnosis.text and not run.diagnosis.trusted
     training.step()  # by hand, after which the check is made anew
     assert guide.checked is None and guide.fit_check != short
 
@@ -159,7 +160,7 @@ def test_a_check_is_saved_loaded_pickled_and_in_checkpoints(tmp_path):
     guide.save(tmp_path / "guide")
     loaded = sp.ScoreGuide.load(tmp_path / "guide", gamma, net=None)
     assert loaded.checked == guide.fit_check and pickle.loads(pickle.dumps(loaded.checked)) == guide.fit_check
-    posterior = guide.condition(y=0.5)
+    posterior = guide.condition(y=0.5, likelihood="exact")
     posterior.save(tmp_path / "posterior")
     found = sp.load_posterior(tmp_path / "posterior", "numpy").run(50).diagnosis
     assert found.fit == guide.fit_check and not found.trusted
@@ -180,20 +181,27 @@ def test_an_exact_denoiser_given_by_hand_is_the_users_own_claim():
 
 @pytest.mark.filterwarnings("ignore::sdeppl.UntrustedWarning")
 def test_draws_of_a_known_density_do_not_need_it():
-    from dataclasses import replace
-
     guide = alone(gamma, 5_000)
-    found = guide.condition(y=0.5, likelihood="tweedie").arrays.run(50).diagnosis
-    assert not found.with_fit(guide.fit_check).trusted
-    known = replace(found, prior="known")
+    exact = guide.condition(y=0.5, likelihood="exact").arrays.run(50).diagnosis
+    assert exact.trusted and not exact.with_fit(guide.fit_check).trusted
+    known = replace(exact, prior="known")
     assert known.with_fit(guide.fit_check) == known
+
+
+def test_auto_takes_the_known_density_where_the_fit_departs_from_it():
+    """ln x given y = .5 for x ~ Gamma(2, .1), by quadrature; 5 standard errors of 400 effective draws."""
+    run = alone(gamma, 20_000).condition(y=0.5).run(1_000)
+    z = torch.linspace(-4.0, 8.0, 20_001, dtype=D)
+    weight = (2 * z - 0.1 * z.exp() - 0.5 * (z - 0.5) ** 2).exp()
+    mean = float((weight * z).sum() / weight.sum())
+    sd = float((weight * (z - mean) ** 2).sum() / weight.sum()) ** 0.5
+    assert run.diagnosis.prior == "known" and run.diagnosis.trusted
+    assert abs(float(run.draws["x"].log().mean()) - mean) < 5 * sd / 20
 
 
 @pytest.mark.filterwarnings("ignore::sdeppl.UntrustedWarning")
 def test_a_report_is_not_trusted_beside_a_check_that_fails_or_was_not_made(tmp_path):
-    from dataclasses import replace
-
-    posterior = alone(gamma, 20_000).condition(y=0.5, likelihood="tweedie")
+    posterior = alone(gamma, 20_000).condition(y=0.5, likelihood="exact")
     score = type("Score", (), {"verdict": "nothing speaks against the score", "good": True})()
     page = sp.report(posterior, tmp_path / "page.html", score=score, draws=200)
     assert page.state == "do not trust" and "not Gaussian" in page.verdict
