@@ -210,9 +210,8 @@ class ScoreGuide:
             prior, log_prior = own.check(z[:DENSITIES])
         known = log_prior if prior.good else None
         found = check_fit(self.space, gaussian, self.denoiser("torch"), network, z, self.seed, known)
-        return (
-            found if prior.good else replace(found, disagreement=prior.verdict.removeprefix("do not trust: "))
-        )
+        said = "" if prior.good else prior.verdict.removeprefix("do not trust: ")
+        return replace(found, density=log_prior is not None, disagreement=said)
 
     def denoiser(self, backend: str | Backend | None = None) -> Denoiser:
         """The prior's denoiser in standardised coordinates, on a backend."""
