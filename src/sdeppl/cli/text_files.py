@@ -6,7 +6,6 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from ..backend import host_numbers
 from .errors import UsageError
 
 if TYPE_CHECKING:
@@ -57,6 +56,8 @@ def read_json(path: str, option: str) -> "dict[str, np.ndarray]":
         raise UsageError(f"{option} {path} is not JSON ({error})") from error
     if not isinstance(found, dict) or not found:
         raise UsageError(f'{option} {path} must hold an object of arrays by name, {{"y": [1.5, null, 2]}}')
+    from ..backend import host_numbers  # with NumPy, which --help does without
+
     try:
         return {name: host_numbers(_seen(value), f"'{name}'") for name, value in found.items()}
     except TypeError as error:

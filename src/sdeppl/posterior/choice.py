@@ -30,6 +30,7 @@ VERY_FEW = 4  # in x_0, up to which tempering, which knows p(y) and all modes, c
 FEW_NUMBERS = 16  # in x_0, up to which its covariance is at hand, and 2 dim evaluations are few
 CORRECTIONS = (TwistedSMC, TemperedSMC, LangevinCorrector, HamiltonianMC)
 DEARER = 2  # times the evaluations, from which guidance gives way to moves on a known density
+DEARER_OF_FEW = 10  # the same of very few numbers, where p(y) is worth it
 NOMINAL = 1_000  # draws for which both are counted
 PER_DRAW = 4  # particles of a twisted solve for each draw that is kept
 STAGE = 0.6  # of the posterior's own scale, which a stage of tempering brings it nearer
@@ -157,7 +158,8 @@ def _with_density(
     settings = HamiltonianMC()
     by_guidance = NOMINAL * _evaluations(found, prior, observation, steps)
     by_moves = settings.chains_for(NOMINAL) * settings.iterations * TRAJECTORY
-    if by_guidance < DEARER * by_moves:
+    dearer = DEARER_OF_FEW if prior.dim <= VERY_FEW else DEARER
+    if by_guidance < dearer * by_moves:
         return replace(found, hamiltonian=settings)
     why = (
         f"the prior's own density is known, and {NOMINAL} draws take about {by_moves:.0g} evaluations of it, "

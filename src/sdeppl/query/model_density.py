@@ -21,6 +21,8 @@ from ..tracing import (
     ObservedSite,
     Potential,
     check_fixed,
+    grouped,
+    merged,
     prior_draws,
     start,
     without_unseen,
@@ -147,11 +149,12 @@ class ModelDensity:
         """Whether the likelihood of the model's density is another one than the posterior's, but for a
         constant."""
         latent = set(self.space.names)
+        sites: Any = [merged(group) for group in grouped([site for site in self.sites if len(site.seen)])]
 
         def both(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             terms = self.potential.terms(z)
             own = [terms[name] for name in terms if name not in latent]
-            read = [site.log_prob(z) for site in self.sites if len(site.seen)]  # type: ignore[attr-defined]
+            read = [site.log_prob(z) for site in sites]
             return torch.stack([z.new_zeros(()), *own]).sum(), torch.stack([z.new_zeros(()), *read]).sum()
 
         with SHARED, warnings.catch_warnings():
