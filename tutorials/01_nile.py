@@ -81,7 +81,7 @@ def nile(y=None, noise_variance=NOISE_VARIANCE):
 # %%
 clock = time.perf_counter()
 guide = sp.ScoreGuide(nile)
-training = sp.ScoreMatching(guide, draws=20_000 if quick else 200_000)
+training = sp.ScoreMatching(guide, draws=100_000 if quick else 200_000)
 training.fit(steps=20 if quick else 300)
 gain = training.gain
 print(

@@ -102,7 +102,7 @@ def total(draws):
 
 # %%
 guide = sp.ScoreGuide(concentration, net=None)
-sp.ScoreMatching(guide, draws=20_000 if quick else 200_000).fit(steps=0)
+sp.ScoreMatching(guide, draws=100_000 if quick else 200_000).fit(steps=0)
 
 # %% [markdown]
 # ## The real gaps, and the exact answer

@@ -177,7 +177,7 @@ def test_a_predictor_without_a_jacobian_is_known_by_its_density(backend):
         ({"H": H, "offset": np.full(4, np.nan)}, ValueError, "offset must be finite"),
         ({"H": H, "offset": OFFSET.astype(np.float32)}, TypeError, "H is float64, offset float32"),
         ({"H": H.astype(np.float32)}, TypeError, "H is float32, y float64"),
-        ({"H": H, "nodes": 4}, ValueError, "nodes must be at least 8; got 4"),
+        ({"H": H, "nodes": 4}, ValueError, "nodes must be a whole number, at least 8; got 4"),
     ],
 )
 def test_bad_arguments_are_refused(options, error, message):

@@ -198,7 +198,7 @@ def test_with_a_density_alone_nothing_is_linearised(backend):
 
 def test_parts_that_do_not_belong_together_are_refused():
     part = sp.LinearGaussian(H, Y, 0.5)
-    with pytest.raises(ValueError, match="needs at least one part"):
+    with pytest.raises(ValueError, match="parts must be observations, at least one part; got"):
         sp.joint_observation([])
     with pytest.raises(ValueError, match="must take one x_0; got LinearGaussian of 5 numbers in float64 and"):
         sp.joint_observation([part, sp.LinearGaussian(H[:, :4], Y, 0.5)])

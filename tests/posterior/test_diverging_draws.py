@@ -7,6 +7,7 @@ import pytest
 from checks import array, host
 
 import sdeppl as sp
+from sdeppl.posterior.divergence import named
 
 SDE = sp.VPSDE()
 MEAN, COVARIANCE = np.array([0.5, -1.0]), np.array([[1.4, 0.4], [0.4, 0.8]])
@@ -71,12 +72,16 @@ def test_draws_that_did_not_are_left_alone(likelihood, noise, precise):
 
 
 def test_what_is_not_finite_names_the_likelihood(precise):
-    posterior = sp.Posterior(prior_on(precise), regression(precise), "naive", correction=None)
-    with pytest.raises(sp.NonFiniteState, match=r"likelihood='naive' diverged: .*; use correction='auto'"):
-        posterior.sample(40)
-    posterior = sp.Posterior(prior_on(precise), regression(precise), "naive", correction=sp.TwistedSMC())
-    with pytest.raises(sp.NonFiniteState, match="likelihood='naive' diverged: "):
-        posterior.sample(40)
+    """And leaves out advice on a drift, which the user has not written."""
+    denoiser = sp.NaiveDenoiser(prior_on(precise), regression(precise))
+    seen = "NaN or infinity at step 3"
+    with (
+        pytest.raises(sp.NonFiniteState, match=f"likelihood='naive' diverged: {seen}; use correction='auto'"),
+        named(denoiser),
+    ):
+        raise sp.NonFiniteState(f"{seen}; check the drift")
+    with pytest.raises(sp.NonFiniteState, match=f"^{seen}; check the drift$"), named(denoiser.prior):
+        raise sp.NonFiniteState(f"{seen}; check the drift")
 
 
 def test_a_matrix_without_a_root_names_the_likelihood(precise):

@@ -230,7 +230,7 @@ def test_bad_arguments_are_refused():
         LangevinCorrector(level=-0.1)
     with pytest.raises(ValueError, match="step_size must be positive and finite; got inf"):
         LangevinCorrector(step_size=math.inf)
-    with pytest.raises(ValueError, match=r"t must be in \(0, 1\]; got 0\.0"):
+    with pytest.raises(ValueError, match=r"t must be in \(0, 1\.0\]; got 0\.0"):
         LangevinCorrector().correct(rung, x, 0.0, stream)
     with pytest.raises(TypeError, match="DPS with a step size zeta has none"):
         dps = sp.DPSDenoiser(prior, seen, zeta=1.0, step=0.1)

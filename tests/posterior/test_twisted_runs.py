@@ -55,7 +55,7 @@ def test_what_cannot_be_is_refused():
         sp.Posterior(prior, seen).sample(3, c=0.0)
     with pytest.raises(ValueError, match="solver= is not for a corrected solve"):
         sp.Posterior(prior, seen).sample(3, solver=sp.ExponentialHeun())
-    with pytest.raises(TypeError, match="correction='smc': use 'auto', None, a TwistedSMC or"):
+    with pytest.raises(TypeError, match="correction='smc': use 'auto', None, a TwistedSMC, "):
         sp.Posterior(prior, seen, correction="smc")
     with pytest.raises(TypeError, match="likelihood='exact' has a closed form for Gaussian"):
         sp.Posterior(prior, seen, likelihood="exact")

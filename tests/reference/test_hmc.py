@@ -197,7 +197,9 @@ def test_models_that_no_batch_can_run_and_densities_that_are_zero():
         x = pyro.sample("x", dist.Normal(torch.tensor(0.0, dtype=D), 1.0))
         pyro.sample("y", dist.Uniform(x - 1, x + 1), obs=y)
 
-    with pytest.raises(sp.ModelError, match="only 0 of 40960 draws from the prior have a finite density"):
+    with pytest.raises(
+        sp.ModelError, match=r"'y': the data are outside the support of Uniform, .*: 1000000\.0"
+    ):
         sp.reference.hmc(outside, {"y": torch.tensor(1e6, dtype=D)}, **SHORT)
 
 
@@ -208,7 +210,7 @@ def test_counts_out_of_range(wrong):
         sp.reference.hmc(gaussian, {"y": 1.0}, **{**SHORT, **wrong})
     with pytest.raises(TypeError, match=f"{name} must be a whole number, at least .*; got 10.0"):
         sp.reference.hmc(gaussian, {"y": 1.0}, **{**SHORT, name: 10.0})
-    with pytest.raises(ValueError, match="mass is 'auto', 'dense' or 'diagonal'; got 'full'"):
+    with pytest.raises(ValueError, match="mass must be 'auto' or 'dense' or 'diagonal'; got 'full'"):
         sp.reference.hmc(gaussian, {"y": 1.0}, mass="full", **SHORT)
     with pytest.raises(ValueError, match=r"between 0 and 1; got 1\.0"):
         sp.reference.hmc(gaussian, {"y": 1.0}, target=1.0, **SHORT)

