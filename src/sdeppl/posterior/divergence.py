@@ -7,7 +7,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..backend import keyed_normal, warn_user
+from ..backend import keyed_normal, to_host, warn_user
 from ..denoisers import Denoiser
 from ..likelihood import MeanLikelihood, Observation
 from ..solvers import NonFiniteState
@@ -50,7 +50,8 @@ def warn_of_divergence(
     """
     if observation is None:
         return
-    far, worse = _distance(prior, start, x), explained_worse(prior, start, observation, x)
+    middle = _middle(prior, start)
+    far, worse = _distance(prior, middle, x), _explained_worse(prior, middle, observation, x)
     if far is None and worse is None:
         return
     warn_user(f"likelihood='{name}' seems to have diverged: {far or worse}; {INSTEAD}", UntrustedWarning)
@@ -65,10 +66,11 @@ def _middle(prior: Denoiser, start: Start) -> tuple[Any, Any, Any]:
     return mean, xp.sqrt(start.variances[dim - rank :]), start.basis[:, dim - rank :]
 
 
-def _distance(prior: Denoiser, start: Start, x: Any) -> str | None:
-    xp, (mean, sd, basis) = prior.backend.xp, _middle(prior, start)
+def _distance(prior: Denoiser, middle: tuple[Any, Any, Any], x: Any) -> str | None:
+    xp, (mean, sd, basis) = prior.backend.xp, middle
     squares = ((x - mean) @ basis / sd) ** 2
-    typical, farthest = (math.sqrt(float(xp.max(of))) for of in (xp.mean(squares, axis=0), squares))
+    most = to_host(xp.stack([xp.max(xp.mean(squares, axis=0)), xp.max(squares)]))
+    typical, farthest = (math.sqrt(float(value)) for value in most)
     if typical <= FAR and farthest <= FARTHEST:
         return None
     return (
@@ -78,27 +80,35 @@ def _distance(prior: Denoiser, start: Start, x: Any) -> str | None:
 
 
 def explained_worse(prior: Denoiser, start: Start, observation: Observation, x: Any) -> str | None:
-    """In words, where draws x explain the data worse than the prior's; None under a hard constraint.
+    """In words, where draws x explain the data worse than the prior's; None under a hard constraint."""
+    return _explained_worse(prior, _middle(prior, start), observation, x)
+
+
+def _explained_worse(
+    prior: Denoiser, middle: tuple[Any, Any, Any], observation: Observation, x: Any
+) -> str | None:
+    """`explained_worse`, given the middle of the prior.
 
     ln p(y given x_0) grows with the posterior's density over the prior's, so that each of its quantiles is
     higher under the posterior, whatever the data.
     """
     if observation.hard:
         return None
-    xp, (mean, sd, basis) = prior.backend.xp, _middle(prior, start)
+    xp, (mean, sd, basis) = prior.backend.xp, middle
     z = keyed_normal(prior.backend, (LOOKED_AT, sd.shape[0]), 0, STREAM)
     found = [
         _finite(observation.log_prob(rows))
         for rows in (x[: min(LOOKED_AT, x.shape[0]), :], mean + (z * sd) @ basis.T)
     ]
     ours, theirs = (xp.sort(values)[values.shape[0] // 2] for values in found)
-    share = float(xp.mean(xp.astype(found[0] < theirs, x.dtype)))
+    share = xp.mean(xp.astype(found[0] < theirs, x.dtype))
+    ours, theirs, share = (float(value) for value in to_host(xp.stack([ours, theirs, share])))
     error = math.sqrt(0.25 / found[0].shape[0] + 0.25 / LOOKED_AT)
-    if share <= min(0.5 + 4 * error, 0.99) or float(ours) >= float(theirs) - WORSE:
+    if share <= min(0.5 + 4 * error, 0.99) or ours >= theirs - WORSE:
         return None
     return (
         f"{share:.0%} of its draws explain the data worse than half of what the prior draws (ln p(y) of a "
-        f"middle one is {float(ours):.4g}, of the prior's {float(theirs):.4g})"
+        f"middle one is {ours:.4g}, of the prior's {theirs:.4g})"
     )
 
 
