@@ -144,8 +144,8 @@ def reads(solve):
 
 
 def test_reads_do_not_grow_with_the_steps(simulated):
-    """Of a solve, of guided draws after the first and of a twisted solve after its pilot: about as many for 40
-    steps as for 400; each tenth of the way all of it is checked to be finite."""
+    """Of a solve, of guided draws after the first and of a twisted solve after its pilot: about as many for
+    40 steps as for 400; each tenth of the way all of it is checked to be finite."""
     prior, seen = problem(simulated)
     box = boxed(prior)
     x = array(np.zeros((4, 3)), simulated)
