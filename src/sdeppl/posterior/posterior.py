@@ -136,7 +136,7 @@ class Posterior:
     def __getstate__(self) -> dict[str, Any]:
         """Without a density that another process cannot have, unless it is what the choice needs."""
         state = dict(vars(self))
-        if self.density is None or self.density.sendable or isinstance(self.choice.correction, HamiltonianMC):
+        if self.density is None or self.density.sendable or self.choice.name == "density":
             return state
         state.pop("_moves", None)
         return state | {"density": None, "choice": replace(self.choice, hamiltonian=None)}
