@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyro.distributions as dist
 import torch
+from numpy.typing import NDArray
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
 
@@ -35,9 +36,11 @@ class Observe(Messenger):
     def __init__(self, data: Mapping[str, Any], own: Mapping[str, torch.Tensor] | None = None) -> None:
         super().__init__()
         self.data = {name: data_tensor(name, value) for name, value in data.items()}
-        # asked here, not while the model runs, which would end a trace of its operations
-        missing = {name: torch.isnan(value) for name, value in {**(own or {}), **self.data}.items()}
-        self.missing = {name: where for name, where in missing.items() if bool(where.any())}
+        # in NumPy, since to ask a tensor while the model runs would end a trace of its operations
+        missing = {
+            n: torch.isnan(value).numpy(force=True) for n, value in {**(own or {}), **self.data}.items()
+        }
+        self.missing = {name: where for name, where in missing.items() if where.any()}
 
     def _pyro_sample(self, msg: Any) -> None:
         name = msg["name"]
@@ -54,7 +57,7 @@ class Observe(Messenger):
             msg["fn"] = plain_normals(msg["fn"])
         if msg["is_observed"] and name in self.missing:
             shape = msg["fn"].shape()
-            value, missing = msg["value"].expand(shape), self.missing[name].expand(shape)
+            value, missing = msg["value"].expand(shape), np.broadcast_to(self.missing[name], shape)
             msg["fn"], msg["value"] = observed_part(name, msg["fn"], value, missing)
 
 
@@ -83,41 +86,44 @@ def check_shape(name: str, fn: Any, value: torch.Tensor) -> None:
         )
 
 
-def observed_part(name: str, fn: Any, value: torch.Tensor, missing: torch.Tensor) -> tuple[Any, torch.Tensor]:
-    """A distribution and a value of the same density as fn at `value` with the `missing` entries left out.
+def observed_part(
+    name: str, fn: Any, value: torch.Tensor, gaps: NDArray[np.bool_]
+) -> tuple[Any, torch.Tensor]:
+    """A distribution and a value of the same density as fn at `value` without the entries that are `gaps`.
 
-    value, missing: of the site's shape. Raises: ModelError where an event is missing in part and its
+    value, gaps: of the site's shape. Raises: ModelError where an event is missing in part and its
     distribution has no marginals at hand.
     """
-    if bool(missing.all()):
+    if gaps.all():
         return fn.mask(False), torch.zeros_like(value)
     base, mask = unwrap(fn), own_mask(fn)
+    batch = value.shape[: value.dim() - base.event_dim]
+    of_event = gaps.reshape(*batch, -1)
+    partly = bool((of_event.any(axis=-1) & ~of_event.all(axis=-1)).any())
+    missing = torch.tensor(gaps, device=value.device)
     kept = ~missing if mask is None else mask & ~missing
-    events = missing.reshape(*value.shape[: value.dim() - base.event_dim], -1)
-    partly = bool((events.any(dim=-1) & ~events.all(dim=-1)).any())
     if partly and not isinstance(base, _NORMALS):
         raise cannot_leave_out(name, base)
     if partly and base.batch_shape == () and mask is None:
-        seen = torch.nonzero(~missing)[:, 0]
+        seen = torch.tensor(np.flatnonzero(~gaps), device=value.device)
         covariance = base.covariance_matrix[seen][:, seen]
         return dist.MultivariateNormal(base.loc[seen], covariance), value[seen]
     if partly:
         rows = torch.ones_like(missing) if mask is None else mask
         marginal, filled = _marginal(base, value, missing)
         return _over_events(marginal, rows, fn), filled
-    batch = value.shape[: value.dim() - base.event_dim]
     wide = base if base.batch_shape == batch else base.expand(batch)
-    return _over_events(wide, kept, fn), torch.where(missing, _filler(wide, value, events), value)
+    return _over_events(wide, kept, fn), torch.where(missing, _filler(wide, value, of_event), value)
 
 
-def _filler(base: Any, value: torch.Tensor, missing: torch.Tensor) -> torch.Tensor:
+def _filler(base: Any, value: torch.Tensor, gaps: NDArray[np.bool_]) -> torch.Tensor:
     """Numbers in the support for missing events: they are masked, but NaN would reach the gradient."""
     if base.event_dim == 0 and base.support is dist.constraints.real:
         return torch.zeros_like(value)
     try:
         drawn: torch.Tensor = base.sample().to(value)
     except (RuntimeError, NotImplementedError):  # that can be drawn from neither under vmap nor while tracked
-        return value[~missing.any(dim=-1)][0].expand_as(value)
+        return value[tuple(np.argwhere(~gaps.any(axis=-1))[0])].expand_as(value)
     return drawn
 
 
