@@ -65,10 +65,12 @@ def test_where_the_density_is_no_number_the_likelihood_is_zero(value):
     mean = float((weights * grid).sum() / weights.sum())
     assert abs(float(x.mean()) - mean) < 0.17  # 4 standard errors
     share = run.diagnosis.undefined
-    if value == -INF:
+    if value == -INF:  # 16% of the prior
         assert share == 0 and "NaN" not in run.diagnosis.text
+        assert 0.001 < run.diagnosis.impossible < 0.2
+        assert f"impossible at {run.diagnosis.impossible:.2g} of the latents asked" in run.diagnosis.text
     else:  # of the prior's draws 2.9% lie there, of the moves fewer
-        assert 0.001 < share < 0.05
+        assert 0.001 < share < 0.05 and run.diagnosis.impossible == 0
         assert f"ln p(y) is NaN at {share:.2g} of the latents asked, such as x = -" in run.diagnosis.text
     again = pickle.loads(pickle.dumps(posterior.arrays.observation.function.asked))
     assert again.rows > 0

@@ -42,7 +42,8 @@ class Diagnosis:
     exactness is the user's own claim; fit_alone: whether that is all there is against the draws. r_hat,
     divergences: of Hamiltonian chains, which have no weights: ess is then what the draws are worth as a share
     of independent ones, runs the chains, particles the iterations of each, and what they do not know is NaN.
-    undefined: share of the x_0 asked at which ln p(y given x_0) was NaN, which count as impossible.
+    undefined, impossible: shares of the x_0 asked at which ln p(y given x_0) was NaN, which count as
+    impossible, and at which it was -infinity.
     """
 
     likelihood: str
@@ -63,6 +64,7 @@ class Diagnosis:
     r_hat: float = math.nan
     divergences: int = 0
     undefined: float = 0.0
+    impossible: float = 0.0
 
     def __repr__(self) -> str:
         return f"Diagnosis({self.state}; {self.text})"
@@ -77,15 +79,21 @@ class Diagnosis:
             return "trusted"
         return self.fit.state if self.fit_alone and self.fit is not None else "do not trust"
 
-    def with_undefined(self, share: float, where: str) -> "Diagnosis":
-        """With the share of the x_0 asked at which ln p(y given x_0) was NaN; where: the first, in words."""
-        text = (
-            f"{self.text}; ln p(y) is NaN at {share:.2g} of the latents asked, such as {where}: they count "
-            "as impossible"
-        )
-        if share > OFTEN and self.trusted:
+    def with_no_density(self, undefined: float, impossible: float, where: str) -> "Diagnosis":
+        """With the shares of the x_0 asked at which ln p(y given x_0) was NaN, the first of them in words, and
+        -infinity."""
+        text = self.text
+        if impossible:
+            text += f"; the data are impossible at {impossible:.2g} of the latents asked"
+        if undefined:
+            text += (
+                f"; ln p(y) is NaN at {undefined:.2g} of the latents asked, such as {where}: they count "
+                "as impossible"
+            )
+        if undefined > OFTEN and self.trusted:
             text = f"do not trust these draws, much of the likelihood is not a number: {text}"
-        return replace(self, undefined=share, text=text, trusted=self.trusted and share <= OFTEN)
+        trusted = self.trusted and undefined <= OFTEN
+        return replace(self, undefined=undefined, impossible=impossible, text=text, trusted=trusted)
 
     def with_fit(self, fit: FitCheck | None) -> "Diagnosis":
         """With what held-out draws say of the learned prior; as it is where the prior is known."""

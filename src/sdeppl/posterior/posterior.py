@@ -57,9 +57,9 @@ class PosteriorRun:
         """The diagnosis's."""
         return self.diagnosis.state
 
-    def with_undefined(self, share: float, where: str) -> "PosteriorRun":
-        """With the share of the x_0 asked at which ln p(y given x_0) was NaN, and the first in words."""
-        return replace(self, diagnosis=self.diagnosis.with_undefined(share, where))
+    def with_no_density(self, undefined: float, impossible: float, where: str) -> "PosteriorRun":
+        """With the shares of the x_0 asked at which ln p(y given x_0) was NaN, the first in words, and -∞."""
+        return replace(self, diagnosis=self.diagnosis.with_no_density(undefined, impossible, where))
 
     def with_fit(self, fit: FitCheck | None) -> "PosteriorRun":
         """With what held-out draws say of the learned prior."""

@@ -13,10 +13,12 @@ from .bridge import Bridge
 
 @dataclass
 class Asked:
-    """How often a density was asked, and how often it was NaN; the latents of the first time, in words."""
+    """How often a density was asked, and how often it was NaN and -infinity; the latents of the first NaN, in
+    words."""
 
     rows: int = 0
     undefined: int = 0
+    impossible: int = 0
     first: str = ""
 
 
@@ -38,6 +40,7 @@ class SiteDensity:
         if bool(infinite.any()):
             raise infinite_density(self.site.name, self._words(z[infinite][0]))
         self.asked.rows += len(values)
+        self.asked.impossible += int((values == -torch.inf).sum())
         if bool(undefined.any()):
             self.asked.undefined += int(undefined.sum())
             self.asked.first = self.asked.first or self._words(z[undefined][0])

@@ -34,16 +34,20 @@ class SitePosterior(PosteriorBySite[PosteriorRun]):
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"given": self.given if self.given is not None and self.given.sendable else None}
 
-    def _asked(self) -> tuple[int, int]:
+    def _asked(self) -> tuple[int, ...]:
         parts = [part.asked for part in densities_of(self.arrays.observation)]
-        return sum(part.rows for part in parts), sum(part.undefined for part in parts)
+        return tuple(
+            sum(counts) for counts in zip(*((p.rows, p.undefined, p.impossible) for p in parts), strict=True)
+        )
 
-    def _noted(self, found: PosteriorRun, before: tuple[int, int]) -> PosteriorRun:
-        rows, undefined = (now - then for now, then in zip(self._asked(), before, strict=True))
-        if not undefined:
+    def _noted(self, found: PosteriorRun, before: tuple[int, ...]) -> PosteriorRun:
+        counts = [now - then for now, then in zip(self._asked(), before, strict=True)]
+        if not any(counts):
             return found
-        first = next(part.asked.first for part in densities_of(self.arrays.observation) if part.asked.first)
-        return found.with_undefined(undefined / rows, first)
+        rows, undefined, impossible = counts
+        firsts = (part.asked.first for part in densities_of(self.arrays.observation))
+        first = next(filter(None, firsts), "") if undefined else ""
+        return found.with_no_density(undefined / rows, impossible / rows, first)
 
     def save(self, path: str | Path) -> None:
         """Write all that sampling needs to one safetensors file, for `load_posterior`, which needs no torch.
