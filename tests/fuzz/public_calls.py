@@ -10,6 +10,7 @@ import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
+from matplotlib.figure import Figure
 
 import sdeppl as sp
 
@@ -25,7 +26,7 @@ def model(y=None, scale=0.5):
 @cache
 def calls() -> list[Call]:
     """All of them; guides and posteriors are made once."""
-    return [*_sdes(), *_arrays(), *_solves(), *_guides(), *_diagnostics(), *_rest()]
+    return [*_sdes(), *_arrays(), *_solves(), *_guides(), *_diagnostics(), *_rest(), *_shown()]
 
 
 def _sdes() -> list[Call]:
@@ -353,6 +354,45 @@ def _rest() -> list[Call]:
         ("Diffusion", sp.Diffusion, {"sde": sp.VPSDE(), "x0": torch.zeros(2), "times": [0.1, 1.0]}),
         ("ResidualMLP", sp.ResidualMLP, {"dim": 2, "width": 16, "depth": 1, "frequencies": 4}),
         ("TorchFunction", sp.TorchFunction, {"module": _small(2)}),
+    ]
+
+
+def _shown() -> list[Call]:
+    """Pictures, the report and ArviZ's container."""
+    folder, rng, times = Path(tempfile.mkdtemp()), np.random.default_rng(0), np.linspace(0.0, 1.0, 5)
+    guide = sp.ScoreGuide(model, net=None).fit_gaussian(500, progress=False)
+    posterior = guide.condition(y=[1.0, 2.0], steps=20)
+    draws, states = {"x": rng.normal(size=(50, 2))}, rng.normal(size=(5, 20, 1))
+    simulations = sp.Simulations({"x": rng.normal(size=(40, 2))}, {"x": rng.normal(size=(40, 19, 2))})
+    band = {"x": sp.plots.Band(np.zeros(5), -np.ones(5), np.ones(5))}
+    bars = {"reference": draws, "guide": guide, "checks": {}, "draws": 50, "seed": 0, "title": "a title"}
+    dims: dict[str, Any] = {"coords": {"k": [0, 1]}, "dims": {"x": ["k"]}, "observed": {"y": [1.0, 2.0]}}
+
+    def on_figure(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda **given: function(figure=Figure(), **given)
+
+    def on_axes(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda **given: function(axes=Figure().subplots(), **given)
+
+    in_figures: list[tuple[Any, dict[str, Any]]] = [
+        (sp.plots.plot_sbc, {"result": sp.sbc(simulations)}),
+        (sp.plots.plot_coverage, {"result": sp.coverage(simulations)}),
+        (sp.plots.plot_comparison, {"comparison": sp.compare(draws, draws)}),
+        (sp.plots.plot_corner, {"draws": draws, "reference": draws, "numbers": ["x[0]"], "labels": {}}),
+        (sp.plots.plot_fields, {"rows": {"truth": rng.normal(size=(2, 4, 4))}, "limits": (0.0, 1.0)}),
+        (sp.plots.plot_trajectories, {"times": times, "states": states, "shown": 3, "span": (-1.0, 1.0)}),
+        (sp.plots.animate_trajectories, {"times": times, "states": states, "frames": 3, "shown": 5}),
+    ]
+    in_axes: list[tuple[Any, dict[str, Any]]] = [
+        (sp.plots.plot_paths, {"times": times, "bands": band, "observed": times, "gaps": [(0.1, 0.2)]}),
+        (sp.plots.plot_convergence, {"curves": {"a": ([1.0, 0.5, 0.2], [1.0, 0.4, 0.1])}, "fitted": 2}),
+        (sp.plots.plot_training, {"losses": [1.0, 0.9, 0.8, 0.7], "window": 2}),
+    ]
+    return [
+        *((f.__name__, on_figure(f), given) for f, given in in_figures),
+        *((f.__name__, on_axes(f), given) for f, given in in_axes),
+        ("report", sp.report, {"posterior": posterior, "path": folder / "report.html", **bars}),
+        ("to_arviz", sp.to_arviz, {"draws": draws, **dims}),
     ]
 
 

@@ -30,7 +30,16 @@ from public_calls import calls
 
 import sdeppl as sp
 
-OWN = (TypeError, ValueError, sp.BackendUnavailable, sp.NonFiniteState, sp.OutOfMemory, OSError, ImportError)
+OWN = (
+    TypeError,
+    ValueError,
+    KeyError,
+    sp.BackendUnavailable,
+    sp.NonFiniteState,
+    sp.OutOfMemory,
+    OSError,
+    ImportError,
+)
 SECONDS = 30
 MEMORY = 12 * 2**30  # of addresses: what asks for more than the machine has ends at once
 

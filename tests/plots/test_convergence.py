@@ -39,5 +39,5 @@ def test_what_cannot_be_drawn_is_refused(axes):
         plot_convergence(axes, {"a": ([1, 2, 4], [1.0, 0.5])})
     with pytest.raises(ValueError, match="sizes and errors of 'a' must be positive"):
         plot_convergence(axes, {"a": ([1, 2], [1.0, 0.0])})
-    with pytest.raises(ValueError, match="at most 6 curves; got 7"):
+    with pytest.raises(ValueError, match="shows 1 to 6 curves; got 7"):
         plot_convergence(axes, {str(k): ([1, 2], [1.0, 0.5]) for k in range(7)})

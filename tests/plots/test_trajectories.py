@@ -110,7 +110,7 @@ def test_what_does_not_fit_is_refused(figure):
         plot_trajectories(figure, TIMES, np.ones((4, 9, 2)))
     with pytest.raises(ValueError, match=r"states \(times, n, 1 or 2\) with 4 times; got \(3, 9, 2\)"):
         animate_trajectories(figure, TIMES, np.ones((3, 9, 2)))
-    with pytest.raises(ValueError, match="frames must be at least 2; got 1"):
+    with pytest.raises(ValueError, match="frames must be a whole number from 2 to 100000; got 1"):
         animate_trajectories(figure, TIMES, np.ones((4, 9, 2)), frames=1)
 
 

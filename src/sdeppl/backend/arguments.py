@@ -1,6 +1,7 @@
 """Arguments of the right kind, or an error that names them."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,3 +25,25 @@ def kind(name: str, value: Any, kinds: Any, words: str) -> None:
     if not isinstance(value, kinds):
         got = f"the class {value.__name__}; make one of it" if isinstance(value, type) else repr(value)[:80]
         raise TypeError(f"{name} must be {words}; got {got}")
+
+
+def by_name(name: str, value: Any, words: str) -> None:
+    """Check that it is a dict or another mapping. Raises: TypeError, naming it."""
+    kind(name, value, Mapping, words)
+
+
+def has(name: str, value: Any, attribute: str, words: str) -> None:
+    """Check that it has what is asked of it. Raises: TypeError, naming it."""
+    if isinstance(value, type) or not hasattr(value, attribute):
+        kind(name, value, (), words)
+
+
+def listed(name: str, value: Any, words: str) -> list[Any]:
+    """What can be gone through, other than text, as a list. Raises: TypeError, naming it."""
+    if (
+        isinstance(value, (str, bytes))
+        or getattr(value, "shape", None) == ()
+        or not hasattr(value, "__iter__")
+    ):
+        kind(name, value, (), words)
+    return list(value)

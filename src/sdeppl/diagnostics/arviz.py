@@ -84,7 +84,7 @@ class _Axes:
         self, coords: Mapping[str, Sequence[Any]] | None, dims: Mapping[str, Sequence[str]] | None
     ) -> None:
         self.coords: dict[str, Any] = {name: np.asarray(labels) for name, labels in (coords or {}).items()}
-        self.dims = {site: [str(name) for name in names] for site, names in (dims or {}).items()}
+        self.dims = {site: _names(site, names) for site, names in (dims or {}).items()}
 
     def take(self, axes: Mapping[str, Any]) -> None:
         """Those that data have; another axis of the same name goes by the site's."""
@@ -140,6 +140,12 @@ def _tree(arviz: Any, groups: dict[str, Any], named: dict[str, Any]) -> Any:
     return arviz.from_dict(**groups, **named) if is_old else arviz.from_dict(groups, **named)
 
 
+def _names(site: str, names: Any) -> list[str]:
+    if isinstance(names, str) or not hasattr(names, "__iter__"):
+        raise TypeError(f"dims: the axes of '{site}' must be a list of names; got {names!r:.80}")
+    return [str(name) for name in names]
+
+
 def _same(one: np.ndarray, other: np.ndarray) -> bool:
     return one.shape == other.shape and bool((one == other).all())
 
@@ -176,8 +182,9 @@ def _terms(given: Any, draws: Mapping[str, Any]) -> dict[str, Any]:
 
 def _by_chain(draws: Any, chains: int, count: int | None = None) -> dict[str, np.ndarray]:
     """{site: (chains, draws, *shape)}; count: of all draws, where others have said."""
-    if not isinstance(draws, Mapping):
-        raise TypeError(f"to_arviz takes draws by site name; got {type(draws).__name__}")
+    if not isinstance(draws, Mapping) or not draws:
+        got = "none" if isinstance(draws, Mapping) else type(draws).__name__
+        raise TypeError(f"to_arviz takes draws by site name; got {got}")
     found = {name: host_numbers(value, f"site '{name}': the draws") for name, value in draws.items()}
     counts = {name: value.shape[0] if value.ndim else 0 for name, value in found.items()}
     wanted = next(iter(counts.values())) if count is None else count

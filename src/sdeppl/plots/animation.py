@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import backend_of, host_numbers, place
+from ..backend import backend_of, host_numbers, place, whole_number
 from .density import level_holding
 from .paths import COLOURS
+from .states import states_of
 
 CELLS = 80
 BINS = 60
+FRAMES = 100_000
 
 
 def animate_trajectories(
@@ -26,18 +28,14 @@ def animate_trajectories(
     One dimension: the histogram of all states; two: `shown` of them as dots. log_density: (x (k, dim), t) ↦
     ln p_t(x) (k,), such as a mixture denoiser's: a line, or contours that hold 50 and 95 % of the mass.
     frames: how many of the times, evenly by number, the last among them. The axes stay as they are, wide
-    enough for both ends. Raises: ValueError for states that do not fit `times`, or frames < 2.
+    enough for both ends. Raises: TypeError for what is no numbers; ValueError for states that do not fit
+    `times`, frames < 2 or shown < 1.
     """
     from matplotlib.animation import FuncAnimation
 
-    if states.ndim != 3 or states.shape[0] != len(times) or states.shape[2] not in (1, 2):
-        raise ValueError(
-            f"animate_trajectories: expected states (times, n, 1 or 2) with {len(times)} times; got "
-            f"{tuple(states.shape)}"
-        )
-    if frames < 2:
-        raise ValueError(f"animate_trajectories: frames must be at least 2; got {frames}")
-    host = np.asarray(host_numbers(states), dtype=float)
+    times, host = states_of("animate_trajectories", times, states, (1, 2))
+    frames = whole_number("animate_trajectories: frames", frames, 2, FRAMES)
+    shown = whole_number("animate_trajectories: shown", shown, 1)
     ends = host[[0, -1]].reshape(-1, host.shape[2])
     middle, reach = 0.5 * (ends.max(axis=0) + ends.min(axis=0)), 0.55 * np.ptp(ends, axis=0)
     spans = np.stack([middle - reach, middle + reach])

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binom
 
+from ..backend.arguments import has
 from .paths import COLOURS
 
 SHOWN = 4  # quantities with a column each
@@ -102,7 +103,8 @@ def _histogram(axes: Any, test: Any) -> None:
 
 
 def _shown(result: Any, count: int) -> list[Any]:
-    """The tests with the smallest p, in the result's order."""
+    """The tests with the smallest p, in the result's order. Raises: TypeError for another result."""
+    has("result", result, "tests", "what sp.sbc, sp.coverage or sp.tarp return")
     smallest = sorted(result.tests, key=lambda test: test.p)[:count]
     return [test for test in result.tests if any(test is one for one in smallest)]
 

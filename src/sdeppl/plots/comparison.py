@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend.arguments import has
 from .paths import COLOURS
 
 ROWS = 4
@@ -21,6 +22,7 @@ def plot_comparison(figure: Any, comparison: Any) -> list[Any]:
     a missing mode a step. Grey: the tolerance. Of many sites the worst four by their largest error of a mean
     or a standard deviation. Returns the axes, row by row.
     """
+    has("comparison", comparison, "sites", "what sp.compare returns")
     shown = sorted(comparison.sites, key=lambda site: -_worst(site))[:ROWS]
     shown = [site for site in comparison.sites if site in shown]
     grid = figure.subplots(len(shown), 3, squeeze=False, width_ratios=(1, 1, 1.1))

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import host_numbers, whole_number
+from ..backend.arguments import by_name
 from .paths import COLOURS
 
 MARKS = "osD^vX"
@@ -21,11 +23,15 @@ def plot_convergence(
     leading term of the error is all there is. Raises: ValueError for errors that do not fit the
     sizes or are not positive, or more curves than there are marks.
     """
-    if len(curves) > len(MARKS):
-        raise ValueError(f"plot_convergence shows at most {len(MARKS)} curves; got {len(curves)}")
+    by_name("curves", curves, "{label: (sizes, errors)}")
+    fitted = whole_number("fitted", fitted, 2)
+    if not 0 < len(curves) <= len(MARKS):
+        raise ValueError(f"plot_convergence shows 1 to {len(MARKS)} curves; got {len(curves)}")
     orders = {}
-    for k, (label, (sizes, errors)) in enumerate(curves.items()):
-        x, y = np.asarray(sizes, dtype=float), np.asarray(errors, dtype=float)
+    for k, (label, pair) in enumerate(curves.items()):
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise TypeError(f"curves: {label!r} must be a pair (sizes, errors); got {pair!r:.80}")
+        x, y = (host_numbers(one, f"curves: the numbers of {label!r}").astype(float) for one in pair)
         if x.shape != y.shape or x.ndim != 1 or x.size < 2:
             raise ValueError(
                 f"plot_convergence: {label!r} needs as many errors as sizes, at least 2; got {y.shape} and "

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import host_numbers
+from ..backend.arguments import by_name, listed
 from .paths import COLOURS
 
 LARGEST = 10  # panels in a row that can still be read
@@ -30,17 +31,20 @@ def plot_corner(
     blurred by two of them, hold 50 and 90 % of what is shown. Returns the axes, (k, k), None above the
     diagonal.
 
-    Raises: ValueError for more than 10 numbers; KeyError, naming the number, for one that is not there.
+    Raises: ValueError for none or more than 10 numbers; KeyError, naming the number, for one that is not
+    there; TypeError for another argument of a wrong kind.
     """
     mine = numbers_of(draws)
     theirs = numbers_of(getattr(reference, "draws", reference)) if reference is not None else {}
-    numbers = list(mine) if numbers is None else list(numbers)
+    numbers = list(mine) if numbers is None else listed("numbers", numbers, "a list such as ['x[0]']")
+    if labels is not None:
+        by_name("labels", labels, "{number: text}")
     for number in numbers:
         for where, values in (("draws", mine), ("reference", theirs)):
             if values and number not in values:
                 raise KeyError(f"'{number}' is not among the {where}; there are {list(values)}")
-    if len(numbers) > LARGEST:
-        raise ValueError(f"{len(numbers)} numbers do not fit a corner plot; name at most {LARGEST} of them")
+    if not 0 < len(numbers) <= LARGEST:
+        raise ValueError(f"{len(numbers)} numbers do not fit a corner plot; name 1 to {LARGEST} of them")
     sets = [[values[n] for n in numbers] for values in (mine, theirs) if values]
     count = len(numbers)
     grid = figure.subplots(count, count, sharex="col", squeeze=False)
@@ -61,9 +65,12 @@ def plot_corner(
 
 def numbers_of(draws: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """{'site' or 'site[0]': (n,)}, of sites of any shape."""
+    by_name("draws", draws, "{site: draws (n, *shape)}")
     found = {}
     for site, values in draws.items():
         array = host_numbers(values, f"site '{site}': the draws")
+        if not array.ndim or not len(array):
+            raise ValueError(f"site '{site}': the draws must be (n, *shape); got shape {array.shape}")
         for index in np.ndindex(array.shape[1:]):
             found[f"{site}[{','.join(map(str, index))}]" if index else site] = array[:, *index]
     return found

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 
 from ..backend import host_numbers
+from ..backend.arguments import by_name
 from .density import SHADES
+from .states import ends_of
 
 UNSEEN = "#c9b8a0"  # of cells without a value: no shade of grey, and lighter in print than black
 
@@ -24,6 +26,8 @@ def plot_fields(
     rows share the scale `limits`, from their lowest to their highest value by default. Returns the axes,
     (rows, n). Raises: ValueError for fields of another shape, or nothing to draw.
     """
+    by_name("rows", rows, "{label: fields (n, height, width)}")
+    limits = None if limits is None else ends_of("limits", limits)
     fields = {label: host_numbers(values, f"row '{label}':") for label, values in rows.items()}
     counts = {label: array.shape[0] if array.ndim == 3 else None for label, array in fields.items()}
     if not fields or None in counts.values() or len(set(counts.values())) > 1 or 0 in counts.values():

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import host_numbers
+from ..backend import host_numbers, real_times
+from ..backend.arguments import by_name, kind, listed
+from .states import ends_of
 
 # Okabe & Ito's colours, told apart with any colour vision
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
@@ -48,23 +50,40 @@ def plot_paths(
     """Draw observations (NaN left out), gaps, each labelled band, and some draws on matplotlib axes.
 
     times, observed: (times,); draws: (n, times) or None; gaps: (left, right) in units of time. The
-    first band is filled; the others are lines, dashed and dotted, over it. Raises: ValueError for
-    more bands than there are colours.
+    first band is filled; the others are lines, dashed and dotted, over it. Raises: TypeError for what is
+    no numbers; ValueError for lengths that differ, or more bands than there are colours.
     """
+    by_name("bands", bands, "{label: Band}")
+    times = real_times("", times)
+    observed = _along("observed", observed, times)
+    gaps = [ends_of("gaps: each", gap) for gap in listed("gaps", gaps, "a list of (left, right)")]
     if len(bands) > len(COLOURS):
         raise ValueError(f"plot_paths shows at most {len(COLOURS)} bands; got {len(bands)}")
     for left, right in gaps:
         axes.axvspan(left, right, color="0.93", zorder=0)
-    for row in host_numbers(draws) if draws is not None else ():
+    for row in _along("draws", draws, times, 2) if draws is not None else ():
         axes.plot(times, row, color=COLOURS[0], linewidth=0.5, alpha=0.35, zorder=1)
     styles = ("-", "--", ":", "-.")
     for index, (label, band) in enumerate(bands.items()):
+        kind(f"bands[{label!r}]", band, Band, "a Band")
+        mean, low, high = (
+            _along(f"bands[{label!r}]", one, times) for one in (band.mean, band.low, band.high)
+        )
         colour, style = COLOURS[index], styles[index]
         if index == 0:
-            axes.fill_between(times, band.low, band.high, color=colour, alpha=0.2, linewidth=0)
+            axes.fill_between(times, low, high, color=colour, alpha=0.2, linewidth=0)
         else:
-            for edge in (band.low, band.high):
+            for edge in (low, high):
                 axes.plot(times, edge, color=colour, linestyle=style, linewidth=1.0, zorder=3)
-        axes.plot(times, band.mean, color=colour, linestyle=style, linewidth=1.6, label=label, zorder=4)
-    axes.plot(times, host_numbers(observed), "o", color="black", markersize=2.5, label="observed", zorder=5)
+        axes.plot(times, mean, color=colour, linestyle=style, linewidth=1.6, label=label, zorder=4)
+    axes.plot(times, observed, "o", color="black", markersize=2.5, label="observed", zorder=5)
     axes.margins(x=0.01)
+
+
+def _along(name: str, values: Any, times: list[float], ndim: int = 1) -> np.ndarray:
+    """Numbers ([n,] times). Raises: TypeError; ValueError, naming them."""
+    host = host_numbers(values, f"{name}:").astype(float)
+    if host.ndim != ndim or host.shape[-1] != len(times):
+        shape = "(times,)" if ndim == 1 else "(n, times)"
+        raise ValueError(f"{name} must be {shape} with {len(times)} times; got shape {host.shape}")
+    return host

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import host_numbers, whole_number
 from .paths import COLOURS
 
 
@@ -16,10 +17,10 @@ def plot_training(axes: Any, losses: Sequence[float], gain: Any = None, window: 
     a band of three standard errors. The axis starts where a scatter of single losses does not rule
     it. Raises: ValueError for no losses, or window < 1.
     """
-    values = np.asarray(losses, dtype=float)
-    if values.ndim != 1 or values.size == 0 or window < 1:
+    values, window = host_numbers(losses, "losses").astype(float), whole_number("window", window, 1, 10**9)
+    if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
         raise ValueError(
-            f"plot_training needs a list of losses and window >= 1; got shape {values.shape} and {window}"
+            f"plot_training: losses must be a list of finite numbers, one a step; got {losses!r:.80}"
         )
     steps = np.arange(1, values.size + 1)
     total = np.concatenate([[0.0], np.cumsum(values)])

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import backend_of, host_numbers, place
+from ..backend import backend_of, host_numbers, place, whole_number
 from .paths import COLOURS
+from .states import ends_of, states_of
 
 CELLS = 200
 BINS = 60
@@ -27,15 +28,12 @@ def plot_trajectories(
     In the middle `shown` of the paths; on the left and right histograms of all of them at the first and the
     last time. log_density: (x (k, 1), t) ↦ ln p_t(x) (k,), such as a mixture denoiser's: shaded behind the
     paths and drawn over the histograms. span: ends of the axis of x, by default those of all states at
-    the two ends. Returns the axes, from left to right. Raises: ValueError for states that do not fit `times`.
+    the two ends. Returns the axes, from left to right. Raises: TypeError for what is no numbers; ValueError
+    for states that do not fit `times`, or a span whose ends are not in order.
     """
-    if states.ndim != 3 or states.shape[0] != len(times) or states.shape[2] != 1:
-        raise ValueError(
-            f"plot_trajectories: expected states (times, n, 1) with {len(times)} times; got "
-            f"{tuple(states.shape)}"
-        )
-    host = np.asarray(host_numbers(states), dtype=float)[..., 0]
-    span = span or _span(host[[0, -1]])
+    times, host = states_of("plot_trajectories", times, states, (1,))
+    host, shown = host[..., 0], whole_number("plot_trajectories: shown", shown, 0)
+    span = _span(host[[0, -1]]) if span is None else ends_of("plot_trajectories: span", span)
     panels = figure.subplots(1, 3, sharey=True, width_ratios=[1.0, 4.0, 1.0])
     left, middle, right = panels
     x = np.linspace(*span, CELLS)

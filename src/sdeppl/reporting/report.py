@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from .. import plots
+from ..backend import seed_number, whole_number
+from ..backend.arguments import by_name, has, kind
 from ..backend.files import check_folder, replacing
 from ..diagnostics import compare
+from ..guide import ScoreGuide
 from .checks import Check, State, overall
 from .page import page, picture
 from .sections import again_section, answer_section, check_section, model_section, pictures_section
@@ -56,10 +59,19 @@ def report(
 
     A prior that is learned and that no held-out draws have looked at is not trusted either.
 
-    Raises: TypeError, before anything is drawn, for a posterior without sites or a result without a
-    verdict; FileNotFoundError for a folder that is not there; what `posterior.run` and `compare` raise.
+    Raises: TypeError, before anything is drawn, for a posterior without sites, a result without a verdict,
+    or another argument of a wrong kind; FileNotFoundError for a folder that is not there; what
+    `posterior.run` and `compare` raise.
     """
     path = _checked(posterior, path)
+    kind("title", title, str, "a str")
+    draws, seed = whole_number("draws", draws, 2), seed_number(seed)
+    if checks is not None:
+        by_name("checks", checks, "{name: result}")
+    if guide is not None:
+        kind("guide", guide, ScoreGuide, "a ScoreGuide")
+    if training is not None:
+        has("training", training, "losses", "a ScoreMatching")
     outside = {"simulation-based calibration": sbc, "coverage": coverage}
     given = [Check.of(name, result, True) for name, result in outside.items() if result is not None]
     inside = {"score": score, **(checks or {})}
