@@ -80,7 +80,8 @@ class Diagnosis:
         return self.fit.state if self.fit_alone and self.fit is not None else "do not trust"
 
     def with_no_density(self, undefined: float, impossible: float, where: str) -> "Diagnosis":
-        """With the shares of the x_0 asked at which ln p(y given x_0) was NaN (the first in words), and -infinity."""
+        """With the shares of the x_0 asked at which ln p(y given x_0) was NaN and -infinity; where: one of
+        the first, in words."""
         text = self.text
         if impossible:
             text += f"; the data are impossible at {impossible:.2g} of the latents asked"
