@@ -101,7 +101,10 @@ def outcome(function: Callable[..., Any], arguments: dict[str, Any], name: str) 
     except OWN as error:
         if name in str(error) or _is_own(error):
             return "refused"
-        if callable(arguments[name]) or name in ("args", "kwargs"):  # taken for what it is, or by the user's model
+        if callable(arguments[name]) or name in (
+            "args",
+            "kwargs",
+        ):  # taken for what it is, or by the user's model
             return "answered"
         return f"unnamed: {type(error).__name__}: {str(error)[:160]}"
     except Exception as error:  # which is what is looked for
