@@ -173,3 +173,21 @@ def test_errors_name_the_site():
         Observe({"y": torch.zeros(3)})(model)()
     with pytest.raises(ModelError, match="'p' has missing entries, but Dirichlet"):
         Observe({"p": torch.tensor([0.5, nan])})(model)()
+
+
+def test_a_gap_is_not_drawn_where_what_was_seen_can_stand_in_for_it():
+    rate = torch.tensor([0.5, 2.0, 7.0], dtype=torch.float64, requires_grad=True)
+    y = torch.tensor([0.3, math.nan, 1.7], dtype=torch.float64)
+
+    class Undrawn(dist.Gamma):
+        def rsample(self, sample_shape=()):
+            raise AssertionError("a gap was drawn")
+
+    def model():
+        pyro.sample("y", Undrawn(torch.tensor(1.5, dtype=torch.float64), rate).to_event(1))
+
+    log_p = poutine.trace(Observe({"y": y})(model)).get_trace().log_prob_sum()
+    slope = torch.autograd.grad(log_p, rate)[0]
+    seen = [stats.gamma.logpdf(v, 1.5, scale=1 / r) for v, r in ((0.3, 0.5), (1.7, 7.0))]
+    assert log_p.item() == pytest.approx(sum(seen), rel=1e-12)
+    assert slope.tolist() == pytest.approx([1.5 / 0.5 - 0.3, 0.0, 1.5 / 7 - 1.7], rel=1e-12)

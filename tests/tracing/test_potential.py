@@ -8,7 +8,7 @@ import pyro.distributions as dist
 import torch
 
 from sdeppl.reference.given import given
-from sdeppl.tracing import Potential, prior_draws
+from sdeppl.tracing import Potential, RecordedValues, prior_draws
 
 D = torch.float64
 MEAN = torch.tensor([1.0, -20.0, 300.0], dtype=D)
@@ -80,3 +80,54 @@ def test_the_density_of_standardised_latents_is_that_of_the_latents_in_other_coo
         assert torch.allclose(other.log_p(row), plain.log_p(latents) + log_slope, atol=1e-7)
     record = other.recorded(u)
     assert record is not other and torch.allclose(record(u.flip(0)).log_p, other(u.flip(0)).log_p)
+
+
+def by_hand(z, y, width=80.0):
+    """ln p of `gaussian`, at z (rows, 3)."""
+    residual = z - MEAN
+    found = -0.5 * (residual * torch.linalg.solve(COVARIANCE, residual.T).T).sum(-1)
+    found = found - 0.5 * torch.logdet(2 * math.pi * COVARIANCE)
+    return found + dist.Normal(z[:, 2], width).log_prob(torch.tensor(y, dtype=D))
+
+
+def test_recorded_values_of_any_number_of_rows():
+    space, observed = given(gaussian, {"y": torch.tensor(400.0, dtype=D)})
+    potential = Potential(observed, space, (), {})
+    z = MEAN + SD * torch.randn((50, 3), dtype=D, generator=torch.Generator().manual_seed(0))
+    values = potential.recorded_values(z[:16])
+    assert isinstance(values, RecordedValues)
+    for rows in (1, 7, 16, 17, 50):
+        torch.testing.assert_close(values(z[:rows]), by_hand(z[:rows], 400.0), rtol=1e-12, atol=0)
+    assert potential.recorded_values(z, values) is values
+
+
+def test_a_record_of_values_is_made_anew_where_the_model_has_changed():
+    width = [80.0]
+
+    def model(y=None):
+        x = pyro.sample("x", dist.MultivariateNormal(MEAN, COVARIANCE))
+        pyro.sample("y", dist.Normal(x[..., 2], width[0]), obs=y)
+
+    space, observed = given(model, {"y": torch.tensor(400.0, dtype=D)})
+    potential = Potential(observed, space, (), {})
+    z = MEAN + SD * torch.randn((20, 3), dtype=D, generator=torch.Generator().manual_seed(0))
+    values = potential.recorded_values(z)
+    width[0] = 30.0
+    again = potential.recorded_values(z, values)
+    torch.testing.assert_close(values(z), by_hand(z, 400.0, 80.0), rtol=1e-12, atol=0)
+    torch.testing.assert_close(again(z), by_hand(z, 400.0, 30.0), rtol=1e-12, atol=0)
+
+
+def test_values_that_vmap_takes_row_by_row_are_not_recorded():
+    def model(y=None):
+        x = pyro.sample("x", dist.Normal(torch.tensor(2.0, dtype=D), 3.0))
+        pyro.sample("y", dist.Normal(torch.empty((), dtype=D).copy_(x).lerp_(x * x, 0.5), 0.7), obs=y)
+
+    space, observed = given(model, {"y": torch.tensor(4.0, dtype=D)})
+    potential = Potential(observed, space, (), {})
+    z = torch.linspace(-1, 3, 9, dtype=D)[:, None]
+    expected = dist.Normal(2.0, 3.0).log_prob(z[:, 0])
+    expected = expected + dist.Normal(0.5 * (z + z * z)[:, 0], 0.7).log_prob(torch.tensor(4.0, dtype=D))
+    values = potential.recorded_values(z)
+    assert not isinstance(values, RecordedValues)
+    torch.testing.assert_close(values(z), expected, rtol=1e-6, atol=1e-6)

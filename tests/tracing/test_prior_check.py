@@ -193,3 +193,14 @@ def test_a_guide_says_so_at_the_fit_and_does_not_trust_its_posterior(wrong):
         guide.fit_gaussian(50_000, progress=False)
     run = guide.condition(y=0.5).run(50)
     assert not run.diagnosis.trusted and "its draws are not of its log_prob" in run.diagnosis.text
+
+
+def test_what_is_observed_is_not_drawn_and_all_draws_are_compared():
+    """vmap cannot draw angles, which made it a check of 256 draws."""
+
+    def model(y=None):
+        x = pyro.sample("x", dist.Gamma(T(2.5), T(0.4)))
+        pyro.sample("y", dist.VonMises(x, T(3.0)), obs=y)
+
+    check = sp.check_prior(model, latents=["x"], draws=3_000)
+    assert check.good and check.draws == 3_000

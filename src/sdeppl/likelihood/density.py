@@ -1,5 +1,6 @@
 """p(y given x_0) as a function of x_0, and no more."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,8 @@ class DensityObservation(Observation):
     log_prob: x_0 (batch, dim) ↦ (batch,), of each row alone, normalised over y where ln p(y) matters; NaN
     counts as zero density;
     dim: numbers in x_0; like: an array of the backend and dtype that x_0 will have. gradient: x_0 ↦
-    ∂ ln p/∂x_0 (batch, dim), or None. There is no predictor, so nothing is linearised.
+    ∂ ln p/∂x_0 (batch, dim), or None. recorded: x_0 ↦ the same function as log_prob for many batches like
+    x_0, as fast as it can be made, or None. There is no predictor, so nothing is linearised.
 
     Raises: TypeError, BackendMismatch for a `like` that is no array of real numbers; ValueError, at a call,
     for another shape than (batch,).
@@ -27,11 +29,13 @@ class DensityObservation(Observation):
         dim: int,
         like: Any,
         gradient: Callable[[Any], Any] | None = None,
+        recorded: Callable[[Any], Callable[[Any], Any]] | None = None,
     ) -> None:
         self.backend = require_arrays(type(self).__name__, like=like)
         self.dim = whole_number(f"{type(self).__name__}: dim", dim, 1)
         self.function = log_prob
         self.gradient = gradient
+        self.recorded = recorded
 
     @property
     def count(self) -> int:
@@ -50,6 +54,13 @@ class DensityObservation(Observation):
                 f"{tuple(values.shape)}"
             )
         return possible(values)
+
+    def for_rows(self, x0: Any) -> "DensityObservation":
+        if self.recorded is None:
+            return self
+        other = copy.copy(self)
+        other.function = self.recorded(x0)
+        return other
 
     def undefined_share(self, x0: Any) -> float:
         xp, values = self.backend.xp, self.function(x0)

@@ -1,5 +1,6 @@
 """Draws made exact by importance weights: a pilot solve, the solve, and what the weights say of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -174,8 +175,9 @@ class TemperedCorrection:
         At the power 1 that is the posterior of the model's own prior, and p(y) its own, whatever was learned.
         """
         base = density.base(sde)
-        ratio = DensityObservation(_Ratio(density, base), base.dim, base.location)
-        return cls(base, start_moments(base), ratio, settings, times, why, True)
+        ratio = _Ratio(density.log_prob, base, density)
+        observation = DensityObservation(ratio, base.dim, base.location, recorded=ratio.recorded)
+        return cls(base, start_moments(base), observation, settings, times, why, True)
 
     def draw(self, draws: int, stream: NoiseStream, c: Any, progress: bool | None) -> tuple[Any, Diagnosis]:
         """(draws, dim) and diagnosis; of few draws by smaller runs, and where these are not to be trusted by
@@ -227,8 +229,13 @@ class TemperedCorrection:
 class _Ratio:
     """x_0 ↦ ln p(x_0) + ln p(y given x_0) - ln N(x_0), rows (rows, dim) ↦ (rows,)."""
 
-    density: JointDensity
+    log_prob: Callable[[Any], Any]
     base: GaussianDenoiser
+    density: JointDensity
 
     def __call__(self, x0: Any) -> Any:
-        return self.density.log_prob(x0) - self.base.log_prob(x0)
+        return self.log_prob(x0) - self.base.log_prob(x0)
+
+    def recorded(self, x0: Any) -> "_Ratio":
+        """For many batches like x_0."""
+        return replace(self, log_prob=self.density.recorded_log_prob(x0))

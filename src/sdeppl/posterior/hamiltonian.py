@@ -1,6 +1,7 @@
 """Draws by Hamiltonian Monte Carlo, where the prior's own density is known: no denoiser, no weights."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -42,6 +43,10 @@ class JointDensity(Protocol):
 
     def log_prob(self, x0: Any, /) -> Any:
         """The value at rows x_0 (rows, dim), constants included, -∞ where it is not a number: (rows,)."""
+        ...
+
+    def recorded_log_prob(self, x0: Any, /) -> Callable[[Any], Any]:
+        """`log_prob` for many batches like x_0, as fast as it can be made."""
         ...
 
     @property

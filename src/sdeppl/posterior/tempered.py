@@ -146,6 +146,7 @@ class TemperedSolve:
         xp, step = array_namespace(self.moving.start.mean), 1
         state = self._first(RUNS * PARTICLES, stream, 0)
         self._require_defined(state)
+        quick = self._for_rows(state)
         log_evidence = xp.zeros_like(state.log_likelihood[:RUNS])
         stages, level = [Stage(0.0, self.moving.highest)], self.moving.highest
         began = time.monotonic()
@@ -158,7 +159,7 @@ class TemperedSolve:
                 )
             state, added = self._reweighted(state, power - stages[-1].power, RUNS, stream, step)
             log_evidence = log_evidence + added
-            state, level = self._adapted(state, power, level, stream, step)
+            state, level = quick._adapted(state, power, level, stream, step)
             stages.append(Stage(power, level))
             step += 1
             if step == 2 and power < 1:
@@ -196,13 +197,14 @@ class TemperedSolve:
     ) -> TemperedRuns:
         xp, K = self.moving.prior.backend.xp, self.settings.particles
         state = self._first(runs * K, stream, index)
+        quick = self._for_rows(state)
         log_evidence, before = xp.zeros_like(state.log_likelihood[:runs]), 0.0
         for k, stage in enumerate(stages):
             state, added = self._reweighted(state, stage.power - before, runs, stream, k + 1, index)
             log_evidence, before = log_evidence + added, stage.power
             for j in range(self.settings.moves):
                 level = stage.level * LEVELS[j % len(LEVELS)]
-                state, _ = self._moved(state, stage.power, level, stream, _step(k + 1, j), index)
+                state, _ = quick._moved(state, stage.power, level, stream, _step(k + 1, j), index)
             self._check(state, stage)
             bar.update()
         grouped = xp.reshape(state.x, (runs, K, -1))
@@ -215,6 +217,10 @@ class TemperedSolve:
     def _first(self, draws: int, stream: NoiseStream, index: int) -> _Particles:
         x = self.moving.draw(stream, draws, index)
         return _Particles(x, self.observation.log_prob(x))
+
+    def _for_rows(self, state: _Particles) -> "TemperedSolve":
+        """The same, as fast as it can be made for many moves of these particles."""
+        return replace(self, observation=self.observation.for_rows(state.x))
 
     def _reweighted(
         self, state: _Particles, rise: float, runs: int, stream: NoiseStream, k: int, index: int = 0

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from ..tracing import (
     Observe,
     ObservedSite,
     Potential,
+    RecordedValues,
     check_fixed,
     grouped,
     merged,
@@ -27,7 +29,7 @@ from ..tracing import (
     start,
     without_unseen,
 )
-from ..tracing.probing import FAILURES, over_rows
+from ..tracing.probing import FAILURES
 from ..tracing.randomness import seeded
 from .bridge import Bridge
 from .gaussian_part import GaussianPart
@@ -56,7 +58,7 @@ class ModelDensity:
     standardised: frozenset[str] = frozenset()
 
     def __getstate__(self) -> dict[str, Any]:
-        made = ("plain", "potential", "others", "why_not", "why_no_values", "_draws", "_bridge")
+        made = ("plain", "potential", "others", "why_not", "why_no_values", "_draws", "_bridge", "_values")
         kept = {name: value for name, value in sent_state(self, model="model").items() if name not in made}
         return kept
 
@@ -141,9 +143,25 @@ class ModelDensity:
 
     def log_prob(self, x: Any) -> Any:
         """At rows of the standardised latents, (rows,), of their density; -∞ where it is not a number."""
+        return self._log_prob(self.plain.values, x)
+
+    def recorded_log_prob(self, x: Any) -> Callable[[Any], Any]:
+        """`log_prob` for many batches like x, with the model's operations alone if they can be recorded."""
         with SHARED, seeded(0):
-            found = over_rows(self.plain.log_p, self._latents(x), True) + self.gaussian.scale.log().sum()
+            values = self.plain.recorded_values(self._latents(x), self._values.get("values"))
+        if isinstance(values, RecordedValues):
+            self._values["values"] = values
+        return partial(self._log_prob, values)
+
+    def _log_prob(self, values: Callable[[torch.Tensor], torch.Tensor], x: Any) -> Any:
+        with SHARED, seeded(0):
+            found = values(self._latents(x)) + self.gaussian.scale.log().sum()
         return self._bridge.arrive(torch.where(torch.isnan(found), -torch.inf, found))
+
+    @cached_property
+    def _values(self) -> dict[str, RecordedValues]:
+        """The last record of `log_prob`."""
+        return {}
 
     def _differs(self, rows: torch.Tensor) -> str:
         """Whether the likelihood of the model's density is another one than the posterior's, but for a

@@ -10,7 +10,7 @@ from .latents import LatentSite, LatentSpace
 from .merging import grouped, merged
 from .observe import Observe, data_tensor, observed_values
 from .observed import ConstraintSite, DensitySite, FamilySite, GaussianSite, ObservedSite
-from .potential import Potential
+from .potential import Potential, RecordedValues
 from .prior_check import OwnDensities, PriorCheck, SitePriorCheck, check_prior
 from .prior_record import ROWS, PriorRecord
 from .probing import over_rows
@@ -41,6 +41,7 @@ __all__ = [
     "Potential",
     "PriorCheck",
     "PriorRecord",
+    "RecordedValues",
     "SinhTransform",
     "SitePriorCheck",
     "SiteReader",

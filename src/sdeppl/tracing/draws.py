@@ -65,7 +65,7 @@ def prior_draws(
         if not others:
             try:
                 with seeded(*seed):
-                    return _at_once(partial(run, model=_OnlyDrawn(names)(model)), draws, progress)
+                    return _at_once(partial(run, model=OnlyDrawn(names)(model)), draws, progress)
             except ModelError:
                 raise
             except FAILURES:  # the model needs what was not drawn, or something else is at fault
@@ -100,7 +100,7 @@ def _at_once(
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-class _OnlyDrawn(Messenger):
+class OnlyDrawn(Messenger):
     """Draw the sites of these names alone, and what the model observes; others have a value that nothing
     can be asked of."""
 

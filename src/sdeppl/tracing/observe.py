@@ -117,13 +117,19 @@ def observed_part(
 
 
 def _filler(base: Any, value: torch.Tensor, gaps: NDArray[np.bool_]) -> torch.Tensor:
-    """Numbers in the support for missing events: they are masked, but NaN would reach the gradient."""
+    """Numbers in the support for missing events: they are masked, but NaN would reach the gradient.
+
+    One that was seen, where all have the same support: draws would be made at every evaluation.
+    """
     if base.event_dim == 0 and base.support is dist.constraints.real:
         return torch.zeros_like(value)
+    seen = value[tuple(np.argwhere(~gaps.any(axis=-1))[0])].expand_as(value)
+    if base.event_dim == 0 and not any(isinstance(b, torch.Tensor) for b in vars(base.support).values()):
+        return seen
     try:
         drawn: torch.Tensor = base.sample().to(value)
     except (RuntimeError, NotImplementedError):  # that can be drawn from neither under vmap nor while tracked
-        return value[tuple(np.argwhere(~gaps.any(axis=-1))[0])].expand_as(value)
+        return seen
     return drawn
 
 

@@ -45,6 +45,24 @@ class Recorded:
 
 
 @dataclass(frozen=True)
+class RecordedValues:
+    """ln p of any number of rows, by a record of its operations for `rows` of them at a time."""
+
+    record: Record
+    rows: int
+
+    def __call__(self, z: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return torch.cat([self._part(part) for part in z.split(self.rows)])
+
+    def _part(self, z: torch.Tensor) -> torch.Tensor:
+        more = self.rows - len(z)
+        filled = torch.cat([z, z[-1:].expand(more, -1)]) if more else z
+        found: torch.Tensor = self.record(filled)[0]
+        return found[: len(z)]
+
+
+@dataclass(frozen=True)
 class Potential:
     """ln p(z, data) + ln |dx/dz| of the unconstrained latents z; its negative is HMC's potential energy.
 
@@ -96,6 +114,35 @@ class Potential:
             torch.allclose(one, expected.gradient) for one in (state.gradient, gradient)
         )
         return found if same else self
+
+    def values(self, z: torch.Tensor) -> torch.Tensor:
+        """ln p alone, at rows z (rows, dim): (rows,)."""
+        found: torch.Tensor = over_rows(self.log_p, z, True)
+        return found
+
+    def recorded_values(
+        self, z: torch.Tensor, known: RecordedValues | None = None
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
+        """`values` by a record of its tensor operations, for batches about as large as z; `values` where none
+        can be made, or where vmap takes row by row what is in it.
+
+        known: an earlier record, which is kept where the model is still the same at z.
+        """
+        try:
+            with SHARED, warnings.catch_warnings(), torch.no_grad():
+                warnings.simplefilter("ignore")
+                expected = self.values(z)
+                if known is not None and torch.allclose(known(z), expected, equal_nan=True):
+                    return known
+                warnings.filterwarnings("error", message="There is a performance drop")
+                found = RecordedValues(record(lambda z: (self._vectorised(z),), z.flip(0)), len(z))
+        except (*FAILURES, AssertionError, KeyError, AttributeError, IndexError, UserWarning):
+            return self.values
+        return found if torch.allclose(found(z), expected, equal_nan=True) else self.values
+
+    def _vectorised(self, z: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = torch.func.vmap(self.log_p, randomness="different")(z)
+        return found
 
     def log_p(self, z: torch.Tensor) -> torch.Tensor:
         """At z (dim,), a number.

@@ -3,7 +3,8 @@
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from pyro import poutine
 
 from ..backend import seed_number, whole_number
 from ..backend.sharing import SHARED
-from .draws import prior_draws
+from .draws import OnlyDrawn, prior_draws
 from .latents import LatentSite, LatentSpace
 from .probing import FAILURES, over_rows
 from .randomness import batched, seeded
@@ -167,17 +168,15 @@ class OwnDensities:
 
     def rows(self, z: torch.Tensor) -> tuple[dict[str, tuple[torch.Tensor, torch.Tensor]], torch.Tensor]:
         """{site: ln p (rows,), its slope (rows, numbers)} at z, or at its first rows where vmap cannot run
-        the model; and those rows."""
+        the model; and those rows. What is observed is drawn only where latents need it."""
+        latents_alone = replace(self, model=OnlyDrawn(self.space.names)(self.model))
         with SHARED, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="There is a performance drop")
-            try:
-                return self._batched(z, True), z
-            except FAILURES:
-                z = z[:ONE_BY_ONE]
-                try:
-                    return self._batched(z, False), z
-                except FAILURES:
-                    return {}, z
+            for of, vectorised in ((latents_alone, True), (self, True), (self, False)):
+                rows = z if vectorised else z[:ONE_BY_ONE]
+                with suppress(*FAILURES):
+                    return of._batched(rows, vectorised), rows
+            return {}, rows
 
     def _batched(self, z: torch.Tensor, vectorised: bool) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         names = self._with_density(z[0])

@@ -58,7 +58,8 @@ class BatchedRandomness(TorchFunctionMode):
     function, which rows share where they share the probabilities; torch.multinomial would copy
     these for each row, so that draws from a data set of n rows took n times as long. Dirichlet and Beta draw
     through a function with a gradient of its own, which vmap refuses; here, where none is wanted, by the
-    operation in it. A number that is assigned where a mask is true, is filled in.
+    operation in it. A number that is assigned where a mask is true, is filled in. Draws of a Gamma are
+    bounded in place, which vmap does row by row.
 
     like: a tensor of every row, whose rows tensors that are made anew then have, so that `batched` may
     write into them.
@@ -89,6 +90,8 @@ class BatchedRandomness(TorchFunctionMode):
             return args[0].masked_fill_(
                 mask.reshape(mask.shape + (1,) * (args[0].dim() - mask.dim())), args[2]
             )
+        if name == "clamp_":
+            return args[0].copy_(torch.clamp(*args, **(kwargs or {})))
         if self.zero is not None and name in _NEW:
             made: torch.Tensor = func(*args, **(kwargs or {}))
             return made + self.zero.to(made.dtype)
