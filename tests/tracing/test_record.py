@@ -1,9 +1,12 @@
 """Records of tensor operations: the same numbers, with what is constant, neutral or repeated left out."""
 
+import sys
+
 import pytest
 import torch
 
 from sdeppl.tracing.record import record
+from sdeppl.tracing.rewrite import join_slices
 
 D = torch.float64
 Z = torch.randn((6, 4), dtype=D, generator=torch.Generator().manual_seed(0))
@@ -93,6 +96,28 @@ def test_the_gradient_of_a_random_walk():
     both = torch.func.vmap(torch.func.grad_and_value(density))
     for found, expected in zip(record(both, Z)(OTHER), both(OTHER), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-13)
+
+
+def test_a_sum_deeper_than_pythons_stack():
+    """As that over a loop of sites is: a thousand gradients of slices, joined at once."""
+    n, graph = sys.getrecursionlimit() + 100, torch.fx.Graph()
+    x = graph.placeholder("x")
+    parts = [graph.call_function(torch.ops.aten.slice.Tensor, (x, 0, k, k + 1)) for k in range(n)]
+    parts = [
+        graph.call_function(torch.ops.aten.slice_backward.default, (part, [n], 0, k, k + 1, 1))
+        for k, part in enumerate(parts)
+    ]
+    total = parts[0]
+    for part in parts[1:]:
+        total = graph.call_function(torch.ops.aten.add.Tensor, (total, part))
+    graph.output((total,))
+    made, z = torch.fx.GraphModule({}, graph), torch.arange(n, dtype=D)
+    values = dict.fromkeys(graph.nodes, z)
+    join_slices(made, values)
+    left = [node for node in graph.nodes if node.target == torch.ops.aten.add.Tensor]
+    made.recompile()
+    assert not left
+    torch.testing.assert_close(made(z)[0], z)
 
 
 def test_the_first_result_alone():

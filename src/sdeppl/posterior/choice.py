@@ -23,6 +23,7 @@ from ..likelihood import (
 )
 from .corrector import LangevinCorrector
 from .hamiltonian import HamiltonianMC, JointDensity
+from .known_gaussian import gaussian_posterior
 from .tempered import TemperedSMC
 from .twisted import TwistedSMC
 
@@ -59,8 +60,8 @@ class Choice:
     rival: another twist, to be taken where it leaves the weights of a pilot solve more even.
 
     correction: None where draws are those of the guided reverse SDE; fallback: another one, for where its
-    pilot shows that it fails; hamiltonian: moves on the known density, to be tried before that; why: in
-    words.
+    pilot shows that it fails; hamiltonian: moves on the known density, to be tried before that; known: whether
+    a closed form is of the known density; why: in words.
     """
 
     denoiser: Denoiser
@@ -72,6 +73,7 @@ class Choice:
     correction: TwistedSMC | TemperedSMC | LangevinCorrector | HamiltonianMC | None = None
     fallback: TwistedSMC | TemperedSMC | None = None
     hamiltonian: HamiltonianMC | None = None
+    known: bool = False
 
     def __repr__(self) -> str:
         how = "not corrected" if self.correction is None else f"corrected by {self.correction}"
@@ -130,7 +132,12 @@ def choose(
 
 
 def _on_density(prior: Denoiser, density: JointDensity, why: str) -> Choice | None:
-    """On the known density alone; None where it cannot be followed."""
+    """On the known density alone, in closed form where it is Gaussian; None where it cannot be followed."""
+    exact = gaussian_posterior(density, prior)
+    if exact is not None:
+        return Choice(
+            exact.denoiser, "exact", f"{why}; with the data it is Gaussian", exact=exact, known=True
+        )
     moves = None if density.why_not else HamiltonianMC()
     tempering = None if density.why_no_values or prior.dim > FEW_NUMBERS else TemperedSMC()
     if tempering is not None and (moves is None or prior.dim <= VERY_FEW):

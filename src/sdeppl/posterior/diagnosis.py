@@ -147,10 +147,12 @@ class RunEvidences:
         return sum((v / mean - 1) ** 2 for v in self.scaled) / (len(self.scaled) - 1)
 
 
-def exact_diagnosis(why: str, log_evidence: float) -> Diagnosis:
+def exact_diagnosis(
+    why: str, log_evidence: float, prior: Literal["known", "learned"] = "learned"
+) -> Diagnosis:
     """Of draws whose guided score is the posterior's own."""
     text = f"exact: {why}. ln p(y) = {log_evidence:.4f}"
-    return Diagnosis("exact", None, why, 1.0, log_evidence, 0.0, 0.0, -math.inf, 0, 0, True, text)
+    return Diagnosis("exact", None, why, 1.0, log_evidence, 0.0, 0.0, -math.inf, 0, 0, True, text, prior)
 
 
 def diagnose(

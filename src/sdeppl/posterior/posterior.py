@@ -85,7 +85,7 @@ class Posterior:
     taken and why. An error of one correction counts as its failure, and 'auto' goes on to the next.
 
     density: ln p(x_0) + ln p(y given x_0), where the prior's own is known, as of the latents of a Pyro model:
-    `HamiltonianMC` and `TemperedSMC` follow it; 'auto' takes that where guidance would take twice
+    `HamiltonianMC` and `TemperedSMC` follow it; 'auto' takes that, in closed form if it is Gaussian, where guidance would take twice
     as many evaluations, its pilot fails, or the denoiser is not to be relied on: doubt says in words why not.
 
     steps: of the reverse SDE; for a Gaussian posterior by guidance and c = 1, 100 leave standard deviations
@@ -390,7 +390,8 @@ class Posterior:
 
     def _known_diagnosis(self) -> Diagnosis | None:
         if self.choice.exact is not None:
-            return exact_diagnosis(self.choice.why, float(to_host(self.choice.exact.log_evidence)))
+            evidence = float(to_host(self.choice.exact.log_evidence))
+            return exact_diagnosis(self.choice.why, evidence, "known" if self.choice.known else "learned")
         if self.choice.twist is None:
             return exact_diagnosis(self.choice.why, 0.0)
         return None

@@ -83,11 +83,12 @@ def _check_moves(solved: Posterior) -> None:
             "cannot save the posterior: HamiltonianMC follows the model's density, and the file does not "
             "hold the model; save the guide instead, or ask for correction=TwistedSMC()"
         )
-    if isinstance(solved.choice.correction, HamiltonianMC):
+    if solved.choice.known or isinstance(solved.choice.correction, HamiltonianMC):
+        how = "in closed form" if solved.choice.known else "by guidance"
+        like = "" if solved.choice.known else ", as correction=TwistedSMC() does here"
         warn_user(
             "these draws follow the model's density, and the file does not hold the model: what is loaded "
-            "draws by guidance from the learned prior, as correction=TwistedSMC() does here; save the guide "
-            f"instead where that matters ({solved.choice.why})",
+            f"draws {how} from the learned prior{like}; save the guide instead where that matters ({solved.choice.why})",
             UserWarning,
         )
 

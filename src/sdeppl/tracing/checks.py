@@ -99,15 +99,17 @@ def _densities(nodes: Mapping[str, Any]) -> dict[str, torch.Tensor]:
 
 def check_site(name: str, value: torch.Tensor, nodes: Mapping[str, Any], space: LatentSpace) -> None:
     """Check that the model has the site, and that the data fit it. Raises: ModelError, naming it."""
-    computed = [n for n, site in sample_sites_of(nodes).items() if is_computed(site)]
     latents = space.names
     if name in latents:
         raise ModelError(
             f"site '{name}' is a latent of the guide, so it cannot be observed; if it is an observation, "
             "name the latents with ScoreGuide(model, latents=[...])"
         )
-    check_not_computed([name], computed)
-    if name not in nodes or nodes[name]["type"] != "sample":
+    sampled = name in nodes and nodes[name]["type"] == "sample"
+    check_not_computed([name], [name] if sampled and is_computed(nodes[name]) else [])
+    if not sampled:
+        sites = sample_sites_of(nodes)
+        computed = [n for n, site in sites.items() if is_computed(site)]
         known = [n for n in nodes if nodes[n]["type"] == "sample" and n not in (*latents, *computed)]
         raise ModelError(f"the model has no observable site '{name}'; it has {known}")
     if tuple(value.shape) != tuple(nodes[name]["fn"].shape()):

@@ -153,32 +153,41 @@ def _number(made: GraphModule, before: Node, name: str, value: torch.Tensor, val
 def join_slices(made: GraphModule, values: Values) -> None:
     """One concatenation in place of a sum of the gradients of slices that do not overlap."""
     for node in reversed(list(made.graph.nodes)):
-        if node.target != ATEN.add.Tensor or not node.users or node.kwargs:
+        if node.target != ATEN.add.Tensor or node.kwargs:
+            continue
+        if not node.users:  # of a sum that was joined: else each sum inside it would be joined again
+            made.graph.erase_node(node)
             continue
         terms = _terms(node, node)
         slices = [term for term in terms if _is_slice(term, terms[0])]
         slices.sort(key=_range)
         if len(slices) < 2 or any(_range(a)[1] > _range(b)[0] for a, b in pairwise(slices)):
             continue
+        own = set(slices)
         with made.graph.inserting_before(node):
             joined = made.graph.call_function(
                 ATEN.cat.default, (_pieces(made, node, slices, values), slices[0].args[2])
             )
             values[joined] = values[node]
-            for term in terms:
-                if term not in slices:
-                    joined = made.graph.call_function(ATEN.add.Tensor, (joined, term))
-                    values[joined] = values[node]
+            for term in (term for term in terms if term not in own):
+                joined = made.graph.call_function(ATEN.add.Tensor, (joined, term))
+                values[joined] = values[node]
         node.replace_all_uses_with(joined)
+        made.graph.erase_node(node)
     made.graph.eliminate_dead_code()
 
 
 def _terms(node: Any, top: Node) -> list[Any]:
     """Of a sum of sums that nothing else uses."""
-    inner = isinstance(node, FxNode) and node.target == ATEN.add.Tensor and not node.kwargs
-    if not inner or (node is not top and len(node.users) > 1):
-        return [node]
-    return [*_terms(node.args[0], top), *_terms(node.args[1], top)]
+    found, asked = [], [node]
+    while asked:  # without recursion, since a sum over sites is as deep as they are many
+        one = asked.pop()
+        inner = isinstance(one, FxNode) and one.target == ATEN.add.Tensor and not one.kwargs
+        if inner and (one is top or len(one.users) == 1):
+            asked += [one.args[1], one.args[0]]
+        else:
+            found.append(one)
+    return found
 
 
 def _is_slice(term: Any, other: Any) -> bool:
