@@ -1,4 +1,4 @@
-"""A known density that is Gaussian: its closed form in place of moments of too few draws, without more runs."""
+"""A known density that is Gaussian: its closed form in place of moments of too few draws, in as many runs."""
 
 import math
 
@@ -62,8 +62,9 @@ def fitted(model, draws):
 
 @pytest.mark.parametrize("kind", [pairs, series])
 def test_few_draws_are_made_up_for_by_the_closed_form_of_the_density(kind):
-    """Moments of 400 draws leave 40 numbers .16 standard deviations off; ln p(y) and the means are exact all the
-    same. Means at 4.5 standard errors of 4,000 draws (1e-5 each, of 40), variances at 2% (bias) + 10%."""
+    """Moments of 400 draws leave 40 numbers .16 standard deviations off; ln p(y) and the means are exact.
+
+    Means at 4.5 standard errors of 4,000 draws (1e-5 each, of 40), variances at 2% (bias) + 10%."""
     n = 40
     guide = fitted(kind(n), 400)
     assert guide.fit_check.state == "do not trust"

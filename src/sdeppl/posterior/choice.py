@@ -60,8 +60,8 @@ class Choice:
     rival: another twist, to be taken where it leaves the weights of a pilot solve more even.
 
     correction: None where draws are those of the guided reverse SDE; fallback: another one, for where its
-    pilot shows that it fails; hamiltonian: moves on the known density, to be tried before that; known: whether
-    a closed form is of the known density; why: in words.
+    pilot shows that it fails; hamiltonian: moves on the known density, to be tried before that; known:
+    whether a closed form is of the known density; why: in words.
     """
 
     denoiser: Denoiser

@@ -85,8 +85,9 @@ class Posterior:
     taken and why. An error of one correction counts as its failure, and 'auto' goes on to the next.
 
     density: ln p(x_0) + ln p(y given x_0), where the prior's own is known, as of the latents of a Pyro model:
-    `HamiltonianMC` and `TemperedSMC` follow it; 'auto' takes that, in closed form if it is Gaussian, where guidance would take twice
-    as many evaluations, its pilot fails, or the denoiser is not to be relied on: doubt says in words why not.
+    `HamiltonianMC` and `TemperedSMC` follow it; 'auto' takes that where guidance would take twice
+    as many evaluations, its pilot fails, or the denoiser is not to be relied on (in closed form there if
+    the density is Gaussian): doubt says in words why not.
 
     steps: of the reverse SDE; for a Gaussian posterior by guidance and c = 1, 100 leave standard deviations
     within 1%, 50 within 3%, 20 within 10%. A corrected solve places them by a small pilot solve, where

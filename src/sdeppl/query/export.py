@@ -88,7 +88,8 @@ def _check_moves(solved: Posterior) -> None:
         like = "" if solved.choice.known else ", as correction=TwistedSMC() does here"
         warn_user(
             "these draws follow the model's density, and the file does not hold the model: what is loaded "
-            f"draws {how} from the learned prior{like}; save the guide instead where that matters ({solved.choice.why})",
+            f"draws {how} from the learned prior{like}; save the guide instead "
+            f"where that matters ({solved.choice.why})",
             UserWarning,
         )
 
