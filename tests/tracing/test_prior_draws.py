@@ -14,7 +14,7 @@ import torch
 from scipy import stats
 
 from sdeppl.tracing import SlowDrawsWarning, prior_draws
-from sdeppl.tracing.randomness import BatchedRandomness, derive_seed
+from sdeppl.tracing.randomness import BatchedRandomness, batched, derive_seed
 
 N = 20_000
 LAWS = {
@@ -207,3 +207,29 @@ def test_a_large_data_set_is_drawn_from_without_a_copy_for_each_draw():
     found = prior_draws(model, ["x"], 20_000, (6,))["x"]
     assert found.shape == (20_000, 2) and bool((found[:, 1] - found[:, 0] == 0.5).all())
     assert abs(float(found[:, 0].mean()) / 200_000 - 0.5) < 4 * (1 / 12 / 20_000) ** 0.5
+
+
+def test_a_row_without_a_factor_is_nan_and_spares_the_others():
+    """-I has no Cholesky factor, diag(0, 2) no inverse; the other rows have what they have alone."""
+
+    def log_p(variances):
+        def normal():
+            covariance = torch.diag(variances)
+            return dist.MultivariateNormal(torch.zeros(2), covariance, validate_args=False)
+
+        return batched(lambda: normal().log_prob(torch.ones(2)), variances)
+
+    def inverse(variances):
+        return batched(lambda: torch.linalg.inv(torch.diag(variances)), variances)
+
+    rows = torch.tensor([[1.0, 2.0], [-1.0, -1.0], [4.0, 0.5], [0.0, 2.0]])
+    found, slopes = torch.func.vmap(log_p)(rows), torch.func.vmap(torch.func.grad(log_p))(rows)
+    inverses = torch.func.vmap(inverse)(rows)
+    assert torch.isnan(found[[1, 3]]).all() and torch.isnan(inverses[3]).all()
+    assert torch.equal(inverses[1], -torch.eye(2))
+    for k in (0, 2):
+        sd = rows[k].sqrt()
+        torch.testing.assert_close(found[k], dist.Normal(0.0, sd).log_prob(torch.ones(2)).sum())
+        torch.testing.assert_close(slopes[k], 0.5 / rows[k] ** 2 - 0.5 / rows[k])
+    with pytest.raises(torch.linalg.LinAlgError):
+        log_p(rows[1])

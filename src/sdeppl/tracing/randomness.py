@@ -19,6 +19,14 @@ _NEW = frozenset(
 ) | {"zeros_like", "ones_like", "empty_like", "full_like", "clone", "new"}
 
 
+_CHECKED = {
+    "linalg_cholesky": torch.linalg.cholesky_ex,
+    "cholesky": torch.linalg.cholesky_ex,
+    "linalg_inv": torch.linalg.inv_ex,
+    "inverse": torch.linalg.inv_ex,
+}
+
+
 def derive_seed(*keys: int) -> int:
     """A 63-bit seed from integers; different keys give independent streams.
 
@@ -59,7 +67,8 @@ class BatchedRandomness(TorchFunctionMode):
     these for each row, so that draws from a data set of n rows took n times as long. Dirichlet and Beta draw
     through a function with a gradient of its own, which vmap refuses; here, where none is wanted, by the
     operation in it. A number that is assigned where a mask is true, is filled in. Draws of a Gamma are
-    bounded in place, which vmap does row by row.
+    bounded in place, which vmap does row by row. Where the matrix of one row has no Cholesky factor or no
+    inverse, that row's is NaN, and the others have theirs.
 
     like: a tensor of every row, whose rows tensors that are made anew then have, so that `batched` may
     write into them.
@@ -85,6 +94,8 @@ class BatchedRandomness(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name == "multinomial" and _is_plain(args, kwargs or {}):
             return _categories(args[0], args[1])
+        if name in _CHECKED and torch._C._functorch.maybe_current_level() is not None:
+            return _unchecked(_CHECKED[name], *args, **(kwargs or {}))
         if name == "__setitem__" and _by_mask(*args):
             mask = args[1]
             return args[0].masked_fill_(
@@ -114,6 +125,12 @@ def batched(run: Callable[[], T], like: torch.Tensor) -> T:
             raise
     with BatchedRandomness(like):
         return run()
+
+
+def _unchecked(decompose: Callable[..., Any], matrix: torch.Tensor, **named: Any) -> torch.Tensor:
+    """By an operation that says of each matrix whether it succeeded; NaN where it did not."""
+    found, info = decompose(matrix, **named)
+    return torch.where((info == 0)[..., None, None], found, torch.nan)
 
 
 def _by_mask(to: torch.Tensor, index: Any, value: Any) -> bool:
