@@ -70,7 +70,7 @@ def judge(spec: Spec, steps: int = 0, draws: int = 600, seconds: float = 60.0) -
 
 
 def _judged(spec: Spec, found: Truth, steps: int, draws: int) -> tuple[str, str]:
-    names = [latent.name for latent in spec.latents]
+    names = [name for name in spec.order if name not in spec.data]
     try:
         guide = sp.ScoreGuide(spec.model, latents=names)
         sp.ScoreMatching(guide, draws=20_000).fit(steps=steps, progress=False)

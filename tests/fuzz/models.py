@@ -3,6 +3,9 @@
 import argparse
 import collections
 import multiprocessing
+import os
+import statistics
+import sys
 from random import Random
 
 import torch
@@ -17,19 +20,27 @@ def one(number: int, steps: int = 0) -> tuple[int, Outcome]:
 
 
 def main() -> None:
-    """Prints what is not right as it comes, and the counts at the end."""
+    """Prints each as it comes, and the counts at the end; the exit status says whether one was wrong and
+    trusted, an error, or slow."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=int, default=5000)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that are started here
     counts: collections.Counter[str] = collections.Counter()
+    seconds: list[float] = []
     with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
         numbers = range(options.first, options.first + options.models)
         for number, outcome in pool.imap_unordered(one, numbers):
             counts[outcome.kind] += 1
+            seconds.append(outcome.seconds)
             print(f"{number}: {outcome.kind} ({outcome.seconds:.1f} s): {outcome.what}", flush=True)
-    print(dict(counts))
+    print(
+        f"{sum(counts.values())} models from {options.first} on: {dict(counts)}; processor seconds each: "
+        f"{statistics.median(seconds):.1f} in the middle, {max(seconds):.0f} at most"
+    )
+    sys.exit(any(counts[kind] for kind in ("wrong", "error", "slow")))
 
 
 if __name__ == "__main__":

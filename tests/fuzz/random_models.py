@@ -10,6 +10,7 @@ import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro.distributions.transforms import OrderedTransform
 from scipy import special, stats
 from torch.distributions import transforms
 
@@ -22,12 +23,16 @@ class Prior:
     """A family of one latent number, twice: pyro (scale s, location m) ↦ distribution; numpy: the same draws.
 
     The two take tensors or arrays for m and s, so that they may depend on other latents.
-    positive: whether it is scaled by s alone.
+    positive: whether it is scaled by s alone; bounded: whether its support has an end that moves with m or
+    s; unit: whether it has neither m nor s; event: numbers of an event, of which others see the first.
     """
 
     pyro: Callable[..., Any]
     numpy: Callable[..., Any]
     positive: bool = False
+    bounded: bool = False
+    unit: bool = False
+    event: int = 0
 
 
 def _affine(base: Any, m: Any, s: Any) -> Any:
@@ -38,6 +43,17 @@ def _one(like: Any) -> Any:
     return torch.ones_like(torch.as_tensor(like))
 
 
+def _like(s: torch.Tensor, numbers: Any) -> torch.Tensor:
+    return torch.as_tensor(numbers, dtype=s.dtype)
+
+
+def _ordered(z: np.ndarray) -> np.ndarray:
+    return np.stack([z[..., 0], z[..., 0] + np.exp(z[..., 1])], axis=-1)
+
+
+COVARIANCE = [[1.0, 0.8], [0.8, 2.0]]
+SHARES = [2.0, 1.0, 4.0]
+
 PRIORS: dict[str, Prior] = {
     "Normal": Prior(lambda m, s: dist.Normal(m, s), lambda m, s, r, n: m + s * r.standard_normal(n)),
     "StudentT": Prior(
@@ -47,18 +63,23 @@ PRIORS: dict[str, Prior] = {
     "Laplace": Prior(lambda m, s: dist.Laplace(m, s), lambda m, s, r, n: m + s * r.laplace(size=n)),
     "Gumbel": Prior(lambda m, s: dist.Gumbel(m, s), lambda m, s, r, n: m + s * r.gumbel(size=n)),
     "Logistic": Prior(lambda m, s: dist.Logistic(m, s), lambda m, s, r, n: m + s * r.logistic(size=n)),
-    "Uniform": Prior(lambda m, s: dist.Uniform(m - s, m + s), lambda m, s, r, n: m + s * r.uniform(-1, 1, n)),
+    "Uniform": Prior(
+        lambda m, s: dist.Uniform(m - s, m + s), lambda m, s, r, n: m + s * r.uniform(-1, 1, n), bounded=True
+    ),
     "shifted Exponential": Prior(
         lambda m, s: _affine(dist.Exponential(_one(m)), m, s),
         lambda m, s, r, n: m + s * r.exponential(size=n),
+        bounded=True,
     ),
     "reflected Gamma": Prior(
         lambda m, s: _affine(dist.Gamma(3.0 * _one(m), _one(m)), m, -s),
         lambda m, s, r, n: m - s * r.gamma(3.0, size=n),
+        bounded=True,
     ),
     "scaled Beta": Prior(
         lambda m, s: _affine(dist.Beta(2.0 * _one(m), 3.0 * _one(m)), m, s),
         lambda m, s, r, n: m + s * r.beta(2.0, 3.0, n),
+        bounded=True,
     ),
     "mixture": Prior(
         lambda m, s: dist.MixtureSameFamily(
@@ -102,13 +123,53 @@ PRIORS: dict[str, Prior] = {
         lambda m, s: dist.Pareto(s, 3.0 * _one(s)),
         lambda m, s, r, n: s * (1 + r.pareto(3.0, n)),
         positive=True,
+        bounded=True,
     ),
     "Chi2": Prior(
         lambda m, s: _affine(dist.Chi2(4.0 * _one(s)), torch.zeros_like(s), s),
         lambda m, s, r, n: s * r.chisquare(4.0, n),
         positive=True,
     ),
+    "logit Normal": Prior(
+        lambda m, s: dist.TransformedDistribution(
+            dist.Normal(torch.zeros_like(m), 1.2 * _one(m)),
+            [transforms.SigmoidTransform(), transforms.AffineTransform(m, s)],
+        ),
+        lambda m, s, r, n: m + s * special.expit(1.2 * r.standard_normal(n)),
+        bounded=True,
+    ),
+    "MultivariateNormal": Prior(
+        lambda m, s: dist.MultivariateNormal(m + s * _like(s, [0.0, 1.0]), s**2 * _like(s, COVARIANCE)),
+        lambda m, s, r, n: (
+            m + s * (np.array([0.0, 1.0]) + r.standard_normal(n) @ np.linalg.cholesky(COVARIANCE).T)
+        ),
+        event=2,
+    ),
+    "Dirichlet": Prior(
+        lambda m, s: dist.Dirichlet(_like(s, SHARES)),
+        lambda m, s, r, n: r.dirichlet(SHARES, n[0]),
+        unit=True,
+        event=3,
+    ),
+    "ordered Normals": Prior(
+        lambda m, s: dist.TransformedDistribution(
+            dist.Normal(_like(s, [0.5, -0.5]), 0.8 * _like(s, [1.0, 1.0])).to_event(1),
+            [OrderedTransform()],
+        ),
+        lambda m, s, r, n: _ordered(np.array([0.5, -0.5]) + 0.8 * r.standard_normal(n)),
+        unit=True,
+        event=2,
+    ),
+    "VonMises": Prior(
+        lambda m, s: dist.VonMises(0.5 * _one(s), 2.0 * _one(s)),
+        lambda m, s, r, n: r.vonmises(0.5, 2.0, n),
+        unit=True,
+    ),
 }
+DISCRETE = Prior(  # which is refused
+    lambda m, s: dist.Poisson(3.0 * _one(s)), lambda m, s, r, n: r.poisson(3.0, n).astype(float), unit=True
+)
+FAMILIES = {**PRIORS, "Poisson": DISCRETE}
 
 
 @dataclass(frozen=True)
@@ -236,7 +297,7 @@ class Latent:
 @dataclass(frozen=True)
 class Observed:
     """name; family; scale c; weights (latents, n): of the standardised latents in η; offset; missing: which
-    of its numbers are gaps."""
+    of its numbers are gaps; own: a latent of which each row sees one number, in turn, or ''."""
 
     name: str
     family: str
@@ -245,60 +306,96 @@ class Observed:
     offset: float
     missing: tuple[int, ...] = ()
     as_event: bool = False
+    own: str = ""
 
 
 @dataclass(frozen=True)
 class Spec:
-    """A random model: its latents in the model's order, observed sites, dtype; seed: of its data."""
+    """A random model: its latents, parents first; observed sites, dtype; seed: of its data; order: of all
+    sites in the program."""
 
     latents: tuple[Latent, ...]
     observed: tuple[Observed, ...]
     dtype: str
     seed: int
+    order: tuple[str, ...]
     data: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def words(self) -> str:
+        """Site by site, in the program's order."""
+        sites = {one.name: one for one in (*self.latents, *self.observed)}
+        lines = [
+            f"{sites[name]}, data {self.data[name]}" if name in self.data else f"{sites[name]}"
+            for name in self.order
+        ]
+        return "\n".join([f"{self.dtype}, seed {self.seed}", *lines])
 
     def model(self, **data: Any) -> None:
         """The model in Pyro."""
         dtype = getattr(torch, self.dtype)
         values: dict[str, torch.Tensor] = {}
-        for latent in self.latents:
-            m, s = torch.tensor(latent.m, dtype=dtype), torch.tensor(latent.s, dtype=dtype)
-            if latent.parent:
-                m = m + s * self._standard(latent.parent, values)
-            if latent.scaled_by:
-                s = s * values[latent.scaled_by] / self._latent(latent.scaled_by).s
-            family = PRIORS[latent.family].pyro
-            if latent.n:
-                with pyro.plate(f"plate_{latent.name}", latent.n):
-                    values[latent.name] = pyro.sample(latent.name, family(m, s))
+        observed = {site.name: site for site in self.observed}
+        for name in self.order:
+            if name in observed:
+                self._observe(observed[name], values, dtype, data.get(name))
             else:
-                values[latent.name] = pyro.sample(latent.name, family(m, s))
-        for site in self.observed:
-            eta = self._predictor(site, {name: self._standard(name, values) for name in values}, torch, dtype)
-            fn = SEEN[site.family].pyro(eta, site.c)
-            if site.as_event:
-                pyro.sample(site.name, fn.to_event(1), obs=data.get(site.name))
-            else:
-                with pyro.plate(f"rows_{site.name}", len(eta)):
-                    pyro.sample(site.name, fn, obs=data.get(site.name))
+                values[name] = self._draw(self._latent(name), values, dtype)
+
+    def _draw(self, latent: Latent, values: dict[str, torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
+        m, s = torch.tensor(latent.m, dtype=dtype), torch.tensor(latent.s, dtype=dtype)
+        if latent.parent:
+            m = m + s * self._standard(latent.parent, values)
+        if latent.scaled_by:
+            s = s * values[latent.scaled_by] / self._latent(latent.scaled_by).s
+        family = FAMILIES[latent.family]
+        if not latent.n or family.event:
+            return pyro.sample(latent.name, family.pyro(m, s))
+        with pyro.plate(f"plate_{latent.name}", latent.n):
+            return pyro.sample(latent.name, family.pyro(m, s))
+
+    def _observe(
+        self, site: Observed, values: dict[str, torch.Tensor], dtype: torch.dtype, data: Any
+    ) -> None:
+        eta = self._predictor(site, values, torch, dtype)
+        fn = SEEN[site.family].pyro(eta, site.c)
+        if site.as_event:
+            pyro.sample(site.name, fn.to_event(1), obs=data)
+            return
+        with pyro.plate(f"rows_{site.name}", len(eta)):
+            pyro.sample(site.name, fn, obs=data)
 
     def _latent(self, name: str) -> Latent:
         return next(latent for latent in self.latents if latent.name == name)
 
     def _standard(self, name: str, values: dict[str, Any]) -> Any:
-        """A number of a latent (its plate's mean) in its own units, as others see it."""
+        """A number of a latent (its plate's mean, its event's first) in its own units, as others see it."""
         latent = self._latent(name)
-        u = (values[name] - (0.0 if PRIORS[latent.family].positive else latent.m)) / latent.s
+        u = self._numbers(name, values)
+        if latent.n:
+            u = u[..., 0] if FAMILIES[latent.family].event else u.mean(-1)
+        return self._bent(latent, u)
+
+    def _numbers(self, name: str, values: dict[str, Any]) -> Any:
+        """All of a latent in its own units."""
+        latent = self._latent(name)
+        return (values[name] - (0.0 if FAMILIES[latent.family].positive else latent.m)) / latent.s
+
+    def _bent(self, latent: Latent, u: Any) -> Any:
         xp = torch if isinstance(u, torch.Tensor) else np
-        u = u.mean(-1) if latent.n else u
         return 3 * xp.tanh(u / 3) if latent.bent else u
 
-    def _predictor(self, site: Observed, standard: dict[str, Any], xp: Any, dtype: Any) -> Any:
-        eta = 0.0
+    def _predictor(self, site: Observed, values: dict[str, Any], xp: Any, dtype: Any) -> Any:
+        eta = site.offset
         for name, weights in site.weights.items():
             w = torch.tensor(weights, dtype=dtype) if xp is torch else np.asarray(weights)
-            eta = eta + standard[name][..., None] * w
-        return site.offset + eta
+            if name == site.own:
+                latent = self._latent(name)
+                turn = [k % latent.n for k in range(len(weights))]
+                eta = eta + self._bent(latent, self._numbers(name, values))[..., turn] * w
+            else:
+                eta = eta + self._standard(name, values)[..., None] * w
+        return eta
 
     def prior(self, rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
         """Draws of all latents: {name: (count,) or (count, n)}."""
@@ -313,12 +410,12 @@ class Spec:
             shape = (count, latent.n) if latent.n else (count,)
             if latent.n:
                 m, s = (np.asarray(v)[..., None] if np.ndim(v) else v for v in (m, s))
-            values[latent.name] = PRIORS[latent.family].numpy(m, s, rng, shape)
+            values[latent.name] = FAMILIES[latent.family].numpy(m, s, rng, shape)
         return values
 
     def eta(self, site: Observed, values: dict[str, np.ndarray]) -> np.ndarray:
         """(count, n)."""
-        return self._predictor(site, {name: self._standard(name, values) for name in values}, np, None)
+        return self._predictor(site, values, np, None)
 
 
 @dataclass(frozen=True)
@@ -361,23 +458,24 @@ def random_spec(random: Random) -> Spec:
     """One to four latents, one or two observed sites with data from the model itself."""
     latents: list[Latent] = []
     for k in range(random.choice([1, 1, 2, 2, 3, 4])):
-        family = random.choice(sorted(PRIORS))
-        s = 10.0 ** random.choice([0, 0, 0, 0, -1, 1, 3, -3, 6, -6])
-        m = 0.0 if PRIORS[family].positive else s * random.choice([0.0, 1.0, -2.0, 5.0])
-        positive = [one.name for one in latents if PRIORS[one.family].positive and not one.n]
-        parent = random.choice(["", *[one.name for one in latents]]) if not PRIORS[family].positive else ""
-        bounded = family in ("Uniform", "shifted Exponential", "reflected Gamma", "scaled Beta", "Pareto")
+        family = random.choice(sorted(PRIORS)) if random.random() > 0.01 else "Poisson"
+        kind = FAMILIES[family]
+        s = 1.0 if kind.unit else 10.0 ** random.choice([0, 0, 0, 0, -1, 1, 3, -3, 6, -6])
+        m = 0.0 if kind.positive or kind.unit else s * random.choice([0.0, 1.0, -2.0, 5.0])
+        positive = [one.name for one in latents if FAMILIES[one.family].positive and not one.n]
         moving = random.random() < 0.1  # a support that moves with another latent is refused
-        parent = parent if not bounded or moving else ""
-        scaled_by = (
-            random.choice(["", *positive]) if random.random() < 0.3 and (not bounded or moving) else ""
+        free = not kind.unit and (not kind.bounded or moving)
+        parent = random.choice(["", *[one.name for one in latents]])
+        parent = parent if free and not kind.positive else ""
+        scaled_by = random.choice(["", *positive]) if random.random() < 0.5 else ""
+        n, bent = (
+            kind.event or random.choice([0, 0, 0, 2]),
+            random.random() < (0.2 if family == "Normal" else 0.7),
         )
-        n, bent = random.choice([0, 0, 0, 2]), random.random() < (0.2 if family == "Normal" else 0.7)
-        latents.append(Latent(f"x{k}", family, m, s, n, parent, scaled_by, bent))
+        latents.append(Latent(f"x{k}", family, m, s, n, parent, scaled_by if free else "", bent))
     observed = tuple(_observed(random, k, latents) for k in range(random.choice([1, 1, 2])))
-    spec = Spec(
-        tuple(latents), observed, random.choice(["float64", "float64", "float32"]), random.randrange(2**31)
-    )
+    dtype, seed = random.choice(["float64", "float64", "float32"]), random.randrange(2**31)
+    spec = Spec(tuple(latents), observed, dtype, seed, _order(random, latents, observed))
     rng = np.random.default_rng([spec.seed, 0])
     values = spec.prior(rng, 1)
     for site in observed:
@@ -388,17 +486,28 @@ def random_spec(random: Random) -> Spec:
     return spec
 
 
+def _order(random: Random, latents: list[Latent], observed: tuple[Observed, ...]) -> tuple[str, ...]:
+    """All sites, each after what it depends on, else at random."""
+    after = {one.name: {one.parent, one.scaled_by} - {""} for one in latents}
+    after |= {site.name: set(site.weights) for site in observed}
+    order: list[str] = []
+    while len(order) < len(after):
+        order.append(random.choice([n for n in after if n not in order and after[n] <= set(order)]))
+    return tuple(order)
+
+
 def _observed(random: Random, k: int, latents: list[Latent]) -> Observed:
     family = random.choice(sorted(SEEN))
     n = random.choice([1, 2, 4, 6])
     names = [one.name for one in latents if random.random() < 0.8] or [latents[-1].name]
     weights = {name: [random.choice([1.0, -1.0, 0.5, 2.0]) for _ in range(n)] for name in names}
     missing = (
-        tuple(sorted(random.sample(range(n), random.choice([0, 0, 1]))))
+        tuple(sorted(random.sample(range(n), random.choice([0, 0, 1, n - 1]))))
         if n > 1 and SEEN[family].gaps
         else ()
     )
     scale = 10.0 ** random.choice([0, 0, 0, 2, -2, 6, -6])
-    return Observed(
-        f"y{k}", family, scale, weights, random.choice([0.0, 0.5]), missing, random.random() < 0.5
-    )
+    several = [one.name for one in latents if one.n and one.name in weights]
+    own = random.choice(["", *several])
+    offset, as_event = random.choice([0.0, 0.5]), random.random() < 0.5
+    return Observed(f"y{k}", family, scale, weights, offset, missing, as_event, own)
