@@ -196,11 +196,11 @@ def test_a_guide_says_so_at_the_fit_and_does_not_trust_its_posterior(wrong):
 
 
 def test_what_is_observed_is_not_drawn_and_all_draws_are_compared():
-    """vmap cannot draw angles, which made it a check of 256 draws."""
+    """vmap cannot draw a projected normal, which made it a check of 256 draws."""
 
     def model(y=None):
         x = pyro.sample("x", dist.Gamma(T(2.5), T(0.4)))
-        pyro.sample("y", dist.VonMises(x, T(3.0)), obs=y)
+        pyro.sample("y", dist.ProjectedNormal(torch.stack([x, x])), obs=y)
 
     check = sp.check_prior(model, latents=["x"], draws=3_000)
     assert check.good and check.draws == 3_000

@@ -19,7 +19,6 @@ ONE_BY_ONE = {
     "ProjectedNormal",
     "SineBivariateVonMises",
     "Stable",
-    "VonMises",
     "Wishart",
 }
 

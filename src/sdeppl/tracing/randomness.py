@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
-from torch.distributions import dirichlet
+from torch.distributions import dirichlet, von_mises
 from torch.overrides import TorchFunctionMode
 
 from ..backend.sharing import SHARED
 
 T = TypeVar("T")
+PROPOSALS = 32  # of an angle
 # operations that make a tensor which may be written into
 _NEW = frozenset(
     f"{kind}{name}" for kind in ("", "new_") for name in ("zeros", "ones", "empty", "full", "tensor")
@@ -66,9 +67,10 @@ class BatchedRandomness(TorchFunctionMode):
     function, which rows share where they share the probabilities; torch.multinomial would copy
     these for each row, so that draws from a data set of n rows took n times as long. Dirichlet and Beta draw
     through a function with a gradient of its own, which vmap refuses; here, where none is wanted, by the
-    operation in it. A number that is assigned where a mask is true, is filled in. Draws of a Gamma are
-    bounded in place, which vmap does row by row. Where the matrix of one row has no Cholesky factor or no
-    inverse, that row's is NaN, and the others have theirs.
+    operation in it. Angles of a VonMises are drawn by `_angles`, without a loop until all are accepted.
+    A number that is assigned where a mask is true, is filled in. Draws of a Gamma are bounded in place, which
+    vmap does row by row. Where the matrix of one row has no Cholesky factor or no inverse, that row's is NaN,
+    and the others have theirs.
 
     like: a tensor of every row, whose rows tensors that are made anew then have, so that `batched` may
     write into them.
@@ -82,12 +84,15 @@ class BatchedRandomness(TorchFunctionMode):
         SHARED.acquire()
         self._with_gradient = dirichlet._Dirichlet
         dirichlet._Dirichlet = _DirichletDraw(self._with_gradient)  # type: ignore[assignment,misc]
+        self._by_loop = von_mises._rejection_sample
+        von_mises._rejection_sample = _AngleDraw(self._by_loop)
         super().__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
         dirichlet._Dirichlet = self._with_gradient  # type: ignore[misc]
+        von_mises._rejection_sample = self._by_loop
         SHARED.release()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -152,6 +157,39 @@ class _DirichletDraw:
         if torch.is_grad_enabled() and concentration.requires_grad:
             raise NotImplementedError("draws of a Dirichlet with a gradient cannot be vectorised")
         return torch._sample_dirichlet(concentration)
+
+
+class _AngleDraw:
+    """Angles of a VonMises, by `_angles`; in other threads as torch draws them."""
+
+    def __init__(self, by_loop: Any) -> None:
+        self.by_loop, self.thread = by_loop, threading.get_ident()
+
+    def __call__(self, *args: torch.Tensor) -> torch.Tensor:
+        in_thread = threading.get_ident() == self.thread
+        found: torch.Tensor = _angles(*args) if in_thread else self.by_loop(*args)
+        return found
+
+
+def _angles(
+    loc: torch.Tensor, concentration: torch.Tensor, r: torch.Tensor, like: torch.Tensor
+) -> torch.Tensor:
+    """Angles in the shape of `like`: the first accepted of `PROPOSALS` from a wrapped Cauchy of parameter r.
+
+    Two thirds are accepted, or more, so that none is once in 10¹⁵; then it is the last. Source: Best & Fisher
+    1979.
+    """
+    shape = tuple(like.shape)
+    options: dict[str, Any] = {"dtype": loc.dtype, "device": loc.device}
+    z = torch.cos(torch.pi * torch.rand((PROPOSALS, *shape), **options))
+    cosine = ((1 + r * z) / (r + z)).clamp(-1.0, 1.0)
+    c, uniform = concentration * (r - cosine), torch.rand((PROPOSALS, *shape), **options)
+    accepted = (c * (2 - c) > uniform) | (torch.log(c / uniform) + 1 - c >= 0)
+    angle = cosine[-1]
+    for k in reversed(range(PROPOSALS - 1)):
+        angle = torch.where(accepted[k], cosine[k], angle)
+    side = torch.rand(shape, **options) - 0.5
+    return (side.sign() * angle.acos() + torch.pi + loc) % (2 * torch.pi) - torch.pi
 
 
 def _is_plain(args: Any, named: dict[str, Any]) -> bool:
