@@ -26,6 +26,7 @@ class Joint:
     log_likelihood: Any
     why_not: str = ""
     why_no_values: str = "none"
+    count: int = 1
     coordinates: str = ""
     sendable: bool = True
     others: tuple = ()

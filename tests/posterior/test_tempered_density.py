@@ -26,6 +26,7 @@ class Joint:
     function: Any
     why_not: str = "its values alone are wanted"
     why_no_values: str = ""
+    count: int = 1
     coordinates: str = ""
     others: tuple = ()
 

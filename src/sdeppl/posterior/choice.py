@@ -27,11 +27,9 @@ from .known_gaussian import gaussian_posterior
 from .tempered import TemperedSMC
 from .twisted import TwistedSMC
 
-VERY_FEW = 4  # in x_0, up to which tempering, which knows p(y) and all modes, comes before Hamiltonian moves
 FEW_NUMBERS = 16  # in x_0, up to which its covariance is at hand, and 2 dim evaluations are few
 CORRECTIONS = (TwistedSMC, TemperedSMC, LangevinCorrector, HamiltonianMC)
 DEARER = 2  # times the evaluations, from which guidance gives way to moves on a known density
-DEARER_OF_FEW = 10  # the same of very few numbers, where p(y) is worth it
 NOMINAL = 1_000  # draws for which both are counted
 PER_DRAW = 4  # particles of a twisted solve for each draw that is kept
 STAGE = 0.6  # of the posterior's own scale, which a stage of tempering brings it nearer
@@ -140,9 +138,9 @@ def _on_density(prior: Denoiser, density: JointDensity, why: str) -> Choice | No
         )
     moves = None if density.why_not else HamiltonianMC()
     tempering = None if density.why_no_values or prior.dim > FEW_NUMBERS else TemperedSMC()
-    if tempering is not None and (moves is None or prior.dim <= VERY_FEW):
-        return Choice(prior, "density", why, correction=tempering, hamiltonian=moves)
-    return None if moves is None else Choice(prior, "density", why, correction=moves, fallback=tempering)
+    if moves is None:
+        return None if tempering is None else Choice(prior, "density", why, correction=tempering)
+    return Choice(prior, "density", why, correction=moves, fallback=tempering)
 
 
 def _with_fallback(found: Choice, prior: Denoiser, observation: Observation, settings: TwistedSMC) -> Choice:
@@ -163,10 +161,9 @@ def _with_density(
     if density is None or density.why_not:
         return found
     settings = HamiltonianMC()
-    by_guidance = NOMINAL * _evaluations(found, prior, observation, steps)
+    by_guidance = NOMINAL * _evaluations(found, prior, observation, density.count, steps)
     by_moves = settings.chains_for(NOMINAL) * settings.iterations * TRAJECTORY
-    dearer = DEARER_OF_FEW if prior.dim <= VERY_FEW else DEARER
-    if by_guidance < dearer * by_moves:
+    if by_guidance < DEARER * by_moves:
         return replace(found, hamiltonian=settings)
     why = (
         f"the prior's own density is known, and {NOMINAL} draws take about {by_moves:.0g} evaluations of it, "
@@ -176,8 +173,8 @@ def _with_density(
     return Choice(prior, "density", why, correction=settings, fallback=fallback)
 
 
-def _evaluations(found: Choice, prior: Denoiser, observation: Observation, steps: int) -> int:
-    """Of denoiser and observation, about, for a draw that is kept.
+def _evaluations(found: Choice, prior: Denoiser, observation: Observation, data: int, steps: int) -> int:
+    """Of denoiser and observation, about, for a draw that is kept; data: how many numbers were observed.
 
     In a step of a twisted particle one, and a derivative for each number in x_0 where its covariance is the
     slope of a network, and where the predictor is a function, or the density at hundreds of points where
@@ -186,7 +183,7 @@ def _evaluations(found: Choice, prior: Denoiser, observation: Observation, steps
     learned = not isinstance(prior, (GaussianDenoiser, GaussianMixtureDenoiser))
     if isinstance(found.correction, TemperedSMC):
         settings = found.correction
-        stages = math.sqrt(prior.dim / 2) * math.log1p(observation.count) / STAGE
+        stages = math.sqrt(prior.dim / 2) * math.log1p(data) / STAGE
         moves = settings.particles / settings.keeps * settings.moves * max(stages, 1.0)
         return int(moves) * (10 if learned else 1)
     observed = observation.columns if observation.has_jacobian else POINTS

@@ -12,6 +12,7 @@ from ..denoisers import GaussianDenoiser
 from ..mcmc import Density, Run, Sampled, State, convergence, sample, warm_up
 from ..sde import IsotropicSDE
 from .diagnosis import POOR_SHARE, Diagnosis
+from .weighed import LARGEST, NOT_WEIGHED, Weighed, weigh
 
 LARGEST_DENSE = 256  # numbers up to which the mass matrix is dense
 FEWEST, MOST = 64, 256  # chains
@@ -37,12 +38,17 @@ class JointDensity(Protocol):
     @property
     def why_no_values(self) -> str: ...
 
+    @property
+    def count(self) -> int:
+        """Of the numbers observed."""
+        ...
+
     def base(self, sde: IsotropicSDE) -> GaussianDenoiser:
         """The Gaussian that is like the prior."""
         ...
 
-    def log_prob(self, x0: Any, /) -> Any:
-        """The value at rows x_0 (rows, dim), constants included, -∞ where it is not a number: (rows,)."""
+    def log_prob(self, z: Any, /) -> Any:
+        """The value at rows z (rows, dim), constants included, -∞ where it is not a number: (rows,)."""
         ...
 
     def recorded_log_prob(self, x0: Any, /) -> Callable[[Any], Any]:
@@ -90,8 +96,9 @@ class HamiltonianMC:
     across them; then rounds of iterations are kept until the chains agree (R-hat below 1.05) and are worth
     the draws asked for, up to 900 iterations. Where they do not agree, or trajectories diverge, it begins
     again in other coordinates (x_0 itself, and latents less their location over their scale), then with
-    smaller steps. Draws are spread evenly over chains and iterations, in random order. It knows no p(y), and
-    chains that stay in modes of their own show that by R-hat and are not trusted. `reference.hmc` makes the
+    smaller steps. Draws are spread evenly over chains and iterations, in random order. Chains that stay in
+    modes of their own show that by R-hat and are not trusted. Of up to 16 numbers, importance sampling around
+    the draws then gives p(y), and shows modes that no chain has found (`weigh`). `reference.hmc` makes the
     same moves, so it is no independent check of these draws; `reference.nuts` and `sbc` are.
 
     chains: by default one for each 8 draws, 64 to 256; target: of the acceptance; max_steps: of a
@@ -150,17 +157,20 @@ class _Numbers:
 class Chains:
     """What was kept: x_0 (chains, iterations, dim), how many trajectories diverged, how many chains accepted
     nothing; the worst R-hat and the least effective size (bulk or tail) of any number, ln p among them;
-    coordinates: in which chains moved."""
+    density: in the coordinates in which chains moved; z: the same draws in these, (rows, dim), and starts:
+    where chains began, (chains, dim)."""
 
     x: Any
     divergences: int
     stuck: int
     r_hat: float
     ess: float
-    coordinates: str
+    density: JointDensity
+    z: Any
+    starts: Any
 
     @classmethod
-    def of(cls, rounds: list[tuple[Sampled, Any]], coordinates: str) -> "Chains":
+    def of(cls, rounds: list[tuple[Sampled, Any]], density: JointDensity, starts: Any) -> "Chains":
         """From what was sampled, with x_0 of it."""
         xp = array_namespace(rounds[0][1])
         x = xp.concat([one for _, one in rounds], axis=1)
@@ -169,7 +179,9 @@ class Chains:
         count = sum(int(one.tuning["divergences"]) for one, _ in rounds)
         stuck = min(int(one.tuning["stuck_chains"]) for one, _ in rounds)
         hats, sizes = _numbers(found.r_hat), [*_numbers(found.bulk_ess), *_numbers(found.tail_ess)]
-        return cls(x, count, stuck, max(hats, default=math.inf), min(sizes, default=0.0), coordinates)
+        z = xp.reshape(xp.concat([one.z for one, _ in rounds], axis=1), (-1, starts.shape[1]))
+        r_hat, ess = max(hats, default=math.inf), min(sizes, default=0.0)
+        return cls(x, count, stuck, r_hat, ess, density, z, starts)
 
     @property
     def badness(self) -> tuple[int, int, float]:
@@ -228,7 +240,14 @@ class HamiltonianCorrection:
         total = settings.warmup + self._kept(draws, settings.chains_for(draws))
         with stream.backend.adapter.silent(), Progress(total, progress, "sampling", "iteration") as bar:
             found = self._best(draws, stream.seed, numbers, bar)
-        return found.spread(draws, numbers.uniform(draws)), self._diagnosis(found, draws)
+        x = found.spread(draws, numbers.uniform(draws))
+        return x, self._diagnosis(found, self._weighed(found, numbers), draws)
+
+    def _weighed(self, found: Chains, numbers: _Numbers) -> Weighed:
+        """Not of chains that are not to be trusted, many numbers, and densities without values."""
+        if found.reasons() or found.z.shape[1] > LARGEST or self.density.why_no_values:
+            return NOT_WEIGHED
+        return weigh(found.density.log_prob, found.starts, found.z, found.ess, numbers)
 
     def _best(self, draws: int, seed: int, numbers: _Numbers, bar: Progress) -> Chains:
         """In the first coordinates in which chains are to be trusted; where in none, by smaller steps in
@@ -275,7 +294,7 @@ class HamiltonianCorrection:
             kept = sample(run, state, tuned, count)
             rounds.append((kept, _points(density, kept.z)))
             state, tuned = kept.state, replace(tuned, count=tuned.count + count)
-            found = Chains.of(rounds, density.coordinates)
+            found = Chains.of(rounds, density, first.z)
             agree = found.r_hat < CLOSE
             if found.divergences or (agree and found.ess >= max(draws, LEAST_ESS)):
                 break
@@ -286,24 +305,25 @@ class HamiltonianCorrection:
                 rounds = []  # they are where chains came from, or too few to tell
         return found
 
-    def _diagnosis(self, found: Chains, draws: int) -> Diagnosis:
+    def _diagnosis(self, found: Chains, weighed: Weighed, draws: int) -> Diagnosis:
         reasons, (chains, iterations, _) = found.reasons(), found.x.shape
+        reasons += weighed.reasons
         share = min(found.ess / draws, 1.0)
         if not reasons and share < POOR_SHARE:
             reasons = [f"they are worth {share:.1%} of as many independent ones"]
-        where = f" in {found.coordinates}" if found.coordinates else ""
+        where = f" in {found.density.coordinates}" if found.density.coordinates else ""
         text = (
             f"the prior's own density, draws by Hamiltonian Monte Carlo{where} ({self.why}); {chains} chains "
             f"of {iterations} iterations, R-hat up to {found.r_hat:.3f}, worth {min(found.ess, draws):.0f}"
-            f" independent draws, {found.divergences} divergences; ln p(y) is not known; reference.hmc makes "
+            f" independent draws, {found.divergences} divergences; {weighed.words}; reference.hmc makes "
             "the same moves and is no independent check, reference.nuts and sbc are"
         )
         if reasons:
             text += f": do not trust these draws, {'; '.join(reasons)}; {ADVICE}"
         return Diagnosis(
-            "density", "Hamiltonian Monte Carlo", self.why, share, math.nan, math.nan, math.nan, math.nan,
-            chains, iterations, not reasons, text, prior="known", r_hat=found.r_hat,
-            divergences=found.divergences,
+            "density", "Hamiltonian Monte Carlo", self.why, share, weighed.log_evidence, weighed.error,
+            math.nan, weighed.pareto_k, chains, iterations, not reasons, text, prior="known",
+            r_hat=found.r_hat, divergences=found.divergences,
         )  # fmt: skip
 
 

@@ -82,6 +82,11 @@ class ModelDensity:
         return replace(self.plain, standardised=self.standardised)
 
     @property
+    def count(self) -> int:
+        """Of the numbers observed."""
+        return sum(len(site.seen) for site in self.sites)
+
+    @property
     def sendable(self) -> bool:
         """Whether another process finds the model by its name."""
         return GivenModel(self.model, self.args, self.kwargs, {}).sendable
@@ -142,20 +147,20 @@ class ModelDensity:
         return self.gaussian.denoiser(sde, self.backend)
 
     def log_prob(self, x: Any) -> Any:
-        """At rows of the standardised latents, (rows,), of their density; -∞ where it is not a number."""
-        return self._log_prob(self.plain.values, x)
+        """At rows of these coordinates, (rows,), of their density; -∞ where it is not a number."""
+        return self._log_prob(self.potential.values, x)
 
     def recorded_log_prob(self, x: Any) -> Callable[[Any], Any]:
         """`log_prob` for many batches like x, with the model's operations alone if they can be recorded."""
         with SHARED, seeded(0):
-            values = self.plain.recorded_values(self._latents(x), self._values.get("values"))
+            values = self.potential.recorded_values(self._latents(x), self._values.get("values"))
         if isinstance(values, RecordedValues):
             self._values["values"] = values
         return partial(self._log_prob, values)
 
     def _log_prob(self, values: Callable[[torch.Tensor], torch.Tensor], x: Any) -> Any:
         with SHARED, seeded(0):
-            found = values(self._latents(x)) + self.gaussian.scale.log().sum()
+            found = values(self._latents(x)) + self._scale.log().sum()
         return self._bridge.arrive(torch.where(torch.isnan(found), -torch.inf, found))
 
     @cached_property
