@@ -59,7 +59,7 @@ def weigh(log_prob: Any, starts: Any, x: Any, ess: float, random: Randomness) ->
     """
     xp, bell, wide = array_namespace(x), _Bell.of(x), _Bell.of(starts)
     near, every = replace(bell, root=NARROW * bell.root), max(x.shape[0] // CENTRES, 1)
-    centres = x[: every * CENTRES : every, :]
+    centres = x[: min(every * CENTRES, x.shape[0]) : every, :]
     at = xp.take(centres, random.integers(round(NEAR * POINTS), centres.shape[0]), axis=0)
     parts = ((AROUND, bell, bell.mean[None, :]), (NEAR, near, centres), (WIDE, wide, wide.mean[None, :]))
     drawn = [
