@@ -44,9 +44,10 @@ def posterior_probes(
     moved = start
     for _ in range(1 if observation.is_linear else ROUNDS):
         moved = _moved(observation, gaussian, start, noise, moved)
+        kept = torch.isfinite(moved).all(dim=1)
         if not observation.is_linear:
-            kept = torch.isfinite(moved).all(dim=1) & (moved.abs() <= REACH).all(dim=1)
-            start, noise, moved = start[kept], noise[kept], moved[kept]
+            kept = kept & (moved.abs() <= REACH).all(dim=1)
+        start, noise, moved = start[kept], noise[kept], moved[kept]
         if not len(moved):
             return None
     return gaussian.location + gaussian.scale * moved
@@ -59,7 +60,8 @@ def _moved(
     noise: torch.Tensor,
     about: torch.Tensor,
 ) -> torch.Tensor:
-    """Where the draws `start` move to, given the observation linearised about other points."""
+    """Where the draws `start` move to, given the observation linearised about other points; NaN where it
+    cannot be."""
     linear = observation.linearise(about)
     basis = gaussian.basis * gaussian.eigenvalues
     cross = basis @ (gaussian.basis.T @ linear.H.mT)
@@ -69,6 +71,8 @@ def _moved(
     if surrogate.diagonal:
         noise = noise * surrogate.R.sqrt()
     else:
-        noise = (torch.linalg.cholesky(surrogate.R) @ noise[..., None])[..., 0]
+        factor, failed = torch.linalg.cholesky_ex(surrogate.R)
+        noise = torch.where(failed[..., None] == 0, (factor @ noise[..., None])[..., 0], torch.nan)
     residual = surrogate.y - linear.predicted + linear.forward(about - start) - noise
-    return start + (cross @ torch.linalg.solve(S, residual[..., None]))[..., 0]
+    step, singular = torch.linalg.solve_ex(S, residual[..., None])
+    return torch.where(singular[..., None] == 0, start + (cross @ step)[..., 0], torch.nan)
