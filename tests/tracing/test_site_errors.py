@@ -14,10 +14,18 @@ from sdeppl.tracing import ModelError, find_sites
 pytestmark = pytest.mark.filterwarnings("ignore::sdeppl.tracing.SlowDrawsWarning")
 
 
+def in_a_plate(y=None):
+    x = prior()
+    with pyro.plate("n", 3):
+        pyro.sample("y", dist.Normal(x[0], 1.0), obs=y)
+
+
 def test_errors_in_the_data_name_the_site():
     model = with_likelihood(lambda x: dist.Normal(x, 1.0).to_event(1))
     with pytest.raises(ModelError, match=r"no observable site 'w'; it has \['y'\]"):
         read(model, w=1.0)
+    with pytest.raises(ModelError, match=r"no observable site 'w'; it has \['y'\]"):
+        read(in_a_plate, w=1.0)
     with pytest.raises(ModelError, match="'x' is a latent"):
         read(model, x=[1.0, 2.0, 3.0])
     with pytest.raises(ModelError, match=r"'y': the data have shape \(2,\), the model \(3,\)"):

@@ -77,6 +77,8 @@ NUMBERS = {
     "scaled log-normal": (of(dist.Normal(t(0.3), 0.5), T.ExpTransform(), affine(0.0, 2.0)), (0.0, INF)),
     "pareto": (dist.Pareto(t(1.5), 3.0), (1.5, INF)),
     "log of pareto": (of(dist.Pareto(t(1.5), 3.0), T.ExpTransform().inv), (ln(1.5), INF)),
+    "folded, longer below": (dist.FoldedDistribution(dist.Uniform(t(-3.0), 1.0)), (0.0, 3.0)),
+    "folded, all below": (dist.FoldedDistribution(dist.Uniform(t(-3.0), -1.0)), (1.0, 3.0)),
     "elu": (of(dist.Normal(t(0.0), 1.0), PT.ELUTransform()), (-1.0, INF)),
     "folded": (dist.FoldedDistribution(dist.Normal(t(-1.0), 2.0)), (0.0, INF)),
     "folded uniform": (dist.FoldedDistribution(dist.Uniform(t(-1.0), 3.0)), (0.0, 3.0)),

@@ -110,7 +110,7 @@ def check_site(name: str, value: torch.Tensor, nodes: Mapping[str, Any], space: 
     if not sampled:
         sites = sample_sites_of(nodes)
         computed = [n for n, site in sites.items() if is_computed(site)]
-        known = [n for n in nodes if nodes[n]["type"] == "sample" and n not in (*latents, *computed)]
+        known = [n for n in sites if n not in (*latents, *computed)]
         raise ModelError(f"the model has no observable site '{name}'; it has {known}")
     if tuple(value.shape) != tuple(nodes[name]["fn"].shape()):
         raise ModelError(
