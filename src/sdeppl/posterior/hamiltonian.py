@@ -21,6 +21,7 @@ FIRST = 60  # iterations that are kept in the first round; each later one double
 FEW_ROUNDS, ROUNDS = 2, 4  # in the first coordinates, and after them
 SMALLER = 0.95  # acceptance to aim at where trajectories diverged
 CLOSE, APART = 1.05, 1.5  # R-hat below which chains agree, and above which more iterations do not help
+SLACK = 1.5  # by which R-hat may fall faster than it should
 LEAST_ESS = 100.0
 
 
@@ -255,7 +256,7 @@ class HamiltonianCorrection:
         tried: list[tuple[Chains, JointDensity]] = []
         densities = [self.density]
         for density in densities:
-            rounds = ROUNDS if tried else FEW_ROUNDS
+            rounds = ROUNDS if tried or not density.others else FEW_ROUNDS
             tried.append((self._trial(density, self.settings, draws, seed, numbers, bar, rounds), density))
             if not tried[-1][0].reasons():
                 return tried[-1][0]
@@ -266,8 +267,6 @@ class HamiltonianCorrection:
             settings = replace(self.settings, target=SMALLER)
             again = self._trial(density, settings, draws, seed, numbers, bar, ROUNDS)
             best = min(best, again, key=lambda one: one.badness)
-        elif len(tried) == 1:
-            best = self._trial(density, self.settings, draws, seed, numbers, bar, ROUNDS)
         return best
 
     def _kept(self, draws: int, chains: int) -> int:
@@ -298,7 +297,9 @@ class HamiltonianCorrection:
             agree = found.r_hat < CLOSE
             if found.divergences or (agree and found.ess >= max(draws, LEAST_ESS)):
                 break
-            if number and found.r_hat > APART:
+            # R-hat - 1 falls as one over the iterations, of which each round has twice as many
+            hopeless = found.r_hat - 1 > SLACK * (CLOSE - 1) * 2 ** (most - 1 - number)
+            if number and (found.r_hat > APART or hopeless):
                 break
             count *= 2
             if not agree:
