@@ -9,6 +9,7 @@ import torch
 
 from sdeppl.reference.given import given
 from sdeppl.tracing import Potential, RecordedValues, prior_draws
+from sdeppl.tracing.potential import Recorded
 
 D = torch.float64
 MEAN = torch.tensor([1.0, -20.0, 300.0], dtype=D)
@@ -131,3 +132,21 @@ def test_values_that_vmap_takes_row_by_row_are_not_recorded():
     values = potential.recorded_values(z)
     assert not isinstance(values, RecordedValues)
     torch.testing.assert_close(values(z), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_a_model_in_float32_is_recorded_to_what_float32_resolves():
+    """Its gradient is near zero at some rows, where rounding is all that is left."""
+
+    def model(y=None):
+        with pyro.plate("rows", 50):
+            x = pyro.sample("x", dist.Normal(torch.tensor(3.0), torch.tensor(2.0)))
+        pyro.sample("y", dist.StudentT(torch.tensor(4.0), x.sum(-1), torch.tensor(0.3)), obs=y)
+
+    space, observed = given(model, {"y": torch.tensor(155.0)})
+    potential = Potential(observed, space, (), {})
+    x = prior_draws(model, ["x"], 300, (0,))["x"].double()
+    found = potential.recorded(x)
+    assert isinstance(found, Recorded)
+    r = (155.0 - x.sum(-1)) / 0.3
+    expected = -(x - 3.0) / 4.0 + (5 * r / (4 + r * r) / 0.3)[:, None]
+    torch.testing.assert_close(found.gradient(x), expected, rtol=1e-3, atol=1e-3)
