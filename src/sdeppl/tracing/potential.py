@@ -119,7 +119,7 @@ class Potential:
         return found if all(self._same(*pair) for pair in pairs) else self
 
     def _same(self, one: torch.Tensor, other: torch.Tensor) -> bool:
-        """Whether numbers (rows, ...) are the same, as far as the latents' dtype resolves their usual size."""
+        """Whether numbers (rows, ...) are the same, to what the latents' dtype resolves of their size."""
         precise = all(site.dtype == torch.float64 for site in self.space.sites)
         rtol = DOUBLE if precise else SINGLE
         finite = torch.isfinite(other)
