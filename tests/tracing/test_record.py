@@ -153,3 +153,16 @@ def test_changes_in_place_and_random_numbers():
 def test_what_cannot_be_recorded_raises():
     with pytest.raises(RuntimeError):
         record(lambda z: (z * float(z.sum()),), Z)
+
+
+def test_a_product_that_something_else_needs_overflows_in_all_that_is_made_of_it():
+    """ln p of a Gamma at a rate that overflows is inf - inf, no number, and not infinite."""
+    large = torch.tensor([1.0, 3e38], dtype=torch.float32)
+
+    def log_p(x):
+        rate = 200.0 * x
+        return (2.0 * rate.log() - 1e-3 * rate,)
+
+    found = record(log_p, torch.ones(2))(large)[0]
+    torch.testing.assert_close(found, log_p(large)[0], equal_nan=True)
+    assert torch.isnan(found[1])

@@ -94,7 +94,10 @@ def _sums_nothing(node: Node, values: Values) -> bool:
 
 
 def combine_factors(made: GraphModule, values: Values) -> None:
-    """One product in place of several by constants, as chain rules leave them; x · x in place of x²."""
+    """One product in place of several by constants, as chain rules leave them; x · x in place of x².
+
+    A product that something else needs stays: where it overflows, all that is made of it must.
+    """
     scaled: dict[Node, tuple[Node, Any]] = {}
     for node in list(made.graph.nodes):
         if node.op != "call_function" or node.kwargs:
@@ -105,12 +108,18 @@ def combine_factors(made: GraphModule, values: Values) -> None:
         if found is None:
             continue
         source, factor = found
-        if source in scaled:
+        if source in scaled and all(_is_factor_of(source, user, values) for user in source.users):
             source, factor = scaled[source][0], scaled[source][1] * factor
             node.target = ATEN.mul.Tensor
             node.args = (source, _constant(made, node, source, factor, values))
         scaled[node] = source, factor
     made.graph.eliminate_dead_code()
+
+
+def _is_factor_of(source: Node, node: Node, values: Values) -> bool:
+    """Whether a node is the source times constants."""
+    found = _factor(node, values) if node.op == "call_function" and not node.kwargs else None
+    return found is not None and found[0] is source
 
 
 def _factor(node: Node, values: Values) -> tuple[Node, Any] | None:
