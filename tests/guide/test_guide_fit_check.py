@@ -197,6 +197,34 @@ def test_auto_takes_the_known_density_where_the_fit_departs_from_it():
     assert run.diagnosis.prior == "known" and run.diagnosis.trusted
     assert abs(float(run.draws["x"].log().mean()) - mean) < 5 * sd / 20
 
+class Simulated(dist.TorchDistribution):
+    """The prior of `two_modes`, without its density."""
+
+    arg_constraints, support, has_rsample = {}, dist.constraints.real, False
+
+    def __init__(self):
+        super().__init__(validate_args=False)
+
+    def sample(self, sample_shape=()):
+        low = torch.rand(sample_shape, dtype=D) < 0.3
+        return torch.where(low, -2.0, 2.0) + 0.5 * torch.randn(sample_shape, dtype=D)
+
+
+@pytest.mark.filterwarnings("ignore::sdeppl.UntrustedWarning")
+def test_auto_stays_with_even_weights_where_no_correction_can_mend_the_prior():
+    """A simulator's prior, half learned: larger runs and tempering would follow the same network."""
+
+    def model(y=None):
+        pyro.sample("y", dist.Normal(pyro.sample("x", Simulated()), 1.0), obs=y)
+
+    guide = sp.ScoreGuide(model)
+    sp.ScoreMatching(guide, draws=20_000).fit(steps=100, progress=False)
+    found = guide.condition(y=0.5).run(200).diagnosis
+    assert not guide.fit_check.good and not guide.fit_check.density and not found.trusted
+    assert found.correction == "twisted SMC" and found.particles == sp.TwistedSMC().particles
+    assert found.prior == "learned" and "was not to be trusted" not in found.why
+
+
 
 @pytest.mark.filterwarnings("ignore::sdeppl.UntrustedWarning")
 def test_a_report_is_not_trusted_beside_a_check_that_fails_or_was_not_made(tmp_path):

@@ -277,7 +277,7 @@ class Posterior:
                     raise
                 failed = failed or error
                 continue
-            trusted = found[1].trusted and (found[1].prior == "known" or not self.doubt)
+            trusted = found[1].trusted and (found[1].prior == "known" or not self._may_follow_density)
             if best is None or trusted or found[1].ess > best[1].ess:
                 best = found
             if trusted:
@@ -371,6 +371,11 @@ class Posterior:
                 self.prior, self._prior_start, self.observation, settings, self.times, why
             )
         return self._twisted(settings, why)
+
+    @property
+    def _may_follow_density(self) -> bool:
+        """Whether the learned prior is doubted, and another correction may follow the known density."""
+        return bool(self.doubt) and (self._moves is not None or self._by_density)
 
     @property
     def _by_density(self) -> bool:
