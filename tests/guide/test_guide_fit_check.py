@@ -197,6 +197,7 @@ def test_auto_takes_the_known_density_where_the_fit_departs_from_it():
     assert run.diagnosis.prior == "known" and run.diagnosis.trusted
     assert abs(float(run.draws["x"].log().mean()) - mean) < 5 * sd / 20
 
+
 class Simulated(dist.TorchDistribution):
     """The prior of `two_modes`, without its density."""
 
@@ -223,7 +224,6 @@ def test_auto_stays_with_even_weights_where_no_correction_can_mend_the_prior():
     assert not guide.fit_check.good and not guide.fit_check.density and not found.trusted
     assert found.correction == "twisted SMC" and found.particles == sp.TwistedSMC().particles
     assert found.prior == "learned" and "was not to be trusted" not in found.why
-
 
 
 @pytest.mark.filterwarnings("ignore::sdeppl.UntrustedWarning")
