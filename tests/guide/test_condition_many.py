@@ -1,6 +1,7 @@
 """One guide on many data sets at once, against single queries and exact conditioning."""
 
 import math
+import warnings
 
 import numpy as np
 import pyro
@@ -141,3 +142,47 @@ def test_errors_name_the_sites(guide):
         guide.condition_many(y=YS[:, :3])
     with pytest.raises(sp.ModelError, match="y"):
         guide.condition_many()
+
+
+def test_many_follow_the_models_density_where_one_would():
+    """x ~ Laplace(1, 2), y ~ N(x, 2²), nothing trained: means by quadrature, at 5 standard errors of what the
+    draws are worth (half of 2,000)."""
+
+    def model(y=None):
+        x = pyro.sample("x", dist.Laplace(torch.tensor(1.0, dtype=D), 2.0))
+        pyro.sample("y", dist.Normal(x, 2.0), obs=y)
+
+    guide = sp.ScoreGuide(model, net=None)
+    sp.ScoreMatching(guide, draws=20_000).fit(steps=0, progress=False)
+    ys, t = np.array([11.0, -3.0]), np.linspace(-25, 35, 600_001)
+    posteriors = guide.condition_many(y=ys, backend="numpy")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", sp.UntrustedWarning)
+        run = posteriors.run(2_000, seed=1)
+        posteriors.sample(10)
+    assert run.trusted and {found.prior for found in run.diagnoses} == {"known"}
+    assert "each on the model's own density" in run.text and run.alone == (0, 1)
+    for draws, y in zip(run.draws["x"], ys, strict=True):
+        w = np.exp(-abs(t - 1) / 2 - 0.5 * ((y - t) / 2) ** 2)
+        mean = (w * t).sum() / w.sum()
+        sd = math.sqrt((w * (t - mean) ** 2).sum() / w.sum())
+        assert abs(draws.mean() - mean) < 5 * sd / math.sqrt(1_000)
+
+
+def test_samples_by_what_was_learned_say_what_runs_say():
+    """Of one and of many: a correction that keeps the learned prior, which is not the model's."""
+
+    def model(y=None):
+        x = pyro.sample("x", dist.Laplace(torch.tensor(1.0, dtype=D), 2.0))
+        pyro.sample("y", dist.Normal(x, 2.0), obs=y)
+
+    guide = sp.ScoreGuide(model, net=None)
+    sp.ScoreMatching(guide, draws=20_000).fit(steps=0, progress=False)
+    for correction in (None, sp.TwistedSMC()):
+        one = guide.condition(y=11.0, backend="numpy", correction=correction)
+        many = guide.condition_many(y=np.array([11.0, -3.0]), backend="numpy", correction=correction)
+        for posterior in (one, many):
+            with pytest.warns(sp.UntrustedWarning, match="do not trust"):
+                posterior.sample(20)
+            with pytest.warns(sp.UntrustedWarning, match="not to be trusted|do not trust"):
+                posterior.run(20)

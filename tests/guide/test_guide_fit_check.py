@@ -105,7 +105,10 @@ def test_a_prior_that_is_not_gaussian_is_not_trusted_without_a_network(case):
         and "give the guide a network" in run.diagnosis.text
     )
     assert "train longer" not in run.diagnosis.text
-    many = guide.condition_many(y=[0.5, -0.2]).run(50)
+    many = guide.condition_many(y=[0.5, -0.2]).run(50)  # as one would, by the model's own density
+    assert many.trusted and {found.prior for found in many.diagnoses} == {"known"}
+    with pytest.warns(sp.UntrustedWarning):
+        many = guide.condition_many(y=[0.5, -0.2], correction=sp.TwistedSMC()).run(50)
     assert not many.trusted and many.state == "do not trust" and "nats" in many.text
 
 

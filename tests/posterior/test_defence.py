@@ -9,6 +9,7 @@ import pytest
 from checks import array, assert_array, host
 
 import sdeppl as sp
+from sdeppl.posterior.correction import TwistedCorrection
 from sdeppl.posterior.defence import Defence
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -53,3 +54,20 @@ def test_the_evidence_where_one_gaussian_is_far_too_narrow(monkeypatch):
     assert np.abs(errors).max() < 0.1
     assert abs(errors.mean()) < 3.3 * math.sqrt(np.mean(stated**2) / len(found))
     assert abs(errors.mean()) < 0.05
+
+
+def test_a_doubt_that_nothing_mends_is_no_reason_to_solve_again(monkeypatch):
+    """Of a prior without a density: larger runs have the same doubt."""
+    wider = []
+    monkeypatch.setattr(TwistedCorrection, "draw_wider", lambda *_: wider.append(1))
+    rng = np.random.default_rng(0)
+    slopes = rng.normal(size=(20, 20))
+
+    def function(x):
+        eta = x @ slopes.T
+        return eta + 0.01 * eta**2, (1 + 0.02 * eta)[..., None] * slopes
+
+    seen = sp.NonlinearGaussian(function, 20, rng.normal(size=20), 3.0)
+    prior = sp.GaussianDenoiser(sp.VPSDE(), np.zeros(20), np.eye(20))
+    found = sp.Posterior(prior, seen, doubt="it was learned from few draws").run(50).diagnosis
+    assert found.trusted and found.correction == "twisted SMC" and not wider

@@ -7,7 +7,7 @@ import pytest
 from checks import array, host
 
 import sdeppl as sp
-from sdeppl.posterior.divergence import named
+from sdeppl.posterior.divergence import named, one_sided
 
 SDE = sp.VPSDE()
 MEAN, COVARIANCE = np.array([0.5, -1.0]), np.array([[1.4, 0.4], [0.4, 0.8]])
@@ -69,6 +69,31 @@ def test_draws_that_went_astray_are_said_to_have(likelihood, observation, precis
 def test_draws_that_did_not_are_left_alone(likelihood, noise, precise):
     """Of data that say all, something and nothing."""
     assert not said(sp.Posterior(prior_on(precise), linear(precise, noise), likelihood, correction=None))[1]
+
+
+@pytest.mark.parametrize("likelihood", ["cubature", "pigdm"])
+def test_draws_that_follow_no_unknown_scale_are_said_to(likelihood, precise):
+    """The scale of 60 rows stays as wide as in the prior, .9, where the data leave .1; nothing is far out."""
+    prior = prior_on(precise)
+    for seed in range(2):
+        posterior = sp.Posterior(prior, regression(precise), likelihood, correction=None)
+        x, (message,) = said(posterior, 200, seed=seed)
+        assert x[:, 1].std() > 0.4
+        assert message.startswith(f"likelihood='{likelihood}' is not the posterior: of small moves")
+        assert "where half should" in message
+
+
+def test_the_posteriors_own_draws_are_left_alone(precise):
+    """Of a curved likelihood, by rejection: no false alarm in 40 looks, each at 5 standard errors."""
+    rng, prior = np.random.default_rng(4), prior_on(precise)
+    seen = regression(precise, 4)
+    x = rng.multivariate_normal(MEAN, COVARIANCE, 400_000)
+    log_p = np.asarray(host(seen.log_prob(array(x, precise))))
+    kept = x[rng.uniform(size=len(x)) < np.exp(log_p - log_p.max())]
+    assert len(kept) > 40 * 100
+    for part in np.array_split(kept[: 40 * (len(kept) // 40)], 40):
+        assert one_sided(prior, seen, array(part, precise)) is None
+    assert "explain the data better" in one_sided(prior, seen, array(x[:256], precise))
 
 
 def test_what_is_not_finite_names_the_likelihood(precise):

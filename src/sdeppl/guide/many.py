@@ -11,7 +11,14 @@ from ..backend.sending import sent_state
 from ..denoisers import Denoiser
 from ..likelihood import joint_observation
 from ..posterior import Posterior, Posteriors
-from ..query import GaussianPart, ModelDensity, SitePosteriors, many_observation, observation_of
+from ..query import (
+    GaussianPart,
+    ModelDensity,
+    SitePosteriors,
+    doubt_of,
+    many_observation,
+    observation_of,
+)
 from ..tracing import ModelError, ObservedSite, data_tensor, no_data, observed_values
 from .reading import asked, check_latents, density_of, read_near
 
@@ -50,7 +57,7 @@ def condition_many(
         fixed = [site for site in read_near(guide, model, once, args, kwargs) if site.name in given]
         rows_given = {name: value.expand(sets, *value.shape) for name, value in once.items()}
 
-    how = gaussian, denoiser, likelihood, steps, correction
+    how = gaussian, denoiser, likelihood, steps, correction, doubt_of(guide.fit_check)
     one = _One(guide, model, args, kwargs, rows, tuple(fixed), *how)
     numbers = sorted({0, sets // 2, sets - 1})[:READ]
     latents = guide.prior_batch(16, 1)
@@ -59,6 +66,10 @@ def condition_many(
     found = many_observation(readings, {**rows, **own}, latents, gaussian, chosen)
     also = many_observation([fixed], rows_given, latents, gaussian, chosen) if fixed else None
     settings: Any = {"likelihood": likelihood, "steps": steps, "correction": correction, "one": one}
+    if one.on_density:
+        why = f"each on the model's own density, for {one.doubt}"
+        posteriors = Posteriors(denoiser, None, None, sets=sets, why=why, **settings)
+        return SitePosteriors(guide.space, gaussian, posteriors, guide.fit_check)
     if found is None or (fixed and also is None):
         posteriors = Posteriors(denoiser, None, None, sets=sets, **settings)
         return SitePosteriors(guide.space, gaussian, posteriors, guide.fit_check)
@@ -85,10 +96,20 @@ class _One:
     likelihood: str
     steps: int
     correction: Any
+    doubt: str = ""
     made: dict[int, Posterior] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
         return sent_state(self, model="model") | {"made": {}}
+
+    @property
+    def on_density(self) -> bool:
+        """Whether what was learned of the prior is doubted, and the first data set's own density makes up for
+        it."""
+        if not self.doubt or self.likelihood != "auto" or self.correction != "auto" or self.fixed:
+            return False
+        choice = self(0).choice
+        return choice.known or choice.name == "density"
 
     def read(self, number: int) -> list[ObservedSite]:
         """The sites of one data set."""
@@ -107,7 +128,8 @@ class _One:
         if number not in self.made:
             sites = [*self.read(number), *self.fixed]
             observation = observation_of(sites, self.gaussian, self.denoiser.backend)
-            settings: Any = {"correction": self.correction, "density": self._density(number, sites)}
+            density = self._density(number, sites)
+            settings: Any = {"correction": self.correction, "density": density, "doubt": self.doubt}
             self.made[number] = Posterior(self.denoiser, observation, self.likelihood, self.steps, **settings)
         return self.made[number]
 

@@ -46,13 +46,14 @@ class PosteriorBySite(ABC, Generic[Run]):
         """{site name: ([data sets,] draws, *shape)}, as arrays of the backend in the site's dtype.
 
         Arguments, errors and warnings as in `Posterior.sample`, `Posteriors.sample`. Warns: UntrustedWarning
-        where the learned prior is not the model's, and no density corrects it.
+        where the learned prior is not the model's, and the draws do not follow the model's own density.
         """
-        fit = self.fit
-        if fit is not None and fit.state == "do not trust" and (fit.disagreement or not fit.density):
-            warn(fit.verdict, UntrustedWarning, stacklevel=2)
-        x = self.arrays.sample(draws, seed=seed, c=c, solver=solver, noise=noise, progress=progress)
-        return self._in_units(x)
+        found = self.arrays.drawn(draws, seed=seed, c=c, solver=solver, noise=noise, progress=progress)
+        if self.fit is not None and self.fit.state == "do not trust":
+            judged = getattr(found, "diagnosis", found)  # None, of one data set, where nothing was measured
+            if judged is None or judged.state != "do not trust" == judged.with_fit(self.fit).state:
+                warn(self.fit.verdict, UntrustedWarning, stacklevel=2)
+        return self._in_units(found.draws)
 
     def run(
         self,

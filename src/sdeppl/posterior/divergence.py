@@ -8,7 +8,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from ..backend import keyed_normal, to_host, warn_user
-from ..denoisers import Denoiser
+from ..denoisers import Denoiser, GaussianDenoiser
 from ..likelihood import MeanLikelihood, Observation
 from ..solvers import NonFiniteState
 from .diagnosis import UntrustedWarning
@@ -18,6 +18,8 @@ FAR = 6.0  # root mean square over draws, in standard deviations of the prior al
 FARTHEST = 12.0  # the same of a single draw
 LOOKED_AT = 256  # draws, and as many of the prior's Gaussian, of which ln p(y) is asked
 WORSE = 3.0  # nats of a median
+SIZES, TIMES = (0.3, 0.1, 0.03, 0.01), 4  # of moves, 1 for a draw of the prior; how often each is made
+ONE_SIDED, SURE, FEWEST = 0.25, 5.0, 20  # net share of the moves taken, its standard errors, draws
 STREAM = (0x64697665726765, 0)
 INSTEAD = (
     "use correction='auto', which weighs its draws, or another likelihood; run() says how far to trust them"
@@ -52,9 +54,12 @@ def warn_of_divergence(
         return
     middle = _middle(prior, start)
     far, worse = _distance(prior, middle, x), _explained_worse(prior, middle, observation, x)
-    if far is None and worse is None:
+    if far is not None or worse is not None:
+        warn_user(f"likelihood='{name}' seems to have diverged: {far or worse}; {INSTEAD}", UntrustedWarning)
         return
-    warn_user(f"likelihood='{name}' seems to have diverged: {far or worse}; {INSTEAD}", UntrustedWarning)
+    uneven = one_sided(prior, observation, x)
+    if uneven is not None:
+        warn_user(f"likelihood='{name}' is not the posterior: {uneven}; {INSTEAD}", UntrustedWarning)
 
 
 def _middle(prior: Denoiser, start: Start) -> tuple[Any, Any, Any]:
@@ -110,6 +115,37 @@ def _explained_worse(
         f"{share:.0%} of its draws explain the data worse than half of what the prior draws (ln p(y) of a "
         f"middle one is {ours:.4g}, of the prior's {theirs:.4g})"
     )
+
+
+def one_sided(prior: Denoiser, observation: Observation, x: Any) -> str | None:
+    """In words, where moves that leave the posterior of a Gaussian prior as it is would change the draws x.
+
+    Proposals x' = m + √(1 - b²) (x - m) + b ξ, ξ ~ N(0, C), are taken with probability
+    min(1, p(y given x')/p(y given x)). Of the posterior's own draws those that are taken explain the data
+    better as often as worse (detailed balance). Source: Cotter, Roberts, Stuart & White 2013 (pCN).
+    """
+    xp, count = prior.backend.xp, min(LOOKED_AT, x.shape[0])
+    if observation.hard or not isinstance(prior, GaussianDenoiser) or count < FEWEST:
+        return None
+    rows, sd = x[:count, :] - prior.location, xp.sqrt(prior.eigenvalues)
+    z = keyed_normal(prior.backend, (TIMES, count, sd.shape[0]), 0, STREAM, 1)
+    noise = (z * sd) @ prior.basis.T
+    moved = xp.stack([math.sqrt(1 - b * b) * rows + b * noise for b in SIZES])
+    points = xp.concat([rows, xp.reshape(moved, (-1, prior.dim))]) + prior.location
+    found = xp.reshape(_finite(observation.log_prob(points)), (1 + len(SIZES) * TIMES, count))
+    change = found[1:, :] - found[:1, :]
+    change = xp.where(xp.isnan(change), xp.zeros_like(change), change)  # between impossible places
+    taken = xp.exp(xp.clip(change, max=0.0))
+    shape = len(SIZES), TIMES, count
+    taken, net = (xp.mean(xp.reshape(part, shape), axis=1) for part in (taken, xp.sign(change) * taken))
+    figures = [xp.mean(net, axis=-1), xp.mean(taken, axis=-1), xp.std(net, axis=-1, correction=1.0)]
+    for mean, share, spread in to_host(xp.stack(figures, axis=-1)):
+        if abs(mean) > max(ONE_SIDED * share, SURE * spread / math.sqrt(count)):
+            return (
+                f"of small moves that leave the posterior as it is, {0.5 * (1 + mean / share):.0%} explain "
+                "the data better than its draws, where half should"
+            )
+    return None
 
 
 def _finite(values: Any) -> Any:

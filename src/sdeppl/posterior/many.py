@@ -86,9 +86,9 @@ class Posteriors:
 
     prior: as for `Posterior`; observation: of any one data set; y: (data sets, observation.count), in the
     units of observation.y. Or observation=None, y=None, and `one`: the number of a data set ↦ its
-    `Posterior`, with `sets` of them, each of which is then solved by itself. likelihood, steps,
-    noise_to_signal, correction: as for `Posterior`, but for likelihood a `MeanLikelihood` stands what makes
-    one of a prior and an observation, such as its class.
+    `Posterior`, with `sets` of them, each of which is then solved by itself (why: in words). likelihood,
+    steps, noise_to_signal, correction: as for `Posterior`, but for likelihood a `MeanLikelihood` stands
+    what makes one of a prior and an observation, such as its class.
 
     Closed forms, uncorrected mean likelihoods and twisted SMC are batched. 'auto' takes twisted SMC where a
     single query may take `TemperedSMC`; data sets whose weights are not to be trusted are solved again with
@@ -116,6 +116,7 @@ class Posteriors:
         *,
         one: Callable[[int], Posterior] | None = None,
         sets: int | None = None,
+        why: str = "what was observed is not a function of the data alone, or not in the same numbers",
     ) -> None:
         steps = whole_number("steps", steps, 2)
         for name, given in (("likelihood", likelihood), ("correction", correction)):
@@ -123,7 +124,7 @@ class Posteriors:
                 raise TypeError(f"{name} must be a name or settings, not an array; got {given!r:.80}")
         kind("prior", prior, Denoiser, "a Denoiser")
         kind("observation", observation, Observation | None, "an Observation, or None")
-        self.prior, self.steps, self.wanted = prior, steps, correction
+        self.prior, self.steps, self.wanted, self.why = prior, steps, correction, why
         self.observation = None if observation is None else observation.with_data(y)
         count = sets if self.observation is None else self.observation.sets
         if not count or (self.observation is None and one is None):
@@ -163,7 +164,11 @@ class Posteriors:
         progress: bool | None = None,
     ) -> Any:
         """(data sets, draws, dim), on the prior's backend. Arguments and errors as in `Posterior.sample`."""
-        return self.run(draws, seed=seed, c=c, solver=solver, noise=noise, progress=progress).draws
+        return self.drawn(draws, seed=seed, c=c, solver=solver, noise=noise, progress=progress).draws
+
+    def drawn(self, draws: int, **settings: Any) -> PosteriorRuns:
+        """`run`, which measures nothing more."""
+        return self.run(draws, **settings)
 
     def run(
         self,
@@ -199,9 +204,7 @@ class Posteriors:
         return PosteriorRuns(x, found, f"{self.sets} data sets in one solve: {why}", ())
 
     def _each_alone(self, settings: _Settings) -> PosteriorRuns:
-        why = f"{type(self.wanted).__name__} is not batched"
-        if self.observation is None:
-            why = "what was observed is not a function of the data alone, or not in the same numbers"
+        why = self.why if self.observation is None else f"{type(self.wanted).__name__} is not batched"
         numbers = tuple(range(self.sets))
         found = self._one_by_one(numbers, settings)
         x = self.prior.backend.xp.stack([run.draws for run in found])

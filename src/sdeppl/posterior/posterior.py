@@ -170,7 +170,21 @@ class Posterior:
         `Noise`. Raises: NonFiniteState; ValueError. Warns: UntrustedWarning where the weights of a corrected
         solve say that the draws are not the posterior.
         """
-        return self._run(draws, seed, c, solver, noise, progress).draws
+        return self.drawn(draws, seed=seed, c=c, solver=solver, noise=noise, progress=progress).draws
+
+    def drawn(
+        self,
+        draws: int,
+        *,
+        seed: int = 0,
+        c: float | Callable[[float], float] = 1.0,
+        solver: Solver | None = None,
+        noise: Literal["host", "native"] = "host",
+        progress: bool | None = None,
+    ) -> PosteriorRun:
+        """As `run`, but that nothing is measured besides: the diagnosis is None of an uncorrected
+        approximation."""
+        return self._run(draws, seed, c, solver, noise, progress)
 
     def run(
         self,
@@ -374,8 +388,10 @@ class Posterior:
 
     @property
     def _may_follow_density(self) -> bool:
-        """Whether the learned prior is doubted, and another correction may follow the known density."""
-        return bool(self.doubt) and (self._moves is not None or self._by_density)
+        """Whether the learned prior is doubted, and another correction may follow the known density; where
+        none does, more of them would be solved with the same doubt."""
+        tempers = isinstance(self.choice.correction, TemperedSMC) or self.choice.fallback is not None
+        return bool(self.doubt) and (self._moves is not None or (tempers and self._by_density))
 
     @property
     def _by_density(self) -> bool:

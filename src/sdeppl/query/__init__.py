@@ -1,6 +1,6 @@
 """Layer 5: compiles what tracing found, a denoiser and the data to a posterior."""
 
-from .compile import ApproximateWarning, LinearisedWarning, compile_posterior
+from .compile import ApproximateWarning, LinearisedWarning, compile_posterior, doubt_of
 from .fit_check import check_fit
 from .gaussian_part import GaussianPart, RankWarning
 from .many_observation import many_observation
@@ -20,6 +20,7 @@ __all__ = [
     "SitePosteriors",
     "check_fit",
     "compile_posterior",
+    "doubt_of",
     "many_observation",
     "observation_of",
     "posterior_probes",

@@ -42,9 +42,8 @@ def compile_posterior(
     if observation.count == 0:
         names = [site.name for site in sites]
         raise ModelError(f"every value of {names} is NaN, which means not observed; give some data")
-    doubt = "" if fit is None or fit.good else "what was learned of it departs from it (fit_check)"
     posterior = Posterior(
-        denoiser, observation, likelihood, steps, correction=correction, density=density, doubt=doubt
+        denoiser, observation, likelihood, steps, correction=correction, density=density, doubt=doubt_of(fit)
     )
     if posterior.choice.twist is not None and posterior.choice.correction is None:
         if isinstance(denoiser, NetworkDenoiser):
@@ -64,3 +63,8 @@ def compile_posterior(
                 stacklevel=4,
             )
     return SitePosterior(space, gaussian, posterior, fit)
+
+
+def doubt_of(fit: FitCheck | None) -> str:
+    """In words, why what was learned of the prior is not to be relied on; '' where it is."""
+    return "" if fit is None or fit.good else "what was learned of it departs from it (fit_check)"
