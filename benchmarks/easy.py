@@ -16,7 +16,7 @@ guide's.
 deviation, as a share of it, in 10,000 other draws of the guide's posterior, for which 1,000 would be too few:
 of 10,000 independent ones the worst of sixty numbers errs by about .025 and .018 itself, of three by .015 and
 .01. Up to 12 numbers they are compared with importance sampling of 200,000 points by Pyro's own density,
-whose standard error is said where it is above .01; beyond, for a funnel, and for the ordinal model, with
+whose standard error is said where it is above .01; beyond, for a funnel, and for counts of kinds, with
 a reference.hmc run of 256 chains and 1,000 draws in the parametrisation that suits it.
 """
 
@@ -221,7 +221,7 @@ def ordinal() -> Problem:
         with pyro.plate("n", 150):
             pyro.sample("y", dist.OrderedLogistic(b * design, cuts), obs=y)
 
-    return Problem("ordinal", model, data, vmap=False)  # OrderedLogistic writes into a tensor in place
+    return Problem("ordinal", model, data, vmap=False)  # which OrderedLogistic does not take
 
 
 def multinomial() -> Problem:
@@ -239,7 +239,7 @@ def multinomial() -> Problem:
         with pyro.plate("n", 20):
             pyro.sample("y", dist.Multinomial(30, logits=logits), obs=y)
 
-    return Problem("multinomial", model, data)
+    return Problem("multinomial", model, data, vmap=False)  # nor does Multinomial
 
 
 def scales() -> Problem:
