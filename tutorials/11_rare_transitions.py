@@ -152,8 +152,9 @@ print(f"figure: {os.path.relpath(output / '11_rare_transitions.png')}")
 # The mean path is 0.03 standard deviations off (rms over the times; the noise of 2,000 draws is 0.022), its
 # spread 6% (noise 1.6%). `compare` does not let that pass: at t = 0.4 the spread is 11% too small, so its
 # verdict is "do not trust". The weights cannot see it, since it is the learned prior's error, and not that
-# of the conditioning; longer training is the next thing to try. (The small settings of the tests train
-# less, and are allowed more.)
+# of the conditioning; the check of the fit on held-out paths does, and so the diagnosis above says "do not
+# trust" as well. Longer training is the next thing to try. (The small settings of the tests train less, and
+# are allowed more.)
 #
 # Colder is harder: of the paths that the guide learns from, fewer cross. Lower `TEMPERATURE` above, and read
 # what `run.diagnosis` and `compare` say then.
