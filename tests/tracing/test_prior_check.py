@@ -204,3 +204,16 @@ def test_what_is_observed_is_not_drawn_and_all_draws_are_compared():
 
     check = sp.check_prior(model, latents=["x"], draws=3_000)
     assert check.good and check.draws == 3_000
+
+
+def test_a_data_set_has_no_density():
+    """The log_prob of dist.Empirical is of a mass, which says nothing of moments, and takes rows × samples."""
+    data = torch.randn((500, 3), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def model():
+        x = pyro.sample("x", dist.Empirical(data, torch.zeros(500)))
+        pyro.sample("y", dist.Normal(x, 1.0).to_event(1))
+
+    guide = sp.ScoreGuide(model, net=None)
+    sp.ScoreMatching(guide, draws=2_000).fit(steps=0, progress=False)
+    assert not guide.fit_check.density and not guide.fit_check.disagreement
