@@ -207,7 +207,7 @@ def test_what_is_observed_is_not_drawn_and_all_draws_are_compared():
 
 
 def test_a_data_set_has_no_density():
-    """The log_prob of dist.Empirical is of a mass, which says nothing of moments, and takes rows × samples."""
+    """The log_prob of dist.Empirical is of a mass, which says nothing of moments."""
     data = torch.randn((500, 3), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
     def model():
