@@ -19,6 +19,17 @@ def t(*numbers):
     return torch.tensor(numbers, dtype=D)
 
 
+class Counted:
+    """A model that counts its runs."""
+
+    def __init__(self, model):
+        self.model, self.runs = model, 0
+
+    def __call__(self, *args, **kwargs):
+        self.runs += 1
+        return self.model(*args, **kwargs)
+
+
 def prior(dtype=D):
     loc = torch.tensor([0.4, -0.3, 0.2], dtype=dtype)
     return pyro.sample("x", dist.Normal(loc, torch.tensor(0.7, dtype=dtype)).to_event(1))

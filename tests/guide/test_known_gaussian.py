@@ -7,21 +7,11 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from site_models import Counted
 
 import sdeppl as sp
 
 D = torch.float64
-
-
-class Counted:
-    """A model that counts its runs."""
-
-    def __init__(self, model):
-        self.model, self.runs = model, 0
-
-    def __call__(self, *args, **kwargs):
-        self.runs += 1
-        return self.model(*args, **kwargs)
 
 
 def pairs(n):

@@ -5,22 +5,12 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from site_models import Counted
 
 import sdeppl as sp
 from sdeppl.tracing import SlowDrawsWarning, read_sites
 
 D = torch.float64
-
-
-class Counted:
-    """A model that counts its runs; `series(T)` inside."""
-
-    def __init__(self, model):
-        self.model, self.runs = model, 0
-
-    def __call__(self, *args, **kwargs):
-        self.runs += 1
-        return self.model(*args, **kwargs)
 
 
 def series(T, observe=lambda x: dist.Normal(x, 0.5)):

@@ -11,6 +11,7 @@ import torch
 from pyro import poutine
 from pyro.distributions.transforms import OrderedTransform
 from scipy import special, stats
+from site_models import Counted
 
 import sdeppl as sp
 from sdeppl.tracing import SlowDrawsWarning, prior_draws
@@ -18,15 +19,6 @@ from sdeppl.tracing.randomness import batched, seeded
 
 D = torch.float64
 N = 20_000
-
-
-class Counted:
-    def __init__(self, model):
-        self.model, self.runs = model, 0
-
-    def __call__(self, *args, **kwargs):
-        self.runs += 1
-        return self.model(*args, **kwargs)
 
 
 def drawn(model, names, draws=N):
