@@ -1,4 +1,4 @@
-"""Data in any dtype, byte order, layout and container arrive as the numbers they are (hypothesis, derandomised)."""
+"""Data in any dtype, byte order, layout and container arrive as the numbers they are; by hypothesis."""
 
 from decimal import Decimal
 from fractions import Fraction

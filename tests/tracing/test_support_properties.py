@@ -51,7 +51,7 @@ def through(chain, x):
 @always
 @given(BASES, CHAINS)
 def test_no_draw_is_outside_and_nothing_outside_has_a_density(base, chain):
-    """Where the bounds are numbers of the model's own; those of a whole family, such as 0 to 1, torch checks."""
+    """Where the bounds are the model's own numbers; those of a whole family, such as 0 to 1, torch checks."""
     with pyro.validation_enabled(False):
         fn = dist.TransformedDistribution(base, chain)
         torch.manual_seed(0)
