@@ -38,6 +38,21 @@ def broken(y=None):
     undefined_name(x)
 
 
+class Simulated(dist.TorchDistribution):  # the mixture's draws, without their density
+    arg_constraints, support, has_rsample = {}, dist.constraints.real, False
+
+    def __init__(self):
+        super().__init__(validate_args=False)
+
+    def sample(self, sample_shape=()):
+        low = torch.rand(sample_shape, dtype=D) < 0.3
+        return torch.where(low, -2.0, 2.0) + 0.5 * torch.randn(sample_shape, dtype=D)
+
+
+def simulated(y=None):
+    pyro.sample("y", dist.Normal(pyro.sample("x", Simulated()), 3.0), obs=y)
+
+
 small = sp.ScoreGuide(gaussian, net=None)
 number = 3
 """

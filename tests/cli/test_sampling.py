@@ -157,14 +157,24 @@ def test_check_of_a_score(files, sdeppl):
 
 
 def test_check_of_the_calibration(files, sdeppl):
-    """A Gaussian model's guide passes; that of a mixture's Gaussian part alone does not."""
+    """A Gaussian model's guide passes; the Gaussian part alone of a simulated mixture does not."""
     words = ["check", "prior.safetensors", "--sbc", "--sets", 100, "--backend", "numpy", "--model"]
     code, out, _ = sdeppl(*words, "model.py:gaussian", "-q")
     assert code == 0 and "SBC" in out, out
-    train = ["train", "model.py:mixture", "--steps", 0, "--draws", 2000, "--out", "normal.safetensors", "-q"]
+    train = [
+        "train",
+        "model.py:simulated",
+        "--steps",
+        0,
+        "--draws",
+        2000,
+        "--out",
+        "normal.safetensors",
+        "-q",
+    ]
     assert sdeppl(*train)[0] == 0
     words = ["check", "normal.safetensors", "--sbc", "--sets", 1000, "--backend", "numpy"]
-    code, out, _ = sdeppl(*words, "--model", "model.py:mixture", "-q")
+    code, out, _ = sdeppl(*words, "--model", "model.py:simulated", "-q")
     assert code == 1 and "do not trust" in out, out
 
 

@@ -43,12 +43,13 @@ def path(trained, tmp_path):
 def test_the_same_draws_bit_for_bit(trained, path, backend):
     loaded = sp.ScoreGuide.load(path, model)
     assert (loaded.sde, loaded.use_net, loaded.gaussian.draws) == (trained.sde, True, 3000)
-    mine = trained.condition(y=Y, backend=backend, steps=10).sample(20)
-    theirs = loaded.condition(y=Y, backend=backend, steps=10).sample(20)
+    by_guidance = {"backend": backend, "steps": 10, "correction": sp.TwistedSMC()}  # of the learned prior
+    mine = trained.condition(y=Y, **by_guidance).sample(20)
+    theirs = loaded.condition(y=Y, **by_guidance).sample(20)
     for name in ("x", "tau"):
         assert (mine[name] == theirs[name]).all()
     gaussian = sp.ScoreGuide(model, net=None).fit_gaussian(3000, progress=False)
-    assert (mine["x"] != gaussian.condition(y=Y, backend=backend, steps=10).sample(20)["x"]).any()
+    assert (mine["x"] != gaussian.condition(y=Y, **by_guidance).sample(20)["x"]).any()
 
 
 def test_gaussian_part_alone(tmp_path):
