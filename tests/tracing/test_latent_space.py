@@ -116,4 +116,12 @@ def test_same_as_tells_what_differs():
     assert "'a': the support" in mine.same_as(other)
     other = space(a=dist.Gamma(2.0, 1.0), b=dist.Normal(torch.zeros(3), 1.0).to_event(1))
     assert "'b': shape (2,) against (3,)" in mine.same_as(other)
-    assert "'a'" in space(a=dist.Uniform(0.0, 1.0)).same_as(space(a=dist.Uniform(0.0, 2.0)))
+    for unit in (1e-9, 1.0, 1e9):
+        one, two = (
+            space(a=dist.Uniform(0.0, torch.tensor(unit * k, dtype=torch.float64))) for k in (1, 1.001)
+        )
+        assert one.same_as(one) is None
+        ends = f"from 0.0 to {unit!r} against from 0.0 to {1.001 * unit!r}"
+        assert one.same_as(two) == f"site 'a': the support {ends}"
+    one, two = (space(a=dist.Uniform(0.0, torch.tensor([3.0, top])).to_event(1)) for top in (1.0, 2.0))
+    assert one.same_as(two) == "site 'a': the support from 0.0 to 1.0 against from 0.0 to 2.0"

@@ -14,6 +14,7 @@ from .errors import ModelError
 from .supports import bounds, fixed_support, plain
 
 SHOWN = 3  # numbers of a site, in messages
+SAME = 1e-5  # of the way between points, to which supports are alike
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ class LatentSpace:
             if mine.shape != theirs.shape:
                 return f"site '{mine.name}': shape {tuple(mine.shape)} against {tuple(theirs.shape)}"
             if not _same_transform(mine, theirs):
-                return f"site '{mine.name}': the support {mine.transform} against {theirs.transform}"
+                return f"site '{mine.name}': the support {' against '.join(_ends_of(mine, theirs))}"
         return None
 
 
@@ -169,8 +170,29 @@ def _off_the_edge(value: torch.Tensor, ends: tuple[Any, Any], eps: float) -> tor
 
 
 def _same_transform(one: LatentSite, other: LatentSite) -> bool:
+    """Whether three points of each number arrive at the same three, to a share of the way between these."""
     if one.unconstrained_shape != other.unconstrained_shape:
         return False
-    points = torch.linspace(-1.0, 1.0, max(math.prod(one.unconstrained_shape), 1), dtype=torch.float64)
-    points = points.reshape(one.unconstrained_shape)
-    return torch.allclose(one.transform(points), other.transform(points))
+    count = max(math.prod(one.unconstrained_shape), 1)
+    points = torch.linspace(-1.0, 1.0, count, dtype=torch.float64).reshape(one.unconstrained_shape)
+    mine, theirs = (
+        torch.stack([site.transform(points + shift) for shift in (-0.7, 0.0, 0.9)]) for site in (one, other)
+    )
+    rounding = 4 * torch.finfo(one.dtype).eps
+    allowed = SAME * (mine.amax(dim=0) - mine.amin(dim=0)) + rounding * mine.abs()
+    return bool(((mine - theirs).abs() <= allowed).all())
+
+
+def _ends_of(*sites: LatentSite) -> list[str]:
+    """Their supports, by the ends of the first number that has others, where they have ends."""
+    found = [bounds(site.support) for site in sites]
+    if None in found:
+        return [str(site.support) for site in sites]
+    ends = [
+        torch.stack([torch.as_tensor(end, dtype=torch.float64).expand(site.shape) for end in pair])
+        for pair, site in zip(found, sites, strict=True)
+        if pair is not None
+    ]
+    rows = [one.reshape(2, -1).T for one in ends]
+    k = int((rows[0] != rows[1]).any(dim=1).double().argmax())
+    return [f"from {row[k, 0].item()!r} to {row[k, 1].item()!r}" for row in rows]
