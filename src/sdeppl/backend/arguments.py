@@ -1,7 +1,6 @@
 """Arguments of the right kind, or an error that names them."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,6 @@ def kind(name: str, value: Any, kinds: Any, words: str) -> None:
     if not isinstance(value, kinds):
         got = f"the class {value.__name__}; make one of it" if isinstance(value, type) else repr(value)[:80]
         raise TypeError(f"{name} must be {words}; got {got}")
-
-
-def by_name(name: str, value: Any, words: str) -> None:
-    """Check that it is a dict or another mapping. Raises: TypeError, naming it."""
-    kind(name, value, Mapping, words)
 
 
 def has(name: str, value: Any, attribute: str, words: str) -> None:

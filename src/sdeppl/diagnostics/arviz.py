@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import axes_of, host_numbers
+from ..backend.arguments import listed
 from ..posterior import PosteriorRun
 
 LARGEST = 2**27  # numbers of a log-likelihood that is made unasked: a gigabyte
@@ -84,7 +85,10 @@ class _Axes:
         self, coords: Mapping[str, Sequence[Any]] | None, dims: Mapping[str, Sequence[str]] | None
     ) -> None:
         self.coords: dict[str, Any] = {name: np.asarray(labels) for name, labels in (coords or {}).items()}
-        self.dims = {site: _names(site, names) for site, names in (dims or {}).items()}
+        self.dims = {
+            site: [str(n) for n in listed(f"dims: the axes of '{site}'", names, "a list of names")]
+            for site, names in (dims or {}).items()
+        }
 
     def take(self, axes: Mapping[str, Any]) -> None:
         """Those that data have; another axis of the same name goes by the site's."""
@@ -138,12 +142,6 @@ class _Axes:
 def _tree(arviz: Any, groups: dict[str, Any], named: dict[str, Any]) -> Any:
     is_old = int(arviz.__version__.split(".")[0]) < 1
     return arviz.from_dict(**groups, **named) if is_old else arviz.from_dict(groups, **named)
-
-
-def _names(site: str, names: Any) -> list[str]:
-    if isinstance(names, str) or not hasattr(names, "__iter__"):
-        raise TypeError(f"dims: the axes of '{site}' must be a list of names; got {names!r:.80}")
-    return [str(name) for name in names]
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:

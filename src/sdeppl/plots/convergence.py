@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import host_numbers, whole_number
-from ..backend.arguments import by_name
+from ..backend.arguments import kind
 from .paths import COLOURS
 
 MARKS = "osD^vX"
@@ -23,7 +23,7 @@ def plot_convergence(
     leading term of the error is all there is. Raises: ValueError for errors that do not fit the
     sizes or are not positive, or more curves than there are marks.
     """
-    by_name("curves", curves, "{label: (sizes, errors)}")
+    kind("curves", curves, Mapping, "{label: (sizes, errors)}")
     fitted = whole_number("fitted", fitted, 2)
     if not 0 < len(curves) <= len(MARKS):
         raise ValueError(f"plot_convergence shows 1 to {len(MARKS)} curves; got {len(curves)}")

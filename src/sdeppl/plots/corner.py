@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import host_numbers
-from ..backend.arguments import by_name, listed
+from ..backend.arguments import kind, listed
 from .paths import COLOURS
 
 LARGEST = 10  # panels in a row that can still be read
@@ -38,7 +38,7 @@ def plot_corner(
     theirs = numbers_of(getattr(reference, "draws", reference)) if reference is not None else {}
     numbers = list(mine) if numbers is None else listed("numbers", numbers, "a list such as ['x[0]']")
     if labels is not None:
-        by_name("labels", labels, "{number: text}")
+        kind("labels", labels, Mapping, "{number: text}")
     for number in numbers:
         for where, values in (("draws", mine), ("reference", theirs)):
             if values and number not in values:
@@ -65,7 +65,7 @@ def plot_corner(
 
 def numbers_of(draws: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """{'site' or 'site[0]': (n,)}, of sites of any shape."""
-    by_name("draws", draws, "{site: draws (n, *shape)}")
+    kind("draws", draws, Mapping, "{site: draws (n, *shape)}")
     found = {}
     for site, values in draws.items():
         array = host_numbers(values, f"site '{site}': the draws")

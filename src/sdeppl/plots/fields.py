@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import host_numbers
-from ..backend.arguments import by_name
+from ..backend.arguments import kind
 from .density import SHADES
 from .states import ends_of
 
@@ -26,7 +26,7 @@ def plot_fields(
     rows share the scale `limits`, from their lowest to their highest value by default. Returns the axes,
     (rows, n). Raises: ValueError for fields of another shape, or nothing to draw.
     """
-    by_name("rows", rows, "{label: fields (n, height, width)}")
+    kind("rows", rows, Mapping, "{label: fields (n, height, width)}")
     limits = None if limits is None else ends_of("limits", limits)
     fields = {label: host_numbers(values, f"row '{label}':") for label, values in rows.items()}
     counts = {label: array.shape[0] if array.ndim == 3 else None for label, array in fields.items()}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import host_numbers, real_times
-from ..backend.arguments import by_name, kind, listed
+from ..backend.arguments import kind, listed
 from .states import ends_of
 
 # Okabe & Ito's colours, told apart with any colour vision
@@ -53,7 +53,7 @@ def plot_paths(
     first band is filled; the others are lines, dashed and dotted, over it. Raises: TypeError for what is
     no numbers; ValueError for lengths that differ, or more bands than there are colours.
     """
-    by_name("bands", bands, "{label: Band}")
+    kind("bands", bands, Mapping, "{label: Band}")
     times = real_times("", times)
     observed = _along("observed", observed, times)
     gaps = [ends_of("gaps: each", gap) for gap in listed("gaps", gaps, "a list of (left, right)")]

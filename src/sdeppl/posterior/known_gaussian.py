@@ -1,9 +1,8 @@
 """The closed form of a known density that is Gaussian."""
 
 import math
-from typing import Any
 
-from ..backend import Backend, keyed_normal
+from ..backend import keyed_normal
 from ..denoisers import Denoiser, GaussianDenoiser
 from ..likelihood import ExactPosterior
 from .hamiltonian import JointDensity
@@ -24,7 +23,8 @@ def gaussian_posterior(density: JointDensity, prior: Denoiser) -> ExactPosterior
     """
     if prior.dim > LARGEST or density.why_not or not _affine(density, prior):
         return None
-    xp, eye = prior.backend.xp, _eye(prior.backend, prior.dim)
+    xp, like = prior.backend.xp, prior.backend
+    eye = xp.eye(prior.dim, dtype=like.dtype, device=like.device)
     zero = xp.zeros_like(eye[:1, :])
     slopes = density.gradient(xp.concat([zero, eye]))
     precision = slopes[:1, :] - slopes[1:, :]
@@ -56,7 +56,3 @@ def _affine(density: JointDensity, prior: Denoiser) -> bool:
     slopes = density.gradient(xp.concat([k * d for k in (-1.0, 0.0, 1.0, 2.0)]))
     bends = slopes[2:, :] - 2 * slopes[1:-1, :] + slopes[:-2, :]
     return float(xp.max(xp.abs(bends))) <= AFFINE * float(xp.max(xp.abs(slopes)))
-
-
-def _eye(backend: Backend, dim: int) -> Any:
-    return backend.xp.eye(dim, dtype=backend.dtype, device=backend.device)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from ..backend import Noise, real_parameter, require_memory, seed_number, to_host, whole_number
+from ..backend import Noise, real_parameter, require_memory, seed_number, to_host, warn_user, whole_number
 from ..backend.arguments import kind
 from ..backend.sharing import cached_property, warn
 from ..backend.words import count_of, sites_in_words
@@ -172,20 +172,6 @@ class Posterior:
         """
         return self.drawn(draws, seed=seed, c=c, solver=solver, noise=noise, progress=progress).draws
 
-    def drawn(
-        self,
-        draws: int,
-        *,
-        seed: int = 0,
-        c: float | Callable[[float], float] = 1.0,
-        solver: Solver | None = None,
-        noise: Literal["host", "native"] = "host",
-        progress: bool | None = None,
-    ) -> PosteriorRun:
-        """As `run`, but that nothing is measured besides: the diagnosis is None of an uncorrected
-        approximation."""
-        return self._run(draws, seed, c, solver, noise, progress)
-
     def run(
         self,
         draws: int,
@@ -201,14 +187,16 @@ class Posterior:
         Of an uncorrected approximation, or one that Langevin steps correct, a small twisted solve measures
         the effective share of the approximation.
         """
-        found = self._run(draws, seed, c, solver, noise, progress)
+        found = self.drawn(draws, seed=seed, c=c, solver=solver, noise=noise, progress=progress)
         if found.diagnosis is None:
             return PosteriorRun(found.draws, self._twisted(TwistedSMC(), self.choice.why).measure())
         return found
 
-    def _run(
-        self, draws: int, seed: int, c: Any, solver: Solver | None, noise: Any, progress: bool | None
+    def drawn(
+        self, draws: int, *, seed: int, c: Any, solver: Solver | None, noise: Any, progress: bool | None
     ) -> PosteriorRun:
+        """As `run`, but that nothing is measured besides: the diagnosis is None of an uncorrected
+        approximation."""
         draws, seed = whole_number("draws", draws, 1), seed_number(seed)
         if not callable(c) and not getattr(c, "ndim", 0):
             real_parameter("c", c)
@@ -229,7 +217,7 @@ class Posterior:
         require_noise(c)
         x, diagnosis = self._first_trusted(draws, Noise(seed, noise), c, progress)
         if not diagnosis.trusted:
-            warn(diagnosis.text, UntrustedWarning, stacklevel=4)
+            warn_user(diagnosis.text, UntrustedWarning)
         return PosteriorRun(x, diagnosis)
 
     def _guided(self, draws: int, stream: Any, c: Any, solver: Solver | None, progress: bool | None) -> Any:
@@ -257,11 +245,10 @@ class Posterior:
         found = solve_corrected(self.denoiser, start, self.times, c, settings, stream, solver, progress)
         acceptance = float(self.prior.backend.xp.mean(found.acceptance))
         if acceptance < FEW_ACCEPTED:
-            warn(
+            warn_user(
                 f"the Langevin steps hardly move: {acceptance:.1%} of them are taken, so the draws are still "
                 "the approximation's; use a smaller step_size, another level, or TwistedSMC",
                 UntrustedWarning,
-                stacklevel=5,
             )
         return found.x
 

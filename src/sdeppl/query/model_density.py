@@ -185,8 +185,7 @@ class ModelDensity:
             own, read = torch.func.vmap(both, randomness="different")(rows)
         possible = torch.isfinite(own) & torch.isfinite(read)
         own, read = own[possible], read[possible]
-        precise = all(site.dtype == torch.float64 for site in self.space.sites)
-        rtol = 1e-6 if precise else 1e-2
+        rtol = 1e-6 if self.space.precise else 1e-2
         gap = own - read
         size = rtol * (1 + own.abs() + read.abs())
         if len(gap) and bool(((gap - gap[0]).abs() > size + size[0]).any()):

@@ -56,13 +56,12 @@ def exact(
     probes = space.flatten(prior_draws(conditioned, space.names, PROBES, (seed, 0), args, kwargs))
     with seeded(seed, 2):
         quadratics = _read(potential, probes[0])
-        precise = all(site.dtype == torch.float64 for site in space.sites)
-        _require_quadratic(potential, quadratics, probes, precise)
+        _require_quadratic(potential, quadratics, probes, space.precise)
         whole = _total(list(quadratics.values()))
         posterior = _condition(whole)
         generator = torch.Generator().manual_seed(derive_seed(seed, 1))
         z = posterior.draw(max(draws, PROBES), generator)
-        _require_quadratic(potential, quadratics, z[:PROBES], precise)
+        _require_quadratic(potential, quadratics, z[:PROBES], space.precise)
         z = z[:draws]
     found = _reference(space, posterior, z, time.perf_counter() - began)
     return replace(found, given=model_given(model, data, args, kwargs))

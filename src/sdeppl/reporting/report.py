@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import plots
 from ..backend import seed_number, whole_number
-from ..backend.arguments import by_name, has, kind
+from ..backend.arguments import has, kind
 from ..backend.files import check_folder, replacing
 from ..diagnostics import compare
 from ..guide import ScoreGuide
@@ -67,7 +67,7 @@ def report(
     kind("title", title, str, "a str")
     draws, seed = whole_number("draws", draws, 2), seed_number(seed)
     if checks is not None:
-        by_name("checks", checks, "{name: result}")
+        kind("checks", checks, Mapping, "{name: result}")
     if guide is not None:
         kind("guide", guide, ScoreGuide, "a ScoreGuide")
     if training is not None:

@@ -78,6 +78,11 @@ class LatentSpace:
         return self.sites[-1].stop
 
     @property
+    def precise(self) -> bool:
+        """Whether the model has all of them in float64."""
+        return all(site.dtype == torch.float64 for site in self.sites)
+
+    @property
     def names(self) -> list[str]:
         """Names of the latent sites, in the model's order."""
         return [site.name for site in self.sites]

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
@@ -21,7 +20,7 @@ from .record import Record, record
 from .running import traced, unvalidated
 from .standardised import PutStandardised, location_scale, standardise
 from .supports import log_density
-from .unwrap import own_mask, unwrap
+from .unwrap import is_data_set, own_mask, unwrap
 
 DOUBLE, SINGLE = 1e-5, 1e-3  # to which a record must agree with the model
 
@@ -120,8 +119,7 @@ class Potential:
 
     def _same(self, one: torch.Tensor, other: torch.Tensor) -> bool:
         """Whether numbers (rows, ...) are the same, to what the latents' dtype resolves of their size."""
-        precise = all(site.dtype == torch.float64 for site in self.space.sites)
-        rtol = DOUBLE if precise else SINGLE
+        rtol = DOUBLE if self.space.precise else SINGLE
         finite = torch.isfinite(other)
         usual = torch.where(finite, other, 0.0).abs().mean(dim=0)
         near = (one - other).abs() <= rtol * (other.abs() + usual)
@@ -262,7 +260,7 @@ class Potential:
 
 
 def _log_prob(name: str, node: Any) -> torch.Tensor:
-    if isinstance(unwrap(node["fn"]), dist.Empirical):
+    if is_data_set(node["fn"]):
         raise _without_density(name, node["fn"])
     try:
         terms = log_density(node["fn"], node["value"])

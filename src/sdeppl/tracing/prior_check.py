@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-import pyro.distributions as dist
 import torch
 from pyro import poutine
 
@@ -20,7 +19,7 @@ from .randomness import batched, seeded
 from .running import check_call, traced, unvalidated
 from .sites import find_sites
 from .supports import log_density
-from .unwrap import unwrap
+from .unwrap import is_data_set
 
 DRAWS, ONE_BY_ONE = 8_192, 256
 SIGNIFICANT = 1e-3
@@ -221,8 +220,8 @@ class OwnDensities:
         with SHARED, unvalidated():
             nodes = batched(lambda: traced(conditioned, self.args, self.kwargs), z)
             for site in self.space.sites:
-                if isinstance(unwrap(nodes[site.name]["fn"]), dist.Empirical):
-                    continue  # its log_prob is of a mass, and compares each row with every sample
+                if is_data_set(nodes[site.name]["fn"]):
+                    continue
                 try:
                     density = log_density(nodes[site.name]["fn"], values[site.name].to(site.dtype)).sum()
                 except NotImplementedError:

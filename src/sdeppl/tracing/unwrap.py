@@ -23,6 +23,12 @@ def unwrap(fn: Any) -> Any:
     return fn
 
 
+def is_data_set(fn: Any) -> bool:
+    """Whether it draws rows of a data set: its log_prob is then of a mass, which is no density, and compares
+    each row with every sample."""
+    return isinstance(unwrap(fn), dist.Empirical)
+
+
 class PlainNormals(Messenger):
     """Pyro's normals that leave out NaN by themselves, made normals; `Observe` leaves it out, as everywhere.
 
