@@ -97,7 +97,7 @@ def test_inputs_of_the_model(files, sdeppl):
 def test_draws_that_are_not_the_posterior_s_end_in_1(files, sdeppl, monkeypatch):
     from sdeppl.posterior import Posterior
 
-    monkeypatch.setattr(Posterior, "_run", _untrusted(Posterior._run))
+    monkeypatch.setattr(Posterior, "drawn", _untrusted(Posterior.drawn))
     code, out, _ = sdeppl(*SAMPLE, "--data", "y.npz", "--out", "doubtful.npz")
     assert code == 1 and out
     assert (files / "doubtful.npz").exists()
@@ -106,8 +106,8 @@ def test_draws_that_are_not_the_posterior_s_end_in_1(files, sdeppl, monkeypatch)
 def _untrusted(run):
     from dataclasses import replace
 
-    def changed(self, *arguments):
-        found = run(self, *arguments)
+    def changed(self, *arguments, **options):
+        found = run(self, *arguments, **options)
         return replace(found, diagnosis=replace(found.diagnosis, trusted=False))
 
     return changed
