@@ -1,13 +1,13 @@
-"""Sixty and some wrong formulas, one at a time, and whether the tests see each: a sign, a factor, an index, a term.
+"""Wrong formulas, one at a time, and whether the tests see each: a sign, a factor, an index, a term.
 
-    python tests/lint/mutations.py                # all: about an hour of one processor
+    python tests/lint/mutations.py                # all 66: about half an hour of one processor
     python tests/lint/mutations.py --only 3 17    # some, by number
     python tests/lint/mutations.py --list         # that each text stands in one place, at no cost
 
 Each is made in a copy of the sources, wherever its text stands now, and the tests that guard it run until the
-first that fails: the files named with it first, then the folder of its package. It prints 'found' with the test
-that failed, 'NOT found', or 'no such text', for an entry to be brought up to date with a formula that was
-rewritten.
+first that fails: the files named with it first, then the folder of its package. It prints 'found' with the
+test that failed, 'NOT found', or 'no such text', for an entry to be brought up to date with a formula that
+was rewritten.
 """
 
 import argparse
