@@ -23,7 +23,7 @@ help: ## list the targets (the default)
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
 		printf '  %-10s %s\n' "$$name" "$$text"; done
 
-demo: $(STAMP) ## run the first tutorial, tutorials/01_nile.py
+demo: $(STAMP) ## train, sample and compare with the exact answer: tutorials/01_nile.py, a minute or less
 	$(BIN)/python tutorials/01_nile.py
 
 tutorials: $(STAMP) ## run every tutorial in full; pictures go to tutorials/output

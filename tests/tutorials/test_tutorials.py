@@ -9,12 +9,13 @@ import pytest
 
 TUTORIALS = Path(__file__).parents[2] / "tutorials"
 SCRIPTS = sorted(path.name for path in TUTORIALS.glob("[0-9][0-9]_*.py"))
+OPTIONS = {("01_nile.py", "torch"): ["--nuts"]}  # run once with what is optional
 
 
-def run(script, backend):
+def run(script, backend, *options):
     environment = os.environ | {"SDEPPL_BACKEND": backend, "SDEPPL_TUTORIAL": "quick"}
     return subprocess.run(
-        [sys.executable, str(TUTORIALS / script)], env=environment, capture_output=True, text=True
+        [sys.executable, str(TUTORIALS / script), *options], env=environment, capture_output=True, text=True
     )
 
 
@@ -24,10 +25,17 @@ def test_a_tutorial_ends_in_its_assertions_and_a_picture(script, library):
     """Each script asserts on its own numbers, such as the errors against the Kalman smoother."""
     picture = TUTORIALS / "output" / "quick" / f"{script.removesuffix('.py')}.png"
     picture.unlink(missing_ok=True)
-    finished = run(script, library)
+    finished = run(script, library, *OPTIONS.get((script, library), []))
     assert finished.returncode == 0, finished.stderr
     assert f"backend: {library} on cpu in float64" in finished.stdout
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_demo_s_last_word_is_that_of_the_exact_answer():
+    """`make demo` runs 01_nile.py: without NUTS, and with a verdict that can be given."""
+    finished = run("01_nile.py", "numpy")
+    assert "NUTS" not in finished.stdout
+    assert finished.stdout.splitlines()[-1].startswith("trusted: no error beyond")
 
 
 def test_a_misspelt_backend_lists_the_valid_ones():
