@@ -8,31 +8,12 @@ import warnings
 
 import numpy as np
 import pytest
-from checks import array, assert_array, boxed, covariance_matrix, host
+from checks import array, assert_array, boxed, host
+from problems import COVARIANCE, MEAN, ODE, SDE, SOLVERS, H, R, Y
 from simulation import simulated_cupy
 
 import sdeppl as sp
 
-SDE = sp.VPSDE()
-MEAN, COVARIANCE = np.array([2.0, -1.0, 0.5]), covariance_matrix(3, seed=21, smallest=0.1, largest=2.0)
-H, Y, R = np.array([[1.0, 0.5, 0.0], [0.0, -1.0, 2.0]]), np.array([1.5, 0.0]), np.array([0.2, 0.6])
-SOLVERS = {
-    "ExponentialHeun": sp.ExponentialHeun(),
-    "ExponentialEuler": sp.ExponentialEuler(),
-    "EulerMaruyama": sp.EulerMaruyama(),
-    "DPMSolverPP": sp.DPMSolverPP(),
-    "UniPC": sp.UniPC(),
-    "EDMHeun": sp.EDMHeun(),
-    "AncestralSampler": sp.AncestralSampler(),
-    "PredictorCorrector": sp.PredictorCorrector(sp.EulerMaruyama()),
-    "StochasticHeun": sp.StochasticHeun(),
-    "PlatenWeak2": sp.PlatenWeak2(),
-    "SRA1": sp.SRA1(),
-    "SRIW1": sp.SRIW1(),
-    "RungeKutta4": sp.RungeKutta4(),
-    "Tsitouras54": sp.Tsitouras54(),
-}
-ODE = {"EDMHeun", "RungeKutta4", "Tsitouras54", "UniPC"}
 NEEDS_TIME_LEFT = {
     "EulerMaruyama", "StochasticHeun", "PlatenWeak2", "SRA1", "SRIW1", "RungeKutta4", "Tsitouras54",
     "PredictorCorrector",

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 from checks import array
-from test_agreement import ODE, SOLVERS
-from test_meta import SDE, H, R, Y, priors
+from problems import ODE, SDE, SOLVERS, H, R, Y, priors
 
 import sdeppl as sp
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from checks import array
-from test_agreement import COVARIANCE, MEAN, ODE, SDE, SOLVERS, H, R, Y
+from problems import ODE, SDE, SOLVERS, H, R, Y, priors
 
 import sdeppl as sp
 from sdeppl.backend import Backend
@@ -41,24 +41,6 @@ def without_numbers(thing: Any, known: dict[int, Any] | None = None) -> Any:
             object.__setattr__(found, name, without_numbers(part, known))
         return found
     return thing
-
-
-def priors(backend):
-    gaussian = sp.GaussianDenoiser(SDE, array(MEAN, backend), array(COVARIANCE, backend))
-    mixture = sp.GaussianMixtureDenoiser(
-        SDE,
-        array([0.3, 0.7], backend),
-        array(np.stack([MEAN, -MEAN]), backend),
-        array(np.stack([COVARIANCE, 0.5 * COVARIANCE]), backend),
-    )
-    net = sp.ResidualMLP(3).double()
-    weights = {name: value.detach() for name, value in net.state_dict().items()}
-    return {
-        "gaussian": gaussian,
-        "mixture": mixture,
-        "network": sp.NetworkDenoiser(gaussian, sp.backend.TorchFunction(net)),
-        "array network": sp.NetworkDenoiser(gaussian, sp.denoisers.ArrayMLP(weights)),
-    }
 
 
 @pytest.mark.parametrize("name", SOLVERS)

@@ -88,7 +88,7 @@ SDE = [
         "total = total + xp.sum(slope * row, axis=-1)",
         ("test_reverse_state_dependent",),
     ),
-    Mutation("sde", "-sign if sde.falling else sign", "sign", ("test_calculus",)),
+    Mutation("sde", "-sign if sde.falling else sign", "sign", ("test_calculus", "test_general_solvers")),
     Mutation("sde", "q = q + phi @ q @ phi.T", "q = q + phi.T @ q @ phi", ("test_matrix_sde",)),
     Mutation(
         "sde",

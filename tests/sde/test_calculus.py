@@ -58,6 +58,24 @@ CASES = {
 EACH_CASE = pytest.mark.parametrize("noise", CASES)
 
 
+@pytest.mark.parametrize("falling", [False, True])
+def test_the_mean_grows_whichever_way_time_runs(falling):
+    """dx = 0.6 x ∘ dW is x_0 e^{0.6 W}, whose mean grows by a factor e^{0.18} per unit of time."""
+
+    class Geometric(sp.StratonovichSDE):
+        pass
+
+    class Converted(sp.ItoSDE):
+        pass
+
+    Geometric.falling = Converted.falling = falling
+    x, direction = np.array([[2.0, -0.5]]), -1.0 if falling else 1.0
+    ito = sp.to_ito(Geometric(lambda x, t: 0 * x, lambda x, t: 0.6 * x))
+    np.testing.assert_allclose(direction * ito.drift(x, T), 0.18 * x, rtol=1e-9)
+    back = sp.to_stratonovich(Converted(lambda x, t: 0 * x, lambda x, t: 0.6 * x))
+    np.testing.assert_allclose(direction * back.drift(x, T), -0.18 * x, rtol=1e-9)
+
+
 def tolerance(backend):
     return 1e-9 if "64" in str(backend.dtype) else 1e-3
 
