@@ -68,7 +68,7 @@ def main() -> None:
         truth = _log_ratio(prior, exact, x, t)
         for name, rung in rungs(prior, seen).items():
             start = time.perf_counter()
-            guided = rung.guide(x, t)
+            guided = rung.guided(x, t)
             seconds = time.perf_counter() - start
             off = np.sqrt(np.mean(np.sum((guided.mean - moments.mean) ** 2, axis=1))) / scale
             spread = float(np.std(guided.log_likelihood - truth))

@@ -69,7 +69,7 @@ prior = denoiser(vp)
 
 def cdf(x, sde, t):
     """P(x_t ≤ x), exactly."""
-    alpha, sigma = sde.levels(t)
+    alpha, sigma = sde.alpha_sigma(t)
     spread = np.sqrt(alpha**2 * SDS**2 + sigma**2)
     return np.sum(WEIGHTS * norm.cdf((x[:, None] - alpha * MEANS) / spread), axis=1)
 

@@ -30,14 +30,14 @@ class VPSDE:
     beta_min: float = 0.1
     beta_max: float = 20.0
 
-    def levels(self, t):
+    def alpha_sigma(self, t):
         """α(t) and σ(t)."""
         B = self.beta_min * t + 0.5 * (self.beta_max - self.beta_min) * t**2
         return np.exp(-0.5 * B), np.sqrt(-np.expm1(-B))
 
     def times(self, steps, last=1e-3):
         """steps + 1 falling times, from 1 evenly in ln(σ/α) to σ/α = `last`, then 0."""
-        alpha, sigma = self.levels(1.0)
+        alpha, sigma = self.alpha_sigma(1.0)
         ratio = np.geomspace(sigma / alpha, last, steps)
         B, slope = np.log1p(ratio**2), self.beta_max - self.beta_min
         return np.append(2 * B / (self.beta_min + np.sqrt(self.beta_min**2 + 2 * slope * B)), 0.0)
@@ -69,7 +69,7 @@ class Mixture:
         self.covariance = np.tensordot(weights, covariances, 1) + (weights[:, None] * centred).T @ centred
 
     def __call__(self, x, t):
-        alpha, sigma = self.sde.levels(t)
+        alpha, sigma = self.sde.alpha_sigma(t)
         V = alpha**2 * self.covariances + sigma**2 * np.eye(x.shape[1])
         joint = np.log(self.weights) + gaussian(x[:, None], alpha * self.means, V)  # (n, k)
         share = np.exp(joint - joint.max(axis=1, keepdims=True))
@@ -102,7 +102,7 @@ class Learned:
         self.b = rng.uniform(0, 2 * np.pi, features)
         self.last_layer = {}
         for t in times:
-            alpha, sigma = sde.levels(t)
+            alpha, sigma = sde.alpha_sigma(t)
             if 0 < sigma < highest * alpha:
                 x = alpha * draws + sigma * rng.standard_normal(draws.shape)
                 linear, _, _, phase = self._parts(x, t)
@@ -112,14 +112,14 @@ class Learned:
 
     def _parts(self, x, t):
         """The linear guess, its slope, the whitening, and what the hidden layer takes the cosine of."""
-        alpha, sigma = self.sde.levels(t)
+        alpha, sigma = self.sde.alpha_sigma(t)
         V = alpha**2 * self.covariance + sigma**2 * np.eye(x.shape[1])
         slope, whitening = alpha * self.covariance @ np.linalg.inv(V), np.linalg.inv(np.linalg.cholesky(V))
         centred = x - alpha * self.mean
         return self.mean + centred @ slope.T, slope, whitening, centred @ whitening.T @ self.omega + self.b
 
     def __call__(self, x, t):
-        alpha, sigma = self.sde.levels(t)
+        alpha, sigma = self.sde.alpha_sigma(t)
         m, slope, whitening, phase = self._parts(x, t)
         slope = np.broadcast_to(slope, (len(x), *slope.shape))
         if t in self.last_layer:
@@ -142,14 +142,14 @@ def step(sde, s, t, c=1.0):
 
     The linear part is solved exactly (DDIM for c = 0, the ancestral step for c = 1). c ≥ 0 is free.
     """
-    (alpha_s, sigma_s), (alpha_t, sigma_t) = sde.levels(s), sde.levels(t)
+    (alpha_s, sigma_s), (alpha_t, sigma_t) = sde.alpha_sigma(s), sde.alpha_sigma(t)
     r, k = (alpha_s * sigma_t) / (sigma_s * alpha_t), c**2
     return sigma_t / sigma_s * r**k, alpha_t * (1 - r ** (1 + k)), sigma_t * np.sqrt(1 - r ** (2 * k))
 
 
 def start(denoiser, n, rng):
     """x_T: at T the prior is noise, but for its mean and covariance."""
-    alpha, sigma = denoiser.sde.levels(1.0)
+    alpha, sigma = denoiser.sde.alpha_sigma(1.0)
     L = np.linalg.cholesky(alpha**2 * denoiser.covariance + sigma**2 * np.eye(len(denoiser.mean)))
     return alpha * denoiser.mean + rng.standard_normal((n, len(L))) @ L.T
 

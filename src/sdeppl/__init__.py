@@ -3,6 +3,7 @@
 Names are loaded when they are first used, so that `import sdeppl` brings in neither torch nor Pyro.
 """
 
+import warnings
 from importlib import import_module
 from typing import Any
 
@@ -27,7 +28,7 @@ _NAMES_OF_MODULE = {
     "likelihood": "CubatureDenoiser DPSDenoiser DensityObservation IndependentObservation "
     "JointObservation LinearConstraint LinearGaussian Linearisation MeanLikelihood "
     "MonteCarloDenoiser NaiveDenoiser NestedDenoiser "
-    "NonlinearGaussian NotDifferentiable Observation PiGDMDenoiser SDADenoiser Surrogate "
+    "NonlinearGaussian NotDifferentiable Observation PiGDMDenoiser SDADenoiser SiteApproximation "
     "TweedieDenoiser classifier_observation exact_posterior joint_observation",
     "posterior": "Diagnosis FitCheck HamiltonianMC LangevinCorrector LogDensity PortablePosterior Posterior "
     "PosteriorRun PosteriorRuns Posteriors SignalLeftWarning TemperedSMC TwistedSMC UntrustedWarning "
@@ -44,10 +45,15 @@ _NAMES_OF_MODULE = {
 _MODULE_OF_NAME = {name: m for m, names in _NAMES_OF_MODULE.items() for name in names.split()}
 _MODULES = (*_NAMES_OF_MODULE, "plots", "reference")
 
+_FORMER_NAMES = {"Surrogate": "SiteApproximation"}
+
 __all__ = sorted([*_MODULE_OF_NAME, "plots", "reference"])
 
 
 def __getattr__(name: str) -> Any:
+    if name in _FORMER_NAMES:
+        warnings.warn(f"{name} is called {_FORMER_NAMES[name]} now", DeprecationWarning, stacklevel=2)
+        return getattr(import_module(__name__), _FORMER_NAMES[name])
     if name in _MODULE_OF_NAME:
         value = getattr(import_module(f".{_MODULE_OF_NAME[name]}", __name__), name)
         globals()[name] = value

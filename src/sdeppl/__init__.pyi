@@ -74,7 +74,7 @@ from .likelihood import (
     Observation as Observation,
     PiGDMDenoiser as PiGDMDenoiser,
     SDADenoiser as SDADenoiser,
-    Surrogate as Surrogate,
+    SiteApproximation as SiteApproximation,
     TweedieDenoiser as TweedieDenoiser,
     classifier_observation as classifier_observation,
     exact_posterior as exact_posterior,

@@ -75,7 +75,7 @@ def test_a_guided_step_reads_nothing(rung, prior):
     kernel = MomentKernel(start.basis, start.variances)
     twist, kernel = without_numbers(twist), without_numbers(kernel)
     x = torch.empty((4, 3), dtype=torch.float64, device=META)
-    guided = twist.guide(x, 0.6)
+    guided = twist.guided(x, 0.6)
     step = sp.ReverseSDE(twist.sde, twist, 1.0).coefficients(0.6, 0.5)
     proposal = kernel.propose(x, guided, step, (SDE.sigma(0.6) / SDE.alpha(0.6)) ** 2)
     moved, weights = proposal.draw(torch.empty_like(x))

@@ -45,7 +45,7 @@ def test_a_run_brings_its_diagnosis(tmp_path):
     np.testing.assert_array_equal(tree["posterior"]["x"].values[0], run.draws["x"])
     kept = tree["posterior"].attrs
     assert kept["log_evidence"] == run.diagnosis.log_evidence and kept["trusted"] == 1
-    assert kept["diagnosis"] == run.diagnosis.text and kept["effective_share"] == run.diagnosis.ess
+    assert kept["diagnosis"] == run.diagnosis.text and kept["ess_fraction"] == run.diagnosis.ess
     mean = arviz.summary(tree, kind="stats")["mean"].to_numpy()
     np.testing.assert_allclose(mean, run.draws["x"].mean(axis=0), atol=1e-3)
 

@@ -39,7 +39,7 @@ def test_the_exact_score_is_at_the_floor(precise):
     check = sp.check_loss(exact, x0, exact=exact)
     assert check.good and check.floor_p == 1.0 and check.gap_p is None
     for level in check.levels:
-        alpha, sigma = SDE.levels(level.t)
+        alpha, sigma = SDE.alpha_sigma(level.t)
         wanted = np.trace(host(exact(x0[:1, :], level.t).covariance.dense())) * (alpha / sigma) ** 2 / 2
         assert level.loss == pytest.approx(wanted, rel=5 / np.sqrt(4 * 2_000))
         assert level.floor == level.loss and level.excess == 0.0 and level.gap is None

@@ -43,7 +43,7 @@ def test_an_exact_score_passes(precise):
     assert ratios == sorted(ratios, reverse=True) and ratios[-1] == pytest.approx(0.05)
     # the loss of the exact score: trace of Cov[x_0 given x_t] α²/σ² over dim, here within 5 standard errors
     for level in check.levels:
-        alpha, sigma = SDE.levels(level.t)
+        alpha, sigma = SDE.alpha_sigma(level.t)
         dense = host(exact(array(draws(1), precise), level.t).covariance.dense())
         wanted = np.trace(dense) * (alpha / sigma) ** 2 / 3
         assert level.loss == pytest.approx(wanted, rel=5 * np.sqrt(2 / 4_000))

@@ -16,7 +16,7 @@ import sdeppl as sp
 from sdeppl.diagnostics.c2st import c2st, null_deviation
 from sdeppl.diagnostics.energy import energy_test
 from sdeppl.diagnostics.errors_by_number import number_errors
-from sdeppl.diagnostics.sides import sides_of
+from sdeppl.diagnostics.sample_summary import sample_summaries
 
 CENTRE, SCALE = np.array([5.0, -300.0]), np.array([0.2, 40.0])
 
@@ -95,7 +95,7 @@ def test_standard_errors_are_what_seeds_show():
     """Means, sds and quantiles of 400 draws against 300, a skewed distribution; rms of z over 600 seeds."""
     rng, found = np.random.default_rng(10), []
     for _ in range(600):
-        mine, theirs = (sides_of({"x": rng.gamma(3.0, 2.0, (n, 1))})["x"] for n in (400, 300))
+        mine, theirs = (sample_summaries({"x": rng.gamma(3.0, 2.0, (n, 1))})["x"] for n in (400, 300))
         errors = number_errors(mine, theirs)
         quantiles = (errors.quantile / errors.quantile_noise)[[0, 5, 10], 0]
         found.append([errors.mean_z[0], errors.sd_z[0], *quantiles, *errors.quantile_z[[0, 5, 10], 0]])
@@ -172,7 +172,7 @@ def test_few_draws_and_a_bad_reference_settle_nothing():
 def test_duplicates_count_once_and_constants_are_left_out():
     rng = np.random.default_rng(14)
     repeated = np.repeat(rng.standard_normal((500, 2)), 4, axis=0)
-    side = sides_of({"x": repeated})["x"]
+    side = sample_summaries({"x": repeated})["x"]
     assert side.independent == 500 and side.size[0] == pytest.approx(500)
     factors = np.zeros((1_000, 2, 2))
     factors[:, 0, 0], factors[:, 1, 0] = rng.standard_normal((2, 1_000))

@@ -173,7 +173,7 @@ FAMILIES = {**PRIORS, "Poisson": DISCRETE}
 
 
 @dataclass(frozen=True)
-class Seen:
+class PseudoObservation:
     """A family of an observed number given a predictor η of size about one and a scale c of the data.
 
     pyro (η, c) ↦ distribution; log_prob (y, η, c); draw (η, c, rng) one number for each η; whole: counts.
@@ -185,83 +185,83 @@ class Seen:
     gaps: bool = True
 
 
-SEEN: dict[str, Seen] = {
-    "Normal": Seen(
+SEEN: dict[str, PseudoObservation] = {
+    "Normal": PseudoObservation(
         lambda e, c: dist.Normal(c * e, 0.6 * c),
         lambda y, e, c: stats.norm.logpdf(y, c * e, 0.6 * c),
         lambda e, c, r: c * e + 0.6 * c * r.standard_normal(e.shape),
     ),
-    "Normal of a curve": Seen(
+    "Normal of a curve": PseudoObservation(
         lambda e, c: dist.Normal(c * torch.sin(e), 0.3 * c),
         lambda y, e, c: stats.norm.logpdf(y, c * np.sin(e), 0.3 * c),
         lambda e, c, r: c * np.sin(e) + 0.3 * c * r.standard_normal(e.shape),
     ),
-    "Normal of unknown scale": Seen(
+    "Normal of unknown scale": PseudoObservation(
         lambda e, c: dist.Normal(torch.full_like(e, c), c * torch.exp(0.5 * e)),
         lambda y, e, c: stats.norm.logpdf(y, c, c * np.exp(0.5 * e)),
         lambda e, c, r: c + c * np.exp(0.5 * e) * r.standard_normal(e.shape),
     ),
-    "LogNormal": Seen(
+    "LogNormal": PseudoObservation(
         lambda e, c: dist.LogNormal(e + math.log(c), 0.5 * _one(e)),
         lambda y, e, c: stats.lognorm.logpdf(y, 0.5, scale=c * np.exp(e)),
         lambda e, c, r: c * np.exp(e + 0.5 * r.standard_normal(e.shape)),
     ),
-    "StudentT": Seen(
+    "StudentT": PseudoObservation(
         lambda e, c: dist.StudentT(4.0 * _one(e), c * e, 0.5 * c * _one(e)),
         lambda y, e, c: stats.t.logpdf(y, 4.0, c * e, 0.5 * c),
         lambda e, c, r: c * e + 0.5 * c * r.standard_t(4.0, e.shape),
     ),
-    "Laplace": Seen(
+    "Laplace": PseudoObservation(
         lambda e, c: dist.Laplace(c * e, 0.5 * c * _one(e)),
         lambda y, e, c: stats.laplace.logpdf(y, c * e, 0.5 * c),
         lambda e, c, r: c * e + 0.5 * c * r.laplace(size=e.shape),
     ),
-    "Cauchy": Seen(
+    "Cauchy": PseudoObservation(
         lambda e, c: dist.Cauchy(c * e, 0.4 * c * _one(e)),
         lambda y, e, c: stats.cauchy.logpdf(y, c * e, 0.4 * c),
         lambda e, c, r: c * e + 0.4 * c * r.standard_cauchy(e.shape),
     ),
-    "Exponential": Seen(
+    "Exponential": PseudoObservation(
         lambda e, c: dist.Exponential(torch.exp(-e) / c),
         lambda y, e, c: -e - math.log(c) - y / c * np.exp(-e),
         lambda e, c, r: c * np.exp(e) * r.exponential(size=e.shape),
     ),
-    "Gamma": Seen(
+    "Gamma": PseudoObservation(
         lambda e, c: dist.Gamma(2.0 * _one(e), 2.0 * torch.exp(-e) / c),
         lambda y, e, c: stats.gamma.logpdf(y, 2.0, scale=0.5 * c * np.exp(e)),
         lambda e, c, r: 0.5 * c * np.exp(e) * r.gamma(2.0, size=e.shape),
     ),
-    "Poisson": Seen(
+    "Poisson": PseudoObservation(
         lambda e, c: dist.Poisson(torch.exp(1 + 0.7 * e)),
         lambda y, e, c: stats.poisson.logpmf(y, np.exp(1 + 0.7 * e)),
         lambda e, c, r: r.poisson(np.exp(np.minimum(1 + 0.7 * e, 20.0))).astype(float),
     ),
-    "Bernoulli": Seen(
+    "Bernoulli": PseudoObservation(
         lambda e, c: dist.Bernoulli(logits=2 * e),
         lambda y, e, c: np.where(y > 0, special.log_expit(2 * e), special.log_expit(-2 * e)),
         lambda e, c, r: (r.uniform(size=e.shape) < special.expit(2 * e)).astype(float),
     ),
-    "Binomial": Seen(
+    "Binomial": PseudoObservation(
         lambda e, c: dist.Binomial(7, logits=e),
         lambda y, e, c: stats.binom.logpmf(y, 7, special.expit(e)),
         lambda e, c, r: r.binomial(7, special.expit(e)).astype(float),
     ),
-    "NegativeBinomial": Seen(
+    "NegativeBinomial": PseudoObservation(
         lambda e, c: dist.NegativeBinomial(3.0 * _one(e), logits=0.6 * e),
         lambda y, e, c: stats.nbinom.logpmf(y, 3.0, special.expit(-0.6 * e)),
         lambda e, c, r: r.negative_binomial(3.0, special.expit(-0.6 * e)).astype(float),
     ),
-    "Beta": Seen(
+    "Beta": PseudoObservation(
         lambda e, c: dist.Beta(torch.exp(0.5 * e) + 0.5, 2.0 * _one(e)),
         lambda y, e, c: stats.beta.logpdf(y, np.exp(0.5 * e) + 0.5, 2.0),
         lambda e, c, r: np.clip(r.beta(np.exp(0.5 * e) + 0.5, 2.0), 1e-6, 1 - 1e-6),
     ),
-    "VonMises": Seen(
+    "VonMises": PseudoObservation(
         lambda e, c: dist.VonMises(e, 3.0 * _one(e)),
         lambda y, e, c: stats.vonmises.logpdf(y, 3.0, e),
         lambda e, c, r: r.vonmises(np.mod(e + np.pi, 2 * np.pi) - np.pi, 3.0),
     ),
-    "ordered categories": Seen(
+    "ordered categories": PseudoObservation(
         lambda e, c: dist.OrderedLogistic(e, torch.tensor([-1.0, 0.5], dtype=e.dtype)),
         lambda y, e, c: np.log(np.where(y == 0, _ordinal(e)[0], np.where(y == 1, *_ordinal(e)[1:]))),
         lambda e, c, r: (

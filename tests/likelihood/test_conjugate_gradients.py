@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from checks import array, assert_array, covariance_matrix, host, tolerance_of
 
-from sdeppl.backend import known_all
+from sdeppl.backend import all_without_sync
 from sdeppl.likelihood.conjugate_gradients import conjugate_gradients
 
 SYSTEMS = np.stack([covariance_matrix(6, seed, 0.2, 5.0) for seed in range(4)])
@@ -102,13 +102,13 @@ def test_where_the_host_sees_it_products_end_with_the_last_row(backend):
 
     found = conjugate_gradients(product, array(RIGHT, backend), 1e-4, 30)
     assert_array(found, RIGHT, backend, 1e-5)
-    assert len(counted) == (1 if known_all(array(np.array([1.0]), backend) > 0) else 30)
+    assert len(counted) == (1 if all_without_sync(array(np.array([1.0]), backend) > 0) else 30)
 
 
 def test_looking_is_free_on_the_host_alone(backend):
-    there = known_all(array(np.array([1.0, 2.0]), backend) > 0)
+    there = all_without_sync(array(np.array([1.0, 2.0]), backend) > 0)
     assert there == (str(backend.device) in ("cpu", "CPU_DEVICE", "Device('CPU_DEVICE')"))
-    assert not known_all(array(np.array([1.0, -2.0]), backend) > 0)
+    assert not all_without_sync(array(np.array([1.0, -2.0]), backend) > 0)
 
 
 def test_a_learned_matrix_gives_what_is_positive_in_it(precise):

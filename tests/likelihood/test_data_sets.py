@@ -84,8 +84,8 @@ def test_a_mean_likelihood_guides_each_row_by_its_own_data(kind, rung, precise):
     made = sp.posterior.choice.RUNGS[rung]
     x, guided = array(X, precise), made(prior, many)
     for t in (0.05, 0.8):
-        rows = [made(prior, one).guide(x[i : i + 1, :], t) for i, one in enumerate(single)]
-        together = guided.guide(x, t)
+        rows = [made(prior, one).guided(x[i : i + 1, :], t) for i, one in enumerate(single)]
+        together = guided.guided(x, t)
         for name in ("mean", "log_likelihood"):
             expected = np.concatenate([host(getattr(row, name)) for row in rows])
             assert_array(getattr(together, name), expected, precise, 1e-9)
@@ -106,10 +106,10 @@ def test_surrogates_of_all_families_are_those_of_each_data_set(case, precise):
     x = array(X[:3], precise)
     linear = many.linearise(x)
     variance = array(np.array([[0.1, 1.0, 3.0, 0.5]] * 3), precise)
-    found = many.surrogate(linear, variance)
+    found = many.site_approximation(linear, variance)
     for i in range(3):
         one = made(ys[i])
-        expected = one.surrogate(one.linearise(x[i : i + 1, :]), variance[i : i + 1, :])
+        expected = one.site_approximation(one.linearise(x[i : i + 1, :]), variance[i : i + 1, :])
         for name in ("y", "R", "log_scale"):
             values = host(getattr(found, name))[i : i + 1]
             np.testing.assert_allclose(values, host(getattr(expected, name)), rtol=1e-8, atol=1e-13)

@@ -8,7 +8,7 @@ from checks import array, assert_array, covariance_matrix, host
 
 import sdeppl as sp
 from sdeppl.likelihood.information import compressed
-from sdeppl.likelihood.observation import Linearisation, Surrogate
+from sdeppl.likelihood.observation import Linearisation, SiteApproximation
 
 rng = np.random.default_rng(11)
 ROWS, N, DIM = 3, 7, 2
@@ -28,7 +28,7 @@ def log_normal(residual, variance):
 def test_it_is_the_same_function_of_x(kinds, precise):
     h, r = H[kinds[0]], R[kinds[1]]
     linear = Linearisation(array(ETA, precise), array(h, precise))
-    noise = Surrogate(array(Y, precise), array(r, precise), array(SCALES, precise), True)
+    noise = SiteApproximation(array(Y, precise), array(r, precise), array(SCALES, precise), True)
     few, said = compressed(linear, noise)
     assert few.H.shape[-2:] == (DIM, DIM) and said.y.shape == (ROWS, DIM)
     for seed in range(4):
@@ -46,7 +46,7 @@ def test_a_direction_of_which_nothing_was_seen(precise):
     h = H["shared"] * [1.0, 0.0]
     few, said = compressed(
         Linearisation(array(ETA, precise), array(h, precise)),
-        Surrogate(array(Y, precise), array(R["shared"], precise), 0.0, True),
+        SiteApproximation(array(Y, precise), array(R["shared"], precise), 0.0, True),
     )
     for delta in (0.0, 50.0):
         found = log_normal(host(said.y) - host(few.H) @ [0.3, delta], host(said.R)) + host(said.log_scale)
@@ -63,7 +63,7 @@ def test_tweedie_of_many_numbers_is_exact_for_a_gaussian(gradient, precise):
     seen = sp.LinearGaussian(array(h, precise), array(Y, precise), array(r, precise))
     rung = sp.TweedieDenoiser(prior, seen, gradient=gradient)
     x = array(rng.standard_normal((4, 2)), precise)
-    guided, moments = rung.guide(x, t), prior(x, t)
+    guided, moments = rung.guided(x, t), prior(x, t)
     m, Ct = host(moments.mean), host(moments.covariance.dense())
     S = h @ Ct @ h.T + np.diag(r)
     gain = Ct @ h.T @ np.linalg.inv(S)
@@ -87,8 +87,8 @@ def test_the_full_gradient_is_that_of_all_numbers(monkeypatch):
     y = array(np.array([0.0, 1.0, 4.0, 2.0, 0.0, 7.0, 1.0]), backend)
     seen = sp.IndependentObservation(sp.likelihood.families.Poisson(), y, H=array(0.3 * H["shared"], backend))
     x, twist = rng.standard_normal((ROWS, DIM)), sp.TweedieDenoiser(prior, seen)
-    few = twist.guide(x, 0.3)
+    few = twist.guided(x, 0.3)
     monkeypatch.setattr(twist, "_is_compressible", lambda *arguments: False)
-    every = twist.guide(x, 0.3)
+    every = twist.guided(x, 0.3)
     np.testing.assert_allclose(few.mean, every.mean, rtol=1e-9)
     np.testing.assert_allclose(few.log_likelihood, every.log_likelihood, rtol=1e-9)

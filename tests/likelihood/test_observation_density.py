@@ -18,7 +18,7 @@ def test_the_density_is_the_function(backend):
     assert not (seen.is_linear or seen.is_gaussian)
     x0 = array(X, backend)
     assert_array(seen.log_prob(x0), np.sin(X[:, 0]) - X[:, 2] ** 2, backend)
-    for call in (lambda: seen.linearise(x0), lambda: seen.surrogate(None, x0)):
+    for call in (lambda: seen.linearise(x0), lambda: seen.site_approximation(None, x0)):
         with pytest.raises(sp.NotDifferentiable, match="use likelihood='monte-carlo', which needs none"):
             call()
 

@@ -64,7 +64,7 @@ def test_linear_gaussian(R, missing, backend):
     assert_array(linear.predicted, X @ H[kept].T, backend)
     assert_array(linear.H, H[kept], backend)
     assert linear.R is None
-    found = seen.surrogate(linear, array(np.ones(len(kept)), backend))
+    found = seen.site_approximation(linear, array(np.ones(len(kept)), backend))
     assert_array(found.y, Y[kept], backend)
     assert found.log_scale == 0.0
     v = np.random.default_rng(4).standard_normal((5, len(kept)))
@@ -93,7 +93,7 @@ def test_nonlinear_gaussian(R, missing, with_value, backend):
     linear = seen.linearise(x0)
     assert_array(linear.predicted, value[:, kept], backend)
     assert_array(linear.H, jacobian[:, kept], backend)
-    assert seen.surrogate(linear, linear.predicted).diagonal == (R.ndim == 1 or not len(kept))
+    assert seen.site_approximation(linear, linear.predicted).diagonal == (R.ndim == 1 or not len(kept))
 
 
 @pytest.mark.parametrize("full", [False, True], ids=["variances", "covariances"])
@@ -118,7 +118,7 @@ def test_noise_that_depends_on_x0(full, missing, with_value, backend):
     dense = dense[:, kept][:, :, kept]
     assert_array(seen.log_prob(x0), log_normal((Y - curved(host(x0))[0])[:, kept], dense), backend)
     linear = seen.linearise(x0)
-    found = seen.surrogate(linear, linear.predicted)
+    found = seen.site_approximation(linear, linear.predicted)
     assert_array(found.y, Y[kept], backend)
     assert_array(found.R, dense if full and len(kept) else R[:, kept] if not full else R[:, 0, :0], backend)
     v = np.random.default_rng(4).standard_normal((5, len(kept)))
@@ -134,7 +134,7 @@ def test_a_constraint_is_exact(missing, backend):
     assert (seen.is_linear, seen.is_gaussian, seen.hard, seen.count) == (True, True, True, len(kept))
     linear = seen.linearise(array(X, backend))
     assert_array(linear.predicted, X @ H[kept].T, backend)
-    found = seen.surrogate(linear, linear.predicted)
+    found = seen.site_approximation(linear, linear.predicted)
     assert_array(found.R, np.zeros(len(kept)), backend)
     assert_array(found.y, Y[kept], backend)
     with pytest.raises(TypeError, match="without noise has no density given x_0; use LinearGaussian"):

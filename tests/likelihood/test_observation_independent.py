@@ -65,7 +65,7 @@ def test_normal_noise_is_the_linear_gaussian_observation(missing, backend):
     assert_array(linear.H, host(same.H), backend)
     kept = np.flatnonzero(~np.isnan(y))
     for variance in (V, V[0], 0 * V[0], 1e-12 * V):
-        found = seen.surrogate(linear, array(variance[..., kept], backend))
+        found = seen.site_approximation(linear, array(variance[..., kept], backend))
         R = np.broadcast_to(host(same.R), host(found.R).shape)
         np.testing.assert_allclose(host(found.R), R, rtol=1e3 * tolerance_of(backend))
         np.testing.assert_allclose(
@@ -80,7 +80,7 @@ def test_a_function_as_predictor_is_the_linear_one(name, backend):
     function, value = functions(backend)
     linear = observe(name, backend, (2,))
     x0, v = array(X, backend), array(V[:, [0, 1, 3]], backend)
-    expected = linear.surrogate(linear.linearise(x0), v)
+    expected = linear.site_approximation(linear.linearise(x0), v)
     close = {"rtol": 1e3 * tolerance_of(backend), "atol": 1e2 * tolerance_of(backend)}
     for options in ({"function": function}, {"function": function, "value": value}):
         seen = observe(name, backend, (2,), dim=DIM, **options)
@@ -88,7 +88,7 @@ def test_a_function_as_predictor_is_the_linear_one(name, backend):
         assert_array(seen.log_prob(x0), host(linear.log_prob(x0)), backend)
         at = seen.linearise(x0)
         assert_array(at.H, np.broadcast_to(H[[0, 1, 3]], (6, 3, DIM)), backend)
-        found = seen.surrogate(at, v)
+        found = seen.site_approximation(at, v)
         eta = (X @ H.T + OFFSET)[:, [0, 1, 3]]
         for here, there in zip(said(found, eta, host(v)), said(expected, eta, host(v)), strict=True):
             np.testing.assert_allclose(here, there, **close)
@@ -99,14 +99,14 @@ def test_missing_rows_are_rows_left_out(name, precise):
     """Of any family, also where a parameter differs from row to row."""
     x0 = array(X, precise)
     whole, seen = observe(name, precise), observe(name, precise, (0, 2))
-    all_rows = whole.surrogate(whole.linearise(x0), array(V, precise))
-    found = seen.surrogate(seen.linearise(x0), array(V[:, [1, 3]], precise))
+    all_rows = whole.site_approximation(whole.linearise(x0), array(V, precise))
+    found = seen.site_approximation(seen.linearise(x0), array(V[:, [1, 3]], precise))
     assert_array(found.y, host(all_rows.y)[:, [1, 3]], precise, 1e-12)
     assert_array(found.R, host(all_rows.R)[:, [1, 3]], precise, 1e-9)
     nothing = observe(name, precise, (0, 1, 2, 3))
     assert nothing.count == 0
     assert_array(nothing.log_prob(x0), np.zeros(6), precise)
-    empty = nothing.surrogate(nothing.linearise(x0), array(V[:, :0], precise))
+    empty = nothing.site_approximation(nothing.linearise(x0), array(V[:, :0], precise))
     assert (empty.y.shape, empty.R.shape, empty.log_scale) == ((0,), (0,), 0.0)
     zero = array(np.zeros((6, 0, 0)), precise)
     assert empty.add_noise(zero).shape == (6, 0, 0)
@@ -116,10 +116,12 @@ def test_missing_rows_are_rows_left_out(name, precise):
 def test_a_row_does_not_depend_on_its_batch(name, precise, monkeypatch):
     """Nor on how a large batch is cut into blocks."""
     seen = observe(name, precise)
-    together = seen.surrogate(seen.linearise(array(X, precise)), array(V, precise))
+    together = seen.site_approximation(seen.linearise(array(X, precise)), array(V, precise))
     monkeypatch.setattr("sdeppl.likelihood.independent.BLOCK", 2 * 32 * 4)
     far = np.concatenate([X[:3], 50 * X])
-    alone = seen.surrogate(seen.linearise(array(far, precise)), array(np.concatenate([V[:3], V]), precise))
+    alone = seen.site_approximation(
+        seen.linearise(array(far, precise)), array(np.concatenate([V[:3], V]), precise)
+    )
     eta = X[:3] @ H.T + OFFSET
     for here, there in zip(said(alone, eta, V[:3]), said(together, eta, V[:3]), strict=True):
         np.testing.assert_allclose(here, there, rtol=1e-9, atol=1e-12)
@@ -128,7 +130,7 @@ def test_a_row_does_not_depend_on_its_batch(name, precise, monkeypatch):
 
 def test_an_empty_batch(backend):
     seen = observe("poisson", backend)
-    found = seen.surrogate(seen.linearise(array(X[:0], backend)), array(V[:0], backend))
+    found = seen.site_approximation(seen.linearise(array(X[:0], backend)), array(V[:0], backend))
     assert (tuple(found.y.shape), tuple(found.log_scale.shape)) == ((0, 4), (0,))
 
 

@@ -70,12 +70,12 @@ def test_a_joint_observation_is_its_parts(names, missing, backend):
         np.broadcast_to(host(linear.H), (4, joint.count, DIM)), np.concatenate(blocks, axis=1)
     )
     v = np.random.default_rng(5).uniform(0.1, 2.0, (4, joint.count))
-    found = joint.surrogate(linear, array(v, backend))
+    found = joint.site_approximation(linear, array(v, backend))
     start, dense = 0, np.zeros((4, joint.count, joint.count))
     y, log_scale = np.zeros((4, joint.count)), np.zeros(4)
     for part, own, n in zip(parts, linears, counts, strict=True):
         rows = slice(start, start + n)
-        alone = part.surrogate(own, array(v[:, rows], backend))
+        alone = part.site_approximation(own, array(v[:, rows], backend))
         zero = array(np.zeros((4, n, n)), backend)
         dense[:, rows, rows] = host(alone.add_noise(zero))
         y[:, rows] = host(alone.y)
@@ -155,7 +155,7 @@ def test_constraints_are_one_constraint_and_must_not_depend_on_one_another(backe
     assert isinstance(joint, sp.LinearConstraint) and joint.count == 3
     both = sp.joint_observation([first, parts_on(backend)["full"]])
     assert both.hard and both.is_linear and both.is_gaussian
-    found = both.surrogate(both.linearise(array(X, backend)), array(np.ones(3), backend))
+    found = both.site_approximation(both.linearise(array(X, backend)), array(np.ones(3), backend))
     expected = np.zeros((3, 3))
     expected[1:, 1:] = R_FULL
     assert_array(found.R, expected, backend)

@@ -45,11 +45,11 @@ LIMITS = {"poisson 0": 5e-4, "bernoulli": 3e-5, "ordinal lowest": 1e-4, "cauchy"
 LIMIT = 3e-6
 
 
-def surrogate_at(family, y, etas, variances, backend, nodes=32):
+def site_approximation_at(family, y, etas, variances, backend, nodes=32):
     """Surrogates at all pairs of etas and variances, as (etas · variances, 1) arrays on the host."""
     seen = sp.IndependentObservation(family, array([y], backend), H=array([[1.0]], backend), nodes=nodes)
     eta, v = (a.reshape(-1, 1) for a in np.meshgrid(etas, variances, indexing="ij"))
-    found = seen.surrogate(seen.linearise(array(eta, backend)), array(v, backend))
+    found = seen.site_approximation(seen.linearise(array(eta, backend)), array(v, backend))
     assert found.diagonal
     assert_array(found.y, host(found.y), backend)
     return eta[:, 0], v[:, 0], host(found.y)[:, 0], host(found.R)[:, 0], host(found.log_scale)
@@ -58,7 +58,7 @@ def surrogate_at(family, y, etas, variances, backend, nodes=32):
 def compare(family, log_density, y, peaks, width, backend):
     """The largest error of value, slope and curvature, in units of √v, over all η and v."""
     worst = 0.0
-    rows = zip(*surrogate_at(family, y, ETAS, VARIANCES, backend), strict=True)
+    rows = zip(*site_approximation_at(family, y, ETAS, VARIANCES, backend), strict=True)
     for eta, v, centre, R, log_scale in rows:
         log_mass, slope, curvature, _ = tilted(log_density, eta, v, peaks, width)
         total = v + R
@@ -99,8 +99,8 @@ def test_value_slope_and_curvature(name):
 )
 def test_every_backend_and_dtype(name, backend):
     family, y, _, _ = SCALAR[name]
-    numpy = surrogate_at(family, y, ETAS, VARIANCES[1:], sp.resolve("numpy"))
-    other = surrogate_at(family, y, ETAS, VARIANCES[1:], backend)
+    numpy = site_approximation_at(family, y, ETAS, VARIANCES[1:], sp.resolve("numpy"))
+    other = site_approximation_at(family, y, ETAS, VARIANCES[1:], backend)
     single = "32" in str(backend.dtype)
     for found, expected in zip(_features(*other), _features(*numpy), strict=True):
         np.testing.assert_allclose(found, expected, atol=5e-3 if single else 1e-7)
@@ -134,7 +134,9 @@ def test_more_nodes_are_more_accurate():
     exact = [tilted(lambda e: family(e, np.array(y)), 1.0, v, peaks, width)[0] for v in (4.0, 60.0)]
     errors = []
     for nodes in (12, 24, 48):
-        _, v, centre, R, log_scale = surrogate_at(family, y, [1.0], [4.0, 60.0], sp.resolve("numpy"), nodes)
+        _, v, centre, R, log_scale = site_approximation_at(
+            family, y, [1.0], [4.0, 60.0], sp.resolve("numpy"), nodes
+        )
         found = log_scale + stats.norm.logpdf(centre, 1.0, np.sqrt(v + R))
         errors.append(np.max(np.abs(found - exact)))
     assert errors[1] < errors[0] / 10 and errors[2] < errors[1] / 10, errors
@@ -148,7 +150,7 @@ def test_no_variance_gives_the_derivatives_at_the_point(name, backend):
     seen = sp.IndependentObservation(family, array(y, backend), H=array(np.eye(4), backend))
     eta = np.array([[0.4, -0.9, 0.35, 2.2]])
     linear = seen.linearise(array(eta, backend))
-    found = seen.surrogate(linear, 0 * linear.predicted)
+    found = seen.site_approximation(linear, 0 * linear.predicted)
     h = 1e-4
     log_density = [plain(eta + k * h, y) for k in (-1, 0, 1)]
     slope, curvature = (log_density[2] - log_density[0]) / (2 * h), log_density[0] + log_density[2]
@@ -167,7 +169,7 @@ def test_no_variance_gives_the_derivatives_at_the_point(name, backend):
 def test_an_outlier_under_heavy_tails_says_next_to_nothing(residual, v):
     """Student's t: the farther y is, the weaker it pulls, -(df + 1)/(η - y), and it never narrows η."""
     family = families.StudentT(4.0, 0.05)
-    _, _, centre, R, _ = surrogate_at(family, residual, [0.0], [v], sp.resolve("numpy"))
+    _, _, centre, R, _ = site_approximation_at(family, residual, [0.0], [v], sp.resolve("numpy"))
     slope = centre / (v + R)
     if residual > 8 * math.sqrt(v):
         pull = 5 * residual / (residual**2 + 4 * 0.05**2)
@@ -184,7 +186,7 @@ def test_a_value_that_only_other_predictors_allow_pulls_towards_them(backend):
 
     seen = sp.IndependentObservation(uniform, array([2.0], backend), H=array([[1.0]], backend))
     linear = seen.linearise(array([[2.2], [400.0], [math.nan]], backend))
-    found = seen.surrogate(linear, array([[0.01]], backend) + 0 * linear.predicted)
+    found = seen.site_approximation(linear, array([[0.01]], backend) + 0 * linear.predicted)
     y, R, log_scale = host(found.y)[:, 0], host(found.R)[:, 0], host(found.log_scale)
     value = log_scale + stats.norm.logpdf(y, [2.2, 400.0, math.nan], np.sqrt(0.01 + R))
     assert value[0] == pytest.approx(-math.log(2), abs=1e-6)

@@ -8,7 +8,7 @@ import pytest
 
 import sdeppl as sp
 from sdeppl.likelihood.information import compressed
-from sdeppl.likelihood.observation import Linearisation, Surrogate, bounded, positive, possible
+from sdeppl.likelihood.observation import Linearisation, SiteApproximation, bounded, positive, possible
 
 
 def at(backend, numbers):
@@ -37,7 +37,7 @@ def test_compressed_where_nothing_is_seen_of_x(precise):
     """H = 0, as of a scale alone: the few numbers say nothing, and log_scale is the density of y itself."""
     y, R = at(precise, [[0.5, -1.2, 2.0]]), at(precise, [[0.5, 2.0, 4.0]])
     H = at(precise, [[[0.0], [0.0], [0.0]]])
-    few, noise = compressed(Linearisation(0 * y, H), Surrogate(y, R, 0.0, True))
+    few, noise = compressed(Linearisation(0 * y, H), SiteApproximation(y, R, 0.0, True))
     assert float(precise.xp.abs(few.H[0, 0, 0])) < 1e-100
     residual = float(noise.y[0, 0])
     found = float(noise.log_scale[0]) - 0.5 * residual**2 - 0.5 * math.log(2 * math.pi)

@@ -31,7 +31,7 @@ def test_nested_draws_converge_to_the_exact_mean_likelihood(t):
     numpy, sde = sp.resolve("numpy"), sp.VPSDE()
     prior, seen = mixture_on(numpy, sde), linear(numpy, noise=5 * R)
     exact = sp.exact_posterior(prior, seen)
-    guided = sp.NestedDenoiser(prior, seen, samples=4_000, steps=40).guide(X, t)
+    guided = sp.NestedDenoiser(prior, seen, samples=4_000, steps=40).guided(X, t)
     moments = exact.denoiser(X, t)
     sd = np.sqrt(np.diagonal(moments.covariance.dense(), axis1=1, axis2=2))
     assert np.all(np.abs(guided.mean - moments.mean) < sd * (5 / math.sqrt(400) + 0.02))
@@ -46,8 +46,8 @@ def test_an_exact_conditional_sampler_is_asked_where_the_prior_has_one():
     root = np.linalg.cholesky(moments.covariance.dense())
     prior.conditional = lambda x, t, z: prior(x, t).mean[:, None, :] + z @ root.T
     seen = linear(numpy, noise=5 * R)
-    guided = sp.NestedDenoiser(prior, seen, samples=20_000).guide(X, t)
-    exact = sp.TweedieDenoiser(prior, seen).guide(X, t)
+    guided = sp.NestedDenoiser(prior, seen, samples=20_000).guided(X, t)
+    exact = sp.TweedieDenoiser(prior, seen).guided(X, t)
     np.testing.assert_allclose(guided.mean, exact.mean, atol=0.06)
     np.testing.assert_allclose(guided.log_likelihood, exact.log_likelihood, atol=0.3)
 
@@ -58,8 +58,8 @@ def test_monte_carlo_is_the_gaussian_integral(t):
     numpy = sp.resolve("numpy")
     prior, seen = mixture_on(numpy), linear(numpy, noise=0.1 * R)
     x = sp.exact_posterior(prior, seen).denoiser.marginals.sample(t, 20, seed=1)
-    found = sp.MonteCarloDenoiser(prior, seen, samples=512).guide(x, t)
-    exact = sp.TweedieDenoiser(prior, seen, gradient="mean").guide(x, t)
+    found = sp.MonteCarloDenoiser(prior, seen, samples=512).guided(x, t)
+    exact = sp.TweedieDenoiser(prior, seen, gradient="mean").guided(x, t)
     C = exact.prior.covariance.dense()
     sd = np.sqrt(np.diagonal(C, axis1=1, axis2=2))
     assert (
@@ -133,8 +133,8 @@ def test_cubature_of_far_more_numbers_than_latents_is_the_same_in_few(noisy, pre
 
     prior, x = mixture_on(precise), array(X, precise)
     few, whole = (sp.CubatureDenoiser(prior, observation(matrix)) for matrix in (False, True))
-    assert few.guide(x, t).seen.H.shape == (len(X), 2 * DIM, DIM)
-    assert whole.guide(x, t).seen.H.shape == (len(X), 40, DIM)
+    assert few.guided(x, t).pseudo_observation.H.shape == (len(X), 2 * DIM, DIM)
+    assert whole.guided(x, t).pseudo_observation.H.shape == (len(X), 40, DIM)
     assert_array(few.mean(x, t), host(whole.mean(x, t)), precise, 1e-9)
     assert_array(few.log_likelihood(x, t), host(whole.log_likelihood(x, t)), precise, 1e-10)
     assert_array(few(x, t).covariance.dense(), host(whole(x, t).covariance.dense()), precise, 1e-9)

@@ -22,7 +22,7 @@ CAUGHT = {
     "y = x.detach()": ".detach() is no method of a standard array",
     "y = x.astype(xp.float32)": ".astype() is no method of a standard array",
     "def step(self, x):\n    return float(x[0])": "float" + WAITS,
-    "def guide(self, x, t):\n    if bool(xp.any(x > 0)):\n        pass": "bool" + WAITS,
+    "def guided(self, x, t):\n    if bool(xp.any(x > 0)):\n        pass": "bool" + WAITS,
     "def drift(self, x, t):\n    def inner():\n        return to_host(x)": "to_host" + WAITS,
 }
 

@@ -45,7 +45,7 @@ class ExactLikelihood(sp.MeanLikelihood):
         self.known = known or prior
         self.posterior = sp.exact_posterior(self.known, observation).denoiser
 
-    def guide(self, x, t):
+    def guided(self, x, t):
         ratio = self.posterior.log_density(x, t) - self.known.log_density(x, t)
         return Guided(self.prior(x, t), self.posterior.mean(x, t), ratio)
 

@@ -8,9 +8,9 @@ import scipy.stats
 from checks import array, assert_array, covariance_matrix, host
 
 import sdeppl as sp
-from sdeppl.likelihood import Guided, Seen, Surrogate
+from sdeppl.likelihood import Guided, PseudoObservation, SiteApproximation
 from sdeppl.posterior.kernel import MomentKernel, SubspaceRoot
-from sdeppl.posterior.resampling import effective_share, normalised, systematic
+from sdeppl.posterior.resampling import ess_fraction, normalised, systematic
 from sdeppl.sde import StepCoefficients
 
 STEP = StepCoefficients(decay=0.8, first=0.35, second=0.0, noise=0.4)
@@ -26,8 +26,8 @@ def case(backend, dim, count, shared):
     x, m, mean = (rng.standard_normal((ROWS, dim)) for _ in range(3))
     covariance = sp.denoisers.MatrixCovariance(array(C[0] if shared else C, backend))
     prior = sp.Moments(array(m, backend), covariance)
-    noise = Surrogate(array(np.zeros(count), backend), array(R, backend), 0.0, True)
-    seen = Seen(array(H, backend), noise)
+    noise = SiteApproximation(array(np.zeros(count), backend), array(R, backend), 0.0, True)
+    seen = PseudoObservation(array(H, backend), noise)
     zero = array(np.zeros(ROWS), backend)
     return x, m, mean, C, H, R, Guided(prior, array(mean, backend), zero, seen)
 
@@ -125,7 +125,7 @@ def test_weights_and_their_mean(backend):
     shifted = np.exp(logs - logs.max(axis=1, keepdims=True))
     assert_array(weights, shifted / shifted.sum(axis=1, keepdims=True), backend)
     assert_array(log_mean, logs.max(axis=1) + np.log(shifted.mean(axis=1)), backend)
-    assert_array(effective_share(weights)[1:], [1.0], backend)
+    assert_array(ess_fraction(weights)[1:], [1.0], backend)
 
 
 @pytest.mark.filterwarnings("ignore:divide by zero")

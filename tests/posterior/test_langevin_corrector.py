@@ -203,8 +203,8 @@ def test_a_proposal_that_is_no_number_is_not_taken():
     prior, seen = mixture_on(numpy)
 
     class Bounded(ExactLikelihood):
-        def guide(self, x, t):
-            guided = super().guide(x, t)
+        def guided(self, x, t):
+            guided = super().guided(x, t)
             bad = np.where(np.linalg.norm(x, axis=1) > 2.5, np.nan, 0.0)
             covariance = guided.prior.covariance.dense() + bad[:, None, None]
             prior = sp.Moments(guided.prior.mean, type(guided.prior.covariance)(covariance))

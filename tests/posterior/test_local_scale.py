@@ -15,7 +15,7 @@ def test_the_local_scale_of_a_gaussian_is_its_covariance(backend):
     t, x = time_of(0.2), array(np.random.default_rng(11).standard_normal((4, 3)), backend)
     _, covariance = gaussian_target(t)
     for rung in (sp.TweedieDenoiser(prior, seen), sp.PiGDMDenoiser(boxed(prior), seen)):
-        scale = local_scale(rung, rung.guide(x, t), t)
+        scale = local_scale(rung, rung.guided(x, t), t)
         identity = array(np.eye(3), backend)
         xp = backend.xp
         rows = [
@@ -36,7 +36,7 @@ def test_many_numbers_are_moved_by_the_noise_alone():
     t, x = time_of(0.3), np.zeros((2, dim))
     for prior, local in ((mixture, False), (sp.GaussianDenoiser(SDE, means[0], covariances[0]), True)):
         rung = sp.TweedieDenoiser(prior, seen)
-        scale = local_scale(rung, rung.guide(x, t), t)
+        scale = local_scale(rung, rung.guided(x, t), t)
         assert (scale.basis is not None) == local
         corrected = LangevinCorrector(steps=3).correct(rung, x, t, sp.Noise(0).stream(numpy))
         assert corrected.acceptance.min() > 0
@@ -50,7 +50,7 @@ def test_between_modes_the_scale_stays_positive(precise):
     prior = sp.GaussianMixtureDenoiser(SDE, array([0.5, 0.5], precise), means, narrow)
     seen = sp.LinearGaussian(array([[0.0, 1.0]], precise), array([0.0], precise), 0.1)
     rung, t = sp.TweedieDenoiser(prior, seen), time_of(0.1)
-    scale = local_scale(rung, rung.guide(array([[0.0, 0.0]], precise), t), t)
+    scale = local_scale(rung, rung.guided(array([[0.0, 0.0]], precise), t), t)
     alpha, sigma = SDE.alpha(t), SDE.sigma(t)
     variance, across = alpha**2 * 0.04 + sigma**2, alpha**2 * 0.04 * 0.1 / 0.14 + sigma**2
     along = variance / abs(1 - alpha**2 / variance)  # -∂² ln p_t = 1/v - α²/v² at the middle

@@ -98,7 +98,7 @@ def test_affine_families_of_array_code_never_run_the_model(name, precise):
     observation = observation_of(read(model, y=y), PART, precise)
     before = len(calls)
     found = log_prob(observation, precise)
-    observation.surrogate(observation.linearise(array(X, precise)), array(np.ones(3), precise))
+    observation.site_approximation(observation.linearise(array(X, precise)), array(np.ones(3), precise))
     assert len(calls) == before
     assert type(observation.log_density) is ARRAY_CODE[name]
     expected = expected_log_prob(model, y=y)

@@ -63,7 +63,7 @@ def test_alpha_and_sigma_are_the_transition_from_the_data(sde):
         phi, q = moment_equations(sde, 0.0, t * sde.T)
         assert sde.alpha(t * sde.T) == pytest.approx(phi, rel=1e-8)
         assert sde.sigma(t * sde.T) == pytest.approx(math.sqrt(q), rel=1e-8)
-        assert sde.levels(t * sde.T) == (sde.alpha(t * sde.T), sde.sigma(t * sde.T))
+        assert sde.alpha_sigma(t * sde.T) == (sde.alpha(t * sde.T), sde.sigma(t * sde.T))
     assert (sde.alpha(0.0), sde.sigma(0.0)) == (1.0, 0.0)
 
 

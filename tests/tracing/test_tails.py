@@ -44,11 +44,11 @@ def test_only_heavy_tails_are_found_and_they_are_tame_afterwards():
     expected = stats.t(1.5).ppf(0.75) * 2.0 / 0.6745  # 20,000 draws: 2% standard error; four of them
     np.testing.assert_allclose(scale, [expected] * 2, rtol=0.08)
     np.testing.assert_allclose(loc, [10.0, -4.0], atol=0.15)
-    tamed = with_tails(space, tails)
-    u = tamed.flatten(values)
-    assert find_tails(tamed, u) == {}
+    sinh_transformed = with_tails(space, tails)
+    u = sinh_transformed.flatten(values)
+    assert find_tails(sinh_transformed, u) == {}
     torch.testing.assert_close(u[:, 1:3], torch.asinh((z[:, 1:3] - loc) / scale))
-    back = tamed.unflatten(u)
+    back = sinh_transformed.unflatten(u)
     for name, value in values.items():
         torch.testing.assert_close(back[name], value, rtol=1e-9, atol=1e-12)
 

@@ -59,7 +59,7 @@ def test_it_has_300_lines_and_needs_numpy_alone():
 def test_the_forward_sde_and_its_grid_are_the_librarys(mini):
     ours, theirs = mini.VPSDE(), sp.VPSDE()
     for t in (0.001, 0.2, 0.7, 1.0):
-        np.testing.assert_allclose(ours.levels(t), theirs.levels(t), rtol=1e-13)
+        np.testing.assert_allclose(ours.alpha_sigma(t), theirs.alpha_sigma(t), rtol=1e-13)
     np.testing.assert_allclose(ours.times(37), sp.log_snr_grid(theirs, 37), rtol=1e-9)
 
 
@@ -88,7 +88,7 @@ def test_the_mean_likelihood_is_the_librarys(both):
     ours, theirs, seen, observed = both
     x = theirs.marginals.sample(0.2, 30, seed=3)
     m_y, _, log_l = seen.condition(*ours(x, 0.2))
-    guided = sp.TweedieDenoiser(theirs, observed, gradient="mean").guide(x, 0.2)
+    guided = sp.TweedieDenoiser(theirs, observed, gradient="mean").guided(x, 0.2)
     np.testing.assert_allclose(m_y, guided.mean, rtol=1e-9, atol=1e-10)
     np.testing.assert_allclose(log_l, guided.log_likelihood, rtol=1e-9, atol=1e-10)
 
@@ -167,7 +167,7 @@ def test_the_learned_denoiser_comes_nearer_to_the_exact_one_than_the_linear_gues
     learned = mini.Learned(sde, ours.draw(20_000, rng), times, rng)
     linear = mini.Learned(sde, ours.draw(20_000, rng), [], rng)
     for t in times:
-        alpha, sigma = sde.levels(t)
+        alpha, sigma = sde.alpha_sigma(t)
         x = alpha * ours.draw(2_000, rng) + sigma * rng.standard_normal((2_000, 2))
         exact, found, guessed = ours(x, t), learned(x, t), linear(x, t)
         for k, limit in ((0, 0.4), (1, 0.75)):  # the mean, the covariance

@@ -5,7 +5,7 @@ from .derivatives import bilinear_slope, checkpoint, jvp, numerical_gradient, wi
 from .elementary import elementary, python_floats, require_positive
 from .errors import BackendMismatch, BackendUnavailable
 from .linear_algebra import cholesky, log_diagonal, solve_lower, solve_lower_transposed
-from .looking import known_all
+from .looking import all_without_sync
 from .memory import OutOfMemory, free_memory, in_chunks, require_memory, rows_at_once
 from .noise import Noise, NoiseStream, keyed_normal
 from .numbers import real_number, real_parameter, real_times, seed_number, whole_number
@@ -24,19 +24,25 @@ from .transfer import (
     to_host,
     to_torch,
 )
+from .typing import Array, Device, DType, Namespace
 
 __all__ = [
     "COSTLY",
+    "Array",
     "Backend",
     "BackendMismatch",
     "BackendUnavailable",
     "CostWarning",
+    "DType",
+    "Device",
+    "Namespace",
     "Noise",
     "NoiseStream",
     "OnnxFunction",
     "OutOfMemory",
     "Progress",
     "TorchFunction",
+    "all_without_sync",
     "axes_of",
     "backend_of",
     "bilinear_slope",
@@ -50,7 +56,6 @@ __all__ = [
     "in_chunks",
     "jvp",
     "keyed_normal",
-    "known_all",
     "lgamma",
     "log_diagonal",
     "log_ndtr",

@@ -7,7 +7,7 @@ from array_api_compat import array_namespace
 from .resolve import backend_of
 
 
-def known_all(mask: Any) -> bool:
+def all_without_sync(mask: Any) -> bool:
     """Whether all of `mask` is true and seeing it costs nothing; False without a look on a device.
 
     For loops that may end early where the arrays are the host's, and run their full length, with the same

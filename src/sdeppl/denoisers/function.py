@@ -53,7 +53,7 @@ class CallableDenoiser(Denoiser):
         if self._covariance is not None:
             return Moments(self.mean(x, t), self._covariance(x, t))
         of_x, of_function = self._weights(t)
-        alpha, sigma = self.sde.levels(t)
+        alpha, sigma = self.sde.alpha_sigma(t)
         value, pull = self._with_pullback(x, t)
 
         def pullback(v: Any) -> Any:
@@ -73,7 +73,7 @@ class CallableDenoiser(Denoiser):
         """a and b of E[x_0 given x_t] = a (x_t - shift) + b function."""
         if self.predicts == "mean":
             return 0.0, 1.0
-        alpha, sigma = self.sde.levels(t)
+        alpha, sigma = self.sde.alpha_sigma(t)
         if self.predicts == "v":
             return alpha / (alpha**2 + sigma**2), -sigma / (alpha**2 + sigma**2)
         return 1 / alpha, (sigma**2 if self.predicts == "score" else -sigma) / alpha

@@ -127,5 +127,5 @@ class GaussianDenoiser(Denoiser):
 
     def _marginal(self, t: Any) -> tuple[Any, Any]:
         """α and the variances α² λ + σ² of x_t along the eigenbasis."""
-        alpha, sigma = self.sde.levels(t)
+        alpha, sigma = self.sde.alpha_sigma(t)
         return alpha, alpha * alpha * self.eigenvalues + sigma**2

@@ -41,7 +41,7 @@ class NetworkDenoiser(Denoiser):
     def __call__(self, x: Any, t: float) -> Moments:
         gaussian = self.gaussian
         linear = gaussian(x, t)
-        alpha, sigma = self.sde.levels(t)
+        alpha, sigma = self.sde.alpha_sigma(t)
         spread = gaussian.posterior_scale(t)
         shrink = spread / self.backend.xp.sqrt(gaussian.eigenvalues) / sigma
         reach = spread * gaussian.explained(t)
@@ -58,7 +58,7 @@ class NetworkDenoiser(Denoiser):
     def covariance_slope(self, x: Any, t: float, V: Any, w: Any) -> Any:
         """As of any denoiser, from the network's own second derivatives; the Gaussian part has none."""
         xp, gaussian = self.backend.xp, self.gaussian
-        alpha, sigma = self.sde.levels(t)
+        alpha, sigma = self.sde.alpha_sigma(t)
         spread = gaussian.posterior_scale(t)
         shrink = spread / xp.sqrt(gaussian.eigenvalues) / sigma  # of whitening, too
         reach = spread * gaussian.explained(t)

@@ -25,7 +25,7 @@ def to_arviz(
     """An `InferenceData` (ArviZ 0.23), or a `DataTree` (ArviZ 1), of posterior draws by site name.
 
     draws: {site: (draws, *shape)}, arrays of any backend; what `posterior.run` returns, whose diagnosis
-    becomes attributes of the group 'posterior' (text, effective_share, log_evidence and its error,
+    becomes attributes of the group 'posterior' (text, ess_fraction, log_evidence and its error,
     trusted); or what `reference.nuts` or `reference.hmc` returns, chain by chain, of `hmc` with the group
     'sample_stats'. Draws that are not of chains are one chain, independent but within a run.
 
@@ -153,7 +153,7 @@ def _attributes(draws: Any) -> dict[str, Any]:
         found = draws.diagnosis
         return {
             "diagnosis": found.text,
-            "effective_share": found.ess,
+            "ess_fraction": found.ess,
             "log_evidence": found.log_evidence,
             "log_evidence_error": found.log_evidence_error,
             "trusted": int(found.trusted),  # NetCDF has no booleans

@@ -11,7 +11,7 @@ from ..backend import real_parameter, seed_number
 from ..backend.arguments import kind
 from .comparison import SIGNIFICANCE, Comparison, SiteComparison
 from .errors_by_number import NumberErrors, largest_z, number_errors
-from .sides import Side, joined, sides_of
+from .sample_summary import SampleSummary, joined, sample_summaries
 from .two_samples import left_out, reasons, two_samples
 
 ALL = "all sites"
@@ -47,7 +47,7 @@ def compare(
     tolerance = real_parameter("tolerance", tolerance)
     if not 0 <= tolerance < 1:
         raise ValueError(f"tolerance is a share of a standard deviation, from 0 to 1; got {tolerance}")
-    mine, theirs = sides_of(draws), sides_of(reference)
+    mine, theirs = sample_summaries(draws), sample_summaries(reference)
     if set(mine) != set(theirs):
         raise ValueError(f"the sites differ: {sorted(mine)} against {sorted(theirs)}")
     for name, side in mine.items():
@@ -74,7 +74,7 @@ def compare(
     return Comparison(tuple(found), joint, tolerance, tuple(notes), doubts)
 
 
-def _check_supports(mine: dict[str, Side], supports: Any, draws: Any) -> None:
+def _check_supports(mine: dict[str, SampleSummary], supports: Any, draws: Any) -> None:
     others = getattr(draws, "supports", {})
     for name, support in supports.items():
         if name in others and str(others[name]) != str(support):
@@ -93,7 +93,7 @@ def _check_supports(mine: dict[str, Side], supports: Any, draws: Any) -> None:
             )
 
 
-def _varying(name: str, mine: Side, theirs: Side) -> np.ndarray:
+def _varying(name: str, mine: SampleSummary, theirs: SampleSummary) -> np.ndarray:
     """(numbers,): all but those that are one constant on both sides. Raises: ValueError."""
     if mine.mean.shape != theirs.mean.shape:
         raise ValueError(f"site '{name}': {len(mine.mean)} numbers against {len(theirs.mean)}")
@@ -110,7 +110,7 @@ def _labels(shape: tuple[int, ...]) -> list[str]:
 
 
 def _compare_site(
-    name: str, mine: Side, theirs: Side, labels: list[str], options: _Options
+    name: str, mine: SampleSummary, theirs: SampleSummary, labels: list[str], options: _Options
 ) -> SiteComparison:
     errors = number_errors(mine, theirs)
     tests = None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm
 
-from .sides import Side
+from .sample_summary import SampleSummary
 
 LEVELS = np.array([0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95])
 LEAST_EXCESS = 0.2  # of the kurtosis over 1: of two points it is 1, and the first order says no noise
@@ -33,7 +33,7 @@ class NumberErrors:
         return f"NumberErrors({len(self.mean)} numbers)"
 
 
-def number_errors(mine: Side, reference: Side) -> NumberErrors:
+def number_errors(mine: SampleSummary, reference: SampleSummary) -> NumberErrors:
     """Of draws against a reference whose standard deviations are positive.
 
     Standard errors: of a mean sd/√size; of a standard deviation √((κ - 1)/4 size) relative, κ the kurtosis;
@@ -55,11 +55,11 @@ def largest_z(count: int, significance: float) -> float:
     return float(norm.isf(0.5 * significance / count))
 
 
-def _of_mean(side: Side) -> np.ndarray:
+def _of_mean(side: SampleSummary) -> np.ndarray:
     return side.sd / np.sqrt(side.size)
 
 
-def _of_sd(side: Side) -> np.ndarray:
+def _of_sd(side: SampleSummary) -> np.ndarray:
     """Relative to the standard deviation."""
     assert side.values is not None
     centred = side.values - side.values.mean(axis=0)
@@ -68,7 +68,7 @@ def _of_sd(side: Side) -> np.ndarray:
     return np.sqrt(excess / 4 / np.minimum(side.size, side.tail_size))
 
 
-def _quantiles(mine: Side, reference: Side) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _quantiles(mine: SampleSummary, reference: SampleSummary) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     assert mine.values is not None and reference.values is not None
     found, noise = [], np.zeros((len(LEVELS), len(mine.mean)))
     for side in (mine, reference):
@@ -85,7 +85,7 @@ def _quantiles(mine: Side, reference: Side) -> tuple[np.ndarray, np.ndarray, np.
     return (found[0] - edges) / reference.sd, noise / reference.sd, z
 
 
-def _of_quantiles(side: Side) -> np.ndarray:
+def _of_quantiles(side: SampleSummary) -> np.ndarray:
     """Standard errors (levels, numbers)."""
     assert side.values is not None
     ordered, n = np.sort(side.values, axis=0), len(side.values)
@@ -98,7 +98,7 @@ def _of_quantiles(side: Side) -> np.ndarray:
     return np.stack(found)
 
 
-def _sizes(side: Side, p: float) -> np.ndarray:
+def _sizes(side: SampleSummary, p: float) -> np.ndarray:
     return side.size if 0.2 <= p <= 0.8 else np.minimum(side.size, side.tail_size)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from .c2st import c2st, has_scikit_learn, null_deviation
 from .energy import PERMUTATIONS, energy_test
-from .sides import Side
+from .sample_summary import SampleSummary
 from .wasserstein import sliced_wasserstein_with_floor
 
 LARGEST_SLICED, LARGEST_TESTED = 4_000, 1_000
@@ -28,7 +28,9 @@ class TwoSamples:
     rows: int
 
 
-def two_samples(mine: Side, reference: Side, classifier: bool, generator: np.random.Generator) -> TwoSamples:
+def two_samples(
+    mine: SampleSummary, reference: SampleSummary, classifier: bool, generator: np.random.Generator
+) -> TwoSamples:
     """In units of the reference's standard deviations, on rows that count as independent."""
     one, other = (side.rows(LARGEST_SLICED) / reference.sd for side in (mine, reference))
     distance, floor = sliced_wasserstein_with_floor(one, other, generator)

@@ -1,7 +1,7 @@
 """Layer 3: observations, and mean likelihoods l(y given x_t) as conditioned denoisers."""
 
 from . import families
-from .base import Guided, MeanLikelihood, Seen
+from .base import Guided, MeanLikelihood, PseudoObservation
 from .classifier import classifier_observation
 from .cubature import CubatureDenoiser
 from .density import DensityObservation
@@ -16,7 +16,7 @@ from .monte_carlo import MonteCarloDenoiser
 from .naive import NaiveDenoiser
 from .nested import NestedDenoiser
 from .nonlinear_gaussian import NonlinearGaussian
-from .observation import Linearisation, NotDifferentiable, Observation, Surrogate
+from .observation import Linearisation, NotDifferentiable, Observation, SiteApproximation
 from .pigdm import PiGDMDenoiser
 from .sda import SDADenoiser
 from .serialise import observation_from_dict, observation_to_dict
@@ -42,9 +42,9 @@ __all__ = [
     "NotDifferentiable",
     "Observation",
     "PiGDMDenoiser",
+    "PseudoObservation",
     "SDADenoiser",
-    "Seen",
-    "Surrogate",
+    "SiteApproximation",
     "TweedieDenoiser",
     "classifier_observation",
     "exact_posterior",

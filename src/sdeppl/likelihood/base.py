@@ -9,20 +9,20 @@ from array_api_compat import array_namespace
 
 from ..backend import BackendMismatch, cholesky, in_chunks, rows_at_once, solve_lower
 from ..backend.arguments import kind
-from ..backend.sharing import cached_property
+from ..backend.sharing import cached_property, warn
 from ..denoisers import Denoiser, MatrixCovariance, Moments, PullbackCovariance
-from .observation import Observation, Surrogate
+from .observation import Observation, SiteApproximation
 from .positive import clipped
 
 SMALLER = "use likelihood='sda' or 'dps', which need no covariance, fewer observed numbers, or fewer latents"
 
 
 @dataclass(frozen=True)
-class Seen:
+class PseudoObservation:
     """A Gaussian observation H x_0 + N(0, R): H (n, dim) or (batch, n, dim); noise: its R."""
 
     H: Any
-    noise: Surrogate
+    noise: SiteApproximation
 
     def reduction(self, cross: Any) -> Any:
         """U = C Hᵀ L⁻ᵀ with L Lᵀ = H C Hᵀ + R, for cross = C Hᵀ: C - U Uᵀ is the covariance given y."""
@@ -39,16 +39,16 @@ class Guided:
     """What one evaluation of a mean likelihood gives, for x_t (batch, dim).
 
     prior: moments of x_0 given x_t; mean: of x_0 given x_t and y, (batch, dim); log_likelihood:
-    ln l(y given x_t), (batch,); seen: the Gaussian observation of x_0 near its mean that y amounts to,
-    which makes the covariance of x_0 given x_t and y C - C Hᵀ (H C Hᵀ + R)⁻¹ H C; covariance: that
-    covariance itself, (batch, dim, dim), where it is known otherwise. Both None where the method says
-    nothing of it.
+    ln l(y given x_t), (batch,); pseudo_observation: the Gaussian observation of x_0 near its mean that y
+    amounts to, which makes the covariance of x_0 given x_t and y C - C Hᵀ (H C Hᵀ + R)⁻¹ H C; covariance:
+    that covariance itself, (batch, dim, dim), where it is known otherwise. Both None where the method
+    says nothing of it.
     """
 
     prior: Moments
     mean: Any
     log_likelihood: Any
-    seen: Seen | None = None
+    pseudo_observation: PseudoObservation | None = None
     covariance: Any | None = None
 
 
@@ -78,12 +78,17 @@ class MeanLikelihood(Denoiser):
         self.observation = observation
 
     @abstractmethod
-    def guide(self, x: Any, t: float) -> Guided:
+    def guided(self, x: Any, t: float) -> Guided:
         """Everything about x_0 given x_t = x and y, from one evaluation of the prior."""
+
+    def guide(self, x: Any, t: float) -> Guided:
+        """The former name of `guided`."""
+        warn("MeanLikelihood.guide is called guided now", DeprecationWarning, stacklevel=2)
+        return self.guided(x, t)
 
     def log_likelihood(self, x: Any, t: float) -> Any:
         """ln l(y given x_t = x), (batch,)."""
-        return self.guide(x, t).log_likelihood
+        return self.guided(x, t).log_likelihood
 
     def mean(self, x: Any, t: float) -> Any:
         """E[x_0 given x_t = x, y], (batch, dim), in as many rows at a time as fit in memory.
@@ -99,7 +104,7 @@ class MeanLikelihood(Denoiser):
 
     def _mean(self, x: Any, t: float) -> Any:
         """`mean` of rows that fit, where something was observed."""
-        return self.guide(x, t).mean
+        return self.guided(x, t).mean
 
     def row_numbers(self) -> int:
         """About how many numbers `guide` holds at once for a row of x_t; here as of a dense covariance."""
@@ -131,15 +136,17 @@ class MeanLikelihood(Denoiser):
 
     def __call__(self, x: Any, t: float) -> Moments:
         """Mean and covariance; where the method knows no covariance, the prior's stands for it."""
-        guided = self.guide(x, t)
+        guided = self.guided(x, t)
         if guided.covariance is not None:
             return Moments(guided.mean, MatrixCovariance(guided.covariance))
-        if guided.seen is None:
+        if guided.pseudo_observation is None:
             return Moments(guided.mean, guided.prior.covariance)
         xp, covariance = self.backend.xp, guided.prior.covariance.dense()
         if isinstance(guided.prior.covariance, PullbackCovariance):
             covariance = clipped(covariance)  # near T little trains the slope of a network
-        reduction = guided.seen.reduction(covariance @ xp.matrix_transpose(guided.seen.H))
+        reduction = guided.pseudo_observation.reduction(
+            covariance @ xp.matrix_transpose(guided.pseudo_observation.H)
+        )
         reduced = covariance - reduction @ xp.matrix_transpose(reduction)
         return Moments(guided.mean, MatrixCovariance(reduced))
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..backend import known_all
+from ..backend import all_without_sync
 
 
 def conjugate_gradients(
@@ -35,7 +35,7 @@ def conjugate_gradients(
     wanted: Any = 0.0
     best, least = wanted, rows.squared
     for _ in range(iterations):
-        if known_all(~rows.going):
+        if all_without_sync(~rows.going):
             break
         image, mapped = product(rows.direction)
         step, rows = rows.moved(image, precondition, learned)

@@ -5,12 +5,12 @@ from typing import Any
 
 from ..backend import cholesky, solve_lower
 from ..denoisers import Denoiser, Moments
-from .base import Guided, MeanLikelihood, Seen
+from .base import Guided, MeanLikelihood, PseudoObservation
 from .data_sets import matched
 from .information import compressed
 from .innovation import Innovation
 from .nonlinear_gaussian import NonlinearGaussian
-from .observation import Linearisation, Observation, Surrogate, bounded, positive
+from .observation import Linearisation, Observation, SiteApproximation, bounded, positive
 from .tweedie import positive_part
 
 JITTER = 1e-9
@@ -40,7 +40,7 @@ class CubatureDenoiser(MeanLikelihood):
                 "likelihood='auto'"
             )
 
-    def guide(self, x: Any, t: float) -> Guided:
+    def guided(self, x: Any, t: float) -> Guided:
         if self.observation.count == 0:
             return self.unguided(x, t)
         xp, moments = self.backend.xp, self.prior(x, t)
@@ -51,7 +51,7 @@ class CubatureDenoiser(MeanLikelihood):
         root = cholesky(xp.broadcast_to(covariance.dense(), shape) + floor * identity)
         linear, noise = self._linearised(moments.mean, root)
         slope = xp.matrix_transpose(linear.H)
-        seen = Seen(linear.H @ solve_lower(root, identity), noise)
+        seen = PseudoObservation(linear.H @ solve_lower(root, identity), noise)
         innovation = Innovation(noise, linear, linear.H @ slope)
         shift = (root @ (slope @ innovation.weights[..., None]))[..., 0]
         return Guided(
@@ -66,7 +66,7 @@ class CubatureDenoiser(MeanLikelihood):
         jacobians = 0 if self.observation.value is not None else 6 * dim * n * dim  # it has no other value
         return 10 * dim * n + 6 * dim * dim + 6 * wide * wide + jacobians
 
-    def _linearised(self, m: Any, root: Any) -> tuple[Linearisation, Surrogate]:
+    def _linearised(self, m: Any, root: Any) -> tuple[Linearisation, SiteApproximation]:
         """A(x_0) as a linear function of the white ξ in x_0 = m + C^½ ξ, and noise: R and what that leaves.
 
         What is left is that of dim more white numbers ζ. Where far more numbers were seen than ξ and ζ
@@ -77,13 +77,13 @@ class CubatureDenoiser(MeanLikelihood):
         y, diagonal = matched(self.observation.y, batch), self._is_diagonal(R)
         if mean.shape[-1] > 2 * dim and diagonal:
             both = Linearisation(mean, xp.concat([slope, left], axis=-1))
-            few, noise = compressed(both, Surrogate(y, R, 0.0, True))
+            few, noise = compressed(both, SiteApproximation(y, R, 0.0, True))
             left = few.H[:, :, dim:]
             mean, slope, y = few.predicted, few.H[:, :, :dim], noise.y
             spread = noise.add_noise(left @ xp.matrix_transpose(left))
-            return Linearisation(mean, slope), Surrogate(y, spread, noise.log_scale, False)
-        spread = Surrogate(y, R, 0.0, diagonal).add_noise(left @ xp.matrix_transpose(left))
-        return Linearisation(mean, slope), Surrogate(y, spread, 0.0, False)
+            return Linearisation(mean, slope), SiteApproximation(y, spread, noise.log_scale, False)
+        spread = SiteApproximation(y, R, 0.0, diagonal).add_noise(left @ xp.matrix_transpose(left))
+        return Linearisation(mean, slope), SiteApproximation(y, spread, 0.0, False)
 
     def _is_diagonal(self, R: Any) -> bool:
         """Whether R, the observation's own or that at some x_0, holds variances alone."""

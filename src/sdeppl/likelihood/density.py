@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..backend import require_arrays, whole_number
-from .observation import Linearisation, NotDifferentiable, Observation, Surrogate, possible
+from .observation import Linearisation, NotDifferentiable, Observation, SiteApproximation, possible
 
 
 class DensityObservation(Observation):
@@ -72,7 +72,7 @@ class DensityObservation(Observation):
             "likelihood='monte-carlo', which needs none"
         )
 
-    def surrogate(self, linear: Linearisation, variance: Any) -> Surrogate:
+    def site_approximation(self, linear: Linearisation, variance: Any) -> SiteApproximation:
         raise NotDifferentiable(
             "an observation that is known by its density alone has no Gaussian form; use "
             "likelihood='monte-carlo', which needs none"

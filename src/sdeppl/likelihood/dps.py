@@ -45,7 +45,7 @@ class DPSDenoiser(MeanLikelihood):
         n, dim = self.observation.count, self.dim
         return 2 * n * dim + 8 * (n + dim)
 
-    def guide(self, x: Any, t: float) -> Guided:
+    def guided(self, x: Any, t: float) -> Guided:
         if self.observation.count == 0:
             return self.unguided(x, t)
         moments = self.prior(x, t)
@@ -61,7 +61,7 @@ class DPSDenoiser(MeanLikelihood):
         assert self.zeta is not None and self.step is not None
         xp, sde = self.backend.xp, self.sde
         linear = self.observation.linearise(mean)
-        residual = self.observation.surrogate(linear, 0 * linear.predicted).y - linear.predicted
+        residual = self.observation.site_approximation(linear, 0 * linear.predicted).y - linear.predicted
         norm = xp.sqrt(xp.sum(residual * residual, axis=-1))
         unit = residual / xp.where(norm > 0, norm, xp.ones_like(norm))[:, None]
         # α where ln(α/σ) has grown by step: the odds α²/(α² + σ²) of a VP process, exact for it

@@ -84,7 +84,7 @@ def condition_gaussians(means: Any, C: Any, observation: Observation) -> tuple[A
     linear = observation.linearise(means)
     H, residual = linear.H, observation.y[..., None, :] - linear.predicted
     first = observation.of_sets(xp.zeros((1,), dtype=xp.int64, device=observation.backend.device))
-    noise = first.surrogate(Linearisation(linear.predicted[:1, :], H), 0 * linear.predicted[:1, :])
+    noise = first.site_approximation(Linearisation(linear.predicted[:1, :], H), 0 * linear.predicted[:1, :])
     S = noise.add_noise(H @ C @ H.T)
     S = 0.5 * (S + S.T)
     try:

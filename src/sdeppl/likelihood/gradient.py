@@ -30,7 +30,7 @@ def log_prob_gradient(observation: Observation, x0: Any) -> Any:
 def _by_jacobian(observation: Observation, x0: Any) -> Any:
     """Hᵀ R⁻¹ r + ½ ∂R/∂x_0 · (R⁻¹ r rᵀ R⁻¹ - R⁻¹), r = y - η, the second where R depends on x_0."""
     xp, linear = array_namespace(x0), observation.linearise(x0)
-    noise = observation.surrogate(linear, 0 * linear.predicted)
+    noise = observation.site_approximation(linear, 0 * linear.predicted)
     residual = noise.y - linear.predicted
     if noise.diagonal:
         pull = residual / noise.R

@@ -8,12 +8,12 @@ from typing import Any
 from ..backend import Backend, backend_of, real_number, require_arrays, require_same, whole_number
 from .data_sets import checked_data, matched
 from .families import ConvolvedFamily, Family
+from .mode_bracket import mode_bracket
 from .normal_noise import observed_rows, places_of
-from .observation import Linearisation, Observation, Surrogate, possible
-from .plateau import plateau_of
+from .observation import Linearisation, Observation, SiteApproximation, possible
 from .predictor import FunctionPredictor, LinearPredictor, Predictor
 from .quadrature import Quadrature
-from .tilt import gaussian_of
+from .tilted_moments import gaussian_of
 
 BLOCK = 2**18  # numbers in the largest intermediate array, as long as a row of x_0 allows it
 
@@ -81,8 +81,8 @@ class IndependentObservation(Observation):
         if isinstance(self.log_density, Family):
             self.log_density.require_data(self.y)
         if self.count and not isinstance(self.log_density, ConvolvedFamily):
-            plateau = plateau_of(self.backend, self.log_density, self.y)
-            self.quadrature = Quadrature(self.log_density, plateau, self.nodes)
+            bracket = mode_bracket(self.backend, self.log_density, self.y)
+            self.quadrature = Quadrature(self.log_density, bracket, self.nodes)
 
     def with_data(self, y: Any) -> "IndependentObservation":
         other = copy.copy(self)
@@ -112,10 +112,10 @@ class IndependentObservation(Observation):
         found = self.predictor.bend(x0, of_H)
         return super().bend(x0, of_H) if found is None else found
 
-    def surrogate(self, linear: Linearisation, variance: Any) -> Surrogate:
+    def site_approximation(self, linear: Linearisation, variance: Any) -> SiteApproximation:
         xp, predicted = self.backend.xp, linear.predicted
         if self.count == 0:
-            return Surrogate(self.y, self.y, 0.0, True)
+            return SiteApproximation(self.y, self.y, 0.0, True)
         variance = xp.broadcast_to(variance, predicted.shape)
         rows = max(1, BLOCK // (self.nodes * self.count))
         count = predicted.shape[0]
@@ -127,14 +127,14 @@ class IndependentObservation(Observation):
         if len(parts) == 1:
             return parts[0]
         y, R, log_scale = (xp.concat([getattr(p, k) for p in parts]) for k in ("y", "R", "log_scale"))
-        return Surrogate(y, R, log_scale, True)
+        return SiteApproximation(y, R, log_scale, True)
 
     def _with(self, function: Callable[[Any], Any]) -> "IndependentObservation":
         """With the function of y (data sets, observations), and of what depends on it."""
         other = copy.copy(self)
         other.y = function(self.y)
         if self.count and not isinstance(self.log_density, ConvolvedFamily):
-            other.quadrature = replace(self.quadrature, plateau=self.quadrature.plateau.map(function))
+            other.quadrature = replace(self.quadrature, bracket=self.quadrature.bracket.map(function))
         return other
 
     def _matched(self, block: slice, count: int) -> "IndependentObservation":
@@ -143,14 +143,14 @@ class IndependentObservation(Observation):
             return self
         return self._with(lambda values: matched(values, count)[block, :])
 
-    def _surrogate(self, predicted: Any, variance: Any) -> Surrogate:
+    def _surrogate(self, predicted: Any, variance: Any) -> SiteApproximation:
         """For a block of rows."""
         if isinstance(self.log_density, ConvolvedFamily):
-            tilt = self.log_density.tilt(predicted, self.y, variance, self.nodes)
+            tilt = self.log_density.tilted_moments(predicted, self.y, variance, self.nodes)
             return gaussian_of(tilt, predicted, variance, self.log_density.scale)
         variance = self.quadrature.resolved(predicted, variance)
-        tilt = self.quadrature.tilt(predicted, self.y, variance)
-        return gaussian_of(tilt, predicted, variance, self.quadrature.plateau.width)
+        tilt = self.quadrature.tilted_moments(predicted, self.y, variance)
+        return gaussian_of(tilt, predicted, variance, self.quadrature.bracket.width)
 
 
 def _common(name: str, y: Any, H: Any) -> tuple[Backend, Any]:

@@ -5,12 +5,12 @@ import math
 from array_api_compat import array_namespace, device
 
 from ..backend import cholesky, solve_lower
-from .observation import Linearisation, Surrogate
+from .observation import Linearisation, SiteApproximation
 
 ROUNDING = 1e-14  # of the mean information, for directions of which nothing was seen
 
 
-def compressed(linear: Linearisation, noise: Surrogate) -> tuple[Linearisation, Surrogate]:
+def compressed(linear: Linearisation, noise: SiteApproximation) -> tuple[Linearisation, SiteApproximation]:
     """The same function of δ = x_0 - m from dim numbers, where n > dim were observed.
 
     N(y; η + H δ, R) = N(y'; Lᵀ δ, I) times a number that log_scale takes, with L Lᵀ = Hᵀ R⁻¹ H and
@@ -35,4 +35,4 @@ def compressed(linear: Linearisation, noise: Surrogate) -> tuple[Linearisation, 
     constant = 0.5 * (n - dim) * math.log(2 * math.pi)
     log_scale = noise.log_scale - 0.5 * (left_over + xp.sum(xp.log(noise.R), axis=-1)) - constant
     few = Linearisation(xp.zeros_like(y), xp.matrix_transpose(root))
-    return few, Surrogate(y, xp.ones_like(y), log_scale, True)
+    return few, SiteApproximation(y, xp.ones_like(y), log_scale, True)

@@ -6,7 +6,7 @@ from typing import Any
 from array_api_compat import array_namespace, device
 
 from ..backend import cholesky, log_diagonal, solve_lower, solve_lower_transposed
-from .observation import Linearisation, Surrogate
+from .observation import Linearisation, SiteApproximation
 
 
 class Innovation:
@@ -16,7 +16,7 @@ class Innovation:
     L Lᵀ = S; `white`: L⁻¹ (y - predicted), (batch, n); `log_likelihood`: (batch,).
     """
 
-    def __init__(self, noise: Surrogate, linear: Linearisation, projected: Any) -> None:
+    def __init__(self, noise: SiteApproximation, linear: Linearisation, projected: Any) -> None:
         xp = array_namespace(linear.predicted)
         self.root = cholesky(noise.add_noise(projected))
         residual = noise.y - linear.predicted

@@ -11,7 +11,7 @@ from ..backend import require_same
 from ..backend.arguments import kind
 from .linear_constraint import LinearConstraint
 from .linear_gaussian import LinearGaussian
-from .observation import Linearisation, Observation, Surrogate
+from .observation import Linearisation, Observation, SiteApproximation
 
 
 def joint_observation(parts: Sequence[Observation]) -> Observation:
@@ -135,15 +135,15 @@ class JointObservation(Observation):
             total = total + part.bend(x0, None if of_H is None else of_H[:, rows, :], noise)
         return total
 
-    def surrogate(self, linear: Linearisation, variance: Any) -> Surrogate:
+    def site_approximation(self, linear: Linearisation, variance: Any) -> SiteApproximation:
         xp, log_scale = self.backend.xp, 0.0
         found = []
         for part, rows in zip(self.parts, self.rows, strict=True):
-            found.append(part.surrogate(_part(linear, rows), variance[..., rows]))
+            found.append(part.site_approximation(_part(linear, rows), variance[..., rows]))
             log_scale = log_scale + found[-1].log_scale
         y = _stack(xp, [one.y for one in found], (linear.predicted.shape[0],), -1)
         noise = [(one.R, one.diagonal) for one in found]
-        return Surrogate(y, _noise(xp, noise), log_scale, all(diagonal for _, diagonal in noise))
+        return SiteApproximation(y, _noise(xp, noise), log_scale, all(diagonal for _, diagonal in noise))
 
 
 def require_one_backend(parts: Sequence[Observation]) -> None:

@@ -7,7 +7,7 @@ from ..backend import require_arrays
 from .data_sets import checked_data, matched
 from .linear_gaussian import require_operator
 from .normal_noise import observed_rows
-from .observation import Linearisation, Observation, Surrogate
+from .observation import Linearisation, Observation, SiteApproximation
 
 
 class LinearConstraint(Observation):
@@ -44,8 +44,8 @@ class LinearConstraint(Observation):
     def linearise(self, x0: Any) -> Linearisation:
         return Linearisation(x0 @ self.H.T, self.H)
 
-    def surrogate(self, linear: Linearisation, variance: Any) -> Surrogate:
-        return Surrogate(matched(self.y, linear.predicted.shape[0]), self.R, 0.0, True)
+    def site_approximation(self, linear: Linearisation, variance: Any) -> SiteApproximation:
+        return SiteApproximation(matched(self.y, linear.predicted.shape[0]), self.R, 0.0, True)
 
     def with_data(self, y: Any) -> "LinearConstraint":
         other = copy.copy(self)

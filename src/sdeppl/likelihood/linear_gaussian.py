@@ -6,7 +6,7 @@ from typing import Any
 from ..backend import real_number, require_arrays
 from .data_sets import checked_data, matched
 from .normal_noise import NormalNoise, observed_noise, observed_rows
-from .observation import Linearisation, Observation, Surrogate
+from .observation import Linearisation, Observation, SiteApproximation
 
 
 def require_operator(xp: Any, H: Any, y: Any) -> None:
@@ -51,8 +51,8 @@ class LinearGaussian(Observation):
     def linearise(self, x0: Any) -> Linearisation:
         return Linearisation(x0 @ self.H.T, self.H)
 
-    def surrogate(self, linear: Linearisation, variance: Any) -> Surrogate:
-        return Surrogate(matched(self.y, linear.predicted.shape[0]), self.R, 0.0, self.R.ndim == 1)
+    def site_approximation(self, linear: Linearisation, variance: Any) -> SiteApproximation:
+        return SiteApproximation(matched(self.y, linear.predicted.shape[0]), self.R, 0.0, self.R.ndim == 1)
 
     def with_data(self, y: Any) -> "LinearGaussian":
         other = copy.copy(self)

@@ -8,7 +8,7 @@ from array_api_compat import array_namespace
 from ..backend import whole_number
 from ..denoisers import Covariance, Denoiser, PullbackCovariance
 from .conjugate_gradients import conjugate_gradients
-from .observation import Linearisation, Observation, Surrogate
+from .observation import Linearisation, Observation, SiteApproximation
 
 TOLERANCE, LEARNED_TOLERANCE = 1e-6, 1e-3
 LEARNED_ITERATIONS = 32
@@ -28,7 +28,7 @@ def matrix_free_shift(
     start from that part's S⁻¹, which leaves them what the network adds. A network's C is `learned`: 1e-3
     is its default tolerance, and 32 the most iterations, since its own error is larger. Of others it is 1e-6.
     """
-    noise = observation.surrogate(linear, 0 * linear.predicted)
+    noise = observation.site_approximation(linear, 0 * linear.predicted)
 
     def product(v: Any) -> tuple[Any, Any]:
         wanted = covariance.product(linear.adjoint(v))
@@ -44,7 +44,7 @@ def matrix_free_shift(
     return conjugate_gradients(product, residual, goal, most, precondition, learned)
 
 
-def _near_inverse(linear: Linearisation, noise: Surrogate, near: Covariance | None) -> Any:
+def _near_inverse(linear: Linearisation, noise: SiteApproximation, near: Covariance | None) -> Any:
     """(H C Hᵀ + R)⁻¹ (n, n) for a C near the true one, or None where no one matrix serves all rows."""
     count = noise.y.shape[-1]
     shared = linear.H.ndim == 2 and noise.R.ndim == (1 if noise.diagonal else 2)
@@ -92,7 +92,7 @@ class LowRank:
         Y = linear.H @ covariance.columns(columns)
         core = self.directions.T @ Y
         core = 0.5 * (core + xp.matrix_transpose(core))
-        noise = observation.surrogate(linear, xp.sum(Y * self.directions, axis=-1))
+        noise = observation.site_approximation(linear, xp.sum(Y * self.directions, axis=-1))
         R = noise.add_noise(0 * (Y @ xp.matrix_transpose(Y)))
         residual = (noise.y - linear.predicted)[..., None]
         scaled = xp.linalg.solve(R, xp.broadcast_to(Y, (*residual.shape[:-2], *Y.shape[-2:])))

@@ -53,7 +53,7 @@ class MonteCarloDenoiser(MeanLikelihood):
         n, dim = self.observation.count, self.dim
         return self.xi.shape[0] * (4 * dim + 2 * n) + 6 * dim * dim
 
-    def guide(self, x: Any, t: float) -> Guided:
+    def guided(self, x: Any, t: float) -> Guided:
         if self.observation.count == 0:
             return self.unguided(x, t)
         xp, moments = self.backend.xp, self.prior(x, t)

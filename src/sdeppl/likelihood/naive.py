@@ -26,7 +26,7 @@ class NaiveDenoiser(MeanLikelihood):
         n, dim = self.observation.count, self.dim
         return 2 * n * dim + 8 * (n + dim)
 
-    def guide(self, x: Any, t: float) -> Guided:
+    def guided(self, x: Any, t: float) -> Guided:
         if self.observation.count == 0:
             return self.unguided(x, t)
         moments = self.prior(x, t)

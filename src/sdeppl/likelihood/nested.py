@@ -44,7 +44,7 @@ class NestedDenoiser(MeanLikelihood):
         n, dim = self.observation.count, self.dim
         return self.samples * (8 * dim + 2 * n) + 2 * dim * dim
 
-    def guide(self, x: Any, t: float) -> Guided:
+    def guided(self, x: Any, t: float) -> Guided:
         if self.observation.count == 0:
             return self.unguided(x, t)
         moments = self.prior(x, t)

@@ -7,7 +7,15 @@ from typing import Any
 from ..backend import real_number, require_arrays, whole_number
 from .data_sets import checked_data, matched
 from .normal_noise import NormalNoise, observed_noise, observed_rows, places_of, spread_rows
-from .observation import Linearisation, NotDifferentiable, Observation, Surrogate, bounded, positive, possible
+from .observation import (
+    Linearisation,
+    NotDifferentiable,
+    Observation,
+    SiteApproximation,
+    bounded,
+    positive,
+    possible,
+)
 
 
 class NonlinearGaussian(Observation):
@@ -83,11 +91,11 @@ class NonlinearGaussian(Observation):
         found = None if self.slopes is None else self.slopes(x0, spread_H, spread_R)
         return super().bend(x0, of_H, of_R) if found is None else found
 
-    def surrogate(self, linear: Linearisation, variance: Any) -> Surrogate:
+    def site_approximation(self, linear: Linearisation, variance: Any) -> SiteApproximation:
         y = matched(self.y, linear.predicted.shape[0])
         if self.R is None:
-            return Surrogate(y, linear.R, 0.0, linear.R.ndim == 2)
-        return Surrogate(y, self.R, 0.0, self.R.ndim == 1)
+            return SiteApproximation(y, linear.R, 0.0, linear.R.ndim == 2)
+        return SiteApproximation(y, self.R, 0.0, self.R.ndim == 1)
 
     def with_data(self, y: Any) -> "NonlinearGaussian":
         other = copy.copy(self)

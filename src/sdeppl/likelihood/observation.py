@@ -68,7 +68,7 @@ class Linearisation:
 
 
 @dataclass(frozen=True)
-class Surrogate:
+class SiteApproximation:
     """p(y given η) near some η as exp(log_scale) N(y; η, R), row by row.
 
     y: (observations,) or (batch, observations); log_scale: (batch,), or 0.0 where nothing is scaled.
@@ -188,7 +188,7 @@ class Observation(ABC):
         return numerical_gradient(value, x0, LARGEST // max(self.count * self.dim, 1))
 
     @abstractmethod
-    def surrogate(self, linear: Linearisation, variance: Any) -> Surrogate:
+    def site_approximation(self, linear: Linearisation, variance: Any) -> SiteApproximation:
         """p(y given η) as a Gaussian of η, where η ~ N(linear.predicted, diag(variance)).
 
         variance: (batch, observations) or (observations,), in units of η². Gaussian noise is its own

@@ -6,7 +6,7 @@ from ..backend import real_parameter
 from ..denoisers import Denoiser
 from .information import compressed
 from .innovation import Innovation
-from .observation import Linearisation, Observation, Surrogate
+from .observation import Linearisation, Observation, SiteApproximation
 from .sda import FixedVarianceDenoiser
 
 
@@ -29,7 +29,9 @@ class PiGDMDenoiser(FixedVarianceDenoiser):
     def spread(self, linear: Linearisation, t: float) -> Any:
         return self._r2(t) * self.backend.xp.sum(linear.H * linear.H, axis=-1)
 
-    def innovation(self, noise: Surrogate, linear: Linearisation, t: float) -> tuple[Any, Linearisation, Any]:
+    def innovation(
+        self, noise: SiteApproximation, linear: Linearisation, t: float
+    ) -> tuple[Any, Linearisation, Any]:
         if linear.H.shape[-2] > self.dim and noise.diagonal and not self.observation.hard:
             linear, noise = compressed(linear, noise)
         projected = self._r2(t) * (linear.H @ self.backend.xp.matrix_transpose(linear.H))

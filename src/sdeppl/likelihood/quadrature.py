@@ -7,11 +7,11 @@ from typing import Any
 
 from array_api_compat import array_namespace, device
 
-from .plateau import Plateau
-from .tilt import Tilt
+from .mode_bracket import ModeBracket
+from .tilted_moments import TiltedMoments
 
 COARSE, BULK, FINE, ROUNDS = 18, 14, 9, 2  # nodes of the search for the largest integrand
-BEYOND = 8.0  # standard deviations of η that are looked at beyond predicted value and plateau
+BEYOND = 8.0  # standard deviations of η that are looked at beyond predicted value and bracket
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Quadrature:
     """
 
     log_density: Callable[[Any, Any], Any]
-    plateau: Plateau
+    bracket: ModeBracket
     nodes: int
 
-    def tilt(self, predicted: Any, y: Any, variance: Any) -> Tilt:
+    def tilted_moments(self, predicted: Any, y: Any, variance: Any) -> TiltedMoments:
         """Elementwise over predicted and variance, (batch, observations); y (observations,)."""
         xp, root = array_namespace(predicted), array_namespace(predicted).sqrt(variance)
         nothing = xp.asarray(-math.inf, dtype=predicted.dtype, device=device(predicted))
@@ -57,7 +57,7 @@ class Quadrature:
 
         where = self._search(log_integrand, self._start(predicted, root))
         # where p is nearly flat, equal steps in z are exact to rounding, which ∂² ln Z/∂η² needs as v → 0
-        flat = (where.scale > 0.9) & (root < 0.1 * self.plateau.width)
+        flat = (where.scale > 0.9) & (root < 0.1 * self.bracket.width)
         kappa = xp.where(flat, 1e-3 + 0 * root, 1 + 0 * root)
         low = xp.where(flat, xp.maximum(where.low, where.centre - BEYOND), where.low)
         high = xp.where(flat, xp.minimum(where.high, where.centre + BEYOND), where.high)
@@ -79,23 +79,23 @@ class Quadrature:
         shrinkage = xp.sum(weights * (offset - centre) ** 2, axis=0)
         shrinkage = xp.where(possible, shrinkage, xp.ones_like(shrinkage))
         mean = xp.where(possible, where.centre + centre, xp.zeros_like(centre))
-        return Tilt(log_mass, mean / root, (1 - shrinkage) / variance, shrinkage)
+        return TiltedMoments(log_mass, mean / root, (1 - shrinkage) / variance, shrinkage)
 
     def resolved(self, predicted: Any, variance: Any) -> Any:
         """The variance, but no less than such that the moments have digits: 1e-8 of the squared width of p
         (3e-4 in float32). The Gaussian found at it serves at smaller ones."""
         xp = array_namespace(predicted)
         epsilon = float(xp.finfo(predicted.dtype).eps)
-        least = math.sqrt(epsilon) * self.plateau.width**2
+        least = math.sqrt(epsilon) * self.bracket.width**2
         return xp.maximum(variance, least + (100 * epsilon * predicted) ** 2)
 
     def _start(self, predicted: Any, root: Any) -> Where:
-        """The peak if p were normal: the plateau's near end and predicted, weighted by their precisions."""
-        xp, plateau = array_namespace(predicted), self.plateau
-        left, right = predicted < plateau.low, predicted > plateau.high
-        near = xp.where(left, plateau.low, xp.where(right, plateau.high, predicted))
-        feet = plateau.feet
-        inside = xp.maximum(0.5 * (plateau.high - plateau.low), plateau.width)
+        """The peak if p were normal: the bracket's near end and predicted, weighted by their precisions."""
+        xp, bracket = array_namespace(predicted), self.bracket
+        left, right = predicted < bracket.low, predicted > bracket.high
+        near = xp.where(left, bracket.low, xp.where(right, bracket.high, predicted))
+        feet = bracket.feet
+        inside = xp.maximum(0.5 * (bracket.high - bracket.low), bracket.width)
         width = xp.where(left, feet[0], xp.where(right, feet[1], inside))
         z = (near - predicted) / root
         ratio = (root / width) ** 2

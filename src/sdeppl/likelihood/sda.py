@@ -8,7 +8,7 @@ from ..backend import real_parameter
 from ..denoisers import Denoiser
 from .base import Guided, MeanLikelihood
 from .innovation import Innovation
-from .observation import Linearisation, Observation, Surrogate
+from .observation import Linearisation, Observation, SiteApproximation
 from .tweedie import require_jacobian
 
 
@@ -27,19 +27,21 @@ class FixedVarianceDenoiser(MeanLikelihood):
         """The diagonal of P, (n,) or (batch, n)."""
 
     @abstractmethod
-    def innovation(self, noise: Surrogate, linear: Linearisation, t: float) -> tuple[Any, Linearisation, Any]:
+    def innovation(
+        self, noise: SiteApproximation, linear: Linearisation, t: float
+    ) -> tuple[Any, Linearisation, Any]:
         """(R + P)⁻¹ (y - η), what leads from it to x_0, whose adjoint is wanted, and ln l."""
 
     def row_numbers(self) -> int:
         n, dim = self.observation.count, self.dim
         return 2 * n * dim + 4 * n * n + 4 * dim
 
-    def guide(self, x: Any, t: float) -> Guided:
+    def guided(self, x: Any, t: float) -> Guided:
         if self.observation.count == 0:
             return self.unguided(x, t)
         moments = self.prior(x, t)
         linear = self.observation.linearise(moments.mean)
-        noise = self.observation.surrogate(linear, self.spread(linear, t))
+        noise = self.observation.site_approximation(linear, self.spread(linear, t))
         weights, linear, log_likelihood = self.innovation(noise, linear, t)
         shift = moments.covariance.product(linear.adjoint(weights))
         return Guided(moments, moments.mean + shift, log_likelihood)
@@ -66,7 +68,9 @@ class SDADenoiser(FixedVarianceDenoiser):
         variance = self.gamma * self.sde.sigma(t) ** 2 / self.sde.alpha(t) ** 2
         return xp.full((self.observation.count,), variance, dtype=backend.dtype, device=backend.device)
 
-    def innovation(self, noise: Surrogate, linear: Linearisation, t: float) -> tuple[Any, Linearisation, Any]:
+    def innovation(
+        self, noise: SiteApproximation, linear: Linearisation, t: float
+    ) -> tuple[Any, Linearisation, Any]:
         xp, spread = self.backend.xp, self.spread(linear, t)
         if not noise.diagonal:
             identity = xp.eye(self.observation.count, dtype=self.backend.dtype, device=self.backend.device)

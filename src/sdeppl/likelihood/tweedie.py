@@ -7,11 +7,11 @@ from array_api_compat import array_namespace, device
 from ..backend import cholesky, whole_number
 from ..backend.linear_algebra import SMALL
 from ..denoisers import Covariance, Denoiser, MatrixCovariance, Moments, PullbackCovariance
-from .base import Guided, MeanLikelihood, Seen
+from .base import Guided, MeanLikelihood, PseudoObservation
 from .information import compressed
 from .innovation import Innovation
 from .matrix_free import LowRank, matrix_free_shift
-from .observation import Linearisation, Observation, Surrogate
+from .observation import Linearisation, Observation, SiteApproximation
 from .positive import clipped
 
 DENSE_LIMIT = 128
@@ -95,7 +95,7 @@ class TweedieDenoiser(MeanLikelihood):
             self.observation, linear, moments.covariance, self.tolerance, self.iterations
         )
 
-    def guide(self, x: Any, t: float) -> Guided:
+    def guided(self, x: Any, t: float) -> Guided:
         if self.observation.count == 0:
             return self.unguided(x, t)
         return self._guide(x, t, self.prior(x, t))
@@ -107,7 +107,7 @@ class TweedieDenoiser(MeanLikelihood):
         linear = self.observation.linearise(moments.mean)
         cross = covariance.columns(xp.matrix_transpose(linear.H))
         variance = xp.clip(xp.sum(linear.H * xp.matrix_transpose(cross), axis=-1), min=0.0)
-        noise = self.observation.surrogate(linear, variance)
+        noise = self.observation.site_approximation(linear, variance)
         bends = linear.H.ndim == 3 or linear.R is not None
         if self._is_compressible(linear, noise, bends):
             linear, noise = compressed(linear, noise)
@@ -117,9 +117,11 @@ class TweedieDenoiser(MeanLikelihood):
         shift = _rows(cross, innovation.weights)
         if self.gradient == "full":
             shift = shift + self._slopes(x, t, moments, linear, cross, innovation, bends)
-        return Guided(moments, moments.mean + shift, innovation.log_likelihood, Seen(linear.H, noise))
+        return Guided(
+            moments, moments.mean + shift, innovation.log_likelihood, PseudoObservation(linear.H, noise)
+        )
 
-    def _is_compressible(self, linear: Linearisation, noise: Surrogate, bends: bool) -> bool:
+    def _is_compressible(self, linear: Linearisation, noise: SiteApproximation, bends: bool) -> bool:
         """Whether more numbers were seen than are in x_0, and no gradient asks how each depends on x."""
         many = linear.H.shape[-2] > self.dim and self.dim <= DENSE_LIMIT
         return (

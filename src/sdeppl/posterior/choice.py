@@ -55,7 +55,7 @@ LIKELIHOODS = ("auto", "exact", *RUNGS)
 @dataclass(frozen=True)
 class Choice:
     """denoiser: of x_0 given x_t and y; twist: the same as a mean likelihood, or None where it is exact;
-    rival: another twist, to be taken where it leaves the weights of a pilot solve more even.
+    alternative_twist: another twist, to be taken where it leaves the weights of a pilot solve more even.
 
     correction: None where draws are those of the guided reverse SDE; fallback: another one, for where its
     pilot shows that it fails; hamiltonian: moves on the known density, to be tried before that; known:
@@ -67,7 +67,7 @@ class Choice:
     why: str
     exact: ExactPosterior | None = None
     twist: MeanLikelihood | None = None
-    rival: MeanLikelihood | None = None
+    alternative_twist: MeanLikelihood | None = None
     correction: TwistedSMC | TemperedSMC | LangevinCorrector | HamiltonianMC | None = None
     fallback: TwistedSMC | TemperedSMC | None = None
     hamiltonian: HamiltonianMC | None = None
@@ -207,8 +207,10 @@ def _suited(prior: Denoiser, observation: Observation, settings: Any) -> Choice:
         why = "nonlinear Gaussian observation of few numbers: no closed form"
         twist: MeanLikelihood = CubatureDenoiser(prior, observation)
         if observation.has_jacobian and isinstance(settings, TwistedSMC):
-            rival = _tweedie(prior, observation, settings)
-            return Choice(twist, twist.name, why, twist=twist, rival=rival, correction=settings)
+            alternative_twist = _tweedie(prior, observation, settings)
+            return Choice(
+                twist, twist.name, why, twist=twist, alternative_twist=alternative_twist, correction=settings
+            )
     elif not observation.has_jacobian:
         why = f"{type(observation).__name__} has no Jacobian"
         twist = MonteCarloDenoiser(prior, observation)

@@ -99,12 +99,12 @@ class TwistedCorrection:
         return self._diagnosis(self.pilot[1], None, pilot.PARTICLES)
 
     @property
-    def evenness(self) -> float:
+    def ess_fraction(self) -> float:
         """Effective share by the pilot, -1 where it found nothing."""
-        return self._evenness_of(self.pilot[1])
+        return self._ess_fraction_of(self.pilot[1])
 
-    def _evenness_of(self, runs: Runs) -> float:
-        return pilot.evenness(runs.log_evidence, pilot.PARTICLES)
+    def _ess_fraction_of(self, runs: Runs) -> float:
+        return pilot.ess_fraction(runs.log_evidence, pilot.PARTICLES)
 
     @cached_property
     def pilot_times(self) -> list[float]:
@@ -115,9 +115,9 @@ class TwistedCorrection:
     def pilot(self) -> tuple[MeanLikelihood, Runs]:
         """The twist, of one or two, that leaves the weights of a small solve more even; and its runs."""
         stream = pilot.pilot_stream(self.prior.backend)
-        twists = [twist for twist in (self.choice.twist, self.choice.rival) if twist is not None]
+        twists = [twist for twist in (self.choice.twist, self.choice.alternative_twist) if twist is not None]
         tried = [(twist, self._trial(twist, stream)) for twist in twists]
-        return max(tried, key=lambda pair: self._evenness_of(pair[1]))
+        return max(tried, key=lambda pair: self._ess_fraction_of(pair[1]))
 
     def _trial(self, twist: MeanLikelihood, stream: NoiseStream) -> Runs:
         """The pilot's solve with a twist."""
@@ -210,9 +210,9 @@ class TemperedCorrection:
         return runs.draws[:draws, :], found
 
     @property
-    def evenness(self) -> float:
+    def ess_fraction(self) -> float:
         """Effective share by the pilot, as of a twisted solve."""
-        return pilot.evenness(self.plan.log_evidence, PARTICLES)
+        return pilot.ess_fraction(self.plan.log_evidence, PARTICLES)
 
     @cached_property
     def plan(self) -> Plan:

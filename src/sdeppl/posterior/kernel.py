@@ -168,9 +168,11 @@ class MomentKernel:
             own = cholesky(_step_covariance(guided.covariance, step))
             log_ratio = log_diagonal(own) - log_diagonal(root.L) + zero
             return Proposal(centre, root, shift, None, None, log_ratio, own)
-        if guided.seen is None:
+        if guided.pseudo_observation is None:
             return Proposal(centre, root, shift, None, None, zero)
-        reduction = guided.seen.reduction(columns(xp.matrix_transpose(guided.seen.H)))
+        reduction = guided.pseudo_observation.reduction(
+            columns(xp.matrix_transpose(guided.pseudo_observation.H))
+        )
         K = step.first * root.back_columns(reduction)
         gram = xp.matrix_transpose(K) @ K
         identity = xp.eye(gram.shape[-1], dtype=x.dtype, device=device(x))

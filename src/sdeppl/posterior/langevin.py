@@ -69,7 +69,7 @@ class LangevinChain:
         """One evaluation of the denoiser at x (batch, dim)."""
         xp, sde, t = array_namespace(x), self.denoiser.sde, self.t
         if isinstance(self.denoiser, MeanLikelihood):
-            guided = self.denoiser.guide(x, t)
+            guided = self.denoiser.guided(x, t)
         else:
             moments = self.denoiser(x, t)
             guided = Guided(moments, moments.mean, xp.zeros_like(x[:, 0]))

@@ -6,7 +6,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from ..denoisers import Covariance, Denoiser, PullbackCovariance
-from ..likelihood import Guided, MeanLikelihood, Seen, positive_part
+from ..likelihood import Guided, MeanLikelihood, PseudoObservation, positive_part
 from .kernel import DENSE_LIMIT, LEARNED_LIMIT, rows
 
 VISIBLE = 32  # units of rounding below which 1 - α²/σ² λ is not known
@@ -102,21 +102,25 @@ def _guided_covariance(denoiser: Denoiser, guided: Guided) -> Any:
     """
     covariance = positive_part(guided.prior.covariance, denoiser.dim)
     matrix = covariance.dense()
-    seen = guided.seen
-    if seen is None and isinstance(denoiser, MeanLikelihood) and denoiser.observation.has_jacobian:
-        seen = _seen(denoiser, guided, matrix)
-    if seen is None:
+    pseudo = guided.pseudo_observation
+    if pseudo is None and isinstance(denoiser, MeanLikelihood) and denoiser.observation.has_jacobian:
+        pseudo = _pseudo_observation(denoiser, guided, matrix)
+    if pseudo is None:
         return matrix
     xp = array_namespace(matrix)
-    reduction = seen.reduction(covariance.columns(xp.matrix_transpose(seen.H)))
+    reduction = pseudo.reduction(covariance.columns(xp.matrix_transpose(pseudo.H)))
     return matrix - reduction @ xp.matrix_transpose(reduction)
 
 
-def _seen(denoiser: MeanLikelihood, guided: Guided, covariance: Any) -> Seen | None:
+def _pseudo_observation(
+    denoiser: MeanLikelihood, guided: Guided, covariance: Any
+) -> PseudoObservation | None:
     """The observation as a Gaussian one near E[x_0 given x_t]."""
     if not denoiser.observation.count:
         return None
     linear = denoiser.observation.linearise(guided.prior.mean)
     xp = array_namespace(linear.predicted)
     projected = linear.H @ covariance @ xp.matrix_transpose(linear.H)
-    return Seen(linear.H, denoiser.observation.surrogate(linear, xp.linalg.diagonal(projected)))
+    return PseudoObservation(
+        linear.H, denoiser.observation.site_approximation(linear, xp.linalg.diagonal(projected))
+    )

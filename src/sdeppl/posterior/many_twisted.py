@@ -60,21 +60,21 @@ class ManyTwisted(TwistedCorrection):
         chosen = _each(sets, PILOT_RUNS)
         return problem.solve(few * PILOT_RUNS, stream, True, False, chosen, PILOT)
 
-    def _evenness_of(self, runs: Runs) -> float:
+    def _ess_fraction_of(self, runs: Runs) -> float:
         """Mean over data sets of the effective share, 0 for those of which no particle was possible."""
         groups = to_host(runs.log_evidence).reshape(-1, PILOT_RUNS)
-        shares = [max(pilot.evenness(logs, pilot.PARTICLES), 0.0) for logs in groups]
+        shares = [max(pilot.ess_fraction(logs, pilot.PARTICLES), 0.0) for logs in groups]
         return sum(shares) / len(shares)
 
     def _runs(self, draws: int, wider: bool) -> tuple[TwistedSMC, int]:
         """Settings for one data set's draws, and how many runs: 8 or more, by default of no more particles
         than leave half of the effective ones unused, 16 at least and 64 at most."""
-        settings = self.wanted.keeping(self.evenness)
+        settings = self.wanted.keeping(self.ess_fraction)
         if self.wanted == TwistedSMC():
             needed, particles = -(-draws // LEAST_RUNS), LEAST_PARTICLES
-            while particles < settings.particles and particles * min(self.evenness, 1.0) < 2 * needed:
+            while particles < settings.particles and particles * min(self.ess_fraction, 1.0) < 2 * needed:
                 particles *= 2
-            settings = replace(self.wanted, particles=particles).keeping(self.evenness)
+            settings = replace(self.wanted, particles=particles).keeping(self.ess_fraction)
         if wider:
             settings = settings.wider(self._problem(self.pilot[0], settings, self.times, 1.0).rows_at_once)
         each = max(-(-draws // (settings.kept or settings.particles)), LEAST_RUNS)

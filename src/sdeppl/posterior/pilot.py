@@ -21,7 +21,7 @@ def pilot_stream(backend: Any) -> Any:
     return Noise(SEED).stream(backend)
 
 
-def evenness(log_evidences: Any, particles: int) -> float:
+def ess_fraction(log_evidences: Any, particles: int) -> float:
     """1/(1 + particles × relative variance of the runs' p(y)): effective share; -1 where none is possible."""
     runs = RunEvidences.of(log_evidences)
     return 1 / (1 + particles * runs.relative_variance) if runs.possible else -1.0

@@ -327,7 +327,7 @@ class Posterior:
         if not isinstance(correction, Weighted):
             return 1.0
         try:
-            return correction.evenness
+            return correction.ess_fraction
         except FAILURES:
             if self.asked_for[1] != "auto":
                 raise

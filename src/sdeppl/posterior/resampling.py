@@ -22,7 +22,7 @@ def normalised(log_weights: Any) -> tuple[Any, Any]:
     return xp.where(possible, share, equal), log_mean[:, 0]
 
 
-def effective_share(weights: Any) -> Any:
+def ess_fraction(weights: Any) -> Any:
     """1/Σ w² over the number of particles, in (0, 1], for each run of weights (runs, particles)."""
     xp = array_namespace(weights)
     return 1 / (xp.sum(weights * weights, axis=1) * weights.shape[1])

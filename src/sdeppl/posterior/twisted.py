@@ -13,10 +13,10 @@ from ..backend.sharing import cached_property
 from ..likelihood import Guided, MeanLikelihood
 from ..sde import ReverseSDE
 from ..solvers import NonFiniteState, Watch
-from .defence import Defence
+from .defensive_twist import DefensiveTwist
 from .divergence import named
 from .kernel import MomentKernel
-from .resampling import effective_share, in_all, normalised, systematic
+from .resampling import ess_fraction, in_all, normalised, systematic
 from .start import Start
 
 BLOCK = 4096  # particles solved at once; blocks have noise of their own, so memory does not grow with draws
@@ -173,8 +173,8 @@ class TwistedSolve:
         return replace(self, twist=self.twist.of_sets(xp.reshape(chosen, (-1,))))
 
     @cached_property
-    def _defence(self) -> Defence:
-        return Defence.of(self.twist, self.start.mean)
+    def _defensive_twist(self) -> DefensiveTwist:
+        return DefensiveTwist.of(self.twist, self.start.mean)
 
     def _block(self, runs: int, index: int, stream: NoiseStream, measure: bool, bar: Progress) -> Runs:
         xp, sde, K = self.twist.backend.xp, self.twist.sde, self.settings.particles
@@ -186,8 +186,8 @@ class TwistedSolve:
         for k, (s, t) in enumerate(itertools.pairwise(self.times)):
             step = reverse.coefficients(s, t)
             last = t == self.times[-1] and not step.noise
-            guided = self.twist.guide(x, s)
-            guided = guided if last else self._defence(guided)
+            guided = self.twist.guided(x, s)
+            guided = guided if last else self._defensive_twist(guided)
             state = state.add(xp.reshape(guided.log_likelihood - previous, (runs, K)))
             if measure:
                 roughness.append(state.spread)
@@ -259,7 +259,7 @@ class _Weights:
         """The runs whose effective share is below the limit, resampled; ancestors (runs × particles,)."""
         xp, (runs, count) = array_namespace(self.log_weights), self.log_weights.shape
         weights, log_mean = normalised(self.log_weights)
-        poor = effective_share(weights) < below
+        poor = ess_fraction(weights) < below
         own = xp.broadcast_to(xp.arange(count, dtype=xp.int64, device=device(weights)), (runs, count))
         index = xp.where(poor[:, None], systematic(weights, uniforms, count), own)
         log_weights = xp.where(poor[:, None], xp.zeros_like(weights), self.log_weights)
@@ -273,7 +273,7 @@ class _Weights:
         weights, log_mean = normalised(self.log_weights)
         draws = xp.take(x, in_all(systematic(weights, uniforms, kept), count), axis=0)
         spread = xp.stack(roughness) if roughness else None
-        return Runs(draws, self.log_evidence + log_mean, effective_share(weights), spread)
+        return Runs(draws, self.log_evidence + log_mean, ess_fraction(weights), spread)
 
 
 def _require_density(log_likelihood: Any) -> None:

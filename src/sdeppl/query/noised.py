@@ -51,7 +51,7 @@ def noised_levels(denoiser: Denoiser, x0: Any, levels: int, seed: int) -> Iterat
     host = np.asarray(to_host(clean), float)
     for k, t in enumerate(_times(sde, levels)):
         eps = stream.normal(k, tuple(clean.shape))
-        alpha, sigma = sde.levels(t)
+        alpha, sigma = sde.alpha_sigma(t)
         x = alpha * clean + sigma * eps + sde.shift(t)
         yield Noised(t, alpha, sigma, x, host, np.asarray(to_host(eps), float))
 
@@ -62,7 +62,7 @@ def _times(sde: IsotropicSDE, levels: int) -> list[float]:
 
 def level_spacing(sde: IsotropicSDE, levels: int) -> float:
     """The step in ln(α/σ) from one of two or more such levels to the next."""
-    first, second = (sde.levels(t) for t in _times(sde, levels)[:2])
+    first, second = (sde.alpha_sigma(t) for t in _times(sde, levels)[:2])
     return math.log(first[1] / first[0]) - math.log(second[1] / second[0])
 
 

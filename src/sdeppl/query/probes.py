@@ -66,7 +66,7 @@ def _moved(
     basis = gaussian.basis * gaussian.eigenvalues
     cross = basis @ (gaussian.basis.T @ linear.H.mT)
     projected = linear.H @ cross
-    surrogate = observation.surrogate(linear, projected.diagonal(dim1=-2, dim2=-1))
+    surrogate = observation.site_approximation(linear, projected.diagonal(dim1=-2, dim2=-1))
     S = surrogate.add_noise(projected)
     if surrogate.diagonal:
         noise = noise * surrogate.R.sqrt()

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from array_api_compat import array_namespace, device
 
 from ..backend import elementary
+from ..backend.sharing import warn
 from .base import SDE
 
 
@@ -92,10 +93,15 @@ class IsotropicSDE(AffineSDE):
         """x - m(t), which follows the same SDE without u."""
         return x - self.shift(t) if self.shifted else x
 
-    def levels(self, t: Any) -> tuple[Any, Any]:
+    def alpha_sigma(self, t: Any) -> tuple[Any, Any]:
         """α(t) and σ(t), from one evaluation."""
         found = self.transition(0.0, t)
         return found.map, elementary(t).sqrt(found.covariance)
+
+    def levels(self, t: Any) -> tuple[Any, Any]:
+        """The former name of `alpha_sigma`."""
+        warn("levels is called alpha_sigma now", DeprecationWarning, stacklevel=2)
+        return self.alpha_sigma(t)
 
     def alpha(self, t: Any) -> Any:
         """α(t): what is left of x_0 at t."""
@@ -107,7 +113,7 @@ class IsotropicSDE(AffineSDE):
 
     def snr(self, t: Any) -> Any:
         """α²/σ²; +∞ where σ = 0, as at t = 0."""
-        alpha, sigma = self.levels(t)
+        alpha, sigma = self.alpha_sigma(t)
         if isinstance(t, (int, float)) and sigma == 0:
             return math.inf
         return (alpha / sigma) ** 2
@@ -118,7 +124,7 @@ class IsotropicSDE(AffineSDE):
 
     def half_log_snr(self, t: Any) -> Any:
         """ln(α/σ), the λ of Lu et al. 2022 (DPM-Solver)."""
-        alpha, sigma = self.levels(t)
+        alpha, sigma = self.alpha_sigma(t)
         if isinstance(t, (int, float)) and sigma == 0:
             return math.inf
         functions = elementary(t)

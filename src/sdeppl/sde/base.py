@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 from array_api_compat import array_namespace
 
 from ..backend import jvp
+from ..backend.sharing import warn
 
 NoiseClass = Literal["additive", "scalar", "diagonal", "general"]
 NOISE_CLASSES = ("additive", "scalar", "diagonal", "general")
@@ -53,7 +54,7 @@ class SDE(ABC):
             return (*shape[:-1], 1)
         return tuple(shape) if self.wiener_dim is None else (*shape[:-1], self.wiener_dim)
 
-    def spread(self, g: Any, z: Any) -> Any:
+    def diffusion_product(self, g: Any, z: Any) -> Any:
         """g z for an increment z of `wiener_shape`: like x."""
         if self.wiener_dim is None:
             return g * z
@@ -61,7 +62,12 @@ class SDE(ABC):
             return z @ g.T
         return (g @ z[..., None])[..., 0]
 
-    def spread_back(self, g: Any, v: Any) -> Any:
+    def spread(self, g: Any, z: Any) -> Any:
+        """The former name of `diffusion_product`."""
+        warn("SDE.spread is called diffusion_product now", DeprecationWarning, stacklevel=2)
+        return self.diffusion_product(g, z)
+
+    def diffusion_adjoint(self, g: Any, v: Any) -> Any:
         """gᵀ v for v like x: of `wiener_shape`."""
         if self.noise == "scalar":
             return array_namespace(v).sum(g * v, axis=-1, keepdims=True)

@@ -11,7 +11,7 @@ from .base import SDE
 from .calculus import to_ito
 from .fokker_planck_rates import Jumps, jumps
 from .noise_check import check_noise_class
-from .uniformisation import carried
+from .uniformisation import expm_action
 
 SUBSTEPS = 200  # of the whole span of time, where the coefficients depend on t
 
@@ -158,7 +158,7 @@ class FokkerPlanckGrid:
             substeps = max(1, math.ceil(abs(t - s) / max_step - 1e-9))
             for k in range(substeps):
                 middle = s + (t - s) * (k + 0.5) / substeps
-                density = carried(density, self.jumps(middle), abs(t - s) / substeps)
+                density = expm_action(density, self.jumps(middle), abs(t - s) / substeps)
             self._check_edge(density, t, edge_mass)
             densities.append(density)
         return self.backend.xp.stack(densities)

@@ -104,13 +104,13 @@ class ReverseSDE(SDE):
             weight = 0.5 * (1 + self.noise_ratio(t) ** 2)
             if isinstance(g, (int, float)):
                 return drift - weight * g**2 * score
-            pushed = forward.spread(g, forward.spread_back(g, score))
+            pushed = forward.diffusion_product(g, forward.diffusion_adjoint(g, score))
             if forward.noise != "additive":
                 pushed = pushed + divergence_of_square(forward, x, t)
             return drift - weight * pushed
         gamma = self.diffusion(x, t)
-        pushed = forward.spread(g, forward.spread_back(g, score))
-        pushed = pushed + self.spread(gamma, self.spread_back(gamma, score))
+        pushed = forward.diffusion_product(g, forward.diffusion_adjoint(g, score))
+        pushed = pushed + self.diffusion_product(gamma, self.diffusion_adjoint(gamma, score))
         if forward.noise != "additive":
             pushed = pushed + divergence_of_square(forward, x, t) + divergence_of_square(self, x, t)
         return drift - 0.5 * pushed
@@ -145,7 +145,7 @@ class ReverseSDE(SDE):
         forward = self._isotropic
         if self.m is not None:
             raise TypeError("an exponential step needs a number c; got a matrix, so use EulerMaruyama")
-        (alpha_s, sigma_s), (alpha_t, sigma_t) = forward.levels(s), forward.levels(t)
+        (alpha_s, sigma_s), (alpha_t, sigma_t) = forward.alpha_sigma(s), forward.alpha_sigma(t)
         k = self.noise_ratio(0.5 * (s + t)) ** 2
         shift_t = forward.shift(t) if forward.shifted else None
         if sigma_t == 0:

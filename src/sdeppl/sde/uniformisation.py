@@ -10,7 +10,7 @@ from .fokker_planck_rates import Jumps
 TAIL = 1e-17  # Poisson weights below it are left out
 
 
-def carried(p: Any, jumps: list[Jumps], span: float) -> Any:
+def expm_action(p: Any, jumps: list[Jumps], span: float) -> Any:
     """p e^{Q span} = Σ_k Poisson(q span; k) P^k p for constant rates, with P = 1 + Q/q ≥ 0.
 
     p: masses of the cells, any shape; q: the largest rate out of a cell. No number is negative, and

@@ -21,7 +21,7 @@ class VPSDE(ScheduledSDE):
         alpha, variance = self._moments(s, t)
         return Transition(alpha, 0.0, variance)
 
-    def levels(self, t: Any) -> tuple[Any, Any]:
+    def alpha_sigma(self, t: Any) -> tuple[Any, Any]:
         # without a Transition: each step of a solve asks for it three times
         alpha, variance = self._moments(0.0, t)
         return alpha, elementary(variance).sqrt(variance)

@@ -28,7 +28,7 @@ class EulerMaruyama(Solver):
             return _drifted(sde, x, s, h, factor), None
         g, root = sde.diffusion(x, s), math.sqrt(abs(h))
         if not isinstance(g, (int, float)):
-            return _drifted(sde, x, s, h, factor) + sde.spread(g * root, z), None
+            return _drifted(sde, x, s, h, factor) + sde.diffusion_product(g * root, z), None
         if isinstance(factor, float) and abs(factor) > SMALL and z.dtype == x.dtype:
             # factor x + g √h z, with one array less at a time: the cache is what limits this
             x_next = (g * root / factor) * z

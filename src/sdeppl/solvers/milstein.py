@@ -41,7 +41,7 @@ class Milstein(Solver):
         if z is None:
             return x_next, None
         g = sde.diffusion(x, s)
-        x_next = x_next + sde.spread(g, math.sqrt(abs(h)) * z)
+        x_next = x_next + sde.diffusion_product(g, math.sqrt(abs(h)) * z)
         if sde.noise == "additive":
             return x_next, None
         if sde.wiener_dim is None:
@@ -84,7 +84,7 @@ class MilsteinLevy(Solver):
             return x_next, None
         z, u, coefficients = z
         g = sde.diffusion(x, s)
-        x_next = x_next + sde.spread(g, math.sqrt(abs(h)) * z)
+        x_next = x_next + sde.diffusion_product(g, math.sqrt(abs(h)) * z)
         integrals = abs(h) * (_symmetric_part(z) + levy_area(z, u, coefficients))
         return x_next + _double_integrals(sde, x, s, g, integrals), None
 

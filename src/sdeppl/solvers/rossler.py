@@ -124,9 +124,9 @@ def _additive_step(tableau: AdditiveTableau, sde: SDE, x: Any, s: float, t: floa
         if z is not None:
             noises.append(sde.diffusion(x, s + tableau.c1[i] * h))
             for weight, g in zip(tableau.b[i], noises, strict=False):
-                stage = stage + sde.spread(g, weight * space_time)
+                stage = stage + sde.diffusion_product(g, weight * space_time)
             weights = tableau.beta1[i] * increment + tableau.beta2[i] * space_time
-            x_next = x_next + sde.spread(noises[i], weights)
+            x_next = x_next + sde.diffusion_product(noises[i], weights)
         slopes.append(sde.drift(stage, s + tableau.c0[i] * h))
     return _add(x_next, tableau.alpha, slopes, h)
 

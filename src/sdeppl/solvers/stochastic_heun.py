@@ -30,7 +30,7 @@ class StochasticHeun(Solver):
         if z is None:
             return x + (f + sde.drift(predicted, t)) * (0.5 * h), None
         increment = math.sqrt(abs(h)) * z
-        noise = sde.spread(sde.diffusion(x, s), increment)
+        noise = sde.diffusion_product(sde.diffusion(x, s), increment)
         predicted = predicted + noise
-        noise = noise + sde.spread(sde.diffusion(predicted, t), increment)
+        noise = noise + sde.diffusion_product(sde.diffusion(predicted, t), increment)
         return x + (f + sde.drift(predicted, t)) * (0.5 * h) + 0.5 * noise, None

@@ -43,9 +43,9 @@ class PlatenWeak2(Solver):
             return x + (f + sde.drift(euler, t)) * (0.5 * h), None
         z, levy = z
         g, increment = sde.diffusion(x, s), math.sqrt(abs(h)) * z
-        x_next = x + (f + sde.drift(euler + sde.spread(g, increment), t)) * (0.5 * h)
+        x_next = x + (f + sde.drift(euler + sde.diffusion_product(g, increment), t)) * (0.5 * h)
         if sde.noise == "additive":
-            return x_next + sde.spread(0.5 * (g + sde.diffusion(x, t)), increment), None
+            return x_next + sde.diffusion_product(0.5 * (g + sde.diffusion(x, t)), increment), None
         if sde.wiener_dim is None:
             return x_next + _own_part(g, sde, euler, t, h, z), None
         for r in range(sde.wiener_dim):
@@ -72,7 +72,9 @@ def _mixed_part(g: Any, sde: SDE, x: Any, s: float, h: float, z: Any, levy: Any,
     up, down = sde.diffusion(x + root * g[..., r], s), sde.diffusion(x - root * g[..., r], s)
     others = xp.asarray([float(j != r) for j in range(m)], dtype=z.dtype, device=device(z))
     products = z * z[..., r : r + 1] + _signs(levy, m, r)
-    mixed = sde.spread(up + down - 2 * g, others * z) + sde.spread(up - down, others * products)
+    mixed = sde.diffusion_product(up + down - 2 * g, others * z) + sde.diffusion_product(
+        up - down, others * products
+    )
     return (0.25 * root) * mixed
 
 

@@ -22,8 +22,8 @@ class LatentSite:
     """One latent site: its shape as the model has it, its dtype, its support and the bijection to it.
 
     transform: unconstrained to support; unconstrained_shape: of the former (a simplex of d numbers
-    has d - 1); `start` and `stop`: where its numbers lie in the vector; tamed: whether its heavy tails are
-    drawn in (`with_tails`).
+    has d - 1); `start` and `stop`: where its numbers lie in the vector; sinh_transformed: whether its heavy
+    tails are drawn in (`with_tails`).
     """
 
     name: str
@@ -35,17 +35,17 @@ class LatentSite:
     transform: Any
     start: int
     stop: int
-    tamed: bool = False
+    sinh_transformed: bool = False
 
     def __repr__(self) -> str:
-        drawn_in = ", heavy tails drawn in" if self.tamed else ""
+        drawn_in = ", heavy tails drawn in" if self.sinh_transformed else ""
         return f"LatentSite('{self.name}', {tuple(self.shape)}, {self.support}{drawn_in})"
 
     @property
     def is_real(self) -> bool:
         """Whether the unconstrained numbers are the site's own."""
         # not the transform's codomain: torch says "real" for every bijection that ends in a shift
-        return not self.tamed and type(plain(self.support)) is type(constraints.real)
+        return not self.sinh_transformed and type(plain(self.support)) is type(constraints.real)
 
     def unconstrain(self, value: torch.Tensor) -> torch.Tensor:
         """(batch, *shape) in the support to (batch, numbers) in float64.

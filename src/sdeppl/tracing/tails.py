@@ -119,10 +119,12 @@ def _index(farthest: torch.Tensor) -> torch.Tensor:
 def with_tails(space: LatentSpace, tails: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> LatentSpace:
     """The space in which the sites of `tails` are loc + scale sinh(u) of their new coordinates u."""
     return LatentSpace(
-        tuple(_tamed(site, *tails[site.name]) if site.name in tails else site for site in space.sites)
+        tuple(
+            _sinh_transformed(site, *tails[site.name]) if site.name in tails else site for site in space.sites
+        )
     )
 
 
-def _tamed(site: LatentSite, loc: torch.Tensor, scale: torch.Tensor) -> LatentSite:
+def _sinh_transformed(site: LatentSite, loc: torch.Tensor, scale: torch.Tensor) -> LatentSite:
     transform = ComposeTransform([SinhTransform(loc, scale), site.transform])
-    return replace(site, transform=transform, tamed=True)
+    return replace(site, transform=transform, sinh_transformed=True)

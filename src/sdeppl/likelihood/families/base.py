@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from array_api_compat import array_namespace, is_array_api_obj
 
 from ...backend import require_arrays
-from ..tilt import Tilt
+from ..tilted_moments import TiltedMoments
 
 
 class Family(ABC):
@@ -70,7 +70,7 @@ class ConvolvedFamily(Family):
     scale: Any
 
     @abstractmethod
-    def tilt(self, predicted: Any, y: Any, variance: Any, nodes: int) -> Tilt:
+    def tilted_moments(self, predicted: Any, y: Any, variance: Any, nodes: int) -> TiltedMoments:
         """p(y given η) under η ~ N(predicted, variance), elementwise; nodes: of a quadrature, if any."""
 
 

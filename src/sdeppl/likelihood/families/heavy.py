@@ -7,7 +7,7 @@ from typing import Any
 from array_api_compat import array_namespace, device
 
 from ...backend import lgamma, python_floats
-from ..tilt import Tilt, scale_mixture
+from ..tilted_moments import TiltedMoments, scale_mixture
 from ..truncated_normal import truncated_normal
 from .base import ConvolvedFamily, require_numbers
 from .normal import log_normal
@@ -49,9 +49,9 @@ class NormalMixture(ConvolvedFamily):
         object.__setattr__(self, "weights", tuple(weight / total for weight in self.weights))
 
     def __call__(self, eta: Any, y: Any) -> Any:
-        return self.tilt(eta, y, 0 * eta, 0).log_mass
+        return self.tilted_moments(eta, y, 0 * eta, 0).log_mass
 
-    def tilt(self, predicted: Any, y: Any, variance: Any, nodes: int) -> Tilt:
+    def tilted_moments(self, predicted: Any, y: Any, variance: Any, nodes: int) -> TiltedMoments:
         xp, like = array_namespace(predicted), predicted
         logs, means, scales = (
             xp.reshape(xp.asarray(values, dtype=like.dtype, device=device(like)), (-1,) + (1,) * like.ndim)
@@ -85,7 +85,7 @@ class StudentT(ConvolvedFamily):
         )
         return constant - 0.5 * (df + 1) * xp.log1p(z * z / df)
 
-    def tilt(self, predicted: Any, y: Any, variance: Any, nodes: int) -> Tilt:
+    def tilted_moments(self, predicted: Any, y: Any, variance: Any, nodes: int) -> TiltedMoments:
         xp, residual = array_namespace(predicted), y - predicted
         half, zero = 0.5 * self.df, 0 * predicted
         # the leftmost that ln λ given y can peak at, and how far its tails go
@@ -120,7 +120,7 @@ class Laplace(ConvolvedFamily):
         xp = array_namespace(eta)
         return -xp.abs(y - eta) / self.scale - xp.log(2 * self.scale + 0 * eta)
 
-    def tilt(self, predicted: Any, y: Any, variance: Any, nodes: int) -> Tilt:
+    def tilted_moments(self, predicted: Any, y: Any, variance: Any, nodes: int) -> TiltedMoments:
         """With r = √v/scale, δ = (y - predicted)/√v and z = (η - predicted)/√v, the product is
         N(z; r, 1) e^{r²/2 - δ r}/(2 scale) below δ and N(z; -r, 1) e^{r²/2 + δ r}/(2 scale) above."""
         xp = array_namespace(predicted)
@@ -147,4 +147,4 @@ class Laplace(ConvolvedFamily):
         wide = r < 1
         slope = xp.where(wide, (p - q) / self.scale, (p * mean_below + q * mean_above) / root)
         information = xp.where(wide, at_kink - 4 * p * q / self.scale**2, (1 - shrinkage) / variance)
-        return Tilt(log_mass, slope, information, shrinkage)
+        return TiltedMoments(log_mass, slope, information, shrinkage)

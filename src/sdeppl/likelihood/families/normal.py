@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from array_api_compat import array_namespace, is_array_api_obj
 
 from ...backend import log_ndtr, python_floats
-from ..tilt import Tilt, normal_innovation
+from ..tilted_moments import TiltedMoments, normal_innovation
 from ..truncated_normal import TruncatedNormal, truncated_normal
 from .base import ConvolvedFamily, require_numbers
 
@@ -29,7 +29,7 @@ class Normal(ConvolvedFamily):
     def __call__(self, eta: Any, y: Any) -> Any:
         return log_normal(y - eta, self.scale**2 + 0 * eta)
 
-    def tilt(self, predicted: Any, y: Any, variance: Any, nodes: int) -> Tilt:
+    def tilted_moments(self, predicted: Any, y: Any, variance: Any, nodes: int) -> TiltedMoments:
         total = variance + self.scale**2
         mean = (y - predicted) / array_namespace(predicted).sqrt(total)
         log_mass = log_normal(y - predicted, total)
@@ -65,7 +65,7 @@ class Censored(ConvolvedFamily):
         beyond = log_ndtr(xp.where(over, -z, z))
         return xp.where(under | over, beyond, log_normal(y - eta, self.scale**2 + 0 * eta))
 
-    def tilt(self, predicted: Any, y: Any, variance: Any, nodes: int) -> Tilt:
+    def tilted_moments(self, predicted: Any, y: Any, variance: Any, nodes: int) -> TiltedMoments:
         xp = array_namespace(predicted)
         total = variance + self.scale**2
         z = (y - predicted) / xp.sqrt(total)
@@ -105,7 +105,7 @@ class Interval(ConvolvedFamily):
     def __call__(self, eta: Any, y: Any) -> Any:
         return self._between(eta, self.scale).log_mass
 
-    def tilt(self, predicted: Any, y: Any, variance: Any, nodes: int) -> Tilt:
+    def tilted_moments(self, predicted: Any, y: Any, variance: Any, nodes: int) -> TiltedMoments:
         found = self._between(predicted, array_namespace(predicted).sqrt(variance + self.scale**2))
         return normal_innovation(found.log_mass, found.mean, found.variance, self.scale**2, variance)
 

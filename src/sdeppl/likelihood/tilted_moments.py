@@ -6,11 +6,11 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from .observation import Surrogate
+from .observation import SiteApproximation
 
 
 @dataclass(frozen=True)
-class Tilt:
+class TiltedMoments:
     """Of each number, Z(η) = ∫ p(y given e) N(e; η, v) de, (batch, observations) each.
 
     log_mass: ln Z; slope: ∂ ln Z/∂η; information: -∂² ln Z/∂η², negative where p is not log-concave;
@@ -23,7 +23,7 @@ class Tilt:
     shrinkage: Any
 
 
-def gaussian_of(tilt: Tilt, predicted: Any, variance: Any, width: Any) -> Surrogate:
+def gaussian_of(tilt: TiltedMoments, predicted: Any, variance: Any, width: Any) -> SiteApproximation:
     """The Gaussian of η that gives Z, its slope and, where that is negative, its second derivative.
 
     R = 1/information - v, y = η + slope (v + R). Where there is little or negative information it is put at
@@ -42,10 +42,12 @@ def gaussian_of(tilt: Tilt, predicted: Any, variance: Any, width: Any) -> Surrog
     R = xp.clip(shrinkage, min=epsilon**2) / information
     total = variance + R
     log_scale = tilt.log_mass + 0.5 * (xp.log(2 * math.pi * total) + squared * total)
-    return Surrogate(predicted + tilt.slope * total, R, xp.sum(log_scale, axis=-1), True)
+    return SiteApproximation(predicted + tilt.slope * total, R, xp.sum(log_scale, axis=-1), True)
 
 
-def normal_innovation(log_mass: Any, mean: Any, spread: Any, squared_scale: Any, variance: Any) -> Tilt:
+def normal_innovation(
+    log_mass: Any, mean: Any, spread: Any, squared_scale: Any, variance: Any
+) -> TiltedMoments:
     """The tilt where y is a function of η plus normal noise of variance s².
 
     mean, spread: mean and variance, given y, of (η + noise - predicted)/√(v + s²), which is standard
@@ -54,10 +56,10 @@ def normal_innovation(log_mass: Any, mean: Any, spread: Any, squared_scale: Any,
     xp = array_namespace(mean)
     total = variance + squared_scale
     shrinkage = (squared_scale + variance * spread) / total
-    return Tilt(log_mass, mean / xp.sqrt(total), (1 - spread) / total, shrinkage)
+    return TiltedMoments(log_mass, mean / xp.sqrt(total), (1 - spread) / total, shrinkage)
 
 
-def scale_mixture(log_weights: Any, residual: Any, squared_scales: Any, variance: Any) -> Tilt:
+def scale_mixture(log_weights: Any, residual: Any, squared_scales: Any, variance: Any) -> TiltedMoments:
     """The tilt of noise Σ_k w_k N(m_k, s_k²).
 
     log_weights, residual y - predicted - m_k and s_k², each with the components in front, (k, ...).
@@ -74,4 +76,4 @@ def scale_mixture(log_weights: Any, residual: Any, squared_scales: Any, variance
     disagreement = xp.sum(share * (pull - slope) ** 2, axis=0)
     information = xp.sum(share / total, axis=0) - disagreement
     shrinkage = xp.sum(share * squared_scales / total, axis=0) + variance * disagreement
-    return Tilt(largest + xp.log(mass), slope, information, shrinkage)
+    return TiltedMoments(largest + xp.log(mass), slope, information, shrinkage)

@@ -11,7 +11,7 @@ from ..backend import host_numbers
 
 
 @dataclass(frozen=True)
-class Side:
+class SampleSummary:
     """values (n, numbers), or None where moments alone are known; shape: of the site; mean, sd (numbers,);
     size, tail_size (numbers,): effective draws for the middle and for the tails; known: whether mean and sd
     are exact. Numbers are NumPy's, in float64."""
@@ -36,14 +36,14 @@ class Side:
         count = min(self.independent, largest)
         return self.values[np.linspace(0, len(self.values), count, endpoint=False).astype(int)]
 
-    def only(self, kept: np.ndarray) -> "Side":
+    def only(self, kept: np.ndarray) -> "SampleSummary":
         """Of the numbers (numbers,) that are kept."""
         values = None if self.values is None else self.values[:, kept]
         mean, sd, size, tails = (p[kept] for p in (self.mean, self.sd, self.size, self.tail_size))
-        return Side((int(kept.sum()),), values, mean, sd, size, tails, self.known)
+        return SampleSummary((int(kept.sum()),), values, mean, sd, size, tails, self.known)
 
 
-def sides_of(source: Any) -> dict[str, Side]:
+def sample_summaries(source: Any) -> dict[str, SampleSummary]:
     """By site name; a source is what `compare` takes. Raises: TypeError; ValueError, naming the site."""
     draws = getattr(source, "draws", source)
     if not isinstance(draws, Mapping) or not draws:
@@ -63,7 +63,7 @@ def sides_of(source: Any) -> dict[str, Side]:
     return found
 
 
-def joined(sides: list[Side]) -> Side | None:
+def joined(sides: list[SampleSummary]) -> SampleSummary | None:
     """All sites as one, or None where some have no draws."""
     drawn = [side.values for side in sides if side.values is not None]
     if len(drawn) < len(sides) or len({len(values) for values in drawn}) > 1:
@@ -71,10 +71,10 @@ def joined(sides: list[Side]) -> Side | None:
     names = ("mean", "sd", "size", "tail_size")
     mean, sd, size, tails = (np.concatenate([getattr(side, name) for side in sides]) for name in names)
     values = np.concatenate(drawn, axis=1)
-    return Side((values.shape[1],), values, mean, sd, size, tails)
+    return SampleSummary((values.shape[1],), values, mean, sd, size, tails)
 
 
-def _drawn(name: str, value: Any, ess: Any, tail_ess: Any, share: float) -> Side:
+def _drawn(name: str, value: Any, ess: Any, tail_ess: Any, share: float) -> SampleSummary:
     host = host_numbers(value, f"site '{name}': the draws").astype(float)
     if host.ndim < 1 or host.shape[0] < 2:
         raise ValueError(f"site '{name}': at least 2 draws are needed; got shape {host.shape}")
@@ -88,7 +88,7 @@ def _drawn(name: str, value: Any, ess: Any, tail_ess: Any, share: float) -> Side
         tails = size if tail_ess is None else _effective(tail_ess, values)
     sd = values.std(axis=0, ddof=1)
     sd = np.where(np.ptp(values, axis=0) > 0, sd, 0.0)  # not what rounding of the mean leaves
-    return Side(host.shape[1:], values, values.mean(axis=0), sd, size, tails)
+    return SampleSummary(host.shape[1:], values, values.mean(axis=0), sd, size, tails)
 
 
 def _effective(ess: Any, values: np.ndarray) -> np.ndarray:
@@ -103,7 +103,7 @@ def _distinct(values: np.ndarray) -> float:
     return len(values) ** 2 / float(np.sum(counts.astype(float) ** 2))
 
 
-def _moments(name: str, exact: Any) -> Side:
+def _moments(name: str, exact: Any) -> SampleSummary:
     mean, sd = (
         host_numbers(v, f"site '{name}': exact mean and sd").astype(float) for v in (exact.mean, exact.sd)
     )
@@ -112,8 +112,8 @@ def _moments(name: str, exact: Any) -> Side:
             f"site '{name}': exact mean and sd must be finite and of one shape; got {mean.shape}, {sd.shape}"
         )
     endless = np.full(mean.size, math.inf)
-    return Side(mean.shape, None, mean.reshape(-1), sd.reshape(-1), endless, endless, True)
+    return SampleSummary(mean.shape, None, mean.reshape(-1), sd.reshape(-1), endless, endless, True)
 
 
-def _with_moments(side: Side, exact: Side) -> Side:
-    return Side(side.shape, side.values, exact.mean, exact.sd, side.size, side.tail_size, True)
+def _with_moments(side: SampleSummary, exact: SampleSummary) -> SampleSummary:
+    return SampleSummary(side.shape, side.values, exact.mean, exact.sd, side.size, side.tail_size, True)

@@ -20,7 +20,7 @@ LEVEL, FOOT = 0.5, 2.0  # below the largest ln p; one and two standard deviation
 
 
 @dataclass(frozen=True)
-class Plateau:
+class ModeBracket:
     """η from `low` to `high`, where ln p is within ½ of its largest, (observations,) each.
 
     width_low, width_high: how far outside it has fallen by 2. Where ln p rises without end, as that of a
@@ -33,7 +33,7 @@ class Plateau:
     width_high: Any
 
     @classmethod
-    def find(cls, backend: Backend, log_density: Callable[[Any], Any], y: Any) -> "Plateau":
+    def find(cls, backend: Backend, log_density: Callable[[Any], Any], y: Any) -> "ModeBracket":
         """log_density: η (k, *y's shape) ↦ ln p of the data y (..., observations).
 
         Raises: ValueError where p is zero, or ln p not a number, for all η.
@@ -66,13 +66,13 @@ class Plateau:
         low, high = edges[-1, LEVEL], edges[1, LEVEL]
         return cls(low, high, low - edges[-1, FOOT], edges[1, FOOT] - high)
 
-    def map(self, function: Callable[[Any], Any]) -> "Plateau":
+    def map(self, function: Callable[[Any], Any]) -> "ModeBracket":
         """The function of each of the four."""
-        return Plateau(*(function(getattr(self, field.name)) for field in fields(self)))
+        return ModeBracket(*(function(getattr(self, field.name)) for field in fields(self)))
 
     @property
     def feet(self) -> tuple[Any, Any]:
-        """width_low and width_high; half the plateau for a side that falls at once, or never."""
+        """width_low and width_high; half the bracket for a side that falls at once, or never."""
         xp, half = array_namespace(self.low), 0.5 * (self.high - self.low)
         low, high = (xp.where(side > 0, side, half) for side in (self.width_low, self.width_high))
         return low, high
@@ -83,15 +83,15 @@ class Plateau:
         return array_namespace(self.low).minimum(*self.feet)
 
 
-def plateau_of(backend: Backend, log_density: Callable[[Any, Any], Any], y: Any) -> Plateau:
+def mode_bracket(backend: Backend, log_density: Callable[[Any, Any], Any], y: Any) -> ModeBracket:
     """Of ln p(y given η) = log_density(η, y), for y (observations,) or (data sets, observations)."""
     if y.ndim == 1:
-        return Plateau.find(backend, lambda eta: log_density(eta, y), y)
+        return ModeBracket.find(backend, lambda eta: log_density(eta, y), y)
     sets = max(1, LARGEST // (COARSE * y.shape[-1]))
     blocks = [y[first : min(first + sets, y.shape[0]), :] for first in range(0, y.shape[0], sets)]
-    found = [Plateau.find(backend, partial(_swapped, log_density, block), block) for block in blocks]
-    parts = ([getattr(plateau, field.name) for plateau in found] for field in fields(Plateau))
-    return Plateau(*(backend.xp.concat(part, axis=0) for part in parts))
+    found = [ModeBracket.find(backend, partial(_swapped, log_density, block), block) for block in blocks]
+    parts = ([getattr(bracket, field.name) for bracket in found] for field in fields(ModeBracket))
+    return ModeBracket(*(backend.xp.concat(part, axis=0) for part in parts))
 
 
 def _swapped(log_density: Callable[[Any, Any], Any], y: Any, eta: Any) -> Any:

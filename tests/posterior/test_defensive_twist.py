@@ -10,7 +10,7 @@ from checks import array, assert_array, host
 
 import sdeppl as sp
 from sdeppl.posterior.correction import TwistedCorrection
-from sdeppl.posterior.defence import Defence
+from sdeppl.posterior.defensive_twist import DefensiveTwist
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -25,12 +25,12 @@ def test_the_floor_is_a_tenth_of_the_predictive_density(backend):
     seen = sp.LinearGaussian(array(H, backend), array(y, backend), sd**2)
     twist = sp.likelihood.TweedieDenoiser(prior, seen)
     at_end = array(sde.alpha(1.0) * m, backend)
-    defence = Defence.of(twist, at_end)
+    defence = DefensiveTwist.of(twist, at_end)
     S = float((H @ C @ H.T)[0, 0]) + sd**2
     floor = math.log(0.1) - 0.5 * math.log(2 * math.pi * S) - 0.5 * float((y - H @ m)[0]) ** 2 / S
     assert_array(defence.log_floor, np.array([floor]), backend, 1e-4)
     x = array(np.array([[0.9, -1.5], [1.9, -2.4], [-30.0, 40.0]]), backend)
-    guided = twist.guide(x, 0.1)
+    guided = twist.guided(x, 0.1)
     found = defence(guided)
     expected = np.logaddexp(host(guided.log_likelihood), floor)
     assert_array(found.log_likelihood, expected, backend, 1e-4)

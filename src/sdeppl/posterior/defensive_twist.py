@@ -12,7 +12,7 @@ SHARE = 0.1  # of l at T: 0.01 leaves heavy tails, 1 keeps too many particles th
 
 
 @dataclass(frozen=True)
-class Defence:
+class DefensiveTwist:
     """l(y given x_t) + floor in place of l(y given x_t), floor = 0.1 × l(y given x_T).
 
     A mean likelihood that takes p(x_0 given x_t) for too narrow calls data impossible that are not. The few
@@ -28,7 +28,7 @@ class Defence:
     log_floor: Any
 
     @classmethod
-    def of(cls, twist: MeanLikelihood, x: Any) -> "Defence":
+    def of(cls, twist: MeanLikelihood, x: Any) -> "DefensiveTwist":
         """From l at x = E[x_T], (dim,), of each data set where there are many."""
         xp, rows = array_namespace(x), twist.observation.sets or 1
         return cls(
