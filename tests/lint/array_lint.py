@@ -36,7 +36,7 @@ FOREIGN_METHODS = {
 READS = {"bool", "float", "int", "to_host"}
 STEP_FUNCTIONS = {
     "__call__", "advance", "add", "covariance_slope", "diffusion", "diffusion_jvp", "draw", "drift", "eps",
-    "guide", "linearise", "log_density", "log_prob", "mean", "move", "note", "propose", "resample", "score",
+    "guided", "linearise", "log_density", "log_prob", "mean", "move", "note", "propose", "resample", "score",
     "step", "surrogate", "systematic", "tilt",
 }  # fmt: skip
 PASS = "# array-lint:"
