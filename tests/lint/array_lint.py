@@ -17,7 +17,7 @@ from pathlib import Path
 import array_api_strict
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "sdeppl"
-LAYERS = ("sde", "solvers", "denoisers", "mcmc", "likelihood", "posterior")
+LAYERS = ("linalg", "sde", "solvers", "denoisers", "mcmc", "likelihood", "posterior")
 BACKEND_FILES = ("backend/derivatives.py", "backend/linear_algebra.py")
 
 STANDARD = {name for name in dir(array_api_strict) if not name.startswith("_")} - {

@@ -7,7 +7,7 @@ from array_api_compat import array_namespace
 
 from ..backend import whole_number
 from ..denoisers import Covariance, Denoiser, PullbackCovariance
-from .conjugate_gradients import conjugate_gradients
+from ..linalg import conjugate_gradients
 from .observation import Linearisation, Observation, SiteApproximation
 
 TOLERANCE, LEARNED_TOLERANCE = 1e-6, 1e-3

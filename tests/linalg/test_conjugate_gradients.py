@@ -5,7 +5,7 @@ import pytest
 from checks import array, assert_array, covariance_matrix, host, tolerance_of
 
 from sdeppl.backend import all_without_sync
-from sdeppl.likelihood.conjugate_gradients import conjugate_gradients
+from sdeppl.linalg import conjugate_gradients
 
 SYSTEMS = np.stack([covariance_matrix(6, seed, 0.2, 5.0) for seed in range(4)])
 RIGHT = np.random.default_rng(0).standard_normal((4, 6))

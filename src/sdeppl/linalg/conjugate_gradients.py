@@ -6,17 +6,17 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..backend import all_without_sync
+from ..backend import Array, all_without_sync
 
 
 def conjugate_gradients(
-    product: Callable[[Any], tuple[Any, Any]],
-    right: Any,
+    product: Callable[[Array], tuple[Array, Array]],
+    right: Array,
     tolerance: float,
     iterations: int,
-    precondition: Callable[[Any], Any] | None = None,
+    precondition: Callable[[Array], Array] | None = None,
     learned: bool = False,
-) -> Any:
+) -> Array:
     """A v for the v with S_i v_i = r_i in each row i, S_i symmetric positive definite, A linear.
 
     product: v ↦ (S v, A v) row by row; right: (batch, n); a row stops moving once its residual is below
@@ -54,22 +54,24 @@ def conjugate_gradients(
 class _Rows:
     """Where each row stands: whether it still goes, r, the direction, r·r and r·P r; numbers (batch, 1)."""
 
-    goal: Any
-    going: Any
-    residual: Any
-    direction: Any
-    squared: Any
-    along: Any
-    one: Any
+    goal: Array
+    going: Array
+    residual: Array
+    direction: Array
+    squared: Array
+    along: Array
+    one: Array
 
     @classmethod
-    def start(cls, right: Any, tolerance: float, precondition: Any) -> "_Rows":
+    def start(cls, right: Array, tolerance: float, precondition: Callable[[Array], Array] | None) -> "_Rows":
         near = right if precondition is None else precondition(right)
         squared, one = _dot(right, right), array_namespace(right).ones_like(right[:, :1])
         goal = tolerance**2 * squared
         return cls(goal, squared > goal, right, near, squared, _dot(right, near), one)
 
-    def moved(self, image: Any, precondition: Any, learned: bool) -> tuple[Any, "_Rows"]:
+    def moved(
+        self, image: Array, precondition: Callable[[Array], Array] | None, learned: bool
+    ) -> tuple[Array, "_Rows"]:
         """The step along the direction, 0 for rows that have stopped, and where they are then."""
         xp, one = array_namespace(image), self.one
         curvature = _dot(self.direction, image)
@@ -89,6 +91,6 @@ class _Rows:
         return step, _Rows(self.goal, going & (squared > self.goal), residual, direction, squared, along, one)
 
 
-def _dot(a: Any, b: Any) -> Any:
+def _dot(a: Array, b: Array) -> Array:
     """Σ a b of each row, (batch, 1)."""
     return array_namespace(a).sum(a * b, axis=-1, keepdims=True)

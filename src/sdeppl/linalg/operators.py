@@ -1,0 +1,1094 @@
+"""Linear maps of rows: what each can do, what is made of several, and the structures that know more."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate, pairwise
+from typing import Any
+
+from array_api_compat import array_namespace, device, is_array_api_obj
+
+from ..backend import Array, cholesky, log_diagonal, solve_lower, solve_lower_transposed
+from ..backend.sharing import cached_property, warn
+from .conjugate_gradients import conjugate_gradients
+from .matrices import matmat, matvec, rmatvec, row_by_row
+
+LARGEST = 2**26  # entries of a matrix that `dense` writes out where only products are known
+DIRECT = 512  # numbers up to which equations without a closed form are solved by all entries
+AT_ONCE = 2**15  # rows that a function is given at once: a network is wider than its inputs
+
+
+class LinearOperator(ABC):
+    """A linear map A of `in` numbers to `out`: one for all rows, or one for each row of a leading axis.
+
+    A row is a draw or a data set. v (..., in) holds one in each place but the last; where A has `batch`
+    matrices along a leading axis, v is (batch, in), or (k, batch, in) for several rows of each. `A @ v` is
+    `matvec`, `A @ B` a product, `A + B` a sum, `c * A` a multiple, `A.T` the transpose.
+
+    A structure overrides what it can do better than by products. What uses an operator asks for these hints,
+    never which one it is. `materialised`: all entries are at hand, and `dense` costs no more than reading
+    them. `is_diagonal`: there is nothing beside `diagonal`. `may_be_indefinite`: it stands for a covariance
+    and was learned, so that it is neither quite symmetric nor positive. `near`: an operator near it, with
+    which equations are easier to solve.
+
+    shape: (out, in); batch: None where one matrix serves all rows; like: an array of A's backend and dtype.
+    """
+
+    materialised: bool = False
+    is_diagonal: bool = False
+    may_be_indefinite: bool = False
+    near: "LinearOperator | None" = None
+    __array_ufunc__ = None  # an array of NumPy leaves `array * operator` to the operator
+
+    def __init__(self, shape: tuple[int, int], batch: int | None, like: Array) -> None:
+        self.shape, self.batch, self.like = shape, batch, like
+
+    @abstractmethod
+    def matvec(self, v: Array) -> Array:
+        """A v row by row: (..., in) to (..., out)."""
+
+    @abstractmethod
+    def rmatvec(self, w: Array) -> Array:
+        """Aᵀ w row by row: (..., out) to (..., in)."""
+
+    @abstractmethod
+    def _take(self, index: Array | int) -> "LinearOperator":
+        """`take`, where there is a leading axis."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether one matrix serves all rows."""
+        return self.batch is None
+
+    def __repr__(self) -> str:
+        many = "" if self.shared else f"{self.batch} of "
+        return f"{type(self).__name__}({many}{self.shape[0]} x {self.shape[1]})"
+
+    def take(self, index: Array | int) -> "LinearOperator":
+        """The matrices `index` (rows,) of the leading axis, or one of them for all rows, by its number.
+
+        Itself where one serves all rows.
+        """
+        return self if self.shared else self._take(index)
+
+    def formed(self) -> "LinearOperator":
+        """The same for many products: with its entries written out where they then cost less."""
+        return self
+
+    def matmat(self, M: Array) -> Array:
+        """A M for columns M (in, k), the same for all rows, or (batch, in, k).
+
+        (out, k) where A and M are both the same for all rows, else (batch, out, k).
+        """
+        xp = array_namespace(M)
+        if self.shared:
+            return xp.matrix_transpose(self.matvec(xp.matrix_transpose(M)))
+        columns = xp.broadcast_to(M, (self.batch, *M.shape[-2:]))
+        return xp.permute_dims(self.matvec(xp.permute_dims(columns, (2, 0, 1))), (1, 2, 0))
+
+    def dense(self) -> Array:
+        """All entries, (out, in) or (batch, out, in).
+
+        Raises: ValueError where only products are known, above 2²⁶ entries for each row.
+        """
+        return self.matmat(self._identity())
+
+    def diagonal(self) -> Array:
+        """A_ii, (n,) or (batch, n). Here by `dense`, with its error."""
+        return array_namespace(self.like).linalg.diagonal(self.dense())
+
+    def solve(self, b: Array) -> Array:
+        """A⁻¹ b row by row, (..., n), for a square A.
+
+        In closed form where the structure has one. Here by elimination where the entries are at hand, or at
+        most 512² are needed; beyond, for symmetric positive definite A, by conjugate gradients, to the square
+        root of the dtype's rounding of |b| in 2 n iterations: rows that do not get there are NaN.
+        """
+        if not self._is_direct:
+            return self._by_iteration(b)
+        return row_by_row(array_namespace(b).linalg.solve, self.dense(), b)
+
+    def rsolve(self, b: Array) -> Array:
+        """A⁻ᵀ b row by row."""
+        if not self._is_direct:
+            return self._by_iteration(b)  # which is for symmetric ones
+        xp = array_namespace(b)
+        return row_by_row(xp.linalg.solve, xp.matrix_transpose(self.dense()), b)
+
+    def solve_columns(self, M: Array) -> Array:
+        """A⁻¹ M for columns M (n, k) or (batch, n, k), as `matmat`."""
+        return Inverse(self).matmat(M)
+
+    def inverse(self) -> "LinearOperator":
+        """A⁻¹, with what can be computed once for many right sides."""
+        if self._is_direct:
+            return Dense(array_namespace(self.like).linalg.inv(self.dense()))
+        return Inverse(self)
+
+    def sqrt(self) -> "LinearOperator":
+        """An L with L Lᵀ = A, for symmetric positive definite A. Here Cholesky's, with the error of `dense`.
+
+        Of many matrices those without one are NaN; of one alone it is the library's LinAlgError.
+        """
+        return Triangular(cholesky(self.dense()))
+
+    @cached_property
+    def root(self) -> "LinearOperator":
+        """`sqrt`, computed once."""
+        return self.sqrt()
+
+    def logdet(self) -> Array:
+        """ln |det A|, () or (batch,)."""
+        return array_namespace(self.like).linalg.slogdet(self.dense()).logabsdet
+
+    def log_normal(self, residual: Array) -> Array:
+        """ln N(residual; 0, A) of rows (..., n), for a covariance A: (...)."""
+        xp, root = array_namespace(residual), self.root
+        white = root.solve(residual)
+        constant = root.logdet() + 0.5 * self.shape[0] * math.log(2 * math.pi)
+        return -0.5 * xp.sum(white * white, axis=-1) - constant
+
+    def added_to(self, matrix: Array) -> Array:
+        """matrix + A for entries (..., n, n)."""
+        return matrix + self.dense()
+
+    def shifted(self, c: Any) -> "LinearOperator":
+        """A + c I, for a number c or one for each row: in A's own structure where that has room for it."""
+        return self + scaled_identity(c, self.shape[0], self.like)
+
+    def rows(self, index: Array) -> "LinearOperator":
+        """The rows A_i of i in `index` (k,), as of what was observed."""
+        return Selection(index, self.shape[0], self.like) @ self
+
+    def block(self, index: Array) -> "LinearOperator":
+        """A_ij for i and j in `index` (k,), as the covariance of what was observed."""
+        chosen = Selection(index, self.shape[0], self.like)
+        return chosen @ self @ chosen.T
+
+    @property
+    def T(self) -> "LinearOperator":
+        """The transpose."""
+        return Transpose(self)
+
+    def product(self, v: Array) -> Array:
+        """The former name of `matvec`."""
+        warn("product is called matvec now", DeprecationWarning, stacklevel=2)
+        return self.matvec(v)
+
+    def columns(self, M: Array) -> Array:
+        """The former name of `matmat`."""
+        warn("columns is called matmat now", DeprecationWarning, stacklevel=2)
+        return self.matmat(M)
+
+    def __matmul__(self, other: Any) -> Any:
+        return Product(self, other) if isinstance(other, LinearOperator) else self.matvec(other)
+
+    def __add__(self, other: "LinearOperator") -> "LinearOperator":
+        return Sum(self, other)
+
+    def __mul__(self, c: Any) -> "LinearOperator":
+        return Scaled(self, c)
+
+    def __rmul__(self, c: Any) -> "LinearOperator":
+        return self * c
+
+    @property
+    def _is_direct(self) -> bool:
+        return self.materialised or max(self.shape) <= DIRECT
+
+    def _identity(self) -> Array:
+        """(in, in), where A may be written out."""
+        (out, n), like = self.shape, self.like
+        if not self.materialised and out * n > LARGEST:
+            raise ValueError(
+                f"{self!r} would be a matrix of {out} x {n} numbers, and at most {LARGEST} entries are "
+                "written out; use matvec, rmatvec, matmat and solve, which need none (for guidance: "
+                "likelihood='tweedie' with method='matrix-free', or 'sda')"
+            )
+        return array_namespace(like).eye(n, dtype=like.dtype, device=device(like))
+
+    def _by_iteration(self, b: Array) -> Array:
+        xp, shape = array_namespace(b), b.shape
+        precondition = None if self.near is None else self.near.inverse().matvec
+        rows = xp.reshape(b, (-1, shape[-1])) if self.shared else b
+
+        def product(v: Array) -> tuple[Array, Array]:
+            return self.matvec(v), v
+
+        tolerance = float(xp.finfo(b.dtype).eps) ** 0.5
+        found = conjugate_gradients(product, rows, tolerance, 2 * shape[-1], precondition)
+        return xp.reshape(found, shape)
+
+
+class Symmetric(LinearOperator):
+    """A linear operator that is its own transpose."""
+
+    def rmatvec(self, w: Array) -> Array:
+        return self.matvec(w)
+
+    def rsolve(self, b: Array) -> Array:
+        return self.solve(b)
+
+    @property
+    def T(self) -> LinearOperator:
+        """Itself."""
+        return self
+
+
+class Diagonalisable(Symmetric):
+    """A symmetric operator that is known by eigenvalues λ: A = U diag(λ) Uᵀ, and f(A) = U diag(f(λ)) Uᵀ.
+
+    `map(f)` is all that the best linear denoiser asks of a covariance.
+    """
+
+    @property
+    @abstractmethod
+    def eigenvalues(self) -> Array:
+        """λ, to broadcast with what `inside` gives."""
+
+    @abstractmethod
+    def inside(self, v: Array) -> Array:
+        """Uᵀ v row by row."""
+
+    @abstractmethod
+    def outside(self, u: Array) -> Array:
+        """U u row by row."""
+
+    @property
+    def basis(self) -> Array:
+        """U, (n, n) or (batch, n, n); fewer columns where A is 0 along the others."""
+        return array_namespace(self.like).matrix_transpose(self.outside(self._identity()))
+
+    @abstractmethod
+    def map(self, function: Callable[[Array], Array]) -> "Diagonalisable":
+        """f(A), of the same structure, for f of arrays of eigenvalues."""
+
+    def matvec(self, v: Array) -> Array:
+        return self.outside(self.eigenvalues * self.inside(v))
+
+    def solve(self, b: Array) -> Array:
+        return self.inverse().matvec(b)
+
+    def inverse(self) -> LinearOperator:
+        return self.map(lambda values: 1 / values)
+
+    def log_normal(self, residual: Array) -> Array:
+        xp, inside = array_namespace(residual), self.inside(residual)
+        constant = self.logdet() + self.shape[0] * math.log(2 * math.pi)
+        return -0.5 * (xp.sum(inside * inside / self.eigenvalues, axis=-1) + constant)
+
+    def __mul__(self, c: Any) -> LinearOperator:
+        return Scaled(self, c) if getattr(c, "ndim", 0) else self.map(lambda values: c * values)
+
+    def sqrt(self) -> "Diagonalisable":
+        """The symmetric root, which is unique: the same on every backend."""
+        return self.map(array_namespace(self.eigenvalues).sqrt)
+
+
+class Transpose(LinearOperator):
+    """Aᵀ."""
+
+    def __init__(self, operator: LinearOperator) -> None:
+        super().__init__(operator.shape[::-1], operator.batch, operator.like)
+        self.operator = operator
+        self.materialised, self.is_diagonal = operator.materialised, operator.is_diagonal
+
+    def matvec(self, v: Array) -> Array:
+        return self.operator.rmatvec(v)
+
+    def rmatvec(self, w: Array) -> Array:
+        return self.operator.matvec(w)
+
+    def dense(self) -> Array:
+        return array_namespace(self.like).matrix_transpose(self.operator.dense())
+
+    def solve(self, b: Array) -> Array:
+        return self.operator.rsolve(b)
+
+    def rsolve(self, b: Array) -> Array:
+        return self.operator.solve(b)
+
+    def logdet(self) -> Array:
+        return self.operator.logdet()
+
+    @property
+    def T(self) -> LinearOperator:
+        """A."""
+        return self.operator
+
+    def _take(self, index: Array | int) -> LinearOperator:
+        return Transpose(self.operator.take(index))
+
+
+class Inverse(LinearOperator):
+    """A⁻¹, by solving."""
+
+    def __init__(self, operator: LinearOperator) -> None:
+        super().__init__(operator.shape, operator.batch, operator.like)
+        self.operator = operator
+
+    def matvec(self, v: Array) -> Array:
+        return self.operator.solve(v)
+
+    def rmatvec(self, w: Array) -> Array:
+        return self.operator.rsolve(w)
+
+    def solve(self, b: Array) -> Array:
+        return self.operator.matvec(b)
+
+    def rsolve(self, b: Array) -> Array:
+        return self.operator.rmatvec(b)
+
+    def logdet(self) -> Array:
+        return -self.operator.logdet()
+
+    def _take(self, index: Array | int) -> LinearOperator:
+        return Inverse(self.operator.take(index))
+
+
+class Scaled(LinearOperator):
+    """c A, for a number c, an array () or one number for each row, (batch,)."""
+
+    def __init__(self, operator: LinearOperator, c: Any) -> None:
+        own = c.shape[0] if getattr(c, "ndim", 0) == 1 else None
+        super().__init__(operator.shape, _common_batch(operator.batch, own), operator.like)
+        self.operator, self.c = operator, c
+        self.materialised, self.is_diagonal = operator.materialised, operator.is_diagonal
+        self.may_be_indefinite = operator.may_be_indefinite
+        self.near = None if operator.near is None else Scaled(operator.near, c)
+
+    def matvec(self, v: Array) -> Array:
+        return _before(self.c, 1) * self.operator.matvec(v)
+
+    def rmatvec(self, w: Array) -> Array:
+        return _before(self.c, 1) * self.operator.rmatvec(w)
+
+    def matmat(self, M: Array) -> Array:
+        return _before(self.c, 2) * self.operator.matmat(M)
+
+    def dense(self) -> Array:
+        return _before(self.c, 2) * self.operator.dense()
+
+    def diagonal(self) -> Array:
+        return _before(self.c, 1) * self.operator.diagonal()
+
+    def solve(self, b: Array) -> Array:
+        return self.operator.solve(b) / _before(self.c, 1)
+
+    def rsolve(self, b: Array) -> Array:
+        return self.operator.rsolve(b) / _before(self.c, 1)
+
+    def sqrt(self) -> LinearOperator:
+        return Scaled(self.operator.sqrt(), self.c**0.5)
+
+    def logdet(self) -> Array:
+        c, xp = self.c, array_namespace(self.like)
+        size = xp.log(xp.abs(c)) if is_array_api_obj(c) else math.log(abs(c))
+        return self.operator.logdet() + self.shape[0] * size
+
+    @property
+    def T(self) -> LinearOperator:
+        """c Aᵀ."""
+        return Scaled(self.operator.T, self.c)
+
+    def _take(self, index: Array | int) -> LinearOperator:
+        c = _chosen(self.c, index, 0) if getattr(self.c, "ndim", 0) else self.c
+        return Scaled(self.operator.take(index), c)
+
+
+class Sum(LinearOperator):
+    """A + B + …"""
+
+    def __init__(self, *terms: LinearOperator) -> None:
+        super().__init__(terms[0].shape, _common_batch(*(term.batch for term in terms)), terms[0].like)
+        if any(term.shape != self.shape for term in terms):
+            raise ValueError(f"a sum needs terms of one shape; got {[term.shape for term in terms]}")
+        self.terms = terms
+        self.materialised = all(term.materialised for term in terms)
+        self.is_diagonal = all(term.is_diagonal for term in terms)
+        self.may_be_indefinite = any(term.may_be_indefinite for term in terms)
+        if any(term.near is not None for term in terms):
+            self.near = Sum(*(term.near or term for term in terms))
+
+    def matvec(self, v: Array) -> Array:
+        return _total(term.matvec(v) for term in self.terms)
+
+    def rmatvec(self, w: Array) -> Array:
+        return _total(term.rmatvec(w) for term in self.terms)
+
+    def matmat(self, M: Array) -> Array:
+        return _total(term.matmat(M) for term in self.terms)
+
+    def dense(self) -> Array:
+        first, *others = self.terms
+        matrix = first.dense()
+        for term in others:
+            matrix = term.added_to(matrix)
+        return matrix
+
+    def diagonal(self) -> Array:
+        return _total(term.diagonal() for term in self.terms)
+
+    @property
+    def T(self) -> LinearOperator:
+        """The sum of the transposes."""
+        return Sum(*(term.T for term in self.terms))
+
+    def _take(self, index: Array | int) -> LinearOperator:
+        return Sum(*(term.take(index) for term in self.terms))
+
+
+class Product(LinearOperator):
+    """A B."""
+
+    def __init__(self, left: LinearOperator, right: LinearOperator) -> None:
+        if left.shape[1] != right.shape[0]:
+            raise ValueError(f"A B needs as many columns of A as B has rows; got {left!r} and {right!r}")
+        shape = left.shape[0], right.shape[1]
+        super().__init__(shape, _common_batch(left.batch, right.batch), left.like)
+        self.left, self.right = left, right
+        self.may_be_indefinite = left.may_be_indefinite or right.may_be_indefinite
+        if left.near is not None or right.near is not None:
+            self.near = Product(left.near or left, right.near or right)
+
+    def matvec(self, v: Array) -> Array:
+        return self.left.matvec(self.right.matvec(v))
+
+    def rmatvec(self, w: Array) -> Array:
+        return self.right.rmatvec(self.left.rmatvec(w))
+
+    def matmat(self, M: Array) -> Array:
+        return self.left.matmat(self.right.matmat(M))
+
+    def dense(self) -> Array:
+        self._identity()
+        return self.left.matmat(self.right.dense())
+
+    def solve(self, b: Array) -> Array:
+        return self.right.solve(self.left.solve(b)) if self._is_of_squares else super().solve(b)
+
+    def rsolve(self, b: Array) -> Array:
+        return self.left.rsolve(self.right.rsolve(b)) if self._is_of_squares else super().rsolve(b)
+
+    def logdet(self) -> Array:
+        return self.left.logdet() + self.right.logdet() if self._is_of_squares else super().logdet()
+
+    @property
+    def T(self) -> LinearOperator:
+        """Bᵀ Aᵀ."""
+        return Product(self.right.T, self.left.T)
+
+    @property
+    def _is_of_squares(self) -> bool:
+        return self.left.shape[0] == self.left.shape[1]
+
+    def _take(self, index: Array | int) -> LinearOperator:
+        return Product(self.left.take(index), self.right.take(index))
+
+
+class MatrixFree(LinearOperator):
+    """A map that is known by its products: functions v ↦ A v and w ↦ Aᵀ w of rows (batch, ·).
+
+    rmatvec: None for a symmetric map, of which `dense` gives the symmetric part. several: whether the
+    functions take (k, batch, ·), too. batch: rows of which each has its own map, or None.
+    """
+
+    def __init__(
+        self,
+        matvec: Callable[[Array], Array],
+        rmatvec: Callable[[Array], Array] | None,
+        shape: tuple[int, int],
+        like: Array,
+        *,
+        batch: int | None = None,
+        several: bool = False,
+        may_be_indefinite: bool = False,
+        near: LinearOperator | None = None,
+    ) -> None:
+        super().__init__(shape, batch, like)
+        self.forward, self.backward, self.several = matvec, rmatvec, several
+        self.may_be_indefinite, self.near = may_be_indefinite, near
+
+    def matvec(self, v: Array) -> Array:
+        return self._of_rows(self.forward, v)
+
+    def rmatvec(self, w: Array) -> Array:
+        return self._of_rows(self.backward or self.forward, w)
+
+    def dense(self) -> Array:
+        matrix = super().dense()
+        if self.backward is not None:
+            return matrix
+        return 0.5 * (matrix + array_namespace(matrix).matrix_transpose(matrix))
+
+    @property
+    def T(self) -> LinearOperator:
+        """The map with the functions' places changed."""
+        return self if self.backward is None else Transpose(self)
+
+    def _of_rows(self, function: Callable[[Array], Array], v: Array) -> Array:
+        """The function of (k, batch, ·), in blocks that it can take."""
+        if v.ndim < 3:
+            return function(v)
+        xp, (count, batch, _) = array_namespace(v), v.shape
+        if self.shared:
+            return xp.reshape(function(xp.reshape(v, (count * batch, -1))), (count, batch, -1))
+        if not self.several:
+            return xp.stack([function(v[k, ...]) for k in range(count)])
+        block = max(AT_ONCE // batch, 1)
+        parts = [function(v[k : min(k + block, count), ...]) for k in range(0, count, block)]
+        return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
+
+    def _take(self, index: Array | int) -> LinearOperator:
+        raise TypeError(
+            f"{self!r} is known by its products for all rows at once; make it for the rows chosen"
+        )
+
+
+class Isotropic(Diagonalisable):
+    """c I of n numbers: c an array () or (batch,)."""
+
+    materialised, is_diagonal = True, True
+
+    def __init__(self, c: Array, n: int) -> None:
+        super().__init__((n, n), c.shape[0] if c.ndim else None, c)
+        self.c = c
+
+    def matvec(self, v: Array) -> Array:
+        return _before(self.c, 1) * v
+
+    def matmat(self, M: Array) -> Array:
+        return _before(self.c, 2) * M
+
+    def dense(self) -> Array:
+        return _before(self.c, 2) * self._identity()
+
+    def diagonal(self) -> Array:
+        shape = (*self.c.shape, self.shape[0])
+        return array_namespace(self.c).broadcast_to(_before(self.c, 1), shape)
+
+    def solve(self, b: Array) -> Array:
+        return b / _before(self.c, 1)
+
+    def logdet(self) -> Array:
+        xp = array_namespace(self.c)
+        return self.shape[0] * xp.log(xp.abs(self.c))
+
+    def shifted(self, c: Any) -> LinearOperator:
+        return Isotropic(self.c + c, self.shape[0])
+
+    @property
+    def eigenvalues(self) -> Array:
+        """(1,) or (batch, 1), for all directions."""
+        return self.c[..., None]
+
+    def inside(self, v: Array) -> Array:
+        """v, where A is diagonal as it is."""
+        return v
+
+    def outside(self, u: Array) -> Array:
+        """u."""
+        return u
+
+    def map(self, function: Callable[[Array], Array]) -> "Isotropic":
+        return Isotropic(function(self.c), self.shape[0])
+
+    def block(self, index: Array) -> LinearOperator:
+        return Isotropic(self.c, index.shape[0])
+
+    def _take(self, index: Array | int) -> LinearOperator:
+        return Isotropic(_chosen(self.c, index, 0), self.shape[0])
+
+
+class Diagonal(Diagonalisable):
+    """diag(values): values (n,) or (batch, n)."""
+
+    materialised, is_diagonal = True, True
+
+    def __init__(self, values: Array) -> None:
+        n = values.shape[-1]
+        super().__init__((n, n), values.shape[0] if values.ndim == 2 else None, values)
+        self.values = values
+
+    def matvec(self, v: Array) -> Array:
+        return v * self.values
+
+    def matmat(self, M: Array) -> Array:
+        return self.values[..., None] * M
+
+    def dense(self) -> Array:
+        return self.values[..., None, :] * self._identity()
+
+    def diagonal(self) -> Array:
+        return self.values
+
+    def solve(self, b: Array) -> Array:
+        return b / self.values
+
+    def logdet(self) -> Array:
+        xp = array_namespace(self.values)
+        return xp.sum(xp.log(xp.abs(self.values)), axis=-1)
+
+    def shifted(self, c: Any) -> LinearOperator:
+        return Diagonal(self.values + _before(c, 1))
+
+    @property
+    def eigenvalues(self) -> Array:
+        """(n,) or (batch, n)."""
+        return self.values
+
+    def inside(self, v: Array) -> Array:
+        """v, where A is diagonal as it is."""
+        return v
+
+    def outside(self, u: Array) -> Array:
+        """u."""
+        return u
+
+    def map(self, function: Callable[[Array], Array]) -> "Diagonal":
+        return Diagonal(function(self.values))
+
+    def block(self, index: Array) -> LinearOperator:
+        return Diagonal(array_namespace(index).take(self.values, index, axis=-1))
+
+    def _take(self, index: Array | int) -> LinearOperator:
+        return Diagonal(_chosen(self.values, index, 1))
+
+
+class Dense(LinearOperator):
+    """A matrix (out, in), or (batch, out, in).
+
+    positive: it is symmetric and positive definite, and equations go by its Cholesky factor.
+    """
+
+    materialised = True
+
+    def __init__(self, matrix: Array, positive: bool = False) -> None:
+        super().__init__(
+            (matrix.shape[-2], matrix.shape[-1]), matrix.shape[0] if matrix.ndim == 3 else None, matrix
+        )
+        self.matrix, self.positive = matrix, positive
+
+    def matvec(self, v: Array) -> Array:
+        return matvec(self.matrix, v)
+
+    def rmatvec(self, w: Array) -> Array:
+        return rmatvec(self.matrix, w)
+
+    def matmat(self, M: Array) -> Array:
+        return self.matrix @ M
+
+    def dense(self) -> Array:
+        return self.matrix
+
+    def solve(self, b: Array) -> Array:
+        return self.root.T.solve(self.root.solve(b)) if self.positive else super().solve(b)
+
+    def logdet(self) -> Array:
+        return 2 * self.root.logdet() if self.positive else super().logdet()
+
+    def rows(self, index: Array) -> LinearOperator:
+        return Dense(array_namespace(index).take(self.matrix, index, axis=-2))
+
+    def block(self, index: Array) -> LinearOperator:
+        xp = array_namespace(index)
+        return Dense(xp.take(xp.take(self.matrix, index, axis=-2), index, axis=-1), self.positive)
+
+    def __mul__(self, c: Any) -> LinearOperator:
+        return Scaled(self, c) if getattr(c, "ndim", 0) else Dense(c * self.matrix, self.positive)
+
+    @property
+    def T(self) -> LinearOperator:
+        """The transposed matrix, or the symmetric one itself."""
+        xp = array_namespace(self.matrix)
+        return self if self.positive else Dense(xp.matrix_transpose(self.matrix))
+
+    def _take(self, index: Array | int) -> LinearOperator:
+        return Dense(_chosen(self.matrix, index, 2), self.positive)
+
+
+class Triangular(LinearOperator):
+    """A lower-triangular L, (n, n) or (batch, n, n)."""
+
+    materialised = True
+
+    def __init__(self, L: Array) -> None:
+        super().__init__((L.shape[-2], L.shape[-1]), L.shape[0] if L.ndim == 3 else None, L)
+        self.L = L
+
+    def matvec(self, v: Array) -> Array:
+        return matvec(self.L, v)
+
+    def rmatvec(self, w: Array) -> Array:
+        return rmatvec(self.L, w)
+
+    def matmat(self, M: Array) -> Array:
+        return self.L @ M
+
+    def dense(self) -> Array:
+        return self.L
+
+    def solve(self, b: Array) -> Array:
+        return row_by_row(solve_lower, self.L, b)
+
+    def rsolve(self, b: Array) -> Array:
+        return row_by_row(solve_lower_transposed, self.L, b)
+
+    def solve_columns(self, M: Array) -> Array:
+        return solve_lower(self.L, M)
+
+    def inverse(self) -> LinearOperator:
+        xp = array_namespace(self.L)
+        return Triangular(solve_lower(self.L, xp.broadcast_to(self._identity(), self.L.shape)))
+
+    def logdet(self) -> Array:
+        return log_diagonal(self.L)
+
+    def _take(self, index: Array | int) -> LinearOperator:
+        return Triangular(_chosen(self.L, index, 2))
+
+
+class Spectral(Diagonalisable):
+    """U diag(along) Uᵀ + across (I - U Uᵀ), U with orthonormal columns; f(A) has the same form.
+
+    U: (n, q) or (batch, n, q); along: (q,) or (batch, q); across: (1,), or None for 0, as where U is square:
+    with q < n, A is then singular, and functions of it, its inverse among them, are 0 across, too. A product
+    costs 2 q n numbers for each row: little where A is near to a multiple of I.
+    """
+
+    def __init__(self, U: Array, along: Array, across: Array | None = None) -> None:
+        batch = _common_batch(
+            U.shape[0] if U.ndim == 3 else None, along.shape[0] if along.ndim == 2 else None
+        )
+        super().__init__((U.shape[-2], U.shape[-2]), batch, along)
+        self.U, self.along, self.across = U, along, across
+
+    @classmethod
+    def of(cls, eigenvalues: Array, basis: Array) -> "Spectral":
+        """From all eigenvalues (n,) and eigenvectors (n, n), with few columns where most are nearly equal."""
+        xp, n = array_namespace(eigenvalues), eigenvalues.shape[0]
+        common = xp.sort(eigenvalues)[n // 2]
+        eps = float(xp.finfo(eigenvalues.dtype).eps)
+        apart = xp.abs(eigenvalues - common) > 8 * n * eps * xp.max(eigenvalues)
+        few = 2 * int(xp.count_nonzero(apart)) < n
+        # along a direction of far less variance than `common` the two terms would cancel
+        if few and bool(xp.min(eigenvalues) > math.sqrt(eps) * common):
+            kept = xp.nonzero(apart)[0]
+            return cls(xp.take(basis, kept, axis=1), xp.take(eigenvalues, kept), common[None])
+        return cls(basis, eigenvalues)
+
+    def matvec(self, v: Array) -> Array:
+        if self.across is not None:
+            return self.across * v + matvec(self.U, rmatvec(self.U, v) * (self.along - self.across))
+        (n, q), many = self.U.shape[-2:], v.ndim == 2 and self.shared
+        if many and v.shape[0] * (2 * q - n) > q * n:  # less work with the matrix multiplied out
+            return v @ self.dense()
+        return matvec(self.U, rmatvec(self.U, v) * self.along)
+
+    def matmat(self, M: Array) -> Array:
+        xp = array_namespace(M)
+        inside = matmat(xp.matrix_transpose(self.U), M)
+        if self.across is None:
+            return matmat(self.U, self.along[..., None] * inside)
+        return self.across * M + matmat(self.U, (self.along - self.across)[..., None] * inside)
+
+    def dense(self) -> Array:
+        xp, U = array_namespace(self.U), self.U
+        if self.across is None:
+            return (U * self.along[..., None, :]) @ xp.matrix_transpose(U)
+        return self.matmat(self._identity())
+
+    def logdet(self) -> Array:
+        """Along U alone where A is singular."""
+        xp = array_namespace(self.along)
+        inside = xp.sum(xp.log(xp.abs(self.along)), axis=-1)
+        if self.across is None:
+            return inside
+        rest = self.U.shape[-2] - self.U.shape[-1]
+        return inside + rest * xp.log(xp.abs(self.across))[0]
+
+    def shifted(self, c: Any) -> LinearOperator:
+        if self.U.shape[-2] == self.U.shape[-1]:
+            return Spectral(self.U, self.along + _before(c, 1))
+        if getattr(c, "ndim", 0):
+            return super().shifted(c)
+        across = 0 * self.along[..., :1] if self.across is None else self.across
+        return super().shifted(c) if across.ndim == 2 else Spectral(self.U, self.along + c, across + c)
+
+    def log_normal(self, residual: Array) -> Array:
+        return super().log_normal(residual) if self.across is None else Symmetric.log_normal(self, residual)
+
+    def formed(self) -> LinearOperator:
+        return Dense(self.dense()) if self.across is None else self
+
+    @property
+    def eigenvalues(self) -> Array:
+        """Along U, (q,) or (batch, q)."""
+        return self.along
+
+    @property
+    def basis(self) -> Array:
+        """U."""
+        return self.U
+
+    def inside(self, v: Array) -> Array:
+        """Uᵀ v row by row, where A is diagonal."""
+        return rmatvec(self.U, v)
+
+    def outside(self, u: Array) -> Array:
+        """U u row by row."""
+        return matvec(self.U, u)
+
+    def map(self, function: Callable[[Array], Array]) -> "Spectral":
+        across = None if self.across is None else function(self.across)
+        return Spectral(self.U, function(self.along), across)
+
+    def _take(self, index: Array | int) -> LinearOperator:
+        return Spectral(_chosen(self.U, index, 2), _chosen(self.along, index, 1), self.across)
+
+
+class LowRankUpdate(Symmetric):
+    """D + U K⁻¹ Uᵀ, as of low rank plus diagonal: D a symmetric operator whose equations are easy.
+
+    U: (n, q) or (batch, n, q); K: symmetric positive definite, (q, q) or (batch, q, q), None for I.
+    `solve` by Woodbury's identity and `logdet` by the lemma of its name cost q² n beside D's; `sqrt` takes
+    the eigenvectors of a q × q matrix. Source: Golub & Van Loan, Matrix Computations, section 2.1.4.
+    """
+
+    def __init__(self, D: LinearOperator, U: Array, K: Array | None = None) -> None:
+        own = (part.shape[0] if part is not None and part.ndim == 3 else None for part in (U, K))
+        super().__init__(D.shape, _common_batch(D.batch, *own), U)
+        self.D, self.U = D, U
+        self.K = self._identity_of(U.shape[-1]) if K is None else K
+
+    def matvec(self, v: Array) -> Array:
+        inside = row_by_row(array_namespace(v).linalg.solve, self.K, rmatvec(self.U, v))
+        return self.D.matvec(v) + matvec(self.U, inside)
+
+    def dense(self) -> Array:
+        self._identity()
+        xp = array_namespace(self.U)
+        inside = xp.linalg.solve(self.K, xp.matrix_transpose(self.U))
+        return self.D.added_to(self.U @ inside)
+
+    def solve(self, b: Array) -> Array:
+        xp = array_namespace(b)
+        scaled = self.D.solve_columns(self.U)
+        inner = self.K + xp.matrix_transpose(self.U) @ scaled
+        alone = self.D.solve(b)
+        return alone - matvec(scaled, row_by_row(xp.linalg.solve, inner, rmatvec(self.U, alone)))
+
+    def sqrt(self) -> LinearOperator:
+        """D^½ (I + W G Wᵀ) with W Wᵀ = D^-½ U K⁻¹ Uᵀ D^-½: the root of I + W Wᵀ is symmetric."""
+        xp, root = array_namespace(self.U), self.D.sqrt()
+        white = root.solve_columns(self.U)
+        factor = Triangular(cholesky(self.K))
+        W = xp.matrix_transpose(factor.solve_columns(xp.matrix_transpose(white)))
+        values, basis = xp.linalg.eigh(xp.matrix_transpose(W) @ W)
+        core = (basis * (xp.sqrt(1 + xp.clip(values, min=0.0)) + 1)[..., None, :]) @ xp.matrix_transpose(
+            basis
+        )
+        unit = scaled_identity(1.0, self.shape[0], self.like)
+        return root @ LowRankUpdate(unit, W, core)
+
+    def logdet(self) -> Array:
+        xp = array_namespace(self.U)
+        inner = self.K + xp.matrix_transpose(self.U) @ self.D.solve_columns(self.U)
+        grown = xp.linalg.slogdet(inner).logabsdet - xp.linalg.slogdet(self.K).logabsdet
+        return self.D.logdet() + grown
+
+    def shifted(self, c: Any) -> LinearOperator:
+        return LowRankUpdate(self.D.shifted(c), self.U, self.K)
+
+    def _identity_of(self, n: int) -> Array:
+        return array_namespace(self.like).eye(n, dtype=self.like.dtype, device=device(self.like))
+
+    def _take(self, index: Array | int) -> LinearOperator:
+        return LowRankUpdate(self.D.take(index), _chosen(self.U, index, 2), _chosen(self.K, index, 2))
+
+
+class Selection(LinearOperator):
+    """The numbers `index` (k,) of n, as of what was observed: entries that are 0 and one 1 in each row."""
+
+    def __init__(self, index: Array, n: int, like: Array) -> None:
+        super().__init__((index.shape[0], n), None, like)
+        self.index = index
+
+    def matvec(self, v: Array) -> Array:
+        return array_namespace(v).take(v, self.index, axis=-1)
+
+    def rmatvec(self, w: Array) -> Array:
+        xp = array_namespace(w)
+        nothing = xp.zeros((*w.shape[:-1], 1), dtype=w.dtype, device=device(w))
+        return xp.take(xp.concat([w, nothing], axis=-1), self.places, axis=-1)
+
+    def matmat(self, M: Array) -> Array:
+        return array_namespace(M).take(M, self.index, axis=-2)
+
+    @cached_property
+    def places(self) -> Array:
+        """Where each of the n numbers stands among those chosen; for others k, (n,)."""
+        xp, (count, n) = array_namespace(self.index), self.shape
+        order = xp.argsort(self.index)
+        numbers = xp.arange(n, dtype=self.index.dtype, device=device(self.index))
+        if not count:
+            return 0 * numbers
+        place = xp.clip(xp.searchsorted(xp.take(self.index, order), numbers), max=count - 1)
+        place = xp.take(order, place)
+        return xp.where(xp.take(self.index, place) == numbers, place, count)
+
+    def _take(self, index: Array | int) -> LinearOperator:
+        return self
+
+
+class BlockDiagonal(LinearOperator):
+    """Square operators along the diagonal, of numbers that are put one after the other."""
+
+    def __init__(self, parts: Sequence[LinearOperator]) -> None:
+        n = sum(part.shape[0] for part in parts)
+        super().__init__((n, n), _common_batch(*(part.batch for part in parts)), parts[0].like)
+        self.parts, self.places = tuple(parts), _places(part.shape[0] for part in parts)
+        self.materialised = all(part.materialised for part in parts)
+        self.is_diagonal = all(part.is_diagonal for part in parts)
+
+    def matvec(self, v: Array) -> Array:
+        return self._each(lambda part, own: part.matvec(own), v)
+
+    def rmatvec(self, w: Array) -> Array:
+        return self._each(lambda part, own: part.rmatvec(own), w)
+
+    def dense(self) -> Array:
+        xp, n, rows = array_namespace(self.like), self.shape[0], []
+        for part, place in zip(self.parts, self.places, strict=True):
+            block = _repeated(part.dense(), self.batch, 2)
+            before, after = (
+                xp.zeros((*block.shape[:-1], size), dtype=block.dtype, device=device(block))
+                for size in (place.start, n - place.stop)
+            )
+            rows.append(xp.concat([before, block, after], axis=-1))
+        return xp.concat(rows, axis=-2)
+
+    def diagonal(self) -> Array:
+        parts = [_repeated(part.diagonal(), self.batch, 1) for part in self.parts]
+        return array_namespace(self.like).concat(parts, axis=-1)
+
+    def solve(self, b: Array) -> Array:
+        return self._each(lambda part, own: part.solve(own), b)
+
+    def rsolve(self, b: Array) -> Array:
+        return self._each(lambda part, own: part.rsolve(own), b)
+
+    def sqrt(self) -> LinearOperator:
+        return BlockDiagonal([part.sqrt() for part in self.parts])
+
+    def logdet(self) -> Array:
+        return _total(part.logdet() for part in self.parts)
+
+    @property
+    def T(self) -> LinearOperator:
+        """The transposed blocks."""
+        return BlockDiagonal([part.T for part in self.parts])
+
+    def _each(self, function: Callable[[LinearOperator, Array], Array], v: Array) -> Array:
+        pairs = zip(self.parts, self.places, strict=True)
+        return array_namespace(v).concat([function(part, v[..., place]) for part, place in pairs], axis=-1)
+
+    def _take(self, index: Array | int) -> LinearOperator:
+        return BlockDiagonal([part.take(index) for part in self.parts])
+
+
+class Stack(LinearOperator):
+    """Operators on the same numbers, their results one after the other."""
+
+    def __init__(self, parts: Sequence[LinearOperator]) -> None:
+        shape = sum(part.shape[0] for part in parts), parts[0].shape[1]
+        super().__init__(shape, _common_batch(*(part.batch for part in parts)), parts[0].like)
+        self.parts, self.places = tuple(parts), _places(part.shape[0] for part in parts)
+        self.materialised = all(part.materialised for part in parts)
+
+    def matvec(self, v: Array) -> Array:
+        return array_namespace(v).concat([part.matvec(v) for part in self.parts], axis=-1)
+
+    def rmatvec(self, w: Array) -> Array:
+        pairs = zip(self.parts, self.places, strict=True)
+        return _total(part.rmatvec(w[..., place]) for part, place in pairs)
+
+    def dense(self) -> Array:
+        parts = [_repeated(part.dense(), self.batch, 2) for part in self.parts]
+        return array_namespace(self.like).concat(parts, axis=-2)
+
+    def _take(self, index: Array | int) -> LinearOperator:
+        return Stack([part.take(index) for part in self.parts])
+
+
+def scaled_identity(c: Any, n: int, like: Array) -> Isotropic:
+    """c I of n numbers, for a number c or an array () or (batch,); like: as of `LinearOperator`."""
+    xp = array_namespace(like)
+    if not is_array_api_obj(c):
+        c = xp.asarray(c, dtype=like.dtype, device=device(like))
+    return Isotropic(c, n)
+
+
+def as_operator(A: Any) -> LinearOperator:
+    """A itself, or a matrix (out, in) or (batch, out, in) as an operator."""
+    return A if isinstance(A, LinearOperator) else Dense(A)
+
+
+def as_covariance(R: Any, diagonal: bool | None = None) -> LinearOperator:
+    """R itself; variances (n,) or, where `diagonal`, (batch, n); else covariances, positive definite.
+
+    diagonal: None for what the count of axes says where there is no leading one.
+    """
+    if isinstance(R, LinearOperator):
+        return R
+    return Diagonal(R) if (R.ndim == 1 if diagonal is None else diagonal) else Dense(R, positive=True)
+
+
+def stacked(parts: Sequence[LinearOperator]) -> LinearOperator:
+    """`Stack`, as one matrix where all entries are at hand."""
+    stack = Stack(parts)
+    return Dense(stack.dense()) if stack.materialised else stack
+
+
+def block_diagonal(parts: Sequence[LinearOperator]) -> LinearOperator:
+    """`BlockDiagonal`, as `Diagonal` where all parts are."""
+    blocks = BlockDiagonal(parts)
+    return Diagonal(blocks.diagonal()) if blocks.is_diagonal else blocks
+
+
+def _common_batch(*counts: int | None) -> int | None:
+    """The one leading axis among several, or None. Raises: ValueError where they differ."""
+    found = {count for count in counts if count is not None}
+    if len(found) > 1:
+        raise ValueError(f"operators with leading axes of {sorted(found)} matrices do not go together")
+    return next(iter(found), None)
+
+
+def _before(c: Any, axes: int) -> Any:
+    """A number, or one for each row (batch,) with `axes` more axes behind."""
+    return c[(..., *(None,) * axes)] if getattr(c, "ndim", 0) else c
+
+
+def _chosen(array: Array, index: Array | int, axes: int) -> Array:
+    """Of an array with a leading axis before `axes` more, the rows `index`, or one without that axis."""
+    if array.ndim == axes:
+        return array
+    return array[index, ...] if isinstance(index, int) else array_namespace(array).take(array, index, axis=0)
+
+
+def _repeated(array: Array, batch: int | None, axes: int) -> Array:
+    """An array of `axes` axes with the leading one that others have."""
+    if batch is None or array.ndim > axes:
+        return array
+    return array_namespace(array).broadcast_to(array, (batch, *array.shape))
+
+
+def _places(counts: Iterable[int]) -> list[slice]:
+    """Where each part stands, of parts one after the other."""
+    return [slice(*pair) for pair in pairwise(accumulate(counts, initial=0))]
+
+
+def _total(parts: Iterable[Array]) -> Array:
+    """The sum of arrays, at least one."""
+    first, *others = parts
+    return sum(others, start=first)
