@@ -15,7 +15,9 @@ from .matrices import matmat, matvec, rmatvec, row_by_row
 
 LARGEST = 2**26  # entries of a matrix that `dense` writes out where only products are known
 DIRECT = 512  # numbers up to which equations without a closed form are solved by all entries
-AT_ONCE = 2**15  # rows that a function is given at once: a network is wider than its inputs
+# Rows that a function is given at once. A network is wider than its inputs, and arrays beyond 32 MB (256
+# float64 numbers a row) are of fresh memory each time: products with a slope then take up to twice as long.
+AT_ONCE = 2**14
 
 
 class LinearOperator(ABC):
