@@ -16,7 +16,7 @@ export MPLBACKEND ?= Agg
 CHECK_PYTHON = import sys; print("ok" if sys.version_info >= (3, 11) else "it is " + sys.version.split()[0])
 
 .DELETE_ON_ERROR:
-.PHONY: help demo tutorials test test-gpu fuzz lint bench docs clean distclean
+.PHONY: help demo tutorials test test-all test-gpu fuzz lint bench docs clean distclean
 
 help: ## list the targets (the default)
 	@echo 'usage: make TARGET [PYTHON=python3.12] [CONSTRAINTS=constraints/gpu.txt]'
@@ -32,9 +32,12 @@ tutorials: $(STAMP) ## run every tutorial in full; pictures go to tutorials/outp
 test: $(STAMP) ## run every test, the slow ones too, in two processes
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+test-all: $(STAMP) ## the same with each case on every backend, where `make test` has it on NumPy and one other
+	$(BIN)/python -m pytest -n 2 --dist loadfile --backends all
+
 test-gpu: $(STAMP) ## with a CUDA device: the tests that run on every backend, on torch:cuda and cupy
 	$(BIN)/python -m pip install -q -c $(CONSTRAINTS) -e '.[cupy]'
-	$(BIN)/python -m pytest -rs -k '(cuda or cupy) and not simulated' tests/backend tests/sde tests/solvers tests/denoisers \
+	$(BIN)/python -m pytest -rs --backends all -k '(cuda or cupy) and not simulated' tests/backend tests/sde tests/solvers tests/denoisers \
 		tests/likelihood tests/posterior
 
 fuzz: $(STAMP) ## random models, damaged files, killed processes, wrong arguments: every script of tests/fuzz, whole

@@ -10,32 +10,38 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 import pytest
 import torch
-from checks import MATRIX
-from simulation import SIMULATED, opened
-
-import sdeppl
+from everywhere import HERE, MISSING, PRECISE, Diagonal
+from simulation import opened
 
 torch.set_num_threads(1)
 
 
-def _missing(selector: str) -> str | None:
-    try:
-        sdeppl.resolve(selector)
-    except sdeppl.BackendUnavailable as error:
-        return str(error)
-    return None
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """On how many backends a test runs."""
+    said = "NumPy in float64 and one other, taken in turn from case to case of a test, or all"
+    parser.addoption("--backends", choices=("two", "all"), default="two", help=said)
 
 
-MISSING = {selector: reason for selector, _ in MATRIX if (reason := _missing(selector))}
-HERE = [pair for pair in MATRIX if pair[0] not in MISSING]
-if "cupy" in MISSING:  # where it is not, it runs as what it is
-    HERE.append((SIMULATED, "float64"))
-
-
-def pytest_report_header() -> list[str]:
+def pytest_report_header(config: pytest.Config) -> list[str]:
     """Which backends run, and which do not and why; tests/backend/test_backend_files.py skips for each."""
     tested = ", ".join("-".join(pair) for pair in HERE)
-    return [f"backends tested: {tested}", *(f"backend not tested: {reason}" for reason in MISSING.values())]
+    each = f"each case on {config.getoption('--backends')} of them"
+    return [f"backends: {tested}; {each}", *(f"backend not tested: {reason}" for reason in MISSING.values())]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The mathematics once, the backends along a diagonal; a test named with :: runs where it is asked to.
+
+    Every solver, likelihood, family and correction meets every backend in tests/backend/test_diagonal.py and
+    test_agreement.py.
+    """
+    if config.getoption("--backends") == "all" or any("::" in argument for argument in config.args):
+        return
+    diagonal = Diagonal()
+    on = [diagonal.has(item) for item in items]
+    config.hook.pytest_deselected(items=[item for item, runs in zip(items, on, strict=True) if not runs])
+    items[:] = [item for item, runs in zip(items, on, strict=True) if runs]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -64,7 +70,7 @@ def backend(request: pytest.FixtureRequest) -> Any:
         yield found
 
 
-@pytest.fixture(params=[selector for selector, dtype in HERE if dtype == "float64"])
+@pytest.fixture(params=PRECISE)
 def precise(request: pytest.FixtureRequest) -> Any:
     """Each backend and device in float64: for measurements that float32 has no digits for."""
     with opened(request.param, "float64") as found:
