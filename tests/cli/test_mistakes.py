@@ -9,8 +9,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from sdeppl.cli import arrays, demo, main, report
-from sdeppl.cli.model_file import make_guide
-from sdeppl.guide import saving
+from sdeppl.cli.opening import make_guide
+from sdeppl.guide import ScoreGuide
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def files(folder):
     ]
     assert main(words) == 0
     unnamed = make_guide(model, {}, 0)  # saved from Python, where the file of the model is not known
-    saving.load_into(unnamed, folder / "prior.safetensors")
+    unnamed.load_into(folder / "prior.safetensors")
     unnamed.save(folder / "unnamed.safetensors")
     np.savez(folder / "y.npz", y=np.zeros(2))
     np.savez(folder / "z.npz", z=np.zeros(2))
@@ -135,7 +135,7 @@ def test_our_own_faults_keep_their_traceback(files, sdeppl, monkeypatch):
     def fail(guide, path, origin):
         raise KeyError("ours")
 
-    monkeypatch.setattr(saving, "save", fail)
+    monkeypatch.setattr(ScoreGuide, "save", fail)
     code, _, error = sdeppl(*TRAIN.split(), "-q")
     assert code == 2 and "Traceback" in error
 

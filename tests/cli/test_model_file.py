@@ -7,7 +7,7 @@ import typing
 import pytest
 
 from sdeppl.cli.errors import UsageError
-from sdeppl.cli.model_file import _load
+from sdeppl.cli.opening import _load
 
 HEAD = """
 from __future__ import annotations

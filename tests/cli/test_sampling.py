@@ -69,11 +69,10 @@ def test_arviz_s_file_holds_draws_data_and_diagnosis(files, sdeppl):
 
 
 def test_a_saved_posterior_needs_no_model(files, sdeppl):
-    from sdeppl.cli.model_file import make_guide
-    from sdeppl.guide.saving import load_into
+    from sdeppl.cli.opening import make_guide
 
     guide = make_guide(f"{files}/model.py:gaussian", {}, 0)
-    load_into(guide, files / "prior.safetensors")
+    guide.load_into(files / "prior.safetensors")
     guide.condition(y=Y).save(files / "posterior.safetensors")
     words = ["sample", "posterior.safetensors", "-n", NUMBER, "--backend", "numpy", "--out", "p.npz"]
     code, _, error = sdeppl(*words)

@@ -26,7 +26,6 @@ from training.small_trainings import gaussian_model, laplace_model, make, small
 
 import sdeppl as sp
 from sdeppl.guide import CorruptFile
-from sdeppl.training.checkpoint import load_checkpoint, save_checkpoint
 
 OWN = (CorruptFile, sp.ModelError, FileNotFoundError)
 SECONDS = 20  # that one file may take
@@ -43,8 +42,8 @@ def write_all(folder: Path) -> dict[str, bytes]:
     training.guide.save(folder / "guide")
     other.guide.save(folder / "other guide")
     guide.condition(y=[1.0, 2.0]).save(folder / "posterior")
-    save_checkpoint(training, folder / "checkpoint")
-    save_checkpoint(other, folder / "other checkpoint")
+    training.save_checkpoint(folder / "checkpoint")
+    other.save_checkpoint(folder / "other checkpoint")
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -109,7 +108,7 @@ def loaded(kind: str, path: Path) -> Any:
     if kind == "posterior":
         return [sp.load_posterior(path, "torch").sample(4)["x"]]
     training = make()
-    load_checkpoint(training, path)
+    training.load_checkpoint(path)
     return [*training.network.state_dict().values(), torch.tensor(training.losses)]
 
 

@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from training.small_trainings import gaussian_model, make, same
 
 import sdeppl as sp
-from sdeppl.guide import read
-from sdeppl.training.checkpoint import KIND, save_checkpoint
+from sdeppl.backend.files import read
+from sdeppl.training.score_matching import KIND
 
 STEPS, EVERY = 60, 5
 
@@ -49,7 +49,7 @@ def save(folder: str, training: sp.ScoreMatching, posterior: sp.SitePosterior) -
     while True:
         training.guide.save(f"{folder}/guide")
         posterior.save(f"{folder}/posterior")
-        save_checkpoint(training, f"{folder}/checkpoint")
+        training.save_checkpoint(f"{folder}/checkpoint")
 
 
 def killed(target: object, arguments: tuple[object, ...], after: float) -> bool:

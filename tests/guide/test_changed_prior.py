@@ -8,7 +8,7 @@ import torch
 from pyro.nn import PyroModule, PyroParam
 
 import sdeppl as sp
-from sdeppl.guide import read, restore
+from sdeppl.backend.files import read
 
 D = torch.float64
 ZERO = torch.tensor(0.0, dtype=D)
@@ -170,7 +170,7 @@ def test_a_file_holds_the_prior_of_the_fit_not_of_the_saving(model, change, tmp_
     guide.save(tmp_path / "later")
     for path in (tmp_path / "g", tmp_path / "later"):
         with pytest.raises(sp.ModelError, match="another prior of latent site 'x'"):
-            restore(loaded, *read(path, "guide"), path)
+            loaded.restore(*read(path, "guide"), path)
     with pytest.raises(sp.ModelError, match="latent site 'x' has another prior here"):
         loaded.condition(y=0.5)
 

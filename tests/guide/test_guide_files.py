@@ -12,8 +12,7 @@ from safetensors.torch import save_file
 from together import in_threads
 
 import sdeppl as sp
-from sdeppl.backend.files import write
-from sdeppl.guide import read, restore
+from sdeppl.backend.files import read, write
 
 Y = [1.0, -2.0]
 
@@ -66,7 +65,7 @@ def test_loading_throws_kept_draws_away(trained, path):
     guide = sp.ScoreGuide(model, net=None).fit_gaussian(500, progress=False)
     guide.net_factory = sp.ResidualMLP
     guide(y=torch.tensor(Y))
-    restore(guide, *read(path, "guide"), path)
+    guide.restore(*read(path, "guide"), path)
     pyro.set_rng_seed(1)
     mine = guide(y=torch.tensor(Y))["x"]
     trained.forget()

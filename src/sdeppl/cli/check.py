@@ -12,8 +12,7 @@ from typing import Any
 
 from .arrays import read_draws
 from .errors import GOOD, NOT_TRUSTED, UsageError
-from .model_file import add_model_arguments
-from .opening import MODEL_OF_GUIDE, open_guide
+from .opening import MODEL_OF_GUIDE, add_model_arguments, open_guide
 
 HELP = "compare draws with a reference; check a score; calibrate"
 

@@ -36,9 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the script of one shell."""
-    from .main import build_parser
-
-    options = _options(build_parser())
+    options = _options(arguments.parser)
     if arguments.shell == "fish":
         print("\n".join(_fish(options)))
         return GOOD

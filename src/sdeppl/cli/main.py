@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from .. import __version__
 from . import backends, check, completion, demo, report, sample, train
 from .errors import GOOD, INTERRUPTED, WRONG_USE, in_words, is_the_users
-from .model_file import path_of
+from .opening import path_of
 
 COMMANDS = (demo, backends, train, sample, check, report, completion)
 EXIT_CODES = "exit codes: 0 good, 1 a check says not to trust the answer, 2 wrong use, 130 interrupted"
@@ -20,7 +20,7 @@ EXIT_CODES = "exit codes: 0 good, 1 a check says not to trust the answer, 2 wron
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     parser = build_parser()
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args(argv, argparse.Namespace(parser=parser))
     if arguments.command is None:
         parser.print_help()
         return WRONG_USE

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from .check import add_check_arguments, calibration_of, reference_of, score_of
 from .errors import GOOD, NOT_TRUSTED, UsageError
-from .model_file import add_model_arguments
-from .opening import add_posterior_arguments, open_posterior
+from .opening import add_model_arguments, add_posterior_arguments, open_posterior
 
 HELP = "write a page that says whether to believe a posterior"
 

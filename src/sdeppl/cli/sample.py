@@ -10,8 +10,7 @@ import warnings
 
 from .arrays import check_names, check_output, write_draws
 from .errors import GOOD, NOT_TRUSTED
-from .model_file import add_model_arguments
-from .opening import add_posterior_arguments, open_posterior
+from .opening import add_model_arguments, add_posterior_arguments, open_posterior
 
 HELP = "draw from the posterior given data"
 

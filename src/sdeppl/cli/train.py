@@ -10,10 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import GOOD, UsageError
-from .inputs import read_inputs
-from .model_file import HELP as MODEL_HELP
-from .model_file import add_model_arguments, make_guide
-from .origin import origin_for
+from .opening import MODEL_HELP, add_model_arguments, make_guide, origin_for, read_inputs
 
 HELP = "train a guide on a model's prior"
 
@@ -42,7 +39,6 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--checkpoint and --out are both {out}; give two files")
     if arguments.fresh:
         checkpoint.unlink(missing_ok=True)
-    from ..guide.saving import save
     from ..training import ScoreMatching
 
     guide = make_guide(arguments.model, read_inputs(arguments.inputs), arguments.seed)
@@ -54,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         say(f"going on from {checkpoint}; --fresh starts anew")
     _fit(training, arguments, checkpoint)
     origin = origin_for(out, arguments.model, arguments.inputs)
-    save(guide, out, origin)
+    guide.save(out, origin)
     checkpoint.unlink(missing_ok=True)
     say(_summary(training))
     say(f"the prior on held-out draws: {guide.fit_check.verdict}")

@@ -1,18 +1,7 @@
 """Layer 6: the Pyro guide, and `condition`."""
 
-from ..backend.files import CorruptFile, check_folder, read, write
+from ..backend.files import CorruptFile
 from .guide import ScoreGuide
 from .names import SiteData, names_apart
-from .saving import contents, restore
 
-__all__ = [
-    "CorruptFile",
-    "ScoreGuide",
-    "SiteData",
-    "check_folder",
-    "contents",
-    "names_apart",
-    "read",
-    "restore",
-    "write",
-]
+__all__ = ["CorruptFile", "ScoreGuide", "SiteData", "names_apart"]

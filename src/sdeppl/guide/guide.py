@@ -9,16 +9,27 @@ from typing import Any
 import torch
 
 from ..backend import Backend, Progress, TorchFunction, axes_of, resolve, whole_number
+from ..backend.files import CorruptFile, check_folder, read, write
 from ..backend.sending import sent_state
 from ..denoisers import Denoiser, NetworkDenoiser
 from ..nn import ResidualMLP
 from ..posterior import FitCheck, Network, Posterior, UntrustedWarning
-from ..query import GaussianPart, SitePosterior, SitePosteriors, check_fit, compile_posterior
-from ..sde import VPSDE, IsotropicSDE
+from ..query import (
+    GaussianPart,
+    ModelDensity,
+    SitePosterior,
+    SitePosteriors,
+    check_fit,
+    compile_posterior,
+    posterior_probes,
+)
+from ..sde import VPSDE, IsotropicSDE, from_dict, to_dict
 from ..tracing import (
+    ROWS,
     GivenModel,
     HeavyTailsWarning,
     ModelError,
+    ObservedSite,
     OwnDensities,
     PriorRecord,
     SiteReader,
@@ -29,13 +40,14 @@ from ..tracing import (
     imputed,
     no_data,
     observed_values,
+    original,
     prior_draws,
+    read_sites,
     with_tails,
 )
 from ..tracing.randomness import seeded
-from . import many, saving
+from . import many
 from .names import names_apart
-from .reading import asked, check_latents, density_of, read_near
 from .sample_sites import sample_sites
 
 MOST = 10**10  # draws, days of work
@@ -46,6 +58,8 @@ RECORD = 7  # draws by which a change of the prior is noticed
 HELD_OUT, LEAST_HELD_OUT = 16_384, 200
 DENSITIES = 2_048  # of them, that are compared with the model's own density
 LARGEST = 1_500_000  # numbers in all held-out draws
+PROBES, NEAR = 256, 64  # draws with which a model is read: of the prior, and near the posterior
+KIND = "guide"  # of its files
 NetworkFactory = Callable[[int], torch.nn.Module]
 
 
@@ -255,17 +269,17 @@ class ScoreGuide:
         """
         chosen = resolve(backend)
         gaussian = self.fitted()
-        model, args, kwargs = asked(self, model, args, kwargs)
-        observable, moving = check_latents(self, model, args, kwargs)
+        model, args, kwargs = self.asked(model, args, kwargs)
+        observable, moving = self.check_latents(model, args, kwargs)
         values = {**observed_values(model, args, kwargs, observable), **(data or {}), **observed}
         if not values and not moving:
             raise no_data(observable)
         tensors = {
             name: data_tensor(name, value, torch.float64).detach().cpu() for name, value in values.items()
         }
-        sites = read_near(self, model, tensors, args, kwargs)
+        sites = self.read_near(model, tensors, args, kwargs)
         denoiser = self.denoiser(chosen)
-        density = density_of(self, model, tensors, args, kwargs, sites, chosen)
+        density = self.density_of(model, tensors, args, kwargs, sites, chosen)
         settings = likelihood, steps, correction, density
         posterior = compile_posterior(self.space, gaussian, denoiser, sites, *settings, fit=self.fit_check)
         axes = {name: found for name, value in values.items() if (found := axes_of(value)) is not None}
@@ -304,13 +318,113 @@ class ScoreGuide:
             correction=correction,
         )
 
+    def read_near(
+        self,
+        model: Callable[..., Any],
+        data: Mapping[str, torch.Tensor],
+        args: Any,
+        kwargs: Any,
+    ) -> list[ObservedSite]:
+        """The observed sites, looked at on draws from the prior and near the posterior."""
+        probes = self.prior_batch(PROBES, 1)
+        sites = read_sites(model, self.space, data, probes, args, kwargs)
+        near = posterior_probes(sites, self.fitted(), probes[:NEAR], self.seed)
+        if near is None:
+            return sites
+        # a bend where the posterior is, and the prior seldom
+        return read_sites(model, self.space, data, torch.cat([near, probes]), args, kwargs)
+
+    def asked(
+        self,
+        model: Callable[..., Any] | None,
+        args: Sequence[Any] | None,
+        kwargs: Mapping[str, Any] | None,
+    ) -> tuple[Callable[..., Any], Any, Any]:
+        """The model and its inputs: the guide's own where none are given; gaps in them are drawn."""
+        if model is None and args is None and kwargs is None:
+            return self.model, self.args, self.kwargs
+        check_call(self.model if model is None else model, () if args is None else args, kwargs)
+        args = self.args if args is None else tuple(args)
+        kwargs = self.kwargs if kwargs is None else dict(kwargs)
+        return imputed(original(model or self.model), args, kwargs), args, kwargs
+
+    def density_of(
+        self,
+        model: Callable[..., Any],
+        data: Mapping[str, torch.Tensor],
+        args: Any,
+        kwargs: Any,
+        sites: Sequence[ObservedSite],
+        backend: Backend,
+    ) -> ModelDensity:
+        """The model's own density of latents and data, in the guide's coordinates."""
+        gaussian = self.fitted()
+        return ModelDensity(
+            model, self.space, data, tuple(args), dict(kwargs), gaussian, backend, tuple(sites), self.seed
+        )
+
+    def check_latents(
+        self, model: Callable[..., Any], args: Any, kwargs: Any
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Check that the prior is the one trained on; returns the names of the sites that can get data, and
+        of those observed at values that depend on the latents.
+
+        It is looked at every time, also of the very model trained on: what that reads from a global, a
+        pyro.param or a module may have changed since. Raises: ModelError, naming the site.
+        """
+        own = model is self.model and args is self.args and kwargs is self.kwargs
+        names = (self.observable, self.moving) if own else self._same_latents(model, args, kwargs)
+        try:
+            self.check_prior_record(model, args, kwargs)
+        except ModelError:
+            raise
+        except Exception:
+            # another shape or support makes the model fail at latents of the old one, in words of its own
+            self._same_latents(model, args, kwargs)
+            raise
+        return names
+
+    def check_prior_record(self, model: Callable[..., Any], args: Any, kwargs: Any, rows: int = ROWS) -> None:
+        """Check the prior against what it was when the guide was fitted. rows: of densities, for less work.
+
+        Raises: ModelError, naming the site.
+        """
+        reader = SiteReader(model, self.space, args, kwargs)
+        trained = self.trained_on()
+        nodes = reader.nodes(trained.z[0])
+        if any(s.name not in nodes or nodes[s.name]["fn"].shape() != s.shape for s in self.space.sites):
+            self._same_latents(model, args, kwargs)
+        changed = trained.changed(reader, rows)
+        if changed:
+            raise ModelError(
+                f"latent site '{changed}' has another prior here than the guide was trained on; train a "
+                "guide for this model, these inputs and whatever else it reads (globals, pyro.param, modules)"
+            )
+
+    def _same_latents(
+        self, model: Callable[..., Any], args: Any, kwargs: Any
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        sites = find_sites(model, args, kwargs, latents=self.space.names)
+        differs = sites.space.same_as(self.traced)
+        if differs:
+            raise ModelError(f"the model's latents are not those the guide was trained on: {differs}")
+        return sites.observable, sites.moving
+
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Sample every latent site given the observed sites among `kwargs`, as a Pyro guide does."""
         return sample_sites(self, args, kwargs, self._cache)
 
-    def save(self, path: str | Path) -> None:
-        """Write the trained guide to one safetensors file (with JSON in its header; no pickle)."""
-        saving.save(self, path)
+    def save(self, path: str | Path, origin: dict[str, str] | None = None) -> None:
+        """Write the trained guide to one safetensors file (with JSON in its header; no pickle).
+
+        origin: where its model is to be found, which the command line reads. Raises: FileNotFoundError where
+        the folder does not exist.
+        """
+        check_folder(path)
+        if self.gaussian is not None:
+            _ = self.fit_check  # so that the file holds it
+        tensors, content = self.contents()
+        write(path, KIND, tensors, content if origin is None else content | {"origin": origin})
 
     @classmethod
     def load(cls, path: str | Path, model: Callable[..., Any], **arguments: Any) -> "ScoreGuide":
@@ -320,8 +434,81 @@ class ScoreGuide:
         model's latents are not the saved ones.
         """
         guide = cls(model, **arguments)
-        saving.load_into(guide, path)
+        guide.load_into(path)
         return guide
+
+    def contents(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Tensors and JSON that restore the guide. Raises: ModelError for a guide not fitted yet."""
+        if self.gaussian is None:
+            raise ModelError("the guide is not fitted, so there is nothing to save")
+        tensors = {f"gaussian.{name}": getattr(self.gaussian, name) for name in _PARTS}
+        for name, (loc, scale) in self.tails.items():
+            tensors |= {f"tail.loc.{name}": loc, f"tail.scale.{name}": scale}
+        if self.net is not None:
+            tensors |= {f"net.{name}": value for name, value in self.net.state_dict().items()}
+        trained, fit = self.trained_on(), self.checked
+        tensors["check.z"] = trained.z
+        tensors |= {f"check.prior.{name}": density for name, density in trained.densities.items()}
+        content = {
+            "latents": {site.name: list(site.shape) for site in self.space.sites},
+            "sde": to_dict(self.sde),
+            "draws": self.gaussian.draws,
+            "has_net": self.net is not None,
+            "use_net": self.use_net,
+            "check_seed": trained.seed,
+            "fit": None if fit is None else fit.to_dict(),
+        }
+        return tensors, content
+
+    def restore(self, tensors: dict[str, Any], content: dict[str, Any], path: Any) -> None:
+        """Put saved contents into a self. Raises: ModelError for another prior, CorruptFile."""
+        mine = {site.name: list(site.shape) for site in self.space.sites}
+        if content.get("latents") != mine:
+            raise ModelError(f"{path} was trained on latents {content.get('latents')}; the model has {mine}")
+        tailed = [name.removeprefix("tail.loc.") for name in tensors if name.startswith("tail.loc.")]
+        if not all(name in mine and f"tail.scale.{name}" in tensors for name in tailed):
+            raise CorruptFile(f"{path} does not fit this guide: its heavy tails are of {tailed}")
+        self.set_tails({n: (tensors[f"tail.loc.{n}"], tensors[f"tail.scale.{n}"]) for n in tailed})
+        self.trained = self._trained_before(tensors, content, path)
+        try:
+            parts = {name: tensors[f"gaussian.{name}"] for name in _PARTS}
+            self.sde = from_dict(content["sde"])
+            self.gaussian = GaussianPart(**parts, draws=int(content["draws"]))
+            self.net, self.use_net = None, bool(content["use_net"])
+            if content["has_net"]:
+                if self.net_factory is None:
+                    raise ModelError(f"{path} holds a network, and the guide was made with net=None")
+                with seeded(0):  # its first weights are drawn, and then replaced
+                    self.net = self.net_factory(self.gaussian.eigenvalues.shape[0])
+                prefix = "net."
+                state = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+                self.net.load_state_dict(state)
+            self.forget()
+            self.checked = FitCheck.from_dict(content.get("fit"))
+        except ModelError:
+            raise
+        except (KeyError, IndexError, AttributeError, RuntimeError, TypeError, ValueError) as error:
+            raise CorruptFile(f"{path} does not fit this guide: {error}") from error
+
+    def load_into(self, path: str | Path) -> None:
+        """Read a guide's file into it."""
+        self.restore(*read(path, KIND), path)
+
+    def _trained_before(self, tensors: dict[str, Any], content: dict[str, Any], path: Any) -> PriorRecord:
+        """What the prior was, where it still is. Raises: ModelError; CorruptFile."""
+        z = tensors.get("check.z")
+        if z is None or z.shape[1:] != (self.space.dim,) or len(z) < ROWS:
+            raise CorruptFile(f"{path} does not fit this guide: it has no check of the prior")
+        prefix, seed = "check.prior.", content.get("check_seed", [0])
+        densities = {n.removeprefix(prefix): value for n, value in tensors.items() if n.startswith(prefix)}
+        record = PriorRecord(z, tuple(int(key) for key in seed), densities)
+        changed = record.changed(SiteReader(self.model, self.space, self.args, self.kwargs))
+        if changed:
+            raise ModelError(
+                f"{path} was trained on another prior of latent site '{changed}'; train a guide for this "
+                "model"
+            )
+        return record
 
     def fitted(self) -> GaussianPart:
         """The moments. Raises: ModelError where there are none yet."""
@@ -350,3 +537,5 @@ _TAILS = (
     "latent sites {} have heavy tails, and are drawn in by z = median + scale sinh(u): an affine observation "
     "of them is not affine in u, and has no closed form; ScoreGuide(tails=False) leaves them as they are"
 )
+
+_PARTS = ("location", "scale", "basis", "eigenvalues")

@@ -20,7 +20,6 @@ from ..query import (
     observation_of,
 )
 from ..tracing import ModelError, ObservedSite, data_tensor, no_data, observed_values
-from .reading import asked, check_latents, density_of, read_near
 
 if TYPE_CHECKING:
     from .guide import ScoreGuide
@@ -45,8 +44,8 @@ def condition_many(
 
     given: data of one more experiment, {site: (*shape)}, which every posterior is given too.
     """
-    model, args, kwargs = asked(guide, model, args, kwargs)
-    observable, _ = check_latents(guide, model, args, kwargs)
+    model, args, kwargs = guide.asked(model, args, kwargs)
+    observable, _ = guide.check_latents(model, args, kwargs)
     rows, sets = _rows(data, observed_values(model, args, kwargs, observable), observable)
     chosen = resolve(backend)
     gaussian, denoiser = guide.fitted(), guide.denoiser(chosen)
@@ -54,7 +53,7 @@ def condition_many(
     if given is not None:
         once = {name: data_tensor(name, value, torch.float64) for name, value in given.items()}
         # a residual of the model's own is part of it once, and read with the data of each
-        fixed = [site for site in read_near(guide, model, once, args, kwargs) if site.name in given]
+        fixed = [site for site in guide.read_near(model, once, args, kwargs) if site.name in given]
         rows_given = {name: value.expand(sets, *value.shape) for name, value in once.items()}
 
     how = gaussian, denoiser, likelihood, steps, correction, doubt_of(guide.fit_check)
@@ -114,7 +113,7 @@ class _One:
     def read(self, number: int) -> list[ObservedSite]:
         """The sites of one data set."""
         row = {name: value[number] for name, value in self.rows.items()}
-        return read_near(self.guide, self.model, row, self.args, self.kwargs)
+        return self.guide.read_near(self.model, row, self.args, self.kwargs)
 
     def _density(self, number: int, sites: Sequence[ObservedSite]) -> ModelDensity | None:
         """The model's own; None where data of one more experiment are given."""
@@ -122,7 +121,7 @@ class _One:
             return None
         row = {name: value[number] for name, value in self.rows.items()}
         backend = self.denoiser.backend
-        return density_of(self.guide, self.model, row, self.args, self.kwargs, sites, backend)
+        return self.guide.density_of(self.model, row, self.args, self.kwargs, sites, backend)
 
     def __call__(self, number: int) -> Posterior:
         if number not in self.made:

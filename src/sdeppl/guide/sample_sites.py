@@ -16,7 +16,6 @@ from pyro.poutine.subsample_messenger import SubsampleMessenger
 from ..backend import host_numbers, to_torch
 from ..backend.sharing import SHARED
 from .names import SiteData
-from .reading import check_prior_record
 
 BLOCK = 256
 
@@ -63,7 +62,7 @@ def _check_kept(guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any], cache
     full where new draws are made. Raises: ModelError."""
     if cache.get("key") == _content((args, kwargs)):
         rows = {} if cache["at"] >= cache["size"] else {"rows": 1}
-        check_prior_record(guide, guide.model, **cache["asked"], **rows)
+        guide.check_prior_record(guide.model, **cache["asked"], **rows)
 
 
 def _next_draws(

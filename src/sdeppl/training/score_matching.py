@@ -5,26 +5,65 @@ import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from ..backend import Progress, real_parameter, whole_number
+from ..backend import Progress, real_parameter, resolve, whole_number
+from ..backend.files import CorruptFile, check_folder, read, write
 from ..backend.sharing import SHARED
-from ..guide import ScoreGuide, check_folder
+from ..guide import ScoreGuide
 from ..query import GaussianPart
+from ..sde import IsotropicSDE, log_snr_grid, to_dict
 from ..tracing import ModelError
 from ..tracing.randomness import derive_seed, seeded
-from .checkpoint import load_checkpoint, save_checkpoint, settings
-from .noising import Noising
 
 MOST = 10**9  # steps, weeks of work
 POOL = 8192  # prior draws made at once, each used in one step only
-POOLS, STEPS, HELD_OUT, DROPOUT = (
-    1,
-    2,
-    3,
-    4,
-)  # independent random streams; the guide's own are (0, …) and (1,)
+# independent random streams; the guide's own are (0, …) and (1,)
+POOLS, STEPS, HELD_OUT, DROPOUT = 1, 2, 3, 4
+LEVELS = 512
+KIND = "score matching checkpoint"
+
+
+class Noising:
+    """x_0 ↦ (whitened x_t, ln(α/σ), ρ², target), with t uniform in ln(α/σ) from T to σ/α = 1e-3.
+
+    The target is V-coordinates of (x_0 - best linear E[x_0 given x_t]) over their standard
+    deviation: unit variance at every t, and what a network of zero output leaves unexplained. The
+    network's output counts ρ² times, ρ the correlation of x_t with x_0, as in NetworkDenoiser.
+    """
+
+    def __init__(self, gaussian: GaussianPart, sde: IsotropicSDE) -> None:
+        self.sde = sde
+        self.denoiser = gaussian.denoiser(sde, resolve("torch"))
+        # the grid's last step to t = 0 is left out: there is no noise to learn from at 0
+        self.times = torch.tensor(log_snr_grid(sde, LEVELS)[:-1], dtype=torch.float64)
+
+    def sample(
+        self, x0: torch.Tensor, generator: torch.Generator, dtype: torch.dtype = torch.float32
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """x0 (batch, dim) in float64 to inputs (batch, rank), levels (batch, 1), ρ² and targets.
+
+        dtype: of all four, the network's own.
+        """
+        batch = x0.shape[0]
+        position = torch.rand((batch, 1), generator=generator, dtype=torch.float64) * (LEVELS - 1)
+        left = position.floor().long().clamp(max=LEVELS - 2)
+        early, late = self.times[left], self.times[left + 1]
+        t = early + (position - left) * (late - early)
+        eps = torch.randn(x0.shape, generator=generator, dtype=torch.float64)
+        x = self.sde.alpha(t) * x0 + self.sde.sigma(t) * eps + self.sde.shift(t)
+        residual = (x0 - self.denoiser.mean(x, t)) @ self.denoiser.basis
+        target = residual / self.denoiser.posterior_scale(t)
+        inputs = self.denoiser.whiten(x, t)
+        return (
+            inputs.to(dtype),
+            self.sde.half_log_snr(t).to(dtype),
+            self.denoiser.explained(t).to(dtype),
+            target.to(dtype),
+        )
 
 
 @dataclass(frozen=True)
@@ -140,9 +179,9 @@ class ScoreMatching:
             warnings.warn(text, stacklevel=2)
         if checkpoint is not None:
             check_folder(checkpoint)
-            settings(self)  # an SDE that cannot be saved is refused before any work
+            self._settings()  # an SDE that cannot be saved is refused before any work
             if Path(checkpoint).exists():
-                load_checkpoint(self, checkpoint)
+                self.load_checkpoint(checkpoint)
         self.prepare(progress)
         if steps == 0 or self.guide.net is None:
             self.guide.check_fit()
@@ -152,13 +191,13 @@ class ScoreMatching:
         except KeyboardInterrupt:
             # half a step is not worth keeping: the step would be made twice
             if checkpoint is not None and self._between_steps:
-                save_checkpoint(self, checkpoint)
+                self.save_checkpoint(checkpoint)
             raise
         finally:
             self._set_rate(0, 1)
         self.validate()
         if checkpoint is not None:
-            save_checkpoint(self, checkpoint)
+            self.save_checkpoint(checkpoint)
         return self
 
     def _steps_until(
@@ -172,7 +211,7 @@ class ScoreMatching:
                 if index % 50 == 0:
                     bar.note(loss=f"{self._recent():.4f}")
                 if checkpoint is not None and (index + 1) % every == 0:
-                    save_checkpoint(self, checkpoint)
+                    self.save_checkpoint(checkpoint)
 
     def validate(self, draws: int = 4 * POOL) -> Gain:
         """Compare network and Gaussian part on fresh draws; keep the better of them in the guide.
@@ -238,13 +277,12 @@ class ScoreMatching:
         return self._pool[1][slot * self.batch : (slot + 1) * self.batch]
 
     def _average(self, index: int) -> None:
-        decay = min(self.ema, (1 + index) / (10 + index))
+        """The guide's weights follow the raw ones, faster in the first steps; buffers are copied."""
         assert self.guide.net is not None
-        with torch.no_grad():
-            for mean, value in zip(self.guide.net.parameters(), self.network.parameters(), strict=True):
-                mean.lerp_(value, 1 - decay)
-            for kept, buffer in zip(self.guide.net.buffers(), self.network.buffers(), strict=True):
-                kept.copy_(buffer)
+        mean, raw = list(self.guide.net.parameters()), list(self.network.parameters())
+        get_ema_multi_avg_fn(min(self.ema, (1 + index) / (10 + index)))(mean, raw, index)
+        for kept, buffer in zip(self.guide.net.buffers(), self.network.buffers(), strict=True):
+            kept.copy_(buffer)
 
     def _set_rate(self, index: int, steps: int) -> None:
         for group in self.optimiser.param_groups:
@@ -253,6 +291,42 @@ class ScoreMatching:
     def _recent(self) -> float:
         recent = self.losses[-100:]
         return sum(recent) / len(recent)
+
+    def save_checkpoint(self, path: str | Path) -> None:
+        """Guide, raw weights, Adam's moments, losses and settings, written atomically."""
+        tensors, content = self.guide.contents()
+        tensors |= {f"raw.{name}": value for name, value in self.network.state_dict().items()}
+        for index, state in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"adam.{index}.{name}": torch.as_tensor(v) for name, v in state.items()}
+        tensors["losses"] = torch.tensor(self.losses, dtype=torch.float64)
+        write(path, KIND, tensors, content | {"settings": self._settings()})
+
+    def load_checkpoint(self, path: str | Path) -> None:
+        """Go on from a checkpoint. Raises: CorruptFile, also for other settings; ModelError."""
+        tensors, content = read(path, KIND)
+        if content.get("settings") != self._settings():
+            raise CorruptFile(
+                f"{path} was written with the settings {content.get('settings')}, this training has "
+                f"{self._settings()}; use another file or the same settings"
+            )
+        self.guide.restore(tensors, content, path)
+        self.build()
+        try:
+            self.network.load_state_dict(_with_prefix(tensors, "raw."))
+            state: dict[int, dict[str, Any]] = {}
+            for name, value in _with_prefix(tensors, "adam.").items():
+                index, key = name.split(".")
+                state.setdefault(int(index), {})[key] = value
+            groups = self.optimiser.state_dict()["param_groups"]
+            self.optimiser.load_state_dict({"state": state, "param_groups": groups})
+            self.losses = [float(loss) for loss in tensors["losses"]]
+        except (KeyError, IndexError, AttributeError, RuntimeError, TypeError, ValueError) as error:
+            raise CorruptFile(f"{path} does not fit this training: {error}") from error
+
+    def _settings(self) -> dict[str, Any]:
+        """What must agree for a resumed training to be the same. Raises: TypeError for an unknown SDE."""
+        own = {"lr": self.lr, "batch": self.batch, "ema": self.ema, "seed": self.seed}
+        return own | {"guide_seed": self.guide.seed, "sde": to_dict(self.guide.sde)}
 
 
 def _dtype_of(net: torch.nn.Module) -> torch.dtype:
@@ -263,3 +337,7 @@ def _dtype_of(net: torch.nn.Module) -> torch.dtype:
     raise ModelError(
         f"the network {type(net).__name__} has no parameters to train; use net=None, and fit(steps=0)"
     )
+
+
+def _with_prefix(tensors: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {name[len(prefix) :]: v for name, v in tensors.items() if name.startswith(prefix)}
