@@ -9,8 +9,7 @@ import torch
 from pyro.infer.inspect import generate_graph_specification, get_model_relations
 
 import sdeppl as sp
-from sdeppl.reporting.drawing import svg_of
-from sdeppl.reporting.graph import sites_of
+from sdeppl.reporting.graph import sites_of, svg_of
 
 
 def model(y=None):

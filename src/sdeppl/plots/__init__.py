@@ -1,15 +1,11 @@
 """Layer 7: pictures."""
 
-from .animation import animate_trajectories
-from .calibration import plot_coverage, plot_sbc
-from .comparison import plot_comparison
-from .convergence import plot_convergence
+from .calibration import plot_comparison, plot_coverage, plot_sbc
 from .corner import plot_corner
-from .density import plot_density
-from .fields import plot_fields
+from .curves import plot_convergence, plot_training
+from .density import plot_density, plot_fields
 from .paths import COLOURS, Band, plot_paths
-from .training import plot_training
-from .trajectories import plot_trajectories
+from .trajectories import animate_trajectories, plot_trajectories
 
 __all__ = [
     "COLOURS",

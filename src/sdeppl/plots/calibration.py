@@ -1,20 +1,28 @@
-"""Ranks and coverage of calibration tests, with the bands that they stay in where all is right."""
+"""What calibration tests and comparisons with a reference found, with what is tolerated."""
 
 import textwrap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.stats import binom
 
 from ..backend.arguments import has
-from .paths import COLOURS
+from .paths import COLOURS, without_frame
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import FigureBase
+
 
 SHOWN = 4  # quantities with a column each
 CURVES = 24  # coverage curves in one picture
 BINS = 20
+ROWS = 4
+LINES = 3  # of the verdict
+FEW = 40  # numbers of a site that get an error bar each
 
 
-def plot_sbc(figure: Any, result: Any) -> list[Any]:
+def plot_sbc(figure: "FigureBase", result: Any) -> list["Axes"]:
     """Draw what `sp.sbc` returns on a matplotlib figure: a column for each quantity, the verdict above.
 
     Upper row: the ranks' distribution function minus that of uniform ones, with the band that holds all of
@@ -43,8 +51,7 @@ def plot_sbc(figure: Any, result: Any) -> list[Any]:
         _histogram(column[1], test)
     grid[0, 0].set_ylabel("share of ranks below\nminus level")
     grid[1, 0].set_ylabel("data sets")
-    for axes in grid.ravel():
-        axes.spines[["top", "right"]].set_visible(False)
+    without_frame(*grid.ravel())
     for axes in grid[0]:
         axes.set_xlabel("level")
     for axes in grid[1]:
@@ -53,7 +60,7 @@ def plot_sbc(figure: Any, result: Any) -> list[Any]:
     return list(grid.ravel())
 
 
-def plot_coverage(figure: Any, result: Any) -> list[Any]:
+def plot_coverage(figure: "FigureBase", result: Any) -> list["Axes"]:
     """Draw what `sp.tarp` or `sp.coverage` returns: coverage by level, and minus it, for each quantity.
 
     Grey: the band that holds a whole curve in 95% of right posteriors. Below the diagonal regions hold the
@@ -78,13 +85,12 @@ def plot_coverage(figure: Any, result: Any) -> list[Any]:
     left.set(xlabel="level", ylabel="coverage", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     right.set(xlabel="level", ylabel="coverage minus level", xlim=(0, 1))
     right.legend(fontsize="small", frameon=False)
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
+    without_frame(left, right)
     _verdict(figure, result)
     return [left, right]
 
 
-def _histogram(axes: Any, test: Any) -> None:
+def _histogram(axes: "Axes", test: Any) -> None:
     values, total = test.draws + 1, len(test.ranks)
     bins = max(min(BINS, values, total // 10), 2)
     edges = np.ceil(np.arange(bins + 1) * values / bins)
@@ -113,7 +119,83 @@ def _colour(test: Any) -> str:
     return COLOURS[0] if test.p > 1e-3 else COLOURS[1]
 
 
-def _verdict(figure: Any, result: Any) -> None:
+def _verdict(figure: "FigureBase", result: Any) -> None:
     colour = COLOURS[2] if result.trusted else COLOURS[1]
     text = "\n".join(textwrap.wrap(f"{result.kind}: {result.verdict}", 110))
     figure.suptitle(text, fontsize="small", color=colour)
+
+
+# ---- A comparison of draws with a reference: errors of means, standard deviations and quantiles by site
+
+
+def plot_comparison(figure: "FigureBase", comparison: Any) -> list["Axes"]:
+    """Draw what `sp.compare` returns on a matplotlib figure: a row for each site, the verdict above.
+
+    Left: errors of means by number, in the reference's standard deviations, with a standard error each way.
+    Middle: relative errors of standard deviations. Right: errors of quantiles by level, a line for each
+    number, that of the largest error with its standard error; a shift is a flat line, a wrong spread a slope,
+    a missing mode a step. Grey: the tolerance. Of many sites the worst four by their largest error of a mean
+    or a standard deviation. Returns the axes, row by row.
+    """
+    has("comparison", comparison, "sites", "what sp.compare returns")
+    shown = sorted(comparison.sites, key=lambda site: -_worst(site))[:ROWS]
+    shown = [site for site in comparison.sites if site in shown]
+    grid = figure.subplots(len(shown), 3, squeeze=False, width_ratios=(1, 1, 1.1))
+    for row, site in zip(grid, shown, strict=True):
+        numbers = site.numbers
+        _errors(row[0], numbers.mean, numbers.mean_noise, comparison.tolerance)
+        _errors(row[1], 100 * numbers.sd, 100 * numbers.sd_noise, 100 * comparison.tolerance)
+        _quantiles(row[2], numbers, comparison.tolerance)
+        row[0].set(ylabel=site.site, title=f"mean, error in sd (rms {site.mean_error:.3f})")
+        row[1].set(title=f"sd, error in % (rms {100 * site.sd_error:.1f})")
+        row[2].set(title=_tests(site))
+        for axes in row:
+            axes.title.set_fontsize("small")
+            without_frame(axes)
+    for axes, label in zip(grid[-1], ("number", "number", "level"), strict=True):
+        axes.set_xlabel(label)
+    colour = COLOURS[2] if comparison.trusted else COLOURS[1]
+    text = textwrap.wrap(comparison.verdict, 120)
+    text = [*text[:LINES], "…"] if len(text) > LINES else text
+    figure.suptitle("\n".join(text), fontsize="small", color=colour)
+    return [axes for row in grid for axes in row]
+
+
+def _worst(site: Any) -> float:
+    return float(max(np.abs(site.numbers.mean).max(), np.abs(site.numbers.sd).max()))
+
+
+def _errors(axes: "Axes", error: Any, noise: Any, tolerance: float) -> None:
+    index = np.arange(len(error))
+    axes.axhspan(-tolerance, tolerance, color="0.9", linewidth=0)
+    axes.axhline(0, color="0.5", linewidth=0.7)
+    if len(error) <= FEW:
+        axes.errorbar(index, error, noise, fmt="o", markersize=3.5, linewidth=1.2, color=COLOURS[0])
+        axes.set_xlim(-0.7, len(error) - 0.3)
+        axes.set_xticks(index[:: 1 + len(error) // 8])
+        return
+    axes.fill_between(index, error - noise, error + noise, color=COLOURS[0], alpha=0.3, linewidth=0)
+    axes.plot(index, error, color=COLOURS[0], linewidth=1.0)
+
+
+def _quantiles(axes: "Axes", numbers: Any, tolerance: float) -> None:
+    axes.axhspan(-tolerance, tolerance, color="0.9", linewidth=0)
+    axes.axhline(0, color="0.5", linewidth=0.7)
+    if numbers.quantile is None:
+        axes.text(0.5, 0.5, "the reference has no draws", transform=axes.transAxes, ha="center", va="bottom")
+        return
+    axes.plot(numbers.levels, numbers.quantile, color=COLOURS[0], linewidth=0.7, alpha=0.4)
+    k = int(np.argmax(np.abs(numbers.quantile_z).max(axis=0)))
+    error, noise = numbers.quantile[:, k], numbers.quantile_noise[:, k]
+    axes.errorbar(numbers.levels, error, noise, fmt="o-", markersize=3, linewidth=1.2, color=COLOURS[0])
+    axes.set_xlim(0, 1)
+
+
+def _tests(site: Any) -> str:
+    text = "quantiles, error in sd"
+    if site.tests is None:
+        return text
+    text += f"\nenergy {site.tests.energy:.2f} (p = {site.tests.energy_p:.3f})"
+    if site.tests.accuracy is not None:
+        text += f", C2ST {site.tests.accuracy:.3f}"
+    return text

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,13 +10,18 @@ from ..backend import host_numbers
 from ..backend.arguments import kind, listed
 from .paths import COLOURS
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import FigureBase
+
+
 LARGEST = 10  # panels in a row that can still be read
 SHARES = (0.9, 0.5)  # of the mass, inside a contour
 CELLS, BLUR = 50, 2.0
 
 
 def plot_corner(
-    figure: Any,
+    figure: "FigureBase",
     draws: Mapping[str, Any],
     reference: Any = None,
     numbers: Sequence[str] | None = None,
@@ -85,7 +90,7 @@ def _limits(columns: Sequence[np.ndarray]) -> tuple[float, float]:
 
 
 def _histograms(
-    axes: Any, columns: Sequence[np.ndarray], limits: tuple[float, float], names: Sequence[str]
+    axes: "Axes", columns: Sequence[np.ndarray], limits: tuple[float, float], names: Sequence[str]
 ) -> None:
     bins = np.linspace(*limits, 41)
     for k, values in enumerate(columns):
@@ -101,7 +106,7 @@ def _histograms(
     axes.spines[["left", "right", "top"]].set_visible(False)
 
 
-def _contours(axes: Any, pairs: Sequence[Any], limits: Sequence[tuple[float, float]]) -> None:
+def _contours(axes: "Axes", pairs: Sequence[Any], limits: Sequence[tuple[float, float]]) -> None:
     from scipy.ndimage import gaussian_filter
 
     edges = [np.linspace(*limit, CELLS + 1) for limit in limits]

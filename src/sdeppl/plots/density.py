@@ -1,26 +1,33 @@
-"""Densities over time, of the Fokker–Planck equation, beside Monte Carlo paths."""
+"""Densities over time, of the Fokker–Planck equation, beside Monte Carlo paths; images and fields."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..backend import host_numbers, real_times
+from ..backend.arguments import kind
 from ..sde import FokkerPlanckGrid
-from .paths import COLOURS
+from .paths import COLOURS, ends_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import FigureBase
+
 
 PANELS = 3
 SHADES = "cividis"  # even in lightness, and the same with any colour vision
+UNSEEN = "#c9b8a0"  # of cells without a value: no shade of grey, and lighter in print than black
 
 
 def plot_density(
-    figure: Any,
+    figure: "FigureBase",
     grid: FokkerPlanckGrid,
     densities: Any,
     times: Sequence[float],
     paths: Any = None,
     shown: Sequence[int] | None = None,
-) -> list[Any]:
+) -> list["Axes"]:
     """Draw densities (times, *cells) on a matplotlib figure, with paths (times, n, dim) of a solve.
 
     One dimension: an image over time with a few paths on it, and beside it the densities at the
@@ -46,8 +53,13 @@ def plot_density(
 
 
 def _draw_line(
-    figure: Any, grid: FokkerPlanckGrid, densities: Any, times: list[float], paths: Any, shown: list[int]
-) -> list[Any]:
+    figure: "FigureBase",
+    grid: FokkerPlanckGrid,
+    densities: Any,
+    times: list[float],
+    paths: Any,
+    shown: list[int],
+) -> list["Axes"]:
     ratios = [4.0] + [1.0] * len(shown)
     image, *sides = figure.subplots(1, 1 + len(shown), sharey=True, width_ratios=ratios)
     x = np.asarray(host_numbers(grid.axes[0]))
@@ -74,8 +86,13 @@ def _draw_line(
 
 
 def _draw_plane(
-    figure: Any, grid: FokkerPlanckGrid, densities: Any, times: list[float], paths: Any, shown: list[int]
-) -> list[Any]:
+    figure: "FigureBase",
+    grid: FokkerPlanckGrid,
+    densities: Any,
+    times: list[float],
+    paths: Any,
+    shown: list[int],
+) -> list["Axes"]:
     panels = np.atleast_1d(figure.subplots(1, len(shown), sharex=True, sharey=True))
     first, second = (np.asarray(host_numbers(axis)) for axis in grid.axes)
     for axes, k in zip(panels, shown, strict=True):
@@ -93,3 +110,52 @@ def level_holding(density: Any, share: float) -> float:
     heights = np.sort(np.ravel(density))[::-1]
     held = np.cumsum(heights) / np.sum(heights)
     return float(heights[min(int(np.searchsorted(held, share)), len(heights) - 1)])
+
+
+# ---- Images and fields: what was observed, the posterior's mean and standard deviation, and draws
+
+
+def plot_fields(
+    figure: "FigureBase",
+    rows: Mapping[str, Any],
+    spreads: Sequence[str] = (),
+    limits: tuple[float, float] | None = None,
+) -> np.ndarray:
+    """Draw fields {label: (n, height, width)} on a matplotlib figure, a row of n for each label.
+
+    NaN: not observed, tinted. Heights and widths may differ from row to row, as of a coarse observation.
+    spreads: labels of rows of standard deviations, with one scale of their own that starts at 0; all other
+    rows share the scale `limits`, from their lowest to their highest value by default. Returns the axes,
+    (rows, n). Raises: ValueError for fields of another shape, or nothing to draw.
+    """
+    kind("rows", rows, Mapping, "{label: fields (n, height, width)}")
+    limits = None if limits is None else ends_of("limits", limits)
+    fields = {label: host_numbers(values, f"row '{label}':") for label, values in rows.items()}
+    counts = {array.shape[0] if array.ndim == 3 else 0 for array in fields.values()}
+    if len(counts) != 1 or 0 in counts:
+        shapes = {label: array.shape for label, array in fields.items()}
+        raise ValueError(f"expected rows of fields (n, height, width) with one n; got {shapes}")
+    unknown = [label for label in spreads if label not in fields]
+    if unknown:
+        raise ValueError(f"spreads names {unknown}; the rows are {list(fields)}")
+    levels = [array for label, array in fields.items() if label not in spreads]
+    top = max((float(np.nanmax(fields[label])) for label in spreads), default=0.0)
+    if limits is None and levels:
+        limits = (min(float(np.nanmin(a)) for a in levels), max(float(np.nanmax(a)) for a in levels))
+    axes = figure.subplots(len(fields), *counts, squeeze=False)
+    for row, (label, array) in zip(axes, fields.items(), strict=True):
+        scale, shades = ((0.0, top), SHADES) if label in spreads else (limits, "gray_r")
+        assert scale is not None
+        for panel, field in zip(row, array, strict=True):
+            image = _draw(panel, field, scale, shades)
+        row[0].set_ylabel(label, rotation=0, ha="right", va="center")
+        if label in spreads:
+            figure.colorbar(image, ax=list(row), pad=0.01, aspect=8)
+    return axes
+
+
+def _draw(panel: "Axes", field: np.ndarray, scale: tuple[float, float], shades: str) -> Any:
+    panel.set_facecolor(UNSEEN)
+    image = panel.imshow(np.ma.masked_invalid(field), cmap=shades, vmin=scale[0], vmax=scale[1])
+    panel.set(xticks=[], yticks=[])
+    return image

@@ -1,14 +1,17 @@
-"""Posterior trajectories: mean, band and a few draws."""
+"""Posterior trajectories: mean, band and a few draws; and what all pictures share."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..backend import host_numbers, real_times
 from ..backend.arguments import kind, listed
-from .states import ends_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 
 # Okabe & Ito's colours, told apart with any colour vision
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
@@ -40,7 +43,7 @@ class Band:
 
 
 def plot_paths(
-    axes: Any,
+    axes: "Axes",
     times: Any,
     bands: Mapping[str, Band],
     observed: Any,
@@ -87,3 +90,41 @@ def _along(name: str, values: Any, times: list[float], ndim: int = 1) -> np.ndar
         shape = "(times,)" if ndim == 1 else "(n, times)"
         raise ValueError(f"{name} must be {shape} with {len(times)} times; got shape {host.shape}")
     return host
+
+
+# ---- States of a solve, as pictures take them
+
+
+def states_of(who: str, times: Any, states: Any, dims: tuple[int, ...]) -> tuple[list[float], np.ndarray]:
+    """Times, and states (times, n, dim) in NumPy, dim one of `dims`.
+
+    Raises: TypeError for what is no numbers; ValueError for states that do not fit the times.
+    """
+    listed = real_times(f"{who}: ", times)
+    host = np.asarray(host_numbers(states, f"{who}: the states"), dtype=float)
+    if (
+        host.ndim != 3
+        or len(host) != len(listed)
+        or not listed
+        or not host.shape[1]
+        or host.shape[2] not in dims
+    ):
+        wanted = " or ".join(map(str, dims))
+        raise ValueError(
+            f"{who}: expected states (times, n, {wanted}) with {len(listed)} times; got {host.shape}"
+        )
+    return listed, host
+
+
+def ends_of(name: str, ends: Any) -> tuple[float, float]:
+    """Two numbers in order. Raises: TypeError; ValueError, naming them."""
+    found = real_times(f"{name}: ", ends)
+    if len(found) != 2 or not -np.inf < found[0] < found[1] < np.inf:
+        raise ValueError(f"{name} must be two numbers, the lower first; got {ends!r:.80}")
+    return found[0], found[1]
+
+
+def without_frame(*panels: "Axes") -> None:
+    """Leave out the upper and the right line around them."""
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)

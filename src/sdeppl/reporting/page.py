@@ -4,7 +4,11 @@ import base64
 import io
 from collections.abc import Callable, Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import FigureBase
+
 
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#1b1b1b}
@@ -62,7 +66,7 @@ def preformatted(text: str) -> str:
     return f"<pre>{escape(text)}</pre>"
 
 
-def picture(draw: Callable[[Any], Any], caption: str, size: tuple[float, float]) -> str:
+def picture(draw: Callable[["FigureBase"], object], caption: str, size: tuple[float, float]) -> str:
     """What `draw` puts on a matplotlib figure of `size` inches, as a PNG inside the page."""
     from matplotlib.figure import Figure
 

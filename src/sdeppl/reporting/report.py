@@ -1,22 +1,95 @@
-"""A posterior and all that is known of it, on one page."""
+"""A posterior and all that is known of it, on one page: what each check said, and all of them together."""
 
-from collections.abc import Mapping
+import importlib.metadata
+import platform
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from .. import plots
-from ..backend import seed_number, whole_number
+from ..backend import seed_number, to_host, whole_number
 from ..backend.arguments import has, kind
 from ..backend.files import check_folder, replacing
 from ..diagnostics import compare
 from ..guide import ScoreGuide
-from .checks import Check, State, overall
-from .page import page, picture
-from .sections import again_section, answer_section, check_section, model_section, pictures_section
+from ..plots.corner import numbers_of
+from .graph import Site, sites_of, svg_of
+from .page import badge, page, picture, preformatted, table
 
+if TYPE_CHECKING:
+    from matplotlib.figure import FigureBase
+
+
+State = Literal["trusted", "do not trust", "cannot tell"]
 UNCHECKED = "cannot tell: no draws held out of its fit have looked at it; give what guide.condition returns"
+MOST_ROWS = 24  # of a table of numbers
+CORNER = 6  # numbers up to which pairs are drawn
+QUANTILES = (0.05, 0.5, 0.95)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: its name, what it says, in one of three states and in words, and its table if it has one.
+
+    independent: whether it looks at the draws from outside, by a reference or by simulated data sets,
+    and so can show that they are right; the others can only show that something is wrong; needed: whether
+    nothing is trusted before it can tell.
+    """
+
+    name: str
+    state: State
+    text: str
+    table: str = ""
+    independent: bool = False
+    needed: bool = False
+
+    @classmethod
+    def of(cls, name: str, result: Any, independent: bool = False) -> "Check":
+        """Of a result that has a `verdict` in words (or a `text`), and is `trusted` (or `good`) or not.
+
+        Raises: TypeError for a result that has neither.
+        """
+        text = getattr(result, "verdict", getattr(result, "text", None))
+        good = getattr(result, "trusted", getattr(result, "good", None))
+        if text is None or good is None:
+            raise TypeError(
+                f"report: {name} must be what a check returns, with a verdict and whether it is trusted; "
+                f"got {type(result).__name__}"
+            )
+        state: State = "trusted" if good else "do not trust"
+        if not good and (getattr(result, "state", "") or str(text)).startswith("cannot tell"):
+            state = "cannot tell"
+        table = str(result)
+        return cls(name, state, str(text), "" if table == text else table, independent)
+
+
+def overall(checks: Sequence[Check]) -> tuple[State, str]:
+    """All checks together, in words: one that fails is enough, and one from outside is needed.
+
+    An answer in closed form needs no check from outside, but that the score is the prior's.
+    """
+    failed = [check for check in checks if check.state == "do not trust"]
+    if failed:
+        return "do not trust", "; ".join(f"{check.name}: {check.text}" for check in failed)
+    unmade = [check for check in checks if check.needed and check.state == "cannot tell"]
+    if unmade:
+        return "cannot tell", "; ".join(f"{check.name}: {check.text}" for check in unmade)
+    passed = [check.name for check in checks if check.independent and check.state == "trusted"]
+    if passed:
+        return "trusted", f"nothing speaks against these draws, and they passed: {', '.join(passed)}"
+    return (
+        "cannot tell",
+        "nothing speaks against these draws, but nothing from outside has looked at them: give a reference "
+        "(sp.reference.nuts, hmc or exact) or a simulation-based calibration (sp.sbc)",
+    )
+
+
+# ---- A posterior and all that is known of it, on one page
 
 
 @dataclass(frozen=True)
@@ -127,7 +200,119 @@ def _drawings(comparison: Any, sbc: Any, coverage: Any) -> dict[str, str]:
 
 
 def _curve(training: Any) -> str:
-    def draw(figure: Any) -> None:
+    def draw(figure: "FigureBase") -> None:
         plots.plot_training(figure.subplots(), training.losses, training.gain)
 
     return picture(draw, "Loss of denoising score matching; 1 is the Gaussian part alone", (8, 3.2))
+
+
+# ---- The parts of a report
+
+
+def model_section(guide: Any) -> str:
+    """The guide's model: its graph, and its sites in a table."""
+    sites = sites_of(guide.model, guide.args, guide.kwargs, guide.observable)
+    rows = [
+        (
+            site.name,
+            _role(site, guide.space.names),
+            site.distribution,
+            site.support,
+            " × ".join(map(str, site.shape)) or "a number",
+            ", ".join(f"{name} ({size})" for name, size in site.plates),
+            site.sde,
+        )
+        for site in sites
+    ]
+    note = (
+        "<p class='small'>White: latent; grey: observed; a second outline: holds an SDE; dashed: "
+        "deterministic; no outline: a parameter; a box around sites: a plate.</p>"
+    )
+    head = ("site", "role", "distribution", "support", "shape", "plates", "SDE")
+    prior = f"<p>Forward SDE of the guide: <code>{escape(str(guide.sde))}</code>.</p>"
+    return svg_of(sites) + note + table(head, rows) + prior
+
+
+def _role(site: Site, latents: Sequence[str]) -> str:
+    if site.kind != "sample":
+        return "parameter" if site.kind == "param" else "deterministic"
+    return "observed" if site.observed else "latent" if site.name in latents else "drawn"
+
+
+def answer_section(posterior: Any, draws: Mapping[str, Any]) -> str:
+    """How the draws were made, and their moments and quantiles number by number."""
+    arrays = posterior.arrays
+    made = [
+        ("mean likelihood", arrays.choice.name),
+        ("why", arrays.choice.why),
+        ("steps of the reverse SDE", str(arrays.steps)),
+        ("backend", str(posterior.backend)),
+        ("draws", str(_count(draws))),
+    ]
+    rows = []
+    for label, values in numbers_of(draws).items():
+        quantiles = [float(q) for q in np.quantile(values, QUANTILES)]
+        rows.append((label, float(values.mean()), float(values.std(ddof=1)), *quantiles))
+    left = len(rows) - MOST_ROWS
+    more = f"<p class='small'>… and {left} numbers more.</p>" if left > 0 else ""
+    head = ("number", "mean", "sd", *(f"{q:.0%}" for q in QUANTILES))
+    return table(("", ""), made) + table(head, rows[:MOST_ROWS]) + more
+
+
+def pictures_section(draws: Mapping[str, Any], reference: Any) -> str:
+    """Pairs of numbers where they are few, and each long site as a band over its index."""
+    found = []
+    count = len(numbers_of(draws))
+    theirs = reference if getattr(reference, "draws", None) else None
+    if count <= CORNER:
+        side = 1.5 + 1.6 * count
+        caption = "Histograms and contours that hold 50 and 90 %" + (
+            ", beside the reference" if theirs else ""
+        )
+        found.append(picture(lambda f: plots.plot_corner(f, draws, theirs), caption, (side, side)))
+    for site, values in draws.items():
+        array = np.asarray(to_host(values))
+        if array.ndim == 2 and array.shape[1] > CORNER:
+            found.append(_band(site, array, theirs))
+    return "".join(found) or "<p>No site is drawn: each is of more than one dimension.</p>"
+
+
+def _band(site: str, array: np.ndarray, reference: Any) -> str:
+    bands = {"sdeppl, 90 %": plots.Band.of_draws(array)}
+    if reference is not None and site in reference.draws:
+        bands["reference, 90 %"] = plots.Band.of_draws(np.asarray(to_host(reference.draws[site])))
+    index = np.arange(array.shape[1])
+    unseen = np.full(array.shape[1], np.nan)
+
+    def draw(figure: "FigureBase") -> None:
+        axes = figure.subplots()
+        plots.plot_paths(axes, index, bands, unseen, array[:10])
+        axes.set(xlabel="index", ylabel=site)
+
+    return picture(draw, f"{site}: mean and band over its index, ten draws", (8, 3.4))
+
+
+def check_section(check: Check, drawing: str = "") -> str:
+    """One check's verdict, its table and its picture."""
+    return badge(check.state, check.text) + drawing + (preformatted(check.table) if check.table else "")
+
+
+def again_section(settings: Mapping[str, Any]) -> str:
+    """What it takes to make the same draws: settings and versions."""
+    packages = ("sdeppl", "numpy", "torch", "pyro-ppl", "array-api-compat", "scipy")
+    rows = [(name, repr(value)) for name, value in settings.items()]
+    rows += [("python", platform.python_version())]
+    rows += [(name, _version(name)) for name in packages]
+    call = "posterior.run({draws}, seed={seed})".format(**settings)
+    return preformatted(call) + table(("", ""), rows)
+
+
+def _count(draws: Mapping[str, Any]) -> int:
+    return int(next(iter(draws.values())).shape[0])
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
