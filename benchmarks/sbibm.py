@@ -28,7 +28,7 @@ from sbibm_tasks import TASKS, Task, design_matrix
 
 import sdeppl as sp
 from sdeppl.backend import to_host
-from sdeppl.diagnostics.c2st import c2st, null_band
+from sdeppl.diagnostics.two_samples import c2st, null_band
 from sdeppl.posterior import TwistedSMC
 
 

@@ -136,7 +136,7 @@ def test_c2st_of_equal_and_of_shifted_normals():
     A standard error is √(p(1 - p)/4,000) ≤ .008; networks lose another point or two to overfitting.
     """
     pytest.importorskip("sklearn")
-    c2st = importlib.import_module("sdeppl.diagnostics.c2st").c2st
+    c2st = importlib.import_module("sdeppl.diagnostics.two_samples").c2st
     generator = np.random.default_rng(1)
     root = np.array([[3.0, 0.0], [0.5, 0.2]])
     first, second = (generator.standard_normal((2_000, 2)) @ root.T + 7 for _ in range(2))

@@ -5,8 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from sdeppl.diagnostics.ranks import RankTest
-from sdeppl.diagnostics.uniformity import piet_c, pot_c, prit_c
+from sdeppl.diagnostics.ranks import RankTest, piet_c, pot_c, prit_c
 
 EVEN = (np.arange(1, 201) * 0.6180339887498949) % 1
 ENDS = np.concatenate([EVEN[:197], [1e-6, 1 - 1e-7, 1e-9]])

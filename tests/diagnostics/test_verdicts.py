@@ -13,10 +13,8 @@ from scipy.stats import norm
 from torch.distributions import constraints
 
 import sdeppl as sp
-from sdeppl.diagnostics.c2st import c2st, null_deviation
-from sdeppl.diagnostics.energy import energy_test
-from sdeppl.diagnostics.errors_by_number import number_errors
-from sdeppl.diagnostics.sample_summary import sample_summaries
+from sdeppl.diagnostics.sample_summary import number_errors, sample_summaries
+from sdeppl.diagnostics.two_samples import c2st, energy_test, null_deviation
 
 CENTRE, SCALE = np.array([5.0, -300.0]), np.array([0.2, 40.0])
 

@@ -1,17 +1,19 @@
 """Layer 7: how far one posterior is from another, and a learned score from the prior's."""
 
 from .arviz import to_arviz
-from .calibration import Calibration
-from .compare import compare
-from .comparison import Comparison, SiteComparison
-from .covariance_check import CovarianceCheck, CovarianceLevel, check_covariance
-from .coverage import coverage, tarp
+from .calibration import Calibration, coverage, posterior_sbc, sbc, tarp
+from .compare import Comparison, SiteComparison, compare
+from .denoiser_checks import (
+    CovarianceCheck,
+    CovarianceLevel,
+    LevelCheck,
+    ScoreCheck,
+    check_covariance,
+    check_score,
+)
 from .local_c2st import LocalC2ST, local_c2st
 from .loss_check import LossCheck, LossLevel, check_loss
-from .posterior_sbc import posterior_sbc
 from .ranks import RankTest, simultaneous_band
-from .sbc import sbc
-from .score import LevelCheck, ScoreCheck, check_score
 from .simulations import Simulations, simulate_posteriors
 
 __all__ = [

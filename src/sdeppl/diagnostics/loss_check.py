@@ -13,14 +13,7 @@ from ..denoisers import Denoiser, GaussianDenoiser
 from ..guide import ScoreGuide
 from ..query import GaussianPart
 from ..tracing import ModelError, data_tensor
-from .noised import (
-    SIGNIFICANT,
-    advice,
-    checked_rows,
-    noised_levels,
-    prior_and_draws,
-    probability,
-)
+from .denoiser_checks import SIGNIFICANT, advice, checked_rows, noised_levels, prior_and_draws, probability
 
 NOISES = 4  # draws of ε for each x_0 and level
 

@@ -1,13 +1,11 @@
 """Layer 5: compiles what tracing found, a denoiser and the data to a posterior."""
 
-from .compile import ApproximateWarning, LinearisedWarning, compile_posterior, doubt_of
 from .fit_check import check_fit
 from .gaussian_part import GaussianPart, RankWarning
 from .many_observation import many_observation
 from .model_density import ModelDensity
-from .observation import observation_of
-from .probes import posterior_probes
-from .site_posterior import SitePosterior
+from .observation import observation_of, posterior_probes
+from .site_posterior import ApproximateWarning, LinearisedWarning, SitePosterior, compile_posterior, doubt_of
 from .site_posteriors import SitePosteriors
 
 __all__ = [

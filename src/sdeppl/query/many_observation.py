@@ -8,9 +8,8 @@ import torch
 from ..backend import Backend, place
 from ..likelihood import Observation
 from ..tracing import ConstraintSite, DensitySite, Family, FamilySite, GaussianSite, ObservedSite, grouped
-from .families import array_family
 from .gaussian_part import GaussianPart
-from .observation import observation_of
+from .observation import array_family, observation_of
 
 LOOKED_AT = 8  # latents where functions of two data sets are compared
 

@@ -1,25 +1,30 @@
 """From traced sites to one observation of the standardised vector."""
 
+import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import torch
 
-from ..backend import Backend, place
-from ..backend.sharing import warn
+from ..backend import Backend, place, resolve
+from ..backend.sharing import SHARED, warn
 from ..likelihood import (
     DensityObservation,
     IndependentObservation,
+    JointObservation,
     LinearConstraint,
     LinearGaussian,
     NonlinearGaussian,
     Observation,
+    families,
     joint_observation,
 )
 from ..tracing import (
     ConstraintSite,
     DensitySite,
+    Family,
     FamilySite,
     GaussianSite,
     ModelError,
@@ -27,11 +32,16 @@ from ..tracing import (
     SlowDrawsWarning,
     grouped,
     merged,
+    over_rows,
 )
+from ..tracing.errors import infinite_density
 from .bridge import Bridge
-from .families import array_family
 from .gaussian_part import GaussianPart
-from .site_density import SiteDensity
+
+_HERE = ("torch", "pyro", "sdeppl")  # whose classes are what their names say
+ROUNDS = 4
+REACH = 6.0
+LARGEST = 20_000_000  # numbers in one array of matrices
 
 
 def observation_of(sites: Sequence[ObservedSite], gaussian: GaussianPart, backend: Backend) -> Observation:
@@ -133,3 +143,176 @@ def _standardised(H: torch.Tensor, y: torch.Tensor, bridge: Bridge) -> tuple[Any
         place(H * gaussian.scale, bridge.backend),
         place(y - H @ gaussian.location, bridge.backend),
     )
+
+
+# ---- Families of distributions, as tracing reads them, as those that are array code
+
+
+def array_family(site: FamilySite, backend: Backend) -> tuple[Any, torch.Tensor] | None:
+    """The site's family on the backend's arrays, and its data as that takes them; None for no such code.
+
+    With it sampling calls torch for the predictors alone, and not at all where they are affine.
+    """
+    family = site.log_density
+    if not isinstance(family, Family) or type(family.pattern).__module__.split(".")[0] not in _HERE:
+        return None
+    name, y = _name(family.pattern), site.y
+    values = {path.rsplit(".", 1)[-1]: value for path, value in family.values.items()}
+    match name, family.free:
+        case "Poisson", "rate":
+            return families.Poisson(), y
+        case "Bernoulli", "logits":
+            return families.Bernoulli(), y
+        case (("Binomial" | "NegativeBinomial"), "logits"):
+            kind: Any = families.Binomial if name == "Binomial" else families.NegativeBinomial
+            return kind(place(values["total_count"], backend)), y
+        case "StudentT", "loc":
+            return families.StudentT(place(values["df"], backend), place(values["scale"], backend)), y
+        case "Laplace", "loc":
+            return families.Laplace(place(values["scale"], backend)), y
+        case "Censored of Normal", "base_dist.loc":
+            bounds = [place(values[name], backend) for name in ("scale", "low", "high")]
+            return families.Censored(*bounds), y
+        case "Interval of Normal", "base_dist.loc" if bool((y == 1).all()):
+            bounds = [place(values[name], backend) for name in ("low", "high", "scale")]
+            return families.Interval(*bounds), _between(values["low"], values["high"])
+        case "OrderedLogistic", "predictor" if _common(values["cutpoints"]):
+            return families.Ordinal(tuple(values["cutpoints"][0].tolist())), y
+        case "MixtureSameFamily of Normal", "component_distribution.loc":
+            parts = [torch.softmax(values["logits"], dim=-1), family.steps, values["scale"]]
+            if all(part is not None and _common(part) for part in parts):
+                return families.NormalMixture(*(tuple(part[0].tolist()) for part in parts)), y  # type: ignore[index]
+    return None
+
+
+def _name(fn: Any) -> str:
+    """The name of the class, with that of the distribution inside it."""
+    for attribute in ("base_dist", "component_distribution"):
+        inner = getattr(fn, attribute, None)
+        if inner is not None:
+            return f"{type(fn).__name__} of {_name(inner)}"
+    return type(fn).__name__
+
+
+def _common(rows: torch.Tensor) -> bool:
+    """Whether all rows are the same."""
+    return bool((rows == rows[0]).all())
+
+
+def _between(low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+    """Some number in each interval: which one does not enter."""
+    left = torch.where(torch.isinf(low), high - 2.0, low)
+    return 0.5 * (left + torch.where(torch.isinf(high), left + 2.0, high))
+
+
+# ---- The density of one site, with an eye on where it is no number
+
+
+@dataclass
+class Asked:
+    """How often a density was asked, and how often it was NaN and -infinity; the latents of the first NaN, in
+    words."""
+
+    rows: int = 0
+    undefined: int = 0
+    impossible: int = 0
+    first: str = ""
+
+
+@dataclass(frozen=True)
+class SiteDensity:
+    """x ↦ ln p(y given x), (batch,), NaN where the model gives none; what was `asked` is counted.
+
+    Raises: ModelError, naming site and latents, where it is +infinity.
+    """
+
+    bridge: Bridge
+    site: DensitySite
+    asked: Asked = field(default_factory=Asked, compare=False)
+
+    def __call__(self, x: Any) -> Any:
+        z = self.bridge.latents(x)
+        values = over_rows(self.site.log_prob, z, self.bridge.vectorised)
+        infinite, undefined = values == torch.inf, torch.isnan(values)
+        if bool(infinite.any()):
+            raise infinite_density(self.site.name, self._words(z[infinite][0]))
+        self.asked.rows += len(values)
+        self.asked.impossible += int((values == -torch.inf).sum())
+        if bool(undefined.any()):
+            self.asked.undefined += int(undefined.sum())
+            self.asked.first = self.asked.first or self._words(z[undefined][0])
+        return self.bridge.arrive(values)
+
+    def _words(self, z: torch.Tensor) -> str:
+        return f"z = {z.tolist()}" if self.site.space is None else self.site.space.words(z)
+
+
+def densities_of(observation: Observation | None) -> list[SiteDensity]:
+    """Of the sites that an observation knows by their densities alone."""
+    parts = observation.parts if isinstance(observation, JointObservation) else (observation,)
+    functions = [part.function for part in parts if isinstance(part, DensityObservation)]
+    return [function for function in functions if isinstance(function, SiteDensity)]
+
+
+# ---- Points near the posterior, before it is known
+
+
+def posterior_probes(
+    sites: Sequence[ObservedSite], gaussian: GaussianPart, draws: torch.Tensor, seed: int
+) -> torch.Tensor | None:
+    """Draws (n, dim) near the posterior, in z: where else the model must be what it seemed to be.
+
+    Matheron's rule: prior draws x move to x + C Hᵀ S⁻¹ (y - H x - noise), as if all were Gaussian; where
+    a site is not, or not affine, that is repeated about the point arrived at, with y and R of the
+    Gaussian that the site's density looks like from there, and points more than six prior standard
+    deviations out are dropped. Sites known by their density alone, or without Jacobian, are passed over.
+    None where no other was observed.
+    """
+    usable = [
+        site for site in sites if site.differentiable and len(site.seen) and not isinstance(site, DensitySite)
+    ]
+    if not usable:
+        return None
+    with SHARED, warnings.catch_warnings():
+        warnings.simplefilter("ignore", SlowDrawsWarning)  # said once, when the posterior is compiled
+        observation = observation_of(usable, gaussian, resolve("torch"))
+    if not observation.is_linear:
+        draws = draws[: max(4, LARGEST // max(observation.count, gaussian.location.shape[0]) ** 2)]
+    start = gaussian.standardise(draws)
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn((start.shape[0], observation.count), generator=generator, dtype=start.dtype)
+    moved = start
+    for _ in range(1 if observation.is_linear else ROUNDS):
+        moved = _moved(observation, gaussian, start, noise, moved)
+        kept = torch.isfinite(moved).all(dim=1)
+        if not observation.is_linear:
+            kept = kept & (moved.abs() <= REACH).all(dim=1)
+        start, noise, moved = start[kept], noise[kept], moved[kept]
+        if not len(moved):
+            return None
+    return gaussian.location + gaussian.scale * moved
+
+
+def _moved(
+    observation: Observation,
+    gaussian: GaussianPart,
+    start: torch.Tensor,
+    noise: torch.Tensor,
+    about: torch.Tensor,
+) -> torch.Tensor:
+    """Where the draws `start` move to, given the observation linearised about other points; NaN where it
+    cannot be."""
+    linear = observation.linearise(about)
+    basis = gaussian.basis * gaussian.eigenvalues
+    cross = basis @ (gaussian.basis.T @ linear.H.mT)
+    projected = linear.H @ cross
+    surrogate = observation.site_approximation(linear, projected.diagonal(dim1=-2, dim2=-1))
+    S = surrogate.add_noise(projected)
+    if surrogate.diagonal:
+        noise = noise * surrogate.R.sqrt()
+    else:
+        factor, failed = torch.linalg.cholesky_ex(surrogate.R)
+        noise = torch.where(failed[..., None] == 0, (factor @ noise[..., None])[..., 0], torch.nan)
+    residual = surrogate.y - linear.predicted + linear.forward(about - start) - noise
+    step, singular = torch.linalg.solve_ex(S, residual[..., None])
+    return torch.where(singular[..., None] == 0, start + (cross @ step)[..., 0], torch.nan)

@@ -1,0 +1,386 @@
+"""Whether a denoiser's score and covariance are the prior's: what should be orthogonal is tested on draws."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..backend import host_numbers, place, real_number, seed_number, to_host, whole_number
+from ..denoisers import Denoiser, GaussianDenoiser, NetworkDenoiser
+from ..guide import ScoreGuide
+from ..posterior import SIGNIFICANT
+from ..query.fit_check import LARGEST_PAIRED, Noised, explained, noised_levels, whitened
+
+CHECK = 4  # of a guide's random streams: draws that neither its moments nor its training have seen
+
+Level = TypeVar("Level")
+
+DIRECTIONS = 16
+MOST = 10**9  # fresh draws
+
+
+def advice(prior: Any, denoiser: Denoiser, bent: bool = True) -> str:
+    """What to do about a score that is wrong; bent: whether in what is not linear in x_t."""
+    if isinstance(denoiser, NetworkDenoiser):
+        return "train longer, or a wider network"
+    if not isinstance(denoiser, GaussianDenoiser):
+        return "check the denoiser"
+    if not isinstance(prior, ScoreGuide):
+        return "x_0 is not Gaussian" if bent else "check its mean and covariance"
+    if not bent:
+        return f"its moments are of {prior.fitted().draws} draws: use more"
+    if prior.net_factory is None:
+        return "the prior is not Gaussian: give the guide a network (net=sdeppl.ResidualMLP) and train it"
+    return "the prior is not Gaussian, and the guide has no trained network in use: train it, or a wider one"
+
+
+def prior_and_draws(check: str, prior: Any, draws: Any, seed: int) -> tuple[Denoiser, Any]:
+    """The denoiser and x_0 in its coordinates: an array, or how many fresh draws of a guide's own model.
+
+    Raises: TypeError, ValueError, naming the check.
+    """
+    seed = seed_number(seed)
+    if isinstance(prior, ScoreGuide):
+        draws = whole_number("draws, for a guide how many,", draws, 100, MOST)
+        denoiser, gaussian = prior.denoiser(), prior.gaussian
+        assert gaussian is not None  # or denoiser() has raised
+        z = prior.prior_batch(draws, CHECK, seed)
+        return denoiser, ((z - gaussian.location) / gaussian.scale).numpy()
+    if not isinstance(prior, Denoiser):
+        raise TypeError(f"{check} takes a ScoreGuide or a Denoiser; got {type(prior).__name__}")
+    if real_number(draws) is not None:
+        raise TypeError(f"{check} of a denoiser takes draws=x_0, an array (draws, dim) from its prior")
+    return prior, draws if hasattr(draws, "ndim") else host_numbers(draws, f"{check}: draws")
+
+
+def checked_rows(name: str, x0: Any, dim: int) -> Any:
+    """x_0 as it is. Raises: ValueError for fewer than 100 rows, or another dimension."""
+    if x0.ndim != 2 or x0.shape[1] != dim or x0.shape[0] < 100:
+        raise ValueError(f"{name}: expected x_0 (100 or more, {dim}); got shape {tuple(x0.shape)}")
+    return x0
+
+
+def tested_levels(
+    pairs: Iterator[Noised], test: Callable[[Noised], tuple[Level, int]], largest: Callable[[Level], float]
+) -> tuple[tuple[Level, ...], float]:
+    """What `test` finds at each level, and the probability of the largest |z| of all that it is made of.
+
+    test: pairs ↦ what was found and of how many tests it is made; largest: the largest |z| in it.
+    """
+    found = [test(level) for level in pairs]
+    levels = tuple(level for level, _ in found)
+    return levels, probability(max(map(largest, levels)), sum(count for _, count in found))
+
+
+def z_scores(values: np.ndarray) -> np.ndarray:
+    """Means over rows in units of their standard errors; 0 for what does not vary."""
+    mean, sd = values.mean(axis=0), values.std(axis=0, ddof=1)
+    flat = sd <= 1e-12 * np.maximum(np.abs(values).max(axis=0), 1e-300)
+    z: np.ndarray = np.where(flat, 0.0, mean * math.sqrt(values.shape[0]) / np.where(flat, 1.0, sd))
+    return z
+
+
+def probability(largest: float, tests: int) -> float:
+    """Of one |z| of `tests` as large as this, at most."""
+    return min(1.0, tests * math.erfc(largest / math.sqrt(2)))
+
+
+# ---- Whether a learned score is the prior's: what denoising score matching makes orthogonal must be so
+
+
+@dataclass(frozen=True)
+class LevelCheck:
+    """One noise level. scale_error ± scale_noise: by how much ε̂ is too long along itself, relative, and its
+    standard error; bias, slope, bend: the largest |z|, entry by entry, of E[ε - ε̂], of E[(ε - ε̂) x_t], and of
+    the same with the sine and cosine of twice x_t in its standard deviations;
+    loss: E|ε - ε̂|²/dim, the ε-loss at this level, of which no training is below the exact score's;
+    excess ± excess_noise: how much of E|ε - ε̂|² the functions tested explain, which the exact score does not
+    have, without bias, and its standard error.
+    """
+
+    t: float
+    noise_to_signal: float
+    scale_error: float
+    scale_noise: float
+    bias: float
+    slope: float
+    bend: float
+    loss: float
+    excess: float
+    excess_noise: float
+
+
+@dataclass(frozen=True)
+class ScoreCheck:
+    """What `check_score` returns; `print` shows it as a table with a verdict.
+
+    p: probability of a |z| as large as the largest for the exact score, all tests counted; good: p above
+    0.001, so that an exact score fails once in a thousand checks; advice: what to do where it is not.
+    """
+
+    levels: tuple[LevelCheck, ...]
+    draws: int
+    dim: int
+    p: float
+    advice: str = "check the denoiser"
+
+    def __repr__(self) -> str:
+        return f"ScoreCheck({self.verdict})"
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing speaks against the score."""
+        return self.p > SIGNIFICANT
+
+    @property
+    def nats(self) -> float:
+        """KL divergence of the learned prior from the model's, as far as these functions see it; nan for one
+        level.
+
+        ∫ E|ε - ε̂|² dλ over λ = ln(α/σ), with the excess for E|ε - ε̂|². The whole of that integral bounds the
+        divergence, which is, in the mean over data sets, that of the posteriors plus what ln p(y) is off.
+        Source: Song, Durkan, Murray & Ermon 2021, theorem 1; the chain rule.
+        """
+        return self._spacing * sum(level.excess for level in self.levels)
+
+    @property
+    def nats_noise(self) -> float:
+        """Standard error of `nats`."""
+        return self._spacing * math.sqrt(sum(level.excess_noise**2 for level in self.levels))
+
+    @property
+    def _spacing(self) -> float:
+        if len(self.levels) < 2:
+            return math.nan
+        first, last = self.levels[0], self.levels[-1]
+        return math.log(first.noise_to_signal / last.noise_to_signal) / (len(self.levels) - 1)
+
+    @property
+    def verdict(self) -> str:
+        """In words."""
+        if self.good:
+            return f"nothing in {self.draws} draws speaks against the score (p = {self.p:.2g})"
+        worst = max(self.levels, key=_largest_of_score)
+        return (
+            f"do not trust: the score is wrong (p = {self.p:.2g}), most at σ/α = "
+            f"{worst.noise_to_signal:.3g}, where its length is off by {worst.scale_error:+.1%} ± "
+            f"{worst.scale_noise:.1%}{self._size}; {self.advice}"
+        )
+
+    @property
+    def _size(self) -> str:
+        if not self.nats > 0:
+            return ""
+        off = math.sqrt(2 * self.nats)
+        each = f", or each of {self.dim} by {off / math.sqrt(self.dim):.2g}" if self.dim > 1 else ""
+        return (
+            f"; what is seen of it is {self.nats:.2g} ± {self.nats_noise:.1g} nats, such as one posterior "
+            f"mean that is {off:.2g} standard deviations off{each}"
+        )
+
+    def __str__(self) -> str:
+        lines = ["     t      σ/α   length of ε̂        |z| of bias, slope, bend   |ε - ε̂|²/dim"]
+        for level in self.levels:
+            lines.append(
+                f"{level.t:6.3f} {level.noise_to_signal:8.3g}   {level.scale_error:+.2%} ± "
+                f"{level.scale_noise:.2%}   {level.bias:10.1f} {level.slope:6.1f} {level.bend:6.1f}   "
+                f"{level.loss:12.4f}"
+            )
+        return "\n".join([*lines, self.verdict])
+
+
+def check_score(
+    prior: ScoreGuide | Denoiser, draws: Any = 20_000, *, levels: int = 8, seed: int = 0
+) -> ScoreCheck:
+    """Test E[(ε - ε̂(x_t, t)) φ(x_t)] = 0, which holds for every φ where ε̂ is the exact score's.
+
+    φ is 1, each number of x_t, its sine and cosine (in which the best linear score of a prior that is not
+    Gaussian is wrong), and ε̂ itself, which finds a score that is too long or too short. Each mean over
+    fresh pairs (x_0, ε) is divided by its standard error, at `levels` noise levels evenly in ln(α/σ), from
+    T to σ/α = 0.05. With 20,000 draws of 3 numbers, a score that is 2% too long is 5 standard errors off
+    at σ/α = 1, and more above.
+
+    prior: a trained guide, or any denoiser. draws: how many for a guide, from its own model, which its
+    training has not seen; for a denoiser x_0, (draws, dim), from the same prior in its coordinates.
+
+    Returns: ScoreCheck. Raises: ValueError for fewer than 100 draws, another dimension, or levels < 1;
+    TypeError for a prior of another kind, or a denoiser without draws. Source: orthogonality of the
+    conditional expectation; Vincent 2011 for the loss whose minimum it is.
+    """
+    denoiser, x0 = prior_and_draws("check_score", prior, draws, seed)
+    checked_rows("draws", x0, denoiser.dim)
+    pairs = noised_levels(denoiser, x0, levels, seed)
+    found, p = tested_levels(pairs, lambda pair: _score_level(pair, pair.guess(denoiser)), _largest_of_score)
+    bend, straight = (max(level.bend for level in found), max(max(s.bias, s.slope) for s in found))
+    said = advice(prior, denoiser, bent=bend >= straight)
+    return ScoreCheck(found, int(x0.shape[0]), denoiser.dim, p, said)
+
+
+def _score_level(pairs: Noised, guess: np.ndarray) -> tuple[LevelCheck, int]:
+    """The check at one level, and how many tests it is made of."""
+    residual, x = pairs.eps - guess, np.asarray(to_host(pairs.x), float)
+    n = x.shape[0]
+    along, square = np.sum(residual * guess, axis=1), float(np.mean(np.sum(guess**2, axis=1)))
+    noise = float(np.std(along, ddof=1)) / math.sqrt(n)
+    bias = np.abs(z_scores(residual))
+    white = whitened(x)
+    functions = (white, np.sin(2 * white), np.cos(2 * white))
+    slope, sine, cosine = (_paired(residual, f) for f in functions)
+    excess, excess_noise, _ = explained(residual, functions, products=False)
+    level = LevelCheck(
+        t=pairs.t,
+        noise_to_signal=pairs.noise_to_signal,
+        scale_error=-float(along.mean()) / square if square else 0.0,
+        scale_noise=noise / square if square else 0.0,
+        bias=float(bias.max()),
+        slope=float(slope.max()),
+        bend=max(float(sine.max()), float(cosine.max())),
+        loss=float(np.mean(residual**2)),
+        excess=float(excess.sum()),
+        excess_noise=math.sqrt(float(np.sum(excess_noise**2))),
+    )
+    return level, 1 + bias.size + 3 * slope.size
+
+
+def _paired(residual: np.ndarray, function: np.ndarray) -> np.ndarray:
+    """|z| of residuals times functions of x_t: each with each for few numbers, else each with its own."""
+    if residual.shape[1] > LARGEST_PAIRED:
+        return np.abs(z_scores(residual * function))
+    return np.abs(np.concatenate([z_scores(residual * column[:, None]) for column in function.T]))
+
+
+def _largest_of_score(level: LevelCheck) -> float:
+    length = abs(level.scale_error) / level.scale_noise if level.scale_noise else 0.0
+    return max(length, level.bias, level.slope, level.bend)
+
+
+# ---- Whether a denoiser's covariance is that of what its mean leaves: E[(x_0 - m)(x_0 - m)ᵀ - C] = 0
+
+
+@dataclass(frozen=True)
+class CovarianceLevel:
+    """One noise level. size_error ± size_noise: by how much the covariance's trace is too large, relative,
+    and its standard error; entry, bend: the largest |z| of E[v_iᵀ (r rᵀ - C) v_j], r = x_0 - m, over pairs of
+    directions, and of E[Σ_i v_iᵀ (r rᵀ - C) v_i φ(x_t)]."""
+
+    t: float
+    noise_to_signal: float
+    size_error: float
+    size_noise: float
+    entry: float
+    bend: float
+
+
+@dataclass(frozen=True)
+class CovarianceCheck:
+    """What `check_covariance` returns; `print` shows it as a table with a verdict.
+
+    p: probability of a |z| as large as the largest for an exact covariance, all tests counted; good: p above
+    0.001.
+    """
+
+    levels: tuple[CovarianceLevel, ...]
+    draws: int
+    p: float
+    advice: str = "check the denoiser"
+
+    def __repr__(self) -> str:
+        return f"CovarianceCheck({self.verdict})"
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing speaks against the covariance."""
+        return self.p > SIGNIFICANT
+
+    @property
+    def verdict(self) -> str:
+        """In words."""
+        if self.good:
+            return f"nothing in {self.draws} draws speaks against the covariance (p = {self.p:.2g})"
+        worst = max(self.levels, key=_largest_of_covariance)
+        return (
+            f"do not trust: the covariance is wrong (p = {self.p:.2g}), most at σ/α = "
+            f"{worst.noise_to_signal:.3g}, where its trace is off by {worst.size_error:+.1%} ± "
+            f"{worst.size_noise:.1%}; guidance by the mean "
+            f"likelihood is off with it, which weights correct: leave correction at 'auto', or {self.advice}"
+        )
+
+    def __str__(self) -> str:
+        lines = ["     t      σ/α   trace of Cov         |z| of entries, bend"]
+        for level in self.levels:
+            lines.append(
+                f"{level.t:6.3f} {level.noise_to_signal:8.3g}   {level.size_error:+.2%} ± "
+                f"{level.size_noise:.2%}   {level.entry:10.1f} {level.bend:6.1f}"
+            )
+        return "\n".join([*lines, self.verdict])
+
+
+def check_covariance(
+    prior: ScoreGuide | Denoiser, draws: Any = 5_000, *, levels: int = 8, seed: int = 0
+) -> CovarianceCheck:
+    """Test E[((x_0 - m)(x_0 - m)ᵀ - C) φ(x_t)] = 0 for m, C = E, Cov[x_0 given x_t] as the denoiser has them.
+
+    Along the axes, or 16 random directions where there are more; φ is 1 for every pair of directions, and for
+    the sum over directions each number of x_t and the cosine of twice it, which find a covariance that is
+    right on average and wrong where it matters. With 5,000 draws of 3 numbers a covariance that is 10% too
+    large is 7 standard errors off at one level.
+
+    prior, draws, levels, seed: as for `check_score`. A wrong mean shows here too: check the score first.
+
+    Returns: CovarianceCheck. Raises: as `check_score`. Source: Tweedie's formula of second order, as in
+    Meng et al. 2021, "Estimating high order gradients of the data distribution by denoising".
+    """
+    denoiser, x0 = prior_and_draws("check_covariance", prior, draws, seed)
+    checked_rows("draws", x0, denoiser.dim)
+    generator = np.random.default_rng(seed_number(seed))
+    pairs = noised_levels(denoiser, x0, levels, seed)
+
+    def test(pair: Noised) -> tuple[CovarianceLevel, int]:
+        return _covariance_level(denoiser, pair, _directions(denoiser.dim, generator))
+
+    found, p = tested_levels(pairs, test, _largest_of_covariance)
+    return CovarianceCheck(found, int(x0.shape[0]), p, advice(prior, denoiser))
+
+
+def _directions(dim: int, generator: np.random.Generator) -> np.ndarray:
+    """(dim, k) of unit length."""
+    if dim <= DIRECTIONS:
+        return np.eye(dim)
+    return np.linalg.qr(generator.standard_normal((dim, DIRECTIONS)))[0]
+
+
+def _covariance_level(denoiser: Denoiser, pairs: Noised, V: np.ndarray) -> tuple[CovarianceLevel, int]:
+    """The check at one level, and how many tests it is made of."""
+    moments = denoiser(pairs.x, pairs.t)
+    mean, product = (
+        np.asarray(to_host(part), float)
+        for part in (moments.mean, moments.covariance.columns(place(V, denoiser.backend)))
+    )
+    if not (np.isfinite(mean).all() and np.isfinite(product).all()):
+        raise FloatingPointError(f"the denoiser gives NaN or infinity at t = {pairs.t:.4g}")
+    along = (pairs.clean - mean) @ V
+    claimed = np.broadcast_to(V.T @ product, (len(along), V.shape[1], V.shape[1]))
+    claimed = 0.5 * (claimed + np.swapaxes(claimed, 1, 2))
+    excess = along[:, :, None] * along[:, None, :] - claimed
+    upper = np.triu_indices(V.shape[1])
+    entries = np.abs(z_scores(excess[:, upper[0], upper[1]]))
+    total, size = np.trace(excess, axis1=1, axis2=2), float(np.mean(np.sum(along**2, axis=1)))
+    white = whitened(np.asarray(to_host(pairs.x), float) @ V)
+    bends = np.abs(z_scores(total[:, None] * np.concatenate([white, np.cos(2 * white)], axis=1)))
+    noise = float(np.std(total, ddof=1)) / math.sqrt(len(total))
+    level = CovarianceLevel(
+        t=pairs.t,
+        noise_to_signal=pairs.noise_to_signal,
+        size_error=-float(total.mean()) / size if size else 0.0,
+        size_noise=noise / size if size else 0.0,
+        entry=float(entries.max()),
+        bend=float(bends.max()),
+    )
+    return level, 1 + entries.size + bends.size
+
+
+def _largest_of_covariance(level: CovarianceLevel) -> float:
+    size = abs(level.size_error) / level.size_noise if level.size_noise else 0.0
+    return max(size, level.entry, level.bend)
