@@ -13,22 +13,16 @@ from sdeppl.backend import TorchFunction
 
 HEIGHT, WIDTH = 8, 6
 DIM = HEIGHT * WIDTH
-LAYERS = {  # of 4 channels, 8 × 6
-    "strides that leave a rest, and back": nn.Sequential(
-        nn.Conv2d(4, 3, 3, stride=(3, 2), padding=(1, 0)),
-        nn.ConvTranspose2d(3, 2, 3, stride=2, padding=1, output_padding=1),
-    ),
-    "dilation and groups, and back": nn.Sequential(
-        nn.Conv2d(4, 6, (3, 2), padding=2, dilation=2, groups=2, bias=False),
-        nn.ConvTranspose2d(6, 4, 3, dilation=2, groups=2),
-    ),
-    "pools": nn.Sequential(
-        nn.AvgPool2d(3, stride=2, padding=1),
-        nn.Upsample(scale_factor=(2, 3), mode="nearest"),
-        nn.AvgPool2d((2, 1)),
-        nn.Upsample(size=(7, 11), mode="nearest"),
-    ),
-}
+LAYERS = nn.Sequential(  # of 4 channels, 8 × 6: all in one module, for to write one takes seconds
+    nn.Conv2d(4, 3, 3, stride=(3, 2), padding=(1, 0)),  # strides that leave a rest, and back
+    nn.ConvTranspose2d(3, 2, 3, stride=2, padding=1, output_padding=1),
+    nn.Conv2d(2, 6, (3, 2), padding=2, dilation=2, groups=2, bias=False),  # dilation and groups, and back
+    nn.ConvTranspose2d(6, 4, 3, dilation=2, groups=2),
+    nn.AvgPool2d(3, stride=2, padding=1),
+    nn.Upsample(scale_factor=(2, 3), mode="nearest"),
+    nn.AvgPool2d((2, 1)),
+    nn.Upsample(size=(7, 11), mode="nearest"),
+)
 
 
 class Images(nn.Module):
@@ -57,11 +51,10 @@ def images(layer):
     return module
 
 
-@pytest.mark.parametrize("name", LAYERS)
-def test_value_and_pullback_are_those_of_the_module(name, tmp_path):
+def test_value_and_pullback_are_those_of_the_module(tmp_path):
     """Against the module in float64, 1e-5 of the largest; other numbers of rows than it was traced with,
     several products at once. Seeds 1 and 2."""
-    module, backend = images(LAYERS[name]), sp.resolve("numpy", "float32")
+    module, backend = images(LAYERS), sp.resolve("numpy", "float32")
     sp.export_onnx(module, tmp_path / "net.onnx", dim=DIM)
     function = sp.OnnxFunction(tmp_path / "net.onnx")
     for batch, several in ((1, 3), (7, 2)):
@@ -71,6 +64,18 @@ def test_value_and_pullback_are_those_of_the_module(name, tmp_path):
         value, pullback = function.with_pullback(x, 0.3)
         assert_array(value, wanted, backend, 1e-5)
         assert_array(pullback(v), pull(host(v).astype(float)), backend, 1e-5)
+
+
+class Small(nn.Module):
+    """A layer and a sum: what is refused is refused in as small a module."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x, level):
+        found = self.layer(x.reshape(-1, 1, HEIGHT, WIDTH))
+        return x * torch.sum(found, dim=(1, 2, 3))[:, None] + level
 
 
 @pytest.mark.parametrize(
@@ -83,12 +88,12 @@ def test_value_and_pullback_are_those_of_the_module(name, tmp_path):
     ],
 )
 def test_layers_that_cannot_be_written_are_refused(layer, why, tmp_path):
-    with pytest.raises(TypeError, match=rf"an? Images cannot be written as ONNX.*{why}"):
-        sp.export_onnx(images(layer), tmp_path / "net.onnx", dim=DIM)
+    with pytest.raises(TypeError, match=rf"an? Small cannot be written as ONNX.*{why}"):
+        sp.export_onnx(Small(layer), tmp_path / "net.onnx", dim=DIM)
     assert not list(tmp_path.iterdir())
 
 
 def test_onnxruntime_has_convolutions_in_float32_alone(tmp_path):
-    sp.export_onnx(images(nn.Conv2d(4, 2, 3)).double(), tmp_path / "net.onnx", dim=DIM)
+    sp.export_onnx(Small(nn.Conv2d(1, 2, 3)).double(), tmp_path / "net.onnx", dim=DIM)
     with pytest.raises(TypeError, match="export the module in float32"):
         sp.OnnxFunction(tmp_path / "net.onnx")
