@@ -24,7 +24,7 @@ from .transfer import (
     to_host,
     to_torch,
 )
-from .typing import Array, Device, DType, Namespace
+from .typing import Array, Device, DType, Namespace, Number
 
 __all__ = [
     "COSTLY",
@@ -38,6 +38,7 @@ __all__ = [
     "Namespace",
     "Noise",
     "NoiseStream",
+    "Number",
     "OnnxFunction",
     "OutOfMemory",
     "Progress",

@@ -6,6 +6,9 @@ from typing import Any, Protocol, TypeAlias
 Namespace: TypeAlias = ModuleType  # that of array_api_compat.array_namespace: functions are looked up in it
 DType: TypeAlias = Any  # each library has a type of its own
 Device: TypeAlias = Any
+# A Python float or an array, and what a formula makes of it: one formula serves both, where a union would
+# have to be taken apart at every use.
+Number: TypeAlias = Any
 
 
 class Array(Protocol):

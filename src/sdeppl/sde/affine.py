@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace, device
 
-from ..backend import elementary
+from ..backend import Array, Number, elementary
 from ..backend.sharing import warn
 from .base import SDE
 
@@ -34,7 +34,7 @@ class StepCoefficients(NamedTuple):
     first: float
     second: float
     noise: float
-    shift: Any = None
+    shift: Number | None = None
 
 
 class AffineSDE(SDE):
@@ -47,19 +47,19 @@ class AffineSDE(SDE):
     T: float = 1.0
 
     @abstractmethod
-    def transition(self, s: Any, t: Any) -> Transition:
+    def transition(self, s: Number, t: Number) -> Transition:
         """Of x_t given x_s, for s ≤ t; exact."""
 
     @abstractmethod
-    def moments(self, mean: Any, covariance: Any, t: float, s: float = 0.0) -> tuple[Any, Any]:
+    def moments(self, mean: Array, covariance: Array, t: float, s: float = 0.0) -> tuple[Array, Array]:
         """Mean (..., dim) and covariance (..., dim, dim) of x_t for those of x_s."""
 
     @abstractmethod
-    def advance(self, x: Any, s: float, t: float, z: Any) -> Any:
+    def advance(self, x: Array, s: float, t: float, z: Array) -> Array:
         """x_t given x_s = x, exactly in law, from standard normals z like x."""
 
     @abstractmethod
-    def snr(self, t: Any) -> Any:
+    def snr(self, t: Number) -> Number:
         """Signal-to-noise ratio of x_t: α²/σ², or its matrix Φᵀ Q⁻¹ Φ; infinite at t = 0."""
 
 
@@ -81,48 +81,48 @@ class IsotropicSDE(AffineSDE):
     def amplitude(self, t: float) -> float:
         """g(t)."""
 
-    def push(self, t: float) -> Any:
+    def push(self, t: float) -> Number:
         """u(t): a number or (dim,)."""
         return 0.0
 
-    def shift(self, t: Any) -> Any:
+    def shift(self, t: Number) -> Number:
         """m(t): mean of x_t for x_0 = 0; a number or (dim,)."""
         return self.transition(0.0, t).shift if self.shifted else 0.0
 
-    def centre(self, x: Any, t: Any) -> Any:
+    def centre(self, x: Array, t: Number) -> Array:
         """x - m(t), which follows the same SDE without u."""
         return x - self.shift(t) if self.shifted else x
 
-    def alpha_sigma(self, t: Any) -> tuple[Any, Any]:
+    def alpha_sigma(self, t: Number) -> tuple[Number, Number]:
         """α(t) and σ(t), from one evaluation."""
         found = self.transition(0.0, t)
         return found.map, elementary(t).sqrt(found.covariance)
 
-    def levels(self, t: Any) -> tuple[Any, Any]:
+    def levels(self, t: Number) -> tuple[Number, Number]:
         """The former name of `alpha_sigma`."""
         warn("levels is called alpha_sigma now", DeprecationWarning, stacklevel=2)
         return self.alpha_sigma(t)
 
-    def alpha(self, t: Any) -> Any:
+    def alpha(self, t: Number) -> Number:
         """α(t): what is left of x_0 at t."""
         return self.transition(0.0, t).map
 
-    def sigma(self, t: Any) -> Any:
+    def sigma(self, t: Number) -> Number:
         """σ(t): standard deviation of the noise at t; σ(0) = 0."""
         return elementary(t).sqrt(self.transition(0.0, t).covariance)
 
-    def snr(self, t: Any) -> Any:
+    def snr(self, t: Number) -> Number:
         """α²/σ²; +∞ where σ = 0, as at t = 0."""
         alpha, sigma = self.alpha_sigma(t)
         if isinstance(t, (int, float)) and sigma == 0:
             return math.inf
         return (alpha / sigma) ** 2
 
-    def log_snr(self, t: Any) -> Any:
+    def log_snr(self, t: Number) -> Number:
         """ln(α²/σ²); it falls with t. +∞ where σ = 0."""
         return 2 * self.half_log_snr(t)
 
-    def half_log_snr(self, t: Any) -> Any:
+    def half_log_snr(self, t: Number) -> Number:
         """ln(α/σ), the λ of Lu et al. 2022 (DPM-Solver)."""
         alpha, sigma = self.alpha_sigma(t)
         if isinstance(t, (int, float)) and sigma == 0:
@@ -130,7 +130,7 @@ class IsotropicSDE(AffineSDE):
         functions = elementary(t)
         return functions.log(alpha) - functions.log(sigma)
 
-    def moments(self, mean: Any, covariance: Any, t: float, s: float = 0.0) -> tuple[Any, Any]:
+    def moments(self, mean: Array, covariance: Array, t: float, s: float = 0.0) -> tuple[Array, Array]:
         """α m + shift and α² C + σ² I, of the step from s to t."""
         self._require_forward(s, t)
         phi, shift, q = self.transition(s, t)
@@ -138,7 +138,7 @@ class IsotropicSDE(AffineSDE):
         identity = xp.eye(mean.shape[-1], dtype=covariance.dtype, device=device(covariance))
         return phi * mean + shift, phi * phi * covariance + q * identity
 
-    def advance(self, x: Any, s: float, t: float, z: Any) -> Any:
+    def advance(self, x: Array, s: float, t: float, z: Array) -> Array:
         """φ x + shift + √q z."""
         self._require_forward(s, t)
         phi, shift, q = self.transition(s, t)
@@ -148,10 +148,10 @@ class IsotropicSDE(AffineSDE):
         if t < s:
             raise ValueError(f"a forward SDE runs forward: got a step from t={s} to t={t}; use ReverseSDE")
 
-    def drift(self, x: Any, t: float) -> Any:
+    def drift(self, x: Array, t: float) -> Array:
         return self.rate(t) * x + self.push(t) if self.shifted else self.rate(t) * x
 
-    def diffusion(self, x: Any, t: float) -> float:
+    def diffusion(self, x: Array, t: float) -> float:
         return self.amplitude(t)
 
     def coefficients(self, s: float, t: float) -> StepCoefficients:
@@ -160,7 +160,7 @@ class IsotropicSDE(AffineSDE):
         phi, shift, q = self.transition(s, t)
         return StepCoefficients(phi, 0.0, 0.0, math.sqrt(q), shift if self.shifted else None)
 
-    def nonlinear(self, x: Any, t: float) -> None:
+    def nonlinear(self, x: Array, t: float) -> None:
         """The part that an exponential step cannot solve exactly: nothing."""
         return None
 

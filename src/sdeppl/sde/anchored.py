@@ -2,9 +2,8 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
-from ..backend import elementary
+from ..backend import Array, Number, elementary
 from .affine import Transition
 from .scheduled import ScheduledSDE
 from .shifted import ShiftedVPSDE
@@ -26,7 +25,7 @@ class DataAnchoredSDE(ScheduledSDE):
     Raises: ValueError for a schedule that is none, or T that is not positive and finite.
     """
 
-    def given(self, x0: Any) -> ShiftedVPSDE:
+    def given(self, x0: Array) -> ShiftedVPSDE:
         """dx = -β/2 (x - x_0) dt + √β dW for a known x_0: a number, or an array (dim,).
 
         Between s and t: map φ = e^{-(B_t - B_s)/2}, shift (1 - φ) x_0, covariance 1 - φ²; it is
@@ -36,7 +35,7 @@ class DataAnchoredSDE(ScheduledSDE):
             raise TypeError(f"DataAnchoredSDE: x_0 must be a number or an array; got {type(x0).__name__}")
         return ShiftedVPSDE(-x0, self.schedule, self.T)
 
-    def transition(self, s: Any, t: Any) -> Transition:
+    def transition(self, s: Number, t: Number) -> Transition:
         span, start = self.schedule.between(s, t), self.schedule.integral(s)
         functions = elementary(span)
         variance = -elementary(start).exp(-start) * functions.expm1(-span)

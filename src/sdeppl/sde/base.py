@@ -1,11 +1,11 @@
 """What a stochastic differential equation is."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from array_api_compat import array_namespace
 
-from ..backend import jvp
+from ..backend import Array, Number, jvp
 from ..backend.sharing import warn
 
 NoiseClass = Literal["additive", "scalar", "diagonal", "general"]
@@ -33,14 +33,14 @@ class SDE(ABC):
     wiener_dim: int | None = None
 
     @abstractmethod
-    def drift(self, x: Any, t: float) -> Any:
+    def drift(self, x: Array, t: float) -> Array:
         """f(x, t), with the shape of x."""
 
     @abstractmethod
-    def diffusion(self, x: Any, t: float) -> Any:
+    def diffusion(self, x: Array, t: float) -> Number:
         """g(x, t), of the shape that `noise` says."""
 
-    def diffusion_jvp(self, x: Any, t: float, v: Any) -> Any:
+    def diffusion_jvp(self, x: Array, t: float, v: Array) -> Array:
         """(∂g/∂x) v for a direction v like x: of g's shape. From the backend unless overridden."""
         return jvp(lambda y: self.diffusion(y, t), x, v)
 
@@ -54,7 +54,7 @@ class SDE(ABC):
             return (*shape[:-1], 1)
         return tuple(shape) if self.wiener_dim is None else (*shape[:-1], self.wiener_dim)
 
-    def diffusion_product(self, g: Any, z: Any) -> Any:
+    def diffusion_product(self, g: Number, z: Array) -> Array:
         """g z for an increment z of `wiener_shape`: like x."""
         if self.wiener_dim is None:
             return g * z
@@ -62,12 +62,12 @@ class SDE(ABC):
             return z @ g.T
         return (g @ z[..., None])[..., 0]
 
-    def spread(self, g: Any, z: Any) -> Any:
+    def spread(self, g: Number, z: Array) -> Array:
         """The former name of `diffusion_product`."""
         warn("SDE.spread is called diffusion_product now", DeprecationWarning, stacklevel=2)
         return self.diffusion_product(g, z)
 
-    def diffusion_adjoint(self, g: Any, v: Any) -> Any:
+    def diffusion_adjoint(self, g: Number, v: Array) -> Array:
         """gᵀ v for v like x: of `wiener_shape`."""
         if self.noise == "scalar":
             return array_namespace(v).sum(g * v, axis=-1, keepdims=True)

@@ -5,10 +5,10 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..backend import whole_number
+from ..backend import Array, Number, whole_number
 from .base import NOISE_CLASSES, SDE, NoiseClass
 
-Field = Callable[[Any, float], Any]
+Field = Callable[[Array, float], Array]
 
 
 class ItoSDE(SDE):
@@ -31,7 +31,7 @@ class ItoSDE(SDE):
         diffusion: Field | None,
         noise: NoiseClass = "diagonal",
         wiener_dim: int | None = None,
-        diffusion_jvp: Callable[[Any, float, Any], Any] | None = None,
+        diffusion_jvp: Callable[[Array, float, Array], Array] | None = None,
     ) -> None:
         for name, field in (("drift", drift), ("diffusion", diffusion)):
             if not callable(field) and not (field is None and name == "diffusion"):
@@ -46,7 +46,7 @@ class ItoSDE(SDE):
         columns = "" if self.wiener_dim is None else f", wiener_dim={self.wiener_dim}"
         return f"{type(self).__name__}(noise={self.noise!r}{columns})"
 
-    def drift(self, x: Any, t: float) -> Any:
+    def drift(self, x: Array, t: float) -> Array:
         f = self._drift(x, t)
         if getattr(f, "ndim", 0) and f.shape != x.shape:  # it would be spread over the rows, unseen
             raise ValueError(
@@ -55,13 +55,13 @@ class ItoSDE(SDE):
             )
         return f
 
-    def diffusion(self, x: Any, t: float) -> Any:
+    def diffusion(self, x: Array, t: float) -> Number:
         return 0.0 if self._diffusion is None else self._diffusion(x, t)
 
     def deterministic(self, s: float, t: float) -> bool:
         return self._diffusion is None
 
-    def diffusion_jvp(self, x: Any, t: float, v: Any) -> Any:
+    def diffusion_jvp(self, x: Array, t: float, v: Array) -> Array:
         return super().diffusion_jvp(x, t, v) if self._jvp is None else self._jvp(x, t, v)
 
 
@@ -71,7 +71,7 @@ class StratonovichSDE(ItoSDE):
     calculus = "stratonovich"
 
 
-def _checked_noise(name: str, noise: str, wiener_dim: Any) -> int | None:
+def _checked_noise(name: str, noise: str, wiener_dim: int | None) -> int | None:
     """The columns of g. Raises: ValueError."""
     if not isinstance(noise, str) or noise not in NOISE_CLASSES:
         raise ValueError(f"{name}: noise={noise!r} is unknown; use one of {', '.join(NOISE_CLASSES)}")
@@ -88,7 +88,7 @@ def _require_sde(sde: Any, what: str) -> None:
         raise TypeError(f"{what} takes an SDE, such as ItoSDE(drift, diffusion); got {got}")
 
 
-def noise_correction(sde: SDE, x: Any, t: float) -> Any:
+def noise_correction(sde: SDE, x: Array, t: float) -> Array:
     """Σ_k (∂g_k/∂x) g_k over the columns g_k of g, like x; half of it separates Itô and Stratonovich.
 
     Source: Kloeden & Platen 1992, eq. 4.9.11.
@@ -100,7 +100,8 @@ def noise_correction(sde: SDE, x: Any, t: float) -> Any:
     if sde.noise in ("scalar", "diagonal"):
         return sde.diffusion_jvp(x, t, g)
     columns = range(g.shape[-1])
-    return sum(sde.diffusion_jvp(x, t, g[..., k])[..., k] for k in columns)
+    total: Array = sum(sde.diffusion_jvp(x, t, g[..., k])[..., k] for k in columns)  # type: ignore[assignment]
+    return total
 
 
 class _Converted(ItoSDE):
@@ -115,13 +116,13 @@ class _Converted(ItoSDE):
     def __repr__(self) -> str:
         return f"to_{self.calculus}({self.original!r})"
 
-    def drift(self, x: Any, t: float) -> Any:
+    def drift(self, x: Array, t: float) -> Array:
         return self.original.drift(x, t) + 0.5 * self.sign * noise_correction(self.original, x, t)
 
-    def diffusion(self, x: Any, t: float) -> Any:
+    def diffusion(self, x: Array, t: float) -> Number:
         return self.original.diffusion(x, t)
 
-    def diffusion_jvp(self, x: Any, t: float, v: Any) -> Any:
+    def diffusion_jvp(self, x: Array, t: float, v: Array) -> Array:
         return self.original.diffusion_jvp(x, t, v)
 
     def deterministic(self, s: float, t: float) -> bool:

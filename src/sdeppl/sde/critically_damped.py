@@ -2,15 +2,16 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 from array_api_compat import array_namespace, device
 from scipy.special import gammainc
 
-from ..backend import python_floats, require_positive
+from ..backend import Array, Number, python_floats, require_positive
 from .affine import AffineSDE, Transition
 from .phase_space import halves
 from .schedules import ConstantSchedule, Schedule, check_scheduled
+
+Pairs = tuple[tuple[float, float], tuple[float, float]]  # a 2 × 2 matrix
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,12 @@ class CriticallyDampedSDE(AffineSDE):
         """Γ = 2 √M."""
         return 2 * math.sqrt(self.mass)
 
-    def drift(self, x: Any, t: float) -> Any:
+    def drift(self, x: Array, t: float) -> Array:
         xp, beta = array_namespace(x), self.schedule.beta(t)
         q, v = halves(x, "CriticallyDampedSDE")
         return xp.concat([beta / self.mass * v, -beta * q - beta * self.friction / self.mass * v], axis=-1)
 
-    def diffusion(self, x: Any, t: float) -> Any:
+    def diffusion(self, x: Array, t: float) -> Number:
         """(2 n,): zero on the positions, √(2Γβ) on the velocities."""
         return on_velocities(x, math.sqrt(2 * self.friction * self.schedule.beta(t)), "CriticallyDampedSDE")
 
@@ -63,7 +64,7 @@ class CriticallyDampedSDE(AffineSDE):
         cross = 2 * root * (y * decay) ** 2
         return Transition(phi, 0.0, ((both, cross), (cross, self.mass * (both + 4 * y * decay * decay))))
 
-    def moments(self, mean: Any, covariance: Any, t: float, s: float = 0.0) -> tuple[Any, Any]:
+    def moments(self, mean: Array, covariance: Array, t: float, s: float = 0.0) -> tuple[Array, Array]:
         phi, _, q = self.transition(s, t)
         xp = array_namespace(mean, covariance)
         halves(mean, "CriticallyDampedSDE")
@@ -73,12 +74,12 @@ class CriticallyDampedSDE(AffineSDE):
         carried = xp.matrix_transpose(act(phi, covariance))
         return act(phi, mean), xp.matrix_transpose(act(phi, carried)) + xp.concat(rows, axis=-2)
 
-    def advance(self, x: Any, s: float, t: float, z: Any) -> Any:
+    def advance(self, x: Array, s: float, t: float, z: Array) -> Array:
         """Φ x + L z with L Lᵀ = Q, on each pair (x_i, v_i)."""
         phi, _, q = self.transition(s, t)
         return act(phi, x) + act(cholesky(q), z)
 
-    def snr(self, t: float) -> Any:
+    def snr(self, t: float) -> Number:
         """Φᵀ Q⁻¹ Φ of each pair (x_i, v_i), a 2 × 2 tuple of floats; ∞, a number, at t = 0."""
         if t == 0:
             return math.inf
@@ -86,7 +87,7 @@ class CriticallyDampedSDE(AffineSDE):
         decay = math.exp(-2 * y)
         return (decay * first, decay * cross), (decay * cross, decay * last)
 
-    def log_snr(self, t: float) -> Any:
+    def log_snr(self, t: float) -> Number:
         """Logarithms of the two eigenvalues of `snr`, ascending; ∞, a number, at t = 0."""
         if t == 0:
             return math.inf
@@ -106,11 +107,11 @@ class CriticallyDampedSDE(AffineSDE):
         xx, vv = (first[i] ** 2 + second[i] ** 2 for i in range(2))
         return y, (xx, first[0] * first[1] + second[0] * second[1], vv)
 
-    def start(self, x: Any, normals: Any, gamma: float = 0.04) -> Any:
+    def start(self, x: Array, normals: Array, gamma: float = 0.04) -> Array:
         """(x, √(γM) z), (..., 2 n): positions x (..., n) with velocities from normals z like x."""
         return array_namespace(x).concat([x, math.sqrt(gamma * self.mass) * normals], axis=-1)
 
-    def start_moments(self, mean: Any, covariance: Any, gamma: float = 0.04) -> tuple[Any, Any]:
+    def start_moments(self, mean: Array, covariance: Array, gamma: float = 0.04) -> tuple[Array, Array]:
         """Mean (..., 2 n) and covariance (..., 2 n, 2 n) of (x_0, v_0), v_0 ~ N(0, γ M I).
 
         mean (..., n) and covariance (..., n, n) of x_0. Source: Dockhorn et al. 2022, section 3.1.
@@ -123,21 +124,21 @@ class CriticallyDampedSDE(AffineSDE):
         return xp.concat([mean, xp.zeros_like(mean)], axis=-1), xp.concat(rows, axis=-2)
 
 
-def act(matrix: Any, x: Any) -> Any:
+def act(matrix: Pairs, x: Array) -> Array:
     """A 2 × 2 matrix of floats on the pairs (x_i, v_i) of states (..., 2 n)."""
     xp = array_namespace(x)
     q, v = halves(x, "a 2 × 2 matrix")
     return xp.concat([row[0] * q + row[1] * v for row in matrix], axis=-1)
 
 
-def cholesky(q: Any) -> tuple[tuple[float, float], tuple[float, float]]:
+def cholesky(q: Pairs) -> Pairs:
     """L with L Lᵀ = Q for a positive definite 2 × 2 matrix of floats."""
     first = math.sqrt(q[0][0])
     cross = q[1][0] / first
     return (first, 0.0), (cross, math.sqrt(q[1][1] - cross * cross))
 
 
-def on_velocities(x: Any, amplitude: float, who: str) -> Any:
+def on_velocities(x: Array, amplitude: float, who: str) -> Array:
     """(2 n,) for states like x: zero on the positions, `amplitude` on the velocities."""
     halves(x, who)
     xp, n = array_namespace(x), x.shape[-1] // 2

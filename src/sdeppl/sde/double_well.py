@@ -3,11 +3,10 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..backend import python_floats, require_positive
+from ..backend import Array, python_floats, require_positive
 from .base import SDE
 
 
@@ -29,22 +28,22 @@ class DoubleWell(SDE):
         python_floats(self)
         require_positive(self, "barrier", "well", "temperature")
 
-    def drift(self, x: Any, t: float) -> Any:
+    def drift(self, x: Array, t: float) -> Array:
         stiffness = 4 * self.barrier / self.well**2
         return x * (stiffness - (stiffness / self.well**2) * x * x)
 
-    def diffusion(self, x: Any, t: float) -> float:
+    def diffusion(self, x: Array, t: float) -> float:
         return math.sqrt(2 * self.temperature)
 
-    def potential(self, x: Any) -> Any:
+    def potential(self, x: Array) -> Array:
         """U summed over the components: (...) for x (..., dim)."""
         return array_namespace(x).sum(self.barrier * ((x / self.well) ** 2 - 1) ** 2, axis=-1)
 
-    def stationary_log_density(self, x: Any) -> Any:
+    def stationary_log_density(self, x: Array) -> Array:
         """ln of the density that stays as it is: -U/T - dim ln ∫ e^{-U(y)/T} dy, (...)."""
         return -self.potential(x) / self.temperature - x.shape[-1] * self._log_integral
 
-    def stationary_score(self, x: Any) -> Any:
+    def stationary_score(self, x: Array) -> Array:
         """-U'(x)/T, like x."""
         return self.drift(x, 0.0) / self.temperature
 

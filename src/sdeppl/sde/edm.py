@@ -2,9 +2,8 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
-from ..backend import elementary, python_floats
+from ..backend import Number, elementary, python_floats
 from .affine import IsotropicSDE, Transition
 
 
@@ -23,7 +22,7 @@ class EDMSDE(IsotropicSDE):
         if not 0 < self.T < math.inf:
             raise ValueError(f"EDMSDE: T must be positive and finite; got {self.T!r}")
 
-    def transition(self, s: Any, t: Any) -> Transition:
+    def transition(self, s: Number, t: Number) -> Transition:
         return Transition(elementary(t).exp(0.0 * t), 0.0, (t - s) * (t + s))
 
     def rate(self, t: float) -> float:
@@ -32,7 +31,7 @@ class EDMSDE(IsotropicSDE):
     def amplitude(self, t: float) -> float:
         return math.sqrt(2 * t)
 
-    def level(self, t: Any) -> Any:
+    def level(self, t: Number) -> Number:
         """σ(t) = t."""
         return t
 

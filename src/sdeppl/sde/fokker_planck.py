@@ -3,9 +3,18 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
-from ..backend import Backend, place, real_number, real_times, require_same, resolve, whole_number
+from ..backend import (
+    Array,
+    Backend,
+    place,
+    real_number,
+    real_times,
+    require_same,
+    resolve,
+    whole_number,
+)
 from ..backend.words import told_apart
 from .base import SDE
 from .calculus import to_ito
@@ -32,7 +41,7 @@ class FokkerPlanckGrid:
     `Backend` that says otherwise.
 
     Raises: ValueError for other dimensions, an empty box or less than 3 cells. Source: Kushner & Dupuis
-    2001 (Numerical Methods for Stochastic Control Problems in Continuous Time), sections 4.1 and 5.1;
+    2001 (Numerical Methods for Stochastic Control Problems in Continuous Number), sections 4.1 and 5.1;
     Bonnans, Ottenwaelter & Zidani 2004 for two dimensions; Jensen 1953 (uniformisation).
     """
 
@@ -76,7 +85,7 @@ class FokkerPlanckGrid:
         box = f"lower={self.lower}, upper={self.upper}, cells={self.cells}"
         return f"FokkerPlanckGrid({self._given!r}, {box}, backend={str(self.backend)!r})"
 
-    def density_of(self, function: Callable[[Any], Any]) -> Any:
+    def density_of(self, function: Callable[[Array], Array]) -> Array:
         """function (n, dim) ↦ (n,) at the cells' centres, scaled to mass 1. Raises: ValueError."""
         values = function(self._flat())
         rows = math.prod(self.cells)
@@ -88,7 +97,7 @@ class FokkerPlanckGrid:
         require_same(self.backend, values=values)
         return self._scaled(self.backend.xp.reshape(values, self.cells))
 
-    def histogram(self, x: Any) -> Any:
+    def histogram(self, x: Array) -> Array:
         """The density of states x (n, dim): their share of each cell over its volume; others are left out."""
         xp, index = self.backend.xp, 0
         require_same(self.backend, x=x)
@@ -105,34 +114,34 @@ class FokkerPlanckGrid:
         counts = xp.astype(below[1:] - below[:-1], self.backend.dtype)
         return xp.reshape(counts / (x.shape[0] * self.volume), self.cells)
 
-    def mass(self, density: Any) -> float:
+    def mass(self, density: Array) -> float:
         """∫ p dx."""
         return float(self.backend.xp.sum(density)) * self.volume
 
-    def mean(self, density: Any) -> Any:
+    def mean(self, density: Array) -> Array:
         """∫ x p dx, (dim,), of the normalised density."""
         xp = self.backend.xp
         weights = xp.reshape(density / xp.sum(density), (-1, 1))
         return xp.sum(weights * self._flat(), axis=0)
 
-    def covariance(self, density: Any) -> Any:
+    def covariance(self, density: Array) -> Array:
         """∫ (x - mean) (x - mean)ᵀ p dx, (dim, dim), of the normalised density."""
         xp = self.backend.xp
         centred = self._flat() - self.mean(density)
         return (xp.reshape(density / xp.sum(density), (-1, 1)) * centred).T @ centred
 
-    def edge_mass(self, density: Any) -> float:
+    def edge_mass(self, density: Array) -> float:
         """The mass in the outermost cells."""
         inner = density[(slice(1, -1),) * self.dim]
         return self.mass(density) - self.mass(inner)
 
     def solve(
         self,
-        density: Any,
+        density: Array,
         times: Sequence[float],
         max_step: float | None = None,
         edge_mass: float = 1e-4,
-    ) -> Any:
+    ) -> Array:
         """Densities (times, *cells) at `times`, the first of which belongs to `density`.
 
         max_step: the longest substep, over which coefficients stay as at its middle; by default one
@@ -170,7 +179,7 @@ class FokkerPlanckGrid:
         found = jumps(self.sde, self._flat(), t, self.spacing, reach)
         return [Jumps(o, xp.reshape(a, self.cells), xp.reshape(b, self.cells)) for o, a, b in found]
 
-    def _flat(self) -> Any:
+    def _flat(self) -> Array:
         """The cells' centres, (n, dim)."""
         return self.backend.xp.reshape(self.centres, (-1, self.dim))
 
@@ -189,11 +198,11 @@ class FokkerPlanckGrid:
             not bool(xp.all(a == b)) for other in fields[1:] for a, b in zip(first, other, strict=True)
         )
 
-    def _scaled(self, density: Any) -> Any:
+    def _scaled(self, density: Array) -> Array:
         density = self._checked_density(density)
         return density / self.mass(density)
 
-    def _checked_density(self, density: Any) -> Any:
+    def _checked_density(self, density: Array) -> Array:
         xp = self.backend.xp
         require_same(self.backend, density=density)
         if tuple(density.shape) != self.cells:
@@ -210,7 +219,7 @@ class FokkerPlanckGrid:
             )
         return density
 
-    def _check_edge(self, density: Any, t: float, allowed: float) -> None:
+    def _check_edge(self, density: Array, t: float, allowed: float) -> None:
         share = self.edge_mass(density) / self.mass(density)
         if share > allowed:
             held, most = told_apart(share, allowed)
@@ -229,10 +238,10 @@ class FokkerPlanckGrid:
         return grid
 
 
-def _per_axis(value: Any, dim: int, name: str) -> tuple[float, ...]:
+def _per_axis(value: float | Sequence[float], dim: int, name: str) -> tuple[float, ...]:
     """A number for each dimension, as floats. Raises: ValueError for another count."""
-    number = real_number(value)
-    found = tuple(float(v) for v in value) if number is None else (number,) * dim
+    number, values = real_number(value), cast(Sequence[float], value)
+    found = tuple(float(v) for v in values) if number is None else (number,) * dim
     if len(found) != dim:
         raise ValueError(f"FokkerPlanckGrid: {name} must be a number or {dim} of them; got {value!r}")
     return found

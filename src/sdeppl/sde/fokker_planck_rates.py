@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace
 
+from ..backend import Array
 from .base import SDE
 
 Offset = tuple[int, ...]
@@ -17,10 +18,10 @@ class Jumps(NamedTuple):
 
     offset: Offset
     forward: Any
-    backward: Any
+    backward: Array
 
 
-def jumps(sde: SDE, x: Any, t: float, spacing: Sequence[float], reach: int) -> list[Jumps]:
+def jumps(sde: SDE, x: Array, t: float, spacing: Sequence[float], reach: int) -> list[Jumps]:
     """All jumps from cells with centres x (n, dim), dim 1 or 2, of an Itô SDE at t.
 
     Per unit of time the mean of the jumps is the drift, and their second moment is g gᵀ wherever the
@@ -38,7 +39,7 @@ def jumps(sde: SDE, x: Any, t: float, spacing: Sequence[float], reach: int) -> l
     return _planar_jumps(f, (m_11 / h_1**2, m_12 / (h_1 * h_2), m_22 / h_2**2), reach)
 
 
-def half_square(sde: SDE, x: Any, t: float) -> tuple[Any, ...]:
+def half_square(sde: SDE, x: Array, t: float) -> tuple[Array, ...]:
     """½ g gᵀ at x (n, dim), each entry (n,): (M_11,) for dim 1 and (M_11, M_12, M_22) for dim 2."""
     xp, dim = array_namespace(x), x.shape[-1]
     g, zero = sde.diffusion(x, t), xp.zeros_like(x[:, 0])
@@ -55,7 +56,7 @@ def half_square(sde: SDE, x: Any, t: float) -> tuple[Any, ...]:
     return (pairs[0, 0],) if dim == 1 else (pairs[0, 0], pairs[0, 1], pairs[1, 1])
 
 
-def jump_rates(weight: Any, flow: Any) -> tuple[Any, Any]:
+def jump_rates(weight: Array, flow: Array) -> tuple[Array, Array]:
     """Rates max(w, |flow|/2) ± flow/2: their difference is `flow`, and none is negative.
 
     Half their sum is w, as central differences have it, where |flow| ≤ 2 w, and else |flow|/2, as
@@ -66,7 +67,7 @@ def jump_rates(weight: Any, flow: Any) -> tuple[Any, Any]:
     return half_sum + 0.5 * flow, half_sum - 0.5 * flow
 
 
-def _planar_jumps(f: list[Any], m: tuple[Any, Any, Any], reach: int) -> list[Jumps]:
+def _planar_jumps(f: list[Array], m: tuple[Array, Array, Array], reach: int) -> list[Jumps]:
     """Along Selling's three directions, and along the axes too where noise is weak against drift.
 
     With weights w_e and W = Σ w_e e eᵀ, the flows w_e e·W⁻¹f along the directions e add up to f,
@@ -74,7 +75,8 @@ def _planar_jumps(f: list[Any], m: tuple[Any, Any, Any], reach: int) -> list[Jum
     """
     xp = array_namespace(f[0])
     directions = selling(m, reach)
-    m = tuple(sum(w * e[a] * e[b] for w, e in directions) for a, b in ((0, 0), (0, 1), (1, 1)))
+    xx, xy, yy = (sum(w * e[a] * e[b] for w, e in directions) for a, b in ((0, 0), (0, 1), (1, 1)))
+    m = xx, xy, yy  # type: ignore[assignment]
     nothing = xp.zeros_like(f[0])
     slope, regular = _solved(m, f)
     steepest = [xp.abs(e[0] * slope[0] + e[1] * slope[1]) for _, e in directions]
@@ -93,7 +95,7 @@ def _planar_jumps(f: list[Any], m: tuple[Any, Any, Any], reach: int) -> list[Jum
     return list(found.values())
 
 
-def _solved(m: tuple[Any, Any, Any], f: list[Any]) -> tuple[tuple[Any, Any], Any]:
+def _solved(m: tuple[Array, Array, Array], f: list[Array]) -> tuple[tuple[Array, Array], Array]:
     """M⁻¹ f, and where M is not singular to rounding; 0 elsewhere."""
     xp = array_namespace(f[0])
     determinant = m[0] * m[2] - m[1] * m[1]
@@ -102,7 +104,7 @@ def _solved(m: tuple[Any, Any, Any], f: list[Any]) -> tuple[tuple[Any, Any], Any
     return (inverse * (m[2] * f[0] - m[1] * f[1]), inverse * (m[0] * f[1] - m[1] * f[0])), regular
 
 
-def selling(m: tuple[Any, Any, Any], reach: int) -> list[tuple[Any, tuple[Any, Any]]]:
+def selling(m: tuple[Array, Array, Array], reach: int) -> list[tuple[Array, tuple[Array, Array]]]:
     """Weights ρ ≥ 0 and integer vectors e with Σ ρ e eᵀ = M = [[M_11, M_12], [M_12, M_22]]: three of them.
 
     Exact wherever no e has an entry beyond `reach`; elsewhere the smaller eigenvalue of M is first
@@ -124,7 +126,7 @@ def selling(m: tuple[Any, Any, Any], reach: int) -> list[tuple[Any, tuple[Any, A
     return found
 
 
-def _obtuse_superbase(m: tuple[Any, Any, Any], reach: int) -> tuple[list[tuple[Any, Any]], Any]:
+def _obtuse_superbase(m: tuple[Array, Array, Array], reach: int) -> tuple[list[tuple[Array, Array]], Array]:
     """Integer vectors b_1 + b_2 + b_3 = 0 with no product b_i·M b_j > 0, and where they were found."""
     xp = array_namespace(m[0])
     one, zero = xp.ones_like(m[0]), xp.zeros_like(m[0])
@@ -149,11 +151,11 @@ def _obtuse_superbase(m: tuple[Any, Any, Any], reach: int) -> tuple[list[tuple[A
     return basis, ~acute & (longest <= reach)
 
 
-def _product(m: tuple[Any, Any, Any], a: tuple[Any, Any], b: tuple[Any, Any]) -> Any:
+def _product(m: tuple[Array, Array, Array], a: tuple[Array, Array], b: tuple[Array, Array]) -> Array:
     return m[0] * a[0] * b[0] + m[1] * (a[0] * b[1] + a[1] * b[0]) + m[2] * a[1] * b[1]
 
 
-def _offsets(e: tuple[Any, Any]) -> list[Offset]:
+def _offsets(e: tuple[Array, Array]) -> list[Offset]:
     """The different integer vectors in e."""
     xp = array_namespace(e[0])
     width = 2 * int(xp.max(xp.abs(e[1]))) + 1

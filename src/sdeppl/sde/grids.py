@@ -1,4 +1,4 @@
-"""Time grids."""
+"""Number grids."""
 
 import math
 

@@ -3,11 +3,10 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..backend import python_floats, require_positive
+from ..backend import Array, Number, python_floats, require_positive
 from .base import SDE
 from .critically_damped import on_velocities
 from .phase_space import halves
@@ -25,7 +24,7 @@ class LangevinSDE(SDE):
     Source: Leimkuhler & Matthews 2013, eq. 1.
     """
 
-    force: Callable[[Any], Any]
+    force: Callable[[Array], Array]
     friction: float = 1.0
     temperature: float = 1.0
     mass: float = 1.0
@@ -46,11 +45,11 @@ class LangevinSDE(SDE):
         """√(2γ kT/m)."""
         return math.sqrt(2 * self.friction * self.temperature / self.mass)
 
-    def drift(self, x: Any, t: float) -> Any:
+    def drift(self, x: Array, t: float) -> Array:
         q, v = halves(x, "LangevinSDE")
         return array_namespace(x).concat([v, self.force(q) / self.mass - self.friction * v], axis=-1)
 
-    def diffusion(self, x: Any, t: float) -> Any:
+    def diffusion(self, x: Array, t: float) -> Number:
         """(2 n,): zero on the positions, √(2γ kT/m) on the velocities."""
         return on_velocities(x, self.amplitude, "LangevinSDE")
 

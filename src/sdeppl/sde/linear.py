@@ -2,9 +2,8 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
-from ..backend import elementary, python_floats
+from ..backend import Number, elementary, python_floats
 from .affine import IsotropicSDE, Transition
 
 
@@ -29,7 +28,7 @@ class LinearSDE(IsotropicSDE):
         if self.b <= 0 or self.T <= 0:
             raise ValueError(f"LinearSDE: b and T must be positive; got b={self.b}, T={self.T}")
 
-    def transition(self, s: Any, t: Any) -> Transition:
+    def transition(self, s: Number, t: Number) -> Transition:
         functions = elementary(t)
         span = t - s
         if self.a == 0:

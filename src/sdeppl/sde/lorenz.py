@@ -6,7 +6,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..backend import python_floats
+from ..backend import Array, Number, python_floats
 from .base import SDE
 
 
@@ -19,16 +19,16 @@ class Lorenz63(SDE):
     Source: Lorenz 1963, Deterministic nonperiodic flow, eq. 25 to 27.
     """
 
-    sigma: Any = 10.0
-    rho: Any = 28.0
-    beta: Any = 8 / 3
-    amplitude: Any = 1.0
+    sigma: Number = 10.0
+    rho: Number = 28.0
+    beta: Number = 8 / 3
+    amplitude: Number = 1.0
     noise = "additive"
 
     def __post_init__(self) -> None:
         _check_numbers(self)
 
-    def drift(self, x: Any, t: float) -> Any:
+    def drift(self, x: Array, t: float) -> Array:
         if x.shape[-1] != 3:
             raise ValueError(f"Lorenz63 has states (..., 3); got {tuple(x.shape)}")
         u, v, w = x[..., 0], x[..., 1], x[..., 2]
@@ -37,7 +37,7 @@ class Lorenz63(SDE):
         drift = xp.stack([self.sigma * (v - u), u * (self.rho - w) - v, u * v - self.beta * w])
         return xp.permute_dims(drift, (*range(1, drift.ndim), 0))  # torch.func.vmap has no rule for moveaxis
 
-    def diffusion(self, x: Any, t: float) -> Any:
+    def diffusion(self, x: Array, t: float) -> Number:
         return self.amplitude
 
     def deterministic(self, s: float, t: float) -> bool:
@@ -53,21 +53,21 @@ class Lorenz96(SDE):
     Source: Lorenz 1996, Predictability: a problem partly solved, eq. 1.
     """
 
-    F: Any = 8.0
-    amplitude: Any = 1.0
+    F: Number = 8.0
+    amplitude: Number = 1.0
     noise = "additive"
 
     def __post_init__(self) -> None:
         _check_numbers(self)
 
-    def drift(self, x: Any, t: float) -> Any:
+    def drift(self, x: Array, t: float) -> Array:
         if x.shape[-1] < 4:
             raise ValueError(f"Lorenz96 has states (..., dim) with dim >= 4; got {tuple(x.shape)}")
         # around[..., k] = x_{k-2}: one copy instead of three rolls
         around = array_namespace(x).concat((x[..., -2:], x, x[..., :1]), axis=-1)
         return (around[..., 3:] - around[..., :-3]) * around[..., 1:-2] - x + self.F
 
-    def diffusion(self, x: Any, t: float) -> Any:
+    def diffusion(self, x: Array, t: float) -> Number:
         return self.amplitude
 
     def deterministic(self, s: float, t: float) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from scipy.special import ndtri
 
-from ..backend import Noise, require_arrays, to_host, whole_number
+from ..backend import Array, Noise, NoiseStream, require_arrays, to_host, whole_number
 from .affine import AffineSDE
 
 
@@ -22,7 +22,7 @@ class AffineMarginals:
     that are not positive, and matrices that are no covariances. Source: Särkkä & Solin 2019, section 6.1.
     """
 
-    def __init__(self, sde: AffineSDE, weights: Any, means: Any, covariances: Any) -> None:
+    def __init__(self, sde: AffineSDE, weights: Array, means: Array, covariances: Array) -> None:
         if not isinstance(sde, AffineSDE):
             raise TypeError(f"AffineMarginals needs an affine SDE, as VPSDE is; got {type(sde).__name__}")
         self.sde = sde
@@ -54,11 +54,11 @@ class AffineMarginals:
     def __repr__(self) -> str:
         return f"AffineMarginals({self.sde}, components={self.means.shape[0]}, dim={self.dim})"
 
-    def components(self, t: float) -> tuple[Any, Any]:
+    def components(self, t: float) -> tuple[Array, Array]:
         """Means (components, dim) and covariances (components, dim, dim) of the components at t."""
         return self.sde.moments(self.means, self.covariances, t)
 
-    def moments(self, t: float) -> tuple[Any, Any]:
+    def moments(self, t: float) -> tuple[Array, Array]:
         """Mean (dim,) and covariance (dim, dim) of x_t."""
         xp = self.backend.xp
         means, covariances = self.components(t)
@@ -67,19 +67,21 @@ class AffineMarginals:
         within = xp.sum(self.weights[:, None, None] * covariances, axis=0)
         return mean, within + (self.weights[:, None] * centred).T @ centred
 
-    def log_density(self, x: Any, t: float) -> Any:
+    def log_density(self, x: Array, t: float) -> Array:
         """ln p_t(x), (...) for x (..., dim). Raises: ValueError where a covariance is singular."""
         log_joint, _, _ = self._joint(x, t)
         return self.backend.xp.reshape(self._log_sum(log_joint), x.shape[:-1])
 
-    def score(self, x: Any, t: float) -> Any:
+    def score(self, x: Array, t: float) -> Array:
         """∂ ln p_t(x), like x. Raises: ValueError where a covariance is singular."""
         xp = self.backend.xp
         log_joint, white, whitening = self._joint(x, t)
         responsibilities = xp.exp(log_joint - self._log_sum(log_joint))
         return xp.reshape(-xp.sum(responsibilities[..., None] * (white @ whitening), axis=0), x.shape)
 
-    def sample(self, t: float, n: int, noise: Any = None, *, seed: int = 0) -> Any:
+    def sample(
+        self, t: float, n: int, noise: Noise | NoiseStream | Array | None = None, *, seed: int = 0
+    ) -> Array:
         """n draws of x_t, (n, dim).
 
         noise: a `Noise` (`seed` in host mode by default), an opened stream, or an array of standard
@@ -91,8 +93,8 @@ class AffineMarginals:
         if isinstance(noise, Integral):
             raise TypeError(f"sample: noise must be a Noise, a stream or an array; use seed={noise}")
         noise = Noise(seed) if noise is None else noise
-        stream = noise.stream(self.backend) if hasattr(noise, "stream") else noise
-        z = stream.normal(0, (n, self.dim + 1)) if hasattr(stream, "normal") else stream
+        stream: Any = noise.stream(self.backend) if isinstance(noise, Noise) else noise
+        z: Array = stream.normal(0, (n, self.dim + 1)) if hasattr(stream, "normal") else stream
         if tuple(z.shape) != (n, self.dim + 1):
             raise ValueError(f"sample: expected normals ({n}, {self.dim + 1}); got {tuple(z.shape)}")
         means, covariances = self.components(t)
@@ -108,7 +110,7 @@ class AffineMarginals:
             first = last
         return x
 
-    def _joint(self, x: Any, t: float) -> tuple[Any, Any, Any]:
+    def _joint(self, x: Array, t: float) -> tuple[Array, Array, Array]:
         """ln w_k N(x; m_k, C_k) (components, batch); whitened x (components, batch, dim); C_k = (Wᵀ W)⁻¹."""
         xp = self.backend.xp
         if x.shape[-1] != self.dim:
@@ -127,7 +129,7 @@ class AffineMarginals:
         constant = xp.log(self.weights) + log_scale - 0.5 * self.dim * math.log(2 * math.pi)
         return constant[:, None] - 0.5 * xp.sum(white * white, axis=-1), white, whitening
 
-    def _log_sum(self, values: Any) -> Any:
+    def _log_sum(self, values: Array) -> Array:
         """ln Σ_k e^{values_k} over the first axis."""
         xp = self.backend.xp
         largest = xp.max(values, axis=0)

@@ -1,11 +1,9 @@
 """The linear SDE with matrices: any coupling, correlated noise."""
 
-from typing import Any
-
 from array_api_compat import array_namespace
 from scipy import linalg
 
-from ..backend import Backend, backend_of, place, real_number, require_arrays, resolve, to_host
+from ..backend import Array, Backend, Number, backend_of, place, real_number, require_arrays, resolve, to_host
 from .affine import AffineSDE, Transition
 from .schedules import ConstantSchedule, Schedule
 from .van_loan import (
@@ -36,7 +34,7 @@ class MatrixLinearSDE(AffineSDE):
     noise = "additive"
 
     def __init__(
-        self, A: Any, B: Any, u: Any = None, schedule: Schedule | None = None, T: float = 1.0
+        self, A: Array, B: Array, u: Array | None = None, schedule: Schedule | None = None, T: float = 1.0
     ) -> None:
         backend = require_arrays("MatrixLinearSDE", A=A, B=B, u=u)
         if A is None or B is None:
@@ -53,7 +51,7 @@ class MatrixLinearSDE(AffineSDE):
         self.schedule = schedule or ConstantSchedule(1.0)
         self.dim, self.wiener_dim = B.shape
         self._spans: dict[float, tuple[HostTransition, Transition]] = {}
-        self._roots: dict[float, Any] = {}
+        self._roots: dict[float, Array] = {}
         precise = resolve("numpy")
         zeros = backend.xp.zeros(self.dim, dtype=backend.dtype, device=backend.device)
         host_a, host_b, self._host_u = (place(m, precise) for m in (A, B, zeros if u is None else u))
@@ -67,22 +65,22 @@ class MatrixLinearSDE(AffineSDE):
         """Of A."""
         return backend_of(self.A)  # not kept, for a namespace cannot be pickled
 
-    def drift(self, x: Any, t: float) -> Any:
+    def drift(self, x: Array, t: float) -> Array:
         pulled = x @ self.A.T
         return self.schedule.beta(t) * (-pulled if self.u is None else self.u - pulled)
 
-    def diffusion(self, x: Any, t: float) -> Any:
+    def diffusion(self, x: Array, t: float) -> Number:
         return float(self.schedule.beta(t)) ** 0.5 * self.B  # array-lint: a number
 
     def transition(self, s: float, t: float) -> Transition:
         """map (dim, dim), shift (dim,), covariance (dim, dim). Raises: ValueError for t < s."""
         return self._between(s, t)[1]
 
-    def moments(self, mean: Any, covariance: Any, t: float, s: float = 0.0) -> tuple[Any, Any]:
+    def moments(self, mean: Array, covariance: Array, t: float, s: float = 0.0) -> tuple[Array, Array]:
         phi, shift, q = self.transition(s, t)
         return mean @ phi.T + shift, phi @ covariance @ phi.T + q
 
-    def advance(self, x: Any, s: float, t: float, z: Any) -> Any:
+    def advance(self, x: Array, s: float, t: float, z: Array) -> Array:
         """Φ x + shift + L z with L Lᵀ = Q, which may be singular."""
         host, (phi, shift, _) = self._between(s, t)
         span = self._span(s, t)
@@ -90,19 +88,19 @@ class MatrixLinearSDE(AffineSDE):
             self._roots[span] = place(covariance_root(host.covariance), self.backend)
         return x @ phi.T + shift + z @ self._roots[span].T
 
-    def snr(self, t: float) -> Any:
+    def snr(self, t: float) -> Number:
         """Φᵀ Q⁻¹ Φ, (dim, dim); ∞, a number, at t = 0. Raises: ValueError where Q is singular."""
         if t == 0:
             return float("inf")
         return place(signal_to_noise(self._between(0.0, t)[0], t), self.backend)
 
-    def log_snr(self, t: float) -> Any:
+    def log_snr(self, t: float) -> Number:
         """Logarithms of the eigenvalues of `snr`, ascending, (dim,); ∞, a number, at t = 0."""
         if t == 0:
             return float("inf")
         return place(log_signal_to_noise(self._between(0.0, t)[0], t), self.backend)
 
-    def equilibrium(self) -> tuple[Any, Any]:
+    def equilibrium(self) -> tuple[Array, Array]:
         """Mean A⁻¹ u and covariance C of x_∞, with A C + C Aᵀ = B Bᵀ (Lyapunov).
 
         Raises: ValueError unless all eigenvalues of A have positive real parts.
@@ -135,7 +133,7 @@ class MatrixLinearSDE(AffineSDE):
         return self._spans[span]
 
 
-def _check_matrices(A: Any, B: Any, u: Any) -> None:
+def _check_matrices(A: Array, B: Array, u: Array | None) -> None:
     """Raises: ValueError for shapes that do not fit, and entries that are not finite."""
     if A.ndim != 2 or A.shape[0] != A.shape[1] or not A.shape[0]:
         raise ValueError(f"MatrixLinearSDE: A must be square, (dim, dim); got shape {tuple(A.shape)}")

@@ -1,11 +1,10 @@
 """Whether g is what its noise class says."""
 
 import math
-from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..backend import Noise, backend_of
+from ..backend import Array, Noise, Number, backend_of
 from .affine import AffineSDE
 from .base import SDE
 from .reverse import ReverseSDE
@@ -13,7 +12,7 @@ from .reverse import ReverseSDE
 PROBES = 8  # rows at least; each finds a given dependence with probability 1/2 or more
 
 
-def check_noise_class(sde: SDE, x: Any, t: float) -> None:
+def check_noise_class(sde: SDE, x: Array, t: float) -> None:
     """Evaluate g near the states x (..., dim) at t, and compare it with what `sde.noise` promises.
 
     'additive': g(x) must not change with x. 'diagonal': with x' near x and y taking some components
@@ -47,7 +46,7 @@ def check_noise_class(sde: SDE, x: Any, t: float) -> None:
     return None
 
 
-def _normals(x: Any, rows: int, probe: int, index: int) -> Any:
+def _normals(x: Array, rows: int, probe: int, index: int) -> Array:
     """Normals like x, the same ones again every 128 rows."""
     backend = backend_of(x)
     few = min(rows, 128)
@@ -56,7 +55,7 @@ def _normals(x: Any, rows: int, probe: int, index: int) -> Any:
     return backend.xp.reshape(backend.xp.take(normals, again, axis=0), x.shape)
 
 
-def _neighbour(x: Any, u: Any) -> Any:
+def _neighbour(x: Array, u: Array) -> Array:
     """x times factors near 1; zeros become small positive numbers, in case g needs positive states."""
     xp = array_namespace(x)
     size = xp.mean(xp.abs(x), axis=-1, keepdims=True)
@@ -65,7 +64,7 @@ def _neighbour(x: Any, u: Any) -> Any:
     return xp.where(x == 0, 0.1 * size * xp.abs(u), x * factor)
 
 
-def _compare(sde: SDE, t: float, expected: Any, found: Any) -> None:
+def _compare(sde: SDE, t: float, expected: Array, found: Array) -> None:
     """Raises: ValueError where `found` differs from `expected` by more than rounding."""
     xp = array_namespace(found)
     if found.ndim == 0:
@@ -94,7 +93,7 @@ def _compare(sde: SDE, t: float, expected: Any, found: Any) -> None:
     )
 
 
-def check_square(sde: SDE, x: Any, g: Any) -> None:
+def check_square(sde: SDE, x: Array, g: Number) -> None:
     """Raises: ValueError for an additive g (dim, dim) that is like the states, but may be a matrix."""
     dim = x.shape[-1]
     if sde.noise != "additive" or sde.wiener_dim is not None or dim == 1:
@@ -107,7 +106,7 @@ def check_square(sde: SDE, x: Any, g: Any) -> None:
         )
 
 
-def check_shape(sde: SDE, x: Any, g: Any) -> None:
+def check_shape(sde: SDE, x: Array, g: Number) -> None:
     """Raises: ValueError where g has not the shape of its noise class."""
     check_square(sde, x, g)
     dim, shape = x.shape[-1], None if isinstance(g, (int, float)) else tuple(g.shape)

@@ -1,9 +1,9 @@
 """States that hold positions and velocities."""
 
-from typing import Any
+from ..backend import Array
 
 
-def halves(x: Any, who: str) -> tuple[Any, Any]:
+def halves(x: Array, who: str) -> tuple[Array, Array]:
     """Positions and velocities (..., n) of states (..., 2 n), positions first.
 
     Raises: ValueError, naming `who`, for states of odd length.

@@ -3,10 +3,11 @@
 import functools
 import itertools
 from collections.abc import Callable
-from typing import Any
 
 from array_api_compat import array_namespace
 from scipy.special import roots_legendre
+
+from ..backend import Number
 
 NODES = 16
 
@@ -31,16 +32,16 @@ def panel_nodes(panels: int, graded: bool = False) -> tuple[tuple[float, ...], t
     return tuple(nodes), tuple(weights)
 
 
-def integrate(function: Callable[[Any], Any], s: Any, t: Any, panels: int = 1) -> Any:
+def integrate(function: Callable[[Number], Number], s: Number, t: Number, panels: int = 1) -> Number:
     """∫_s^t function(r) dr on equal panels: exact for polynomials of degree 31 on each."""
     nodes, weights = panel_nodes(panels)
-    total: Any = 0.0
+    total: Number = 0.0
     for node, weight in zip(nodes, weights, strict=True):
         total = total + weight * function(s + (t - s) * node)
     return total * (t - s)
 
 
-def within(t: Any, low: float, high: float) -> Any:
+def within(t: Number, low: float, high: float) -> Number:
     """The time in [low, high] nearest to t."""
     if isinstance(t, (int, float)):
         return min(max(t, low), high)

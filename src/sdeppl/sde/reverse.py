@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from array_api_compat import array_namespace, device
 
-from ..backend import real_number
+from ..backend import Array, Number, real_number
 from .affine import IsotropicSDE, StepCoefficients
 from .base import SDE, NoiseClass
 from .calculus import to_ito
@@ -34,7 +34,7 @@ class ReverseSDE(SDE):
 
     forward: SDE
     denoiser: Any
-    c: Any = 1.0
+    c: Number = 1.0
     m: int | None = None
     falling: ClassVar[bool] = True
 
@@ -72,7 +72,7 @@ class ReverseSDE(SDE):
     def wiener_dim(self) -> int | None:  # type: ignore[override]
         return self.forward.wiener_dim if self.m is None else self.m
 
-    def noise_ratio(self, t: float) -> Any:
+    def noise_ratio(self, t: float) -> Number:
         """c at t, in units of g(t): a float or a matrix."""
         c = self.c(t) if callable(self.c) else self.c
         if self.m is not None:
@@ -87,7 +87,7 @@ class ReverseSDE(SDE):
     def deterministic(self, s: float, t: float) -> bool:
         return self.m is None and self.noise_ratio(s) == 0 == self.noise_ratio(0.5 * (s + t))
 
-    def score(self, x: Any, t: float) -> Any:
+    def score(self, x: Array, t: float) -> Array:
         """∂ ln p(x_t), like x."""
         if hasattr(self.denoiser, "score"):
             return self.denoiser.score(x, t)
@@ -96,7 +96,7 @@ class ReverseSDE(SDE):
         alpha, sigma = self._isotropic.alpha(t), self._isotropic.sigma(t)
         return (alpha * self.denoiser.mean(x, t) - self._isotropic.centre(x, t)) / sigma**2
 
-    def drift(self, x: Any, t: float) -> Any:
+    def drift(self, x: Array, t: float) -> Array:
         forward, score = self.forward, self.score(x, t)
         g = forward.diffusion(x, t)
         drift = forward.drift(x, t)
@@ -115,7 +115,7 @@ class ReverseSDE(SDE):
             pushed = pushed + divergence_of_square(forward, x, t) + divergence_of_square(self, x, t)
         return drift - 0.5 * pushed
 
-    def diffusion(self, x: Any, t: float) -> Any:
+    def diffusion(self, x: Array, t: float) -> Number:
         c, g = self.noise_ratio(t), self.forward.diffusion(x, t)
         if self.m is None:
             return c * g
@@ -125,7 +125,7 @@ class ReverseSDE(SDE):
             return g @ c
         return g[..., None] * c
 
-    def diffusion_jvp(self, x: Any, t: float, v: Any) -> Any:
+    def diffusion_jvp(self, x: Array, t: float, v: Array) -> Array:
         c, slope = self.noise_ratio(t), self.forward.diffusion_jvp(x, t, v)
         if self.m is None:
             return c * slope
@@ -165,7 +165,7 @@ class ReverseSDE(SDE):
             shift=shift,
         )
 
-    def nonlinear(self, x: Any, t: float) -> Any:
+    def nonlinear(self, x: Array, t: float) -> Array:
         """E[x_0 given x_t = x]."""
         if hasattr(self.denoiser, "mean"):
             return self.denoiser.mean(x, t)
@@ -200,7 +200,7 @@ def _check_marginals(forward: SDE, sde: Any) -> None:
             )
 
 
-def _largest(value: Any) -> float:
+def _largest(value: Array) -> float:
     """|value| of a number, or the largest in an array."""
     if isinstance(value, (int, float)):
         return abs(value)
@@ -208,7 +208,7 @@ def _largest(value: Any) -> float:
     return float(xp.max(xp.abs(value)))
 
 
-def divergence_of_square(sde: SDE, x: Any, t: float) -> Any:
+def divergence_of_square(sde: SDE, x: Array, t: float) -> Array:
     """∇·(g gᵀ), i.e. Σ_j ∂_j (g gᵀ)_ij, like x: the term of Anderson's drift where g depends on x.
 
     Diagonal noise costs one Jacobian–vector product, other noise one for each dimension.

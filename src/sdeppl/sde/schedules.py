@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..backend import elementary, python_floats
+from ..backend import Number, elementary, python_floats
 from .quadrature import integrate, within
 
 PANELS = 8  # of the quadrature for arrays of times
@@ -23,14 +23,14 @@ class Schedule(ABC):
     kinks: tuple[float, ...] = ()
 
     @abstractmethod
-    def beta(self, t: Any) -> Any:
+    def beta(self, t: Number) -> Number:
         """β(t), per unit of time."""
 
     @abstractmethod
-    def integral(self, t: Any) -> Any:
+    def integral(self, t: Number) -> Number:
         """∫_0^t β(r) dr."""
 
-    def between(self, s: Any, t: Any) -> Any:
+    def between(self, s: Number, t: Number) -> Number:
         """∫_s^t β(r) dr; a schedule that can gives it all its digits however close s and t are."""
         return self.integral(t) - self.integral(s)
 
@@ -46,13 +46,13 @@ class ConstantSchedule(Schedule):
         if not 0 < self.value < math.inf:
             raise ValueError(f"ConstantSchedule: β must be positive and finite; got {self.value!r}")
 
-    def beta(self, t: Any) -> Any:
+    def beta(self, t: Number) -> Number:
         return self.value + 0.0 * t
 
-    def integral(self, t: Any) -> Any:
+    def integral(self, t: Number) -> Number:
         return self.value * t
 
-    def between(self, s: Any, t: Any) -> Any:
+    def between(self, s: Number, t: Number) -> Number:
         return self.value * (t - s)
 
 
@@ -72,13 +72,13 @@ class LinearSchedule(Schedule):
         if not (0 < self.beta_min <= self.beta_max < math.inf and self.T > 0):
             raise ValueError(f"LinearSchedule: need 0 < beta_min <= beta_max < ∞ and T > 0; got {self}")
 
-    def beta(self, t: Any) -> Any:
+    def beta(self, t: Number) -> Number:
         return self.beta_min + (self.beta_max - self.beta_min) / self.T * t
 
-    def integral(self, t: Any) -> Any:
+    def integral(self, t: Number) -> Number:
         return self.beta_min * t + (self.beta_max - self.beta_min) / (2 * self.T) * t * t
 
-    def between(self, s: Any, t: Any) -> Any:
+    def between(self, s: Number, t: Number) -> Number:
         return (t - s) * (self.beta_min + (self.beta_max - self.beta_min) / (2 * self.T) * (s + t))
 
 
@@ -124,16 +124,16 @@ class CosineSchedule(Schedule):
     def kinks(self) -> tuple[float, ...]:  # type: ignore[override]
         return (self.capped_from,)
 
-    def _angle(self, t: Any) -> Any:
+    def _angle(self, t: Number) -> Number:
         return self._speed * (t + self.offset * self.T)
 
-    def beta(self, t: Any) -> Any:
+    def beta(self, t: Number) -> Number:
         return 2 * self._speed * elementary(t).tan(self._angle(within(t, 0.0, self.capped_from)))
 
-    def integral(self, t: Any) -> Any:
+    def integral(self, t: Number) -> Number:
         return self.between(0.0, t)
 
-    def between(self, s: Any, t: Any) -> Any:
+    def between(self, s: Number, t: Number) -> Number:
         # -2 ln(cos θ_t/cos θ_s), with the ratio written as 1 + what is small where the step is short
         cap = self.capped_from
         early, late = within(s, 0.0, cap), within(t, 0.0, cap)
@@ -157,7 +157,9 @@ class CallableSchedule(Schedule):
     not converge.
     """
 
-    def __init__(self, beta: Callable[[Any], Any], integral: Callable[[Any], Any] | None = None) -> None:
+    def __init__(
+        self, beta: Callable[[Number], Number], integral: Callable[[Number], Number] | None = None
+    ) -> None:
         if not callable(beta):
             raise TypeError(
                 f"CallableSchedule: β must be a function of t; got {beta!r}; use ConstantSchedule"
@@ -170,7 +172,7 @@ class CallableSchedule(Schedule):
                 f"CallableSchedule: the integral from 0 must be 0 at t = 0; got {float(integral(0.0)):.3g}"
             )
 
-    def beta(self, t: Any) -> Any:
+    def beta(self, t: Number) -> Number:
         if not isinstance(t, (int, float)):
             return self._beta(t)
         value = float(self._beta(t))
@@ -178,12 +180,12 @@ class CallableSchedule(Schedule):
             raise ValueError(f"CallableSchedule: β must be at least 0 and finite; got β({t:.6g}) = {value!r}")
         return value
 
-    def integral(self, t: Any) -> Any:
+    def integral(self, t: Number) -> Number:
         if self._integral is None:
             return self.between(0.0, t)
         return float(self._integral(t)) if isinstance(t, (int, float)) else self._integral(t)
 
-    def between(self, s: Any, t: Any) -> Any:
+    def between(self, s: Number, t: Number) -> Number:
         are_floats = isinstance(s, (int, float)) and isinstance(t, (int, float))
         if self._integral is not None:
             end = self.integral(t)

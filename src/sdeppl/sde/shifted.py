@@ -4,9 +4,8 @@ import itertools
 import math
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Any
 
-from ..backend import elementary, python_floats
+from ..backend import Number, elementary, python_floats
 from .affine import IsotropicSDE, Transition
 from .quadrature import panel_nodes, within
 from .schedules import LinearSchedule, Schedule, check_scheduled
@@ -32,7 +31,7 @@ class ShiftedVPSDE(IsotropicSDE):
     and finite; TypeError for a μ of another kind.
     """
 
-    mu: Any
+    mu: Number
     schedule: Schedule = field(default_factory=LinearSchedule)
     T: float = 1.0
     shifted = True
@@ -48,7 +47,7 @@ class ShiftedVPSDE(IsotropicSDE):
                 f"{type(self.mu).__name__}"
             )
 
-    def transition(self, s: Any, t: Any) -> Transition:
+    def transition(self, s: Number, t: Number) -> Transition:
         span = self.schedule.between(s, t)
         functions = elementary(span)
         shift = self._pushed(s, t) if callable(self.mu) else self.mu * functions.expm1(-0.5 * span)
@@ -60,27 +59,27 @@ class ShiftedVPSDE(IsotropicSDE):
     def amplitude(self, t: float) -> float:
         return math.sqrt(self.schedule.beta(t))
 
-    def push(self, t: float) -> Any:
+    def push(self, t: float) -> Number:
         mu = self._mu_at(t) if callable(self.mu) else self.mu
         return -0.5 * self.schedule.beta(t) * mu
 
-    def _mu_at(self, t: Any) -> Any:
+    def _mu_at(self, t: Number) -> Number:
         mu = self.mu(t)
         # a float, lest a NumPy scalar raise float32 arrays to float64
         return float(mu) if isinstance(mu, Real) else mu
 
-    def _pushed(self, s: Any, t: Any) -> Any:
+    def _pushed(self, s: Number, t: Number) -> Number:
         """-∫_s^t e^{-(B_t - B_r)/2} β(r)/2 μ(r) dr, piece by piece where β has kinks."""
-        total: Any = 0.0
+        total: Number = 0.0
         for low, high in itertools.pairwise((0.0, *self.schedule.kinks, math.inf)):
             early, late = within(s, low, high), within(t, low, high)
             left = self.schedule.between(late, t)
             total = total + elementary(left).exp(-0.5 * left) * self._pushed_smoothly(early, late)
         return total
 
-    def _pushed_smoothly(self, s: Any, t: Any) -> Any:
+    def _pushed_smoothly(self, s: Number, t: Number) -> Number:
         # all happens near t where B_t - B_s is large
-        total: Any = 0.0
+        total: Number = 0.0
         for node, weight in zip(*panel_nodes(PANELS, graded=True), strict=True):
             r = t - (t - s) * node
             left = self.schedule.between(r, t)

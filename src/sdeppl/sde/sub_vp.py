@@ -2,9 +2,8 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
-from ..backend import elementary
+from ..backend import Number, elementary
 from .affine import Transition
 from .scheduled import ScheduledSDE
 
@@ -20,7 +19,7 @@ class SubVPSDE(ScheduledSDE):
     Source: Song et al. 2021 (Score-based generative modeling through SDEs), eq. 12 and appendix B.
     """
 
-    def transition(self, s: Any, t: Any) -> Transition:
+    def transition(self, s: Number, t: Number) -> Transition:
         span = self.schedule.between(s, t)
         functions = elementary(span)
         total = span + 2 * self.schedule.integral(s)

@@ -1,16 +1,16 @@
 """The law of a Markov chain in continuous time, by uniformisation."""
 
 import math
-from typing import Any
 
 from array_api_compat import array_namespace
 
+from ..backend import Array
 from .fokker_planck_rates import Jumps
 
 TAIL = 1e-17  # Poisson weights below it are left out
 
 
-def expm_action(p: Any, jumps: list[Jumps], span: float) -> Any:
+def expm_action(p: Array, jumps: list[Jumps], span: float) -> Array:
     """p e^{Q span} = Σ_k Poisson(q span; k) P^k p for constant rates, with P = 1 + Q/q ≥ 0.
 
     p: masses of the cells, any shape; q: the largest rate out of a cell. No number is negative, and
@@ -20,8 +20,9 @@ def expm_action(p: Any, jumps: list[Jumps], span: float) -> Any:
     moves, leaving = [], xp.zeros_like(p)
     for jump in jumps:
         for sign, rate in ((1, jump.forward), (-1, jump.backward)):
-            here, there = _windows(tuple(sign * o for o in jump.offset), p.shape)
-            if here is not None:
+            windows = _windows(tuple(sign * o for o in jump.offset), p.shape)
+            if windows is not None:
+                here, there = windows
                 moves.append((here, there, rate[here]))
                 leaving[here] += rate[here]
     fastest = float(xp.max(leaving))
@@ -67,12 +68,14 @@ def poisson_weights(mean: float) -> tuple[int, list[float]]:
     return mode - len(down), [weight / total for weight in weights]
 
 
-def _windows(offset: tuple[int, ...], shape: tuple[int, ...]) -> tuple[Any, Any]:
+def _windows(
+    offset: tuple[int, ...], shape: tuple[int, ...]
+) -> tuple[tuple[slice, ...], tuple[slice, ...]] | None:
     """Slices of the cells whose jump by offset stays inside, and of those they reach; None for none."""
     here, there = [], []
     for o, n in zip(offset, shape, strict=True):
         if abs(o) >= n:
-            return None, None
+            return None
         here.append(slice(max(0, -o), n - max(0, o)))
         there.append(slice(max(0, o), n - max(0, -o)))
     return tuple(here), tuple(there)

@@ -1,21 +1,23 @@
 """Transitions of linear SDEs by the matrix exponential, on the host in float64."""
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from array_api_compat import array_namespace
 from scipy import linalg
+
+from ..backend import Array, Number
 
 
 class HostTransition(NamedTuple):
     """Φ (k, k), shift (k,) and Q (k, k): x_t given x_s ~ N(Φ x_s + shift, Q); NumPy, float64."""
 
-    map: Any
-    shift: Any
-    covariance: Any
+    map: Array
+    shift: Array
+    covariance: Array
 
 
-def linear_transition(F: Any, G: Any, u: Any, span: float) -> HostTransition:
+def linear_transition(F: Number, G: Array, u: Array, span: float) -> HostTransition:
     """Of dx = (F x + u) dt + B dW with G = B Bᵀ over `span` ≥ 0.
 
     Φ = e^{F h}, shift = ∫_0^h e^{F r} u dr, Q = ∫_0^h e^{F r} G e^{Fᵀ r} dr. One exponential of
@@ -46,7 +48,7 @@ def linear_transition(F: Any, G: Any, u: Any, span: float) -> HostTransition:
     return HostTransition(phi, shift, 0.5 * (q + q.T))
 
 
-def covariance_root(q: Any) -> Any:
+def covariance_root(q: Array) -> Array:
     """L (k, k) with L Lᵀ = Q, for any covariance; scaled first, so that small variances keep their digits."""
     xp = array_namespace(q)
     scale = xp.sqrt(xp.linalg.diagonal(q))
@@ -55,13 +57,13 @@ def covariance_root(q: Any) -> Any:
     return scale[:, None] * basis * xp.sqrt(xp.clip(eigenvalues, 0.0, None))
 
 
-def signal_to_noise(transition: HostTransition, t: float) -> Any:
+def signal_to_noise(transition: HostTransition, t: float) -> Array:
     """Φᵀ Q⁻¹ Φ. Raises: ValueError where Q is singular."""
     half = linalg.solve_triangular(_factor(transition.covariance, t), transition.map, lower=True)
     return half.T @ half
 
 
-def log_signal_to_noise(transition: HostTransition, t: float) -> Any:
+def log_signal_to_noise(transition: HostTransition, t: float) -> Array:
     """Logarithms of the eigenvalues of Φᵀ Q⁻¹ Φ, ascending.
 
     The upper ones come from that matrix, the lower ones from its inverse Φ⁻¹ Q Φ⁻ᵀ, where they are
@@ -75,7 +77,7 @@ def log_signal_to_noise(transition: HostTransition, t: float) -> Any:
     return xp.log(xp.where(upper * upper > upper[-1] * lower[0], upper, lower))
 
 
-def _factor(q: Any, t: float) -> Any:
+def _factor(q: Array, t: float) -> Array:
     """Cholesky's factor of Q. Raises: ValueError where Q is singular."""
     try:
         return linalg.cholesky(q, lower=True)

@@ -3,12 +3,11 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from array_api_compat import array_namespace
 from scipy.optimize import brentq
 
-from ..backend import elementary, python_floats, real_number
+from ..backend import Number, elementary, python_floats, real_number
 from ..backend.words import told_apart
 from .affine import IsotropicSDE, Transition
 from .quadrature import integrate
@@ -45,7 +44,7 @@ class VESDE(IsotropicSDE):
         """d ln σ²/dt."""
         return 2 * math.log(self.sigma_max / self.sigma_min) / self.T
 
-    def transition(self, s: Any, t: Any) -> Transition:
+    def transition(self, s: Number, t: Number) -> Transition:
         functions = elementary(t)
         start = self.sigma_min**2 * elementary(s).exp(self._growth * s)
         return Transition(functions.exp(0.0 * t), 0.0, start * functions.expm1(self._growth * (t - s)))
@@ -56,7 +55,7 @@ class VESDE(IsotropicSDE):
     def amplitude(self, t: float) -> float:
         return math.sqrt(self._growth) * self.sigma_min * math.exp(0.5 * self._growth * t)
 
-    def level(self, t: Any) -> Any:
+    def level(self, t: Number) -> Number:
         """σ_min (σ_max/σ_min)^{t/T}: NCSN's noise level, σ_min of which is there at t = 0."""
         return self.sigma_min * elementary(t).exp(0.5 * self._growth * t)
 
@@ -80,8 +79,8 @@ class CallableVESDE(IsotropicSDE):
 
     def __init__(
         self,
-        sigma: Callable[[Any], Any],
-        variance_rate: Callable[[Any], Any] | None = None,
+        sigma: Callable[[Number], Number],
+        variance_rate: Callable[[Number], Number] | None = None,
         T: float = 1.0,
     ) -> None:
         if not callable(sigma):
@@ -93,7 +92,7 @@ class CallableVESDE(IsotropicSDE):
             raise ValueError(f"CallableVESDE: T must be positive and finite; got {T!r}")
         self._sigma, self._rate, self.T = sigma, variance_rate, float(T)
 
-    def level(self, t: Any) -> Any:
+    def level(self, t: Number) -> Number:
         """σ(t) as the user gives it, with what is there at t = 0."""
         if not isinstance(t, (int, float)):
             return self._sigma(t)
@@ -106,7 +105,7 @@ class CallableVESDE(IsotropicSDE):
         """The time at which `level(t)` has this value, within [0, T]."""
         return brentq(lambda t: self.level(t) - level, 0.0, self.T, xtol=1e-15 * self.T, rtol=1e-15)
 
-    def transition(self, s: Any, t: Any) -> Transition:
+    def transition(self, s: Number, t: Number) -> Transition:
         if not isinstance(t, (int, float)) or not isinstance(s, (int, float)):
             return self._transition_of_arrays(s, t)
         early, late = self.level(s), self.level(t)
@@ -118,7 +117,7 @@ class CallableVESDE(IsotropicSDE):
             variance = integrate(self._variance_rate, s, t)
         return Transition(1.0, 0.0, variance)
 
-    def _transition_of_arrays(self, s: Any, t: Any) -> Transition:
+    def _transition_of_arrays(self, s: Number, t: Number) -> Transition:
         span = t - s
         xp = array_namespace(span)
         # in float64, for float32 has no digits for the difference of two variances

@@ -2,9 +2,8 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
-from ..backend import elementary
+from ..backend import Number, elementary
 from .affine import Transition
 from .scheduled import ScheduledSDE
 
@@ -17,16 +16,16 @@ class VPSDE(ScheduledSDE):
     Source: Song et al. 2021 (Score-based generative modeling through SDEs), eq. 11.
     """
 
-    def transition(self, s: Any, t: Any) -> Transition:
+    def transition(self, s: Number, t: Number) -> Transition:
         alpha, variance = self._moments(s, t)
         return Transition(alpha, 0.0, variance)
 
-    def alpha_sigma(self, t: Any) -> tuple[Any, Any]:
+    def alpha_sigma(self, t: Number) -> tuple[Number, Number]:
         # without a Transition: each step of a solve asks for it three times
         alpha, variance = self._moments(0.0, t)
         return alpha, elementary(variance).sqrt(variance)
 
-    def _moments(self, s: Any, t: Any) -> tuple[Any, Any]:
+    def _moments(self, s: Number, t: Number) -> tuple[Number, Number]:
         """Map and variance of x_t given x_s."""
         span = self.schedule.between(s, t)
         functions = elementary(span)

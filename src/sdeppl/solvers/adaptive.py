@@ -6,9 +6,9 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..backend import Progress
+from ..backend import Array, Progress
 from ..backend.words import told_apart
-from .base import Solver
+from .base import Memory, Solver
 from .brownian import BrownianStream, scaled
 from .brownian_bridge import Piece, join
 from .runge_kutta import RungeKutta
@@ -36,7 +36,7 @@ class AdaptiveRun:
     def __init__(
         self,
         sde: Any,
-        x: Any,
+        x: Array,
         grid: list[float],
         solver: Solver,
         stream: Any,
@@ -113,7 +113,7 @@ class AdaptiveRun:
             return stop
         return s + size if self.stream is None else self.stream.tree.nearest(s + size, self.size / NODES)
 
-    def _embedded(self, s: float, t: float) -> tuple[Any, Any, Any]:
+    def _embedded(self, s: float, t: float) -> tuple[Array, Memory, Array]:
         assert self.embedded
         if self.memory is None and self.embedded.tableau.first_same_as_last:
             self.memory = self.sde.drift(self.x, s)
@@ -121,7 +121,7 @@ class AdaptiveRun:
         self.evaluations += int(self.solver.evaluations)
         return self.embedded.step_with_error(self.sde, self.x, s, t, self.memory)
 
-    def _doubled(self, s: float, t: float) -> tuple[Any, Any, Any]:
+    def _doubled(self, s: float, t: float) -> tuple[Array, Memory, Array]:
         middle = self._middle(s, t)
         whole = first = second = None
         if self.stream is not None:
@@ -134,7 +134,9 @@ class AdaptiveRun:
         x, memory = self._step(x, middle, t, second, memory)
         return x, memory, x - at_once
 
-    def _step(self, x: Any, s: float, t: float, piece: Piece | None, memory: Any) -> tuple[Any, Any]:
+    def _step(
+        self, x: Array, s: float, t: float, piece: Piece | None, memory: Memory
+    ) -> tuple[Array, Memory]:
         self.evaluations += int(self.solver.evaluations)
         if piece is None or self.sde.deterministic(s, t):
             return self.solver.step(self.sde, x, s, t, None, memory)
@@ -181,7 +183,7 @@ class AdaptiveRun:
         by_order = (0.01 / steepest) ** (1 / self.order) if steepest > 1e-15 else max(1e-6, 1e-3 * size)
         return min(100 * size, by_order if by_order > 0 else size)
 
-    def _check_size(self, s: float, t: float, size: float, error: Any, x_next: Any) -> None:
+    def _check_size(self, s: float, t: float, size: float, error: Any, x_next: Array) -> None:
         """Raises: NonFiniteState where the next step would be too short."""
         if size >= self.least:
             return

@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .base import Solver
+from ..backend import Array
+from .base import Memory, Normals, Solver
 from .exponential import require_isotropic_reverse
 
 
@@ -36,7 +37,7 @@ class AncestralSampler(Solver):
                 f"AncestralSampler: variance must be 'posterior' or 'transition'; got {self.variance!r}"
             )
 
-    def prepare(self, sde: Any, x: Any, t: float, deterministic: bool) -> Any:
+    def prepare(self, sde: Any, x: Array, t: float, deterministic: bool) -> Any:
         require_isotropic_reverse("AncestralSampler", sde)
         if callable(sde.c) or sde.c != 1:
             raise TypeError(
@@ -45,7 +46,9 @@ class AncestralSampler(Solver):
             )
         return sde
 
-    def step(self, sde: Any, x: Any, s: float, t: float, z: Any, memory: Any = None) -> tuple[Any, Any]:
+    def step(
+        self, sde: Any, x: Array, s: float, t: float, z: Normals, memory: Memory = None
+    ) -> tuple[Array, Memory]:
         if t >= s:
             raise ValueError(f"a reverse SDE runs from T down to 0: got a step from t={s} to t={t}")
         forward = sde.forward

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..backend import BackendMismatch, backend_of, require_floating
+from ..backend import Array, Backend, BackendMismatch, Number, backend_of, require_floating
 from ..sde import SDE, IsotropicSDE, ReverseSDE, check_shape
 
 
@@ -17,7 +17,7 @@ def check_sde(sde: Any) -> None:
         )
 
 
-def check_start(sde: SDE, x: Any) -> None:
+def check_start(sde: SDE, x: Array) -> None:
     """Raises: TypeError for an x_init that is no array of real numbers, or of another library than the
     arrays in the SDE; ValueError for one without a last axis.
     """
@@ -42,12 +42,12 @@ def check_start(sde: SDE, x: Any) -> None:
             )
 
 
-def _backends(sde: Any) -> list[tuple[str, Any]]:
+def _backends(sde: Any) -> list[tuple[str, Backend]]:
     """The backends of what is known to hold arrays: the SDE, or its forward SDE and denoiser."""
     found = []
     for part in [sde.forward, sde.denoiser] if isinstance(sde, ReverseSDE) else [sde]:
         name = type(part).__name__
-        mu: Any = getattr(part, "mu", None)
+        mu: Number = getattr(part, "mu", None)
         if hasattr(getattr(part, "backend", None), "adapter"):
             found.append((name, part.backend))
         elif isinstance(part, IsotropicSDE) and hasattr(mu, "ndim") and mu.ndim:
@@ -55,7 +55,7 @@ def _backends(sde: Any) -> list[tuple[str, Any]]:
     return found
 
 
-def opened(noise: Any, default: Any, x: Any) -> Any:
+def opened(noise: Any, default: Any, x: Array) -> Any:
     """The stream that a solve draws from. Raises: TypeError for noise that is none; BackendMismatch."""
     noise = default if noise is None else noise
     if isinstance(noise, type) or not (hasattr(noise, "draws") or hasattr(noise, "stream")):
@@ -75,7 +75,7 @@ def opened(noise: Any, default: Any, x: Any) -> Any:
     return noise
 
 
-def check_states(solver: Any, x: Any, x_next: Any) -> None:
+def check_states(solver: Any, x: Array, x_next: Array) -> None:
     """Raises: ValueError, TypeError where the first step did not leave shape and dtype as they were."""
     if tuple(x_next.shape) != tuple(x.shape):
         raise ValueError(
@@ -89,7 +89,7 @@ def check_states(solver: Any, x: Any, x_next: Any) -> None:
         )
 
 
-def explain(sde: SDE, x: Any, grid: list[float], error: Exception) -> None:
+def explain(sde: SDE, x: Array, grid: list[float], error: Exception) -> None:
     """Say what drift, score or diffusion did wrong at the start, after an error in a step.
 
     Returns where nothing is found, with a note on the error. Raises: TypeError, ValueError.
@@ -131,7 +131,7 @@ def explain(sde: SDE, x: Any, grid: list[float], error: Exception) -> None:
         check_shape(forward, x, g)
 
 
-def _check_library(name: str, value: Any, x: Any, error: Exception) -> None:
+def _check_library(name: str, value: Array, x: Array, error: Exception) -> None:
     try:
         same = backend_of(value, x)
     except TypeError:  # BackendMismatch is one
@@ -143,7 +143,7 @@ def _check_library(name: str, value: Any, x: Any, error: Exception) -> None:
         raise TypeError(f"{name} must return {x.dtype}, as x is; got {same.dtype}") from error
 
 
-def _check_field(name: str, value: Any, x: Any, error: Exception) -> None:
+def _check_field(name: str, value: Array, x: Array, error: Exception) -> None:
     if isinstance(value, (int, float)):
         return
     _check_library(name, value, x, error)

@@ -2,8 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
 
+from ..backend import Array
 from ..sde import SDE, AffineSDE, ReverseSDE, check_noise_class, check_square, to_ito, to_stratonovich
 
 # What a step is given in z. 'wiener': the increment over its interval divided by √|t - s|.
@@ -12,6 +13,8 @@ from ..sde import SDE, AffineSDE, ReverseSDE, check_noise_class, check_square, t
 # (..., m (m - 1)/2). 'extra': standard normals like x that belong to no path. The first three are
 # given only where noise enters, 'extra' always.
 Draw = Literal["wiener", "area", "levy", "extra"]
+Normals: TypeAlias = Any  # an array for one draw, a tuple of them for several, None for none
+Memory: TypeAlias = Any  # what a scheme keeps from one step to the next, of a kind of its own
 
 FITTING = {  # noise class ↦ solvers of a higher order than Euler–Maruyama's
     "additive": "SRA1",
@@ -49,7 +52,7 @@ class Solver(ABC):
     def __repr__(self) -> str:  # of solvers without parameters; the others are dataclasses
         return f"{type(self).__name__}()"
 
-    def prepare(self, sde: Any, x: Any, t: float, deterministic: bool) -> Any:
+    def prepare(self, sde: Any, x: Array, t: float, deterministic: bool) -> Any:
         """The SDE in the form that the steps take: in the solver's calculus, checked.
 
         Raises: TypeError for an SDE or a noise class that the solver does not take; ValueError where
@@ -73,12 +76,14 @@ class Solver(ABC):
         """The solver for these times: itself, unless it must know how many steps there are."""
         return self
 
-    def init(self, sde: Any, x: Any, t: float) -> Any:
+    def init(self, sde: Any, x: Array, t: float) -> Memory:
         """What the first step remembers of the steps before it: None for one-step schemes."""
         return None
 
     @abstractmethod
-    def step(self, sde: Any, x: Any, s: float, t: float, z: Any, memory: Any = None) -> tuple[Any, Any]:
+    def step(
+        self, sde: Any, x: Array, s: float, t: float, z: Normals, memory: Memory = None
+    ) -> tuple[Array, Memory]:
         """(x_t, memory) from x_s (..., dim); z is None where no noise enters and none is drawn."""
 
     def draw_shapes(self, sde: SDE, shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:

@@ -2,9 +2,9 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from ..backend import (
+    Array,
     Backend,
     keyed_normal,
     real_parameter,
@@ -87,7 +87,7 @@ class BrownianPath:
 
     def increment(
         self, s: float, t: float, shape: tuple[int, ...], backend: str | Backend | None = None
-    ) -> Any:
+    ) -> Array:
         """W(t) - W(s) of `shape`; s and t in [start, stop], in either order. Raises: ValueError."""
         if not isinstance(shape, tuple):
             raise TypeError(f"BrownianPath.increment: shape must be a tuple such as (1000, 3); got {shape!r}")
@@ -103,7 +103,7 @@ class BrownianStream:
         self._shape: tuple[int, ...] | None = None
         self._parts: dict[Node, tuple[Piece, Piece]] = {}
 
-    def increment(self, s: float, t: float, shape: tuple[int, ...]) -> Any:
+    def increment(self, s: float, t: float, shape: tuple[int, ...]) -> Array:
         """W(t) - W(s), of `shape`."""
         if s == t:
             xp, backend = self.backend.xp, self.backend
@@ -112,7 +112,7 @@ class BrownianStream:
 
     def draws(
         self, step: int, s: float, t: float, kinds: tuple[str, ...], shapes: tuple[tuple[int, ...], ...]
-    ) -> tuple[Any, ...]:
+    ) -> tuple[Array, ...]:
         """What a solver's `draws` ask for over [s, t], whatever the step's number.
 
         Raises: ValueError for draws that are no functional of this path, unless they are empty.
@@ -188,18 +188,19 @@ class BrownianStream:
         n = self._normal(name, 1) if self.path.area else None
         return divide(piece, fraction, self._normal(name), n)
 
-    def _normal(self, name: tuple[int, int], index: int = 0) -> Any:
+    def _normal(self, name: tuple[int, int], index: int = 0) -> Array:
         assert self._shape is not None
         return keyed_normal(self.backend, self._shape, self.path.seed, name, index)
 
 
-def scaled(piece: Piece, falling: bool, kinds: tuple[str, ...]) -> tuple[Any, ...]:
+def scaled(piece: Piece, falling: bool, kinds: tuple[str, ...]) -> tuple[Array, ...]:
     """What `Draw` names, of a piece read forward in time or, if `falling`, backward.
 
     z = ΔW/√h, and u = √(12/h) H: then √h (z/2 + u/√12) is the mean of W_r - W_s over the interval.
     """
     root = math.sqrt(piece.length)
-    found = {"wiener": (-1.0 if falling else 1.0) / root * piece.W}
+    found: dict[str, Array] = {"wiener": (-1.0 if falling else 1.0) / root * piece.W}
     if "area" in kinds:
+        assert piece.H is not None
         found["area"] = math.sqrt(12) / root * piece.H
     return tuple(found[kind] for kind in kinds)

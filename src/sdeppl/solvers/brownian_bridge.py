@@ -2,7 +2,8 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+
+from ..backend import Array
 
 
 @dataclass(frozen=True)
@@ -15,8 +16,8 @@ class Piece:
     """
 
     length: float
-    W: Any
-    H: Any = None
+    W: Array
+    H: Array | None = None
 
 
 def join(left: Piece, right: Piece) -> Piece:
@@ -28,11 +29,12 @@ def join(left: Piece, right: Piece) -> Piece:
     W = left.W + right.W
     if left.H is None:
         return Piece(a + b, W)
+    assert right.H is not None
     p, q = a / (a + b), b / (a + b)
     return Piece(a + b, W, p * left.H + q * right.H + (0.5 * q) * left.W - (0.5 * p) * right.W)
 
 
-def divide(piece: Piece, p: float, z: Any, n: Any = None) -> tuple[Piece, Piece]:
+def divide(piece: Piece, p: float, z: Array, n: Array | None = None) -> tuple[Piece, Piece]:
     """The parts of length p L and q L, q = 1 - p, of a piece of length L, from standard normals z and n.
 
     Without H: W₁ = p W + √(p q L) z. With it, and k = p³ + q³ = 1 - 3pq: Z = √(p q k L) z,
@@ -45,6 +47,7 @@ def divide(piece: Piece, p: float, z: Any, n: Any = None) -> tuple[Piece, Piece]
         z *= math.sqrt(p * q * L)
         z += p * piece.W
         return Piece(p * L, z), Piece(q * L, piece.W - z)
+    assert n is not None
     k = p**3 + q**3
     z *= math.sqrt(p * q * k * L)
     n *= math.sqrt(p * q * L / (12 * k))

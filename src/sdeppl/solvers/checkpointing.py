@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..backend import checkpoint, whole_number
+from ..backend import Array, checkpoint, whole_number
 
-Step = Callable[[int, Any, Any], tuple[Any, Any]]
+Step = Callable[[int, Array, Array], tuple[Array, Array]]
 
 
-def steps_taken(take: Step, steps: int, x: Any, memory: Any, every: int | None) -> Iterator[Any]:
+def steps_taken(take: Step, steps: int, x: Array, memory: Any, every: int | None) -> Iterator[Any]:
     """The states after each step, of which `take` makes number k: (k, x, memory) ↦ (x, memory).
 
     every: None, or the steps of a segment: for gradients only the states between segments are held,
@@ -23,7 +23,7 @@ def steps_taken(take: Step, steps: int, x: Any, memory: Any, every: int | None) 
             yield x
         return
 
-    def segment(x: Any, memory: Any, first: int) -> tuple[list[Any], Any]:
+    def segment(x: Array, memory: Any, first: int) -> tuple[list[Array], Array]:
         states = []
         for k in range(first, min(first + every, steps)):
             x, memory = take(k, x, memory)

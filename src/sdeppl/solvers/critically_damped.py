@@ -4,9 +4,9 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..backend import place, resolve
+from ..backend import Array, place, resolve
 from ..sde import SDE, CriticallyDampedSDE, ReverseSDE, act, cholesky, halves, linear_transition
-from .base import Solver
+from .base import Memory, Normals, Solver
 
 
 class SSCS(Solver):
@@ -29,7 +29,7 @@ class SSCS(Solver):
         """Normals for both halves: (..., 4 n) for states (..., 2 n)."""
         return ((*shape[:-1], 2 * shape[-1]),)
 
-    def prepare(self, sde: Any, x: Any, t: float, deterministic: bool) -> Any:
+    def prepare(self, sde: Any, x: Array, t: float, deterministic: bool) -> Any:
         """Raises: TypeError for another SDE, or a matrix c."""
         if not (isinstance(sde, ReverseSDE) and isinstance(sde.forward, CriticallyDampedSDE)):
             got = f"ReverseSDE of {type(sde.forward).__name__}" if isinstance(sde, ReverseSDE) else None
@@ -45,8 +45,8 @@ class SSCS(Solver):
         return super().prepare(sde, x, t, deterministic)
 
     def step(
-        self, sde: ReverseSDE, x: Any, s: float, t: float, z: Any, memory: Any = None
-    ) -> tuple[Any, Any]:
+        self, sde: ReverseSDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None
+    ) -> tuple[Array, Memory]:
         middle, size = 0.5 * (s + t), x.shape[-1]
         c = sde.noise_ratio(middle)
         first, second = (None, None) if z is None else (z[..., :size], z[..., size:])
@@ -54,7 +54,7 @@ class SSCS(Solver):
         x = self._push(sde, x, c, s, t)
         return self._linear(sde.forward, x, c, middle, t, second), None
 
-    def _linear(self, forward: Any, x: Any, c: float, s: float, t: float, z: Any) -> Any:
+    def _linear(self, forward: Any, x: Array, c: float, s: float, t: float, z: Array | None) -> Array:
         """The linear part from s down to t, with normals z like x."""
         span = forward.schedule.between(t, s)
         mass, rate = forward.mass, c * c * forward.friction
@@ -63,12 +63,12 @@ class SSCS(Solver):
             place(numbers, host)
             for numbers in ([[0, -1 / mass], [1, -rate / mass]], [[0, 0], [0, 2 * rate]], [0, 0])
         )
-        parts = linear_transition(pull, square, rest, span)
+        parts: Any = linear_transition(pull, square, rest, span)
         phi, _, q = (part.tolist() for part in parts)  # array-lint: on the host
         moved = act(phi, x)
         return moved if c == 0 or z is None else moved + act(cholesky(q), z)
 
-    def _push(self, sde: ReverseSDE, x: Any, c: float, s: float, t: float) -> Any:
+    def _push(self, sde: ReverseSDE, x: Array, c: float, s: float, t: float) -> Array:
         """v + (s - t) (1 + c²) Γ β (s_v + v/M), at s."""
         return _kicked(sde, x, x, c, s, s - t)
 
@@ -83,13 +83,13 @@ class MidpointSSCS(SSCS):
     weak_order = 2.0
     evaluations = 2
 
-    def _push(self, sde: ReverseSDE, x: Any, c: float, s: float, t: float) -> Any:
+    def _push(self, sde: ReverseSDE, x: Array, c: float, s: float, t: float) -> Array:
         middle = 0.5 * (s + t)
         half = _kicked(sde, x, x, c, middle, 0.5 * (s - t))
         return _kicked(sde, x, half, c, middle, s - t)
 
 
-def _kicked(sde: ReverseSDE, x: Any, at: Any, c: float, t: float, span: float) -> Any:
+def _kicked(sde: ReverseSDE, x: Array, at: Array, c: float, t: float, span: float) -> Array:
     """x with v + span (1 + c²) Γ β (s_v + v/M), the bracket taken at the state `at` and at t."""
     forward: Any = sde.forward
     q, v = halves(x, "SSCS")

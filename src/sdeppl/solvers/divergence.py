@@ -1,17 +1,16 @@
 """Traces of Jacobians, exact or by random probes."""
 
 from collections.abc import Callable
-from typing import Any
 
 from array_api_compat import array_namespace, device
 
-from ..backend import Noise, backend_of, jvp
+from ..backend import Array, Noise, backend_of, jvp
 
 PROBES = 2**15  # index of the probes' normals, which no start and no step draws
 AT_ONCE = 64  # directions of which Jacobian–vector products are taken together
 
 
-def trace(product: Callable[[Any], Any], x: Any, probes: Any = None) -> Any:
+def trace(product: Callable[[Array], Array], x: Array, probes: Array | None = None) -> Array:
     """tr A of one matrix A for each row of x (..., dim), from its products alone.
 
     product: v ↦ A v, row by row, for v like x. probes None: Σ_i e_iᵀ A e_i, exact, dim products,
@@ -32,7 +31,7 @@ def trace(product: Callable[[Any], Any], x: Any, probes: Any = None) -> Any:
     return total[..., None]
 
 
-def divergence(field: Callable[[Any], Any], x: Any, probes: Any = None) -> Any:
+def divergence(field: Callable[[Array], Array], x: Array, probes: Array | None = None) -> Array:
     """∇·F at x (batch, dim), for a field F of each row alone; (batch, 1) or (batch, n) as in `trace`.
 
     The Jacobian's products come from the backend: exact in torch, else by central differences; of
@@ -46,7 +45,7 @@ def divergence(field: Callable[[Any], Any], x: Any, probes: Any = None) -> Any:
     return _quadratic(field, x, probes)
 
 
-def _quadratic(field: Callable[[Any], Any], x: Any, directions: Any) -> Any:
+def _quadratic(field: Callable[[Array], Array], x: Array, directions: Array) -> Array:
     """vᵀ (∂F/∂x) v for directions v (n, batch, dim): (batch, n)."""
     xp, dim, count, found = array_namespace(x), x.shape[1], directions.shape[0], []
     for first in range(0, count, AT_ONCE):
@@ -57,7 +56,7 @@ def _quadratic(field: Callable[[Any], Any], x: Any, directions: Any) -> Any:
     return xp.concat(found, axis=0).T
 
 
-def rademacher(seed: int, count: int, like: Any) -> Any:
+def rademacher(seed: int, count: int, like: Array) -> Array:
     """Independent signs ±1, (count, batch, dim) for x (batch, dim).
 
     The same for a seed on every backend, and for the first rows whatever the batch size. Of all

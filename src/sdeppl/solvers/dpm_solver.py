@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from .base import Solver
+from ..backend import Array
+from .base import Memory, Normals, Solver
 from .exponential import (
     SHORTEST,
     Node,
@@ -16,7 +17,7 @@ from .exponential import (
 )
 
 
-def halfway(sde: Any, x: Any, s: float, t: float, start: Any) -> Node:
+def halfway(sde: Any, x: Array, s: float, t: float, start: Array) -> Node:
     """λ and E[x_0 given x_t] in the middle of [t, s], after an exponential Euler step without noise."""
     middle = 0.5 * (s + t)
     coefficients = sde.coefficients(s, middle)
@@ -56,11 +57,13 @@ class DPMSolverPP(Solver):
     def weak_order(self) -> float:  # type: ignore[override]
         return float(min(self.order, 2))
 
-    def prepare(self, sde: Any, x: Any, t: float, deterministic: bool) -> Any:
+    def prepare(self, sde: Any, x: Array, t: float, deterministic: bool) -> Any:
         require_isotropic_reverse("DPMSolverPP", sde)
         return require_semilinear(self, sde, x, t, deterministic)
 
-    def step(self, sde: Any, x: Any, s: float, t: float, z: Any, memory: Any = None) -> tuple[Any, Any]:
+    def step(
+        self, sde: Any, x: Array, s: float, t: float, z: Normals, memory: Memory = None
+    ) -> tuple[Array, Memory]:
         coefficients = sde.coefficients(s, t)
         x_next = linear_part(coefficients, x, z)
         lambda_s, lambda_t = half_log_snr(sde, s), half_log_snr(sde, t)

@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..backend import real_parameter, whole_number
+from ..backend import Array, real_parameter, whole_number
 from ..sde.grids import time_of_half_log_snr
-from .base import Draw, Solver
+from .base import Draw, Memory, Normals, Solver
 from .exponential import half_log_snr, require_isotropic_reverse
 
 LARGEST_CHURN = math.sqrt(2) - 1  # a step may at most double the variance of the noise
@@ -57,7 +57,7 @@ class EDMHeun(Solver):
     def on_grid(self, grid: list[float]) -> Solver:
         return replace(self, steps=len(grid) - 1) if self.steps is None else self
 
-    def prepare(self, sde: Any, x: Any, t: float, deterministic: bool) -> Any:
+    def prepare(self, sde: Any, x: Array, t: float, deterministic: bool) -> Any:
         require_isotropic_reverse("EDMHeun", sde)
         if not deterministic:
             raise TypeError(
@@ -66,7 +66,9 @@ class EDMHeun(Solver):
             )
         return sde
 
-    def step(self, sde: Any, x: Any, s: float, t: float, z: Any, memory: Any = None) -> tuple[Any, Any]:
+    def step(
+        self, sde: Any, x: Array, s: float, t: float, z: Normals, memory: Memory = None
+    ) -> tuple[Array, Memory]:
         if t >= s:
             raise ValueError(f"a reverse SDE runs from T down to 0: got a step from t={s} to t={t}")
         forward = sde.forward
@@ -99,7 +101,7 @@ class EDMHeun(Solver):
         return time, raised, math.sqrt(raised**2 - rho**2)
 
 
-def _state(forward: Any, u: Any, t: float) -> Any:
+def _state(forward: Any, u: Array, t: float) -> Array:
     """x = α u + m."""
     x = forward.alpha(t) * u
     return x + forward.shift(t) if forward.shifted else x

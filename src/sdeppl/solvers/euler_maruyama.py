@@ -1,10 +1,10 @@
 """Euler–Maruyama."""
 
 import math
-from typing import Any
 
+from ..backend import Array
 from ..sde import SDE, IsotropicSDE
-from .base import Solver
+from .base import Memory, Normals, Solver
 
 SMALL = 1e-3  # a factor of x as near to 0 as this is not divided by: the quotient might overflow
 
@@ -21,7 +21,9 @@ class EulerMaruyama(Solver):
     evaluations = 1
     any_diffusion = True
 
-    def step(self, sde: SDE, x: Any, s: float, t: float, z: Any, memory: Any = None) -> tuple[Any, Any]:
+    def step(
+        self, sde: SDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None
+    ) -> tuple[Array, Memory]:
         h = t - s
         factor = 1 + sde.rate(s) * h if isinstance(sde, IsotropicSDE) and not sde.shifted else None
         if z is None:
@@ -40,7 +42,7 @@ class EulerMaruyama(Solver):
         return x_next, None
 
 
-def _drifted(sde: SDE, x: Any, s: float, h: float, factor: Any) -> Any:
+def _drifted(sde: SDE, x: Array, s: float, h: float, factor: float | None) -> Array:
     """x + f(x, s) h; factor x where that is known to be the same."""
     if factor is not None:
         return factor * x

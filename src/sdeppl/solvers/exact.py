@@ -3,8 +3,9 @@
 import math
 from typing import Any
 
+from ..backend import Array
 from ..sde import AffineSDE
-from .base import Solver
+from .base import Memory, Normals, Solver
 
 
 class ExactAffine(Solver):
@@ -19,7 +20,7 @@ class ExactAffine(Solver):
     evaluations = 0
     draws = ("extra",)
 
-    def prepare(self, sde: Any, x: Any, t: float, deterministic: bool) -> Any:
+    def prepare(self, sde: Any, x: Array, t: float, deterministic: bool) -> Any:
         """Raises: TypeError for an SDE without exact transitions."""
         if not isinstance(sde, AffineSDE):
             raise TypeError(
@@ -28,5 +29,7 @@ class ExactAffine(Solver):
             )
         return sde
 
-    def step(self, sde: Any, x: Any, s: float, t: float, z: Any, memory: Any = None) -> tuple[Any, Any]:
+    def step(
+        self, sde: Any, x: Array, s: float, t: float, z: Normals, memory: Memory = None
+    ) -> tuple[Array, Memory]:
         return sde.advance(x, s, t, z), None

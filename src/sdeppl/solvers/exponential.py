@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from operator import mul
 from typing import Any
 
+from ..backend import Array
 from ..sde import IsotropicSDE, ReverseSDE, StepCoefficients
-from .base import Solver
+from .base import Memory, Normals, Solver
 
-Node = tuple[float, Any]  # λ = ln(α/σ), and E[x_0 given x_t] there
+Node = tuple[float, Array]  # λ = ln(α/σ), and E[x_0 given x_t] there
 SMALL = 1e-3  # a decay as small as this beside the noise is not divided by
 SHORTEST = 1e-12  # of a step in λ: shorter ones are rounding
 SERIES_TERMS = 20  # of a power series at arguments below 1: less than rounding is left
 
 
-def linear_part(coefficients: StepCoefficients, x: Any, z: Any) -> Any:
+def linear_part(coefficients: StepCoefficients, x: Array, z: Array | None) -> Array:
     """decay x + noise z + shift: what an exponential step takes from the SDE exactly; an array of its own."""
     decay, noise = coefficients.decay, coefficients.noise
     if z is None or not noise:
@@ -30,7 +31,7 @@ def linear_part(coefficients: StepCoefficients, x: Any, z: Any) -> Any:
     return x_next if coefficients.shift is None else x_next + coefficients.shift
 
 
-def added(total: Any, weight: float, term: Any) -> Any:
+def added(total: Array, weight: float, term: Array) -> Array:
     """total + weight term, into the memory of `total`, the step's own, where the sum fits there."""
     if term.shape != total.shape or term.dtype != total.dtype:
         return total + weight * term
@@ -38,7 +39,7 @@ def added(total: Any, weight: float, term: Any) -> Any:
     return total
 
 
-def require_semilinear(solver: Solver, sde: Any, x: Any, t: float, deterministic: bool) -> Any:
+def require_semilinear(solver: Solver, sde: Any, x: Array, t: float, deterministic: bool) -> Array:
     """`Solver.prepare` of exponential integrators. Raises: TypeError for an SDE without affine part."""
     if not (hasattr(sde, "coefficients") and hasattr(sde, "nonlinear")):
         raise TypeError(
@@ -100,7 +101,7 @@ def interpolation_weights(places: Sequence[float], q: float) -> list[float]:
     return weights
 
 
-def kernel_integral(nodes: Sequence[Node], start: float, stop: float, k: float) -> Any:
+def kernel_integral(nodes: Sequence[Node], start: float, stop: float, k: float) -> Array:
     """(1+k) ∫ e^{-(1+k)(stop - λ)} N(λ) dλ over [start, stop], N the polynomial through `nodes` in λ.
 
     Exact, so that decay x_s + noise z + α_t times this is exact where E[x_0 given x_t] is such a
@@ -130,7 +131,9 @@ class ExponentialEuler(Solver):
 
     prepare = require_semilinear
 
-    def step(self, sde: Any, x: Any, s: float, t: float, z: Any, memory: Any = None) -> tuple[Any, Any]:
+    def step(
+        self, sde: Any, x: Array, s: float, t: float, z: Normals, memory: Memory = None
+    ) -> tuple[Array, Memory]:
         coefficients = sde.coefficients(s, t)
         x_next = linear_part(coefficients, x, z)
         del z  # its memory serves the denoiser
@@ -153,7 +156,9 @@ class ExponentialHeun(Solver):
 
     prepare = require_semilinear
 
-    def step(self, sde: Any, x: Any, s: float, t: float, z: Any, memory: Any = None) -> tuple[Any, Any]:
+    def step(
+        self, sde: Any, x: Array, s: float, t: float, z: Normals, memory: Memory = None
+    ) -> tuple[Array, Memory]:
         coefficients = sde.coefficients(s, t)
         x_next = linear_part(coefficients, x, z)
         del z

@@ -1,12 +1,13 @@
 """Lévy areas of several Wiener processes over one step."""
 
 import math
-from typing import Any
 
 from array_api_compat import array_namespace, device
 
+from ..backend import Array
 
-def levy_area(z: Any, u: Any, coefficients: Any) -> Any:
+
+def levy_area(z: Array, u: Array, coefficients: Array) -> Array:
     """A_jk = ½ (I_(j,k) - I_(k,j)) over a step of length 1; multiply by |t - s| for another length.
 
     From the Fourier series of the Brownian bridge, X_r and Y_r its coefficients as standard normals:

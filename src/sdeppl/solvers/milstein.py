@@ -6,9 +6,9 @@ from typing import Any
 
 from array_api_compat import array_namespace, device
 
-from ..backend import whole_number
+from ..backend import Array, Number, whole_number
 from ..sde import SDE
-from .base import Solver
+from .base import Memory, Normals, Solver
 from .levy_area import levy_area
 
 ROWS = 4  # of the start that the commutativity condition is checked on
@@ -28,14 +28,16 @@ class Milstein(Solver):
     weak_order = 1.0
     evaluations = 1
 
-    def prepare(self, sde: Any, x: Any, t: float, deterministic: bool) -> Any:
+    def prepare(self, sde: Any, x: Array, t: float, deterministic: bool) -> Any:
         """As `Solver.prepare`. Raises: ValueError for general noise that is not commutative."""
         sde = super().prepare(sde, x, t, deterministic)
         if sde.noise == "general" and not deterministic:
             _require_commutative(sde, x, t)
         return sde
 
-    def step(self, sde: SDE, x: Any, s: float, t: float, z: Any, memory: Any = None) -> tuple[Any, Any]:
+    def step(
+        self, sde: SDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None
+    ) -> tuple[Array, Memory]:
         h = t - s
         x_next = x + sde.drift(x, s) * h
         if z is None:
@@ -77,7 +79,9 @@ class MilsteinLevy(Solver):
         wiener = sde.wiener_shape(shape)
         return wiener, wiener, (*wiener[:-1], 2 * self.terms + 1, wiener[-1])
 
-    def step(self, sde: SDE, x: Any, s: float, t: float, z: Any, memory: Any = None) -> tuple[Any, Any]:
+    def step(
+        self, sde: SDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None
+    ) -> tuple[Array, Memory]:
         h = t - s
         x_next = x + sde.drift(x, s) * h
         if z is None:
@@ -89,13 +93,13 @@ class MilsteinLevy(Solver):
         return x_next + _double_integrals(sde, x, s, g, integrals), None
 
 
-def _symmetric_part(z: Any) -> Any:
+def _symmetric_part(z: Array) -> Array:
     """(z_j z_k - δ_jk)/2: of the I_(j,k) over a step of length 1."""
     identity = array_namespace(z).eye(z.shape[-1], dtype=z.dtype, device=device(z))
     return 0.5 * (z[..., :, None] * z[..., None, :] - identity)
 
 
-def _double_integrals(sde: SDE, x: Any, t: float, g: Any, integrals: Any) -> Any:
+def _double_integrals(sde: SDE, x: Array, t: float, g: Number, integrals: Array) -> Array:
     """Σ_jk (∂g_k/∂x) g_j I_(j,k), like x, for integrals (..., wiener_dim, wiener_dim)."""
     directions = g @ integrals
     total = sde.diffusion_jvp(x, t, directions[..., 0])[..., 0]
@@ -104,7 +108,7 @@ def _double_integrals(sde: SDE, x: Any, t: float, g: Any, integrals: Any) -> Any
     return total
 
 
-def _require_commutative(sde: SDE, x: Any, t: float) -> None:
+def _require_commutative(sde: SDE, x: Array, t: float) -> None:
     """Compare (∂g_k/∂x) g_j with (∂g_j/∂x) g_k on a few rows of x and beside them; one host
     synchronisation. Beside them too, since at a start of zeros linear fields hide.
 

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..backend import real_parameter, whole_number
-from .base import Draw, Solver
+from ..backend import Array, real_parameter, whole_number
+from .base import Draw, Memory, Normals, Solver
 from .exponential import require_isotropic_reverse
 
 
@@ -66,14 +66,16 @@ class PredictorCorrector(Solver):
     def on_grid(self, grid: list[float]) -> Solver:
         return replace(self, predictor=self.predictor.on_grid(grid))
 
-    def prepare(self, sde: Any, x: Any, t: float, deterministic: bool) -> Any:
+    def prepare(self, sde: Any, x: Array, t: float, deterministic: bool) -> Any:
         require_isotropic_reverse("PredictorCorrector", sde)
         return self.predictor.prepare(sde, x, t, deterministic)
 
-    def init(self, sde: Any, x: Any, t: float) -> Any:
+    def init(self, sde: Any, x: Array, t: float) -> Memory:
         return None if self.corrections else self.predictor.init(sde, x, t)
 
-    def step(self, sde: Any, x: Any, s: float, t: float, z: Any, memory: Any = None) -> tuple[Any, Any]:
+    def step(
+        self, sde: Any, x: Array, s: float, t: float, z: Normals, memory: Memory = None
+    ) -> tuple[Array, Memory]:
         if not self.corrections:
             return self.predictor.step(sde, x, s, t, z, memory)
         normals = z if len(self.draws) > 1 else (z,)
@@ -86,7 +88,7 @@ class PredictorCorrector(Solver):
                 x = x + delta * sde.score(x, t) + math.sqrt(2 * delta) * normal
         return x, None
 
-    def _of_predictor(self, sde: Any, s: float, t: float, normals: tuple[Any, ...]) -> Any:
+    def _of_predictor(self, sde: Any, s: float, t: float, normals: tuple[Array, ...]) -> Normals:
         """z as the predictor expects it: as `solve` would give it."""
         draws = self.predictor.draws
         if not draws or ("extra" not in draws and sde.deterministic(s, t)):

@@ -1,9 +1,8 @@
 """The probability-flow ODE together with its divergence."""
 
-from typing import Any
-
 from array_api_compat import array_namespace
 
+from ..backend import Array
 from ..sde import SDE, ReverseSDE
 from .divergence import divergence
 
@@ -27,15 +26,15 @@ class AugmentedFlow(SDE):
         """(|∂x/∂z|)^{1/dim} at t."""
         return 1.0
 
-    def enter(self, x: Any, t: float) -> Any:
+    def enter(self, x: Array, t: float) -> Array:
         """z of x at t."""
         return x
 
-    def leave(self, z: Any, t: float) -> Any:
+    def leave(self, z: Array, t: float) -> Array:
         """x of z at t."""
         return z
 
-    def diffusion(self, x: Any, t: float) -> float:
+    def diffusion(self, x: Array, t: float) -> float:
         return 0.0
 
     def deterministic(self, s: float, t: float) -> bool:
@@ -50,12 +49,12 @@ class ProbabilityFlow(AugmentedFlow):
     generative modeling through SDEs), eq. 37 and 39; Chen et al. 2018 (Neural ODEs), eq. 8.
     """
 
-    def __init__(self, reverse: ReverseSDE, dim: int, probes: Any = None) -> None:
+    def __init__(self, reverse: ReverseSDE, dim: int, probes: Array | None = None) -> None:
         self.flow = ReverseSDE(reverse.forward, reverse.denoiser, 0.0)
         self.dim = dim
         self.probes = probes
 
-    def drift(self, x: Any, t: float) -> Any:
+    def drift(self, x: Array, t: float) -> Array:
         place = x[..., : self.dim]
         rate = divergence(lambda y: self.flow.drift(y, t), place, self.probes)
         return array_namespace(x).concat([self.flow.drift(place, t), rate], axis=-1)

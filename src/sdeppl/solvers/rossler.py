@@ -2,10 +2,10 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
+from ..backend import Array, Number
 from ..sde import SDE
-from .base import Solver
+from .base import Memory, Normals, Solver
 
 Row = tuple[float, ...]
 
@@ -88,7 +88,9 @@ class SRA1(Solver):
     evaluations = 2
     draws = ("wiener", "area")
 
-    def step(self, sde: SDE, x: Any, s: float, t: float, z: Any, memory: Any = None) -> tuple[Any, Any]:
+    def step(
+        self, sde: SDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None
+    ) -> tuple[Array, Memory]:
         return _additive_step(SRA1_TABLEAU, sde, x, s, t, z), None
 
 
@@ -108,16 +110,22 @@ class SRIW1(Solver):
     evaluations = 2
     draws = ("wiener", "area")
 
-    def step(self, sde: SDE, x: Any, s: float, t: float, z: Any, memory: Any = None) -> tuple[Any, Any]:
+    def step(
+        self, sde: SDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None
+    ) -> tuple[Array, Memory]:
         if z is None or sde.noise == "additive":
             return _additive_step(SRA1_TABLEAU, sde, x, s, t, z), None
         return _ito_step(SRIW1_TABLEAU, sde, x, s, t, *z), None
 
 
-def _additive_step(tableau: AdditiveTableau, sde: SDE, x: Any, s: float, t: float, z: Any) -> Any:
-    slopes: list[Any] = []
-    noises: list[Any] = []
+def _additive_step(
+    tableau: AdditiveTableau, sde: SDE, x: Array, s: float, t: float, z: tuple[Array, Array] | None
+) -> Array:
+    slopes: list[Array] = []
+    noises: list[Array] = []
     h, x_next = t - s, x
+    increment: Number
+    space_time: Number
     increment, space_time = (0.0, 0.0) if z is None else _increments(h, *z)
     for i in range(len(tableau.alpha)):
         stage = _add(x, tableau.a[i], slopes, h)
@@ -131,9 +139,9 @@ def _additive_step(tableau: AdditiveTableau, sde: SDE, x: Any, s: float, t: floa
     return _add(x_next, tableau.alpha, slopes, h)
 
 
-def _ito_step(tableau: ItoTableau, sde: SDE, x: Any, s: float, t: float, z: Any, u: Any) -> Any:
-    slopes: list[Any] = []
-    noises: list[Any] = []
+def _ito_step(tableau: ItoTableau, sde: SDE, x: Array, s: float, t: float, z: Array, u: Array) -> Array:
+    slopes: list[Array] = []
+    noises: list[Array] = []
     h, x_next, root = t - s, x, math.sqrt(abs(t - s))
     increment, space_time = _increments(h, z, u)
     double, triple = (0.5 * root) * (z * z - 1), (root / 6) * (z * z * z - 3 * z)
@@ -152,13 +160,13 @@ def _ito_step(tableau: ItoTableau, sde: SDE, x: Any, s: float, t: float, z: Any,
     return _add(x_next, tableau.alpha, slopes, h)
 
 
-def _increments(h: float, z: Any, u: Any) -> tuple[Any, Any]:
+def _increments(h: float, z: Array, u: Array) -> tuple[Array, Array]:
     """ΔW and I_(1,0)/|h|."""
     root = math.sqrt(abs(h))
     return root * z, (root / 2) * z + (root / math.sqrt(12)) * u
 
 
-def _add(x: Any, weights: Row, terms: list[Any], factor: Any) -> Any:
+def _add(x: Array, weights: Row, terms: list[Array], factor: Number) -> Array:
     """x + factor Σ_j weights_j terms_j, over the terms there are; zero weights cost nothing."""
     for weight, term in zip(weights, terms, strict=False):
         if weight:

@@ -4,8 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ..backend import Array
 from ..sde import SDE
-from .base import Solver
+from .base import Memory, Normals, Solver
 
 
 @dataclass(frozen=True)
@@ -94,19 +95,23 @@ class RungeKutta(Solver):
     error_order: ClassVar[float] = math.nan
     strong_order = {}
 
-    def step(self, sde: SDE, x: Any, s: float, t: float, z: Any, memory: Any = None) -> tuple[Any, Any]:
+    def step(
+        self, sde: SDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None
+    ) -> tuple[Array, Memory]:
         x_next, stages = self._stages(sde, x, s, t, memory)
         return x_next, self._remembered(stages)
 
-    def step_with_error(self, sde: SDE, x: Any, s: float, t: float, memory: Any) -> tuple[Any, Any, Any]:
+    def step_with_error(
+        self, sde: SDE, x: Array, s: float, t: float, memory: Any
+    ) -> tuple[Array, Array, Array]:
         """(x_t, memory, estimate of the step's error), for a tableau that has one."""
         x_next, stages = self._stages(sde, x, s, t, memory)
         return x_next, self._remembered(stages), _combination(t - s, self.tableau.error, stages)
 
-    def _remembered(self, stages: list[Any]) -> Any:
+    def _remembered(self, stages: list[Array]) -> Memory:
         return stages[-1] if self.tableau.first_same_as_last else None
 
-    def _stages(self, sde: SDE, x: Any, s: float, t: float, memory: Any) -> tuple[Any, list[Any]]:
+    def _stages(self, sde: SDE, x: Array, s: float, t: float, memory: Any) -> tuple[Array, list[Array]]:
         tableau, h = self.tableau, t - s
         stages = [sde.drift(x, s) if memory is None else memory]
         y = x
@@ -118,7 +123,7 @@ class RungeKutta(Solver):
         return x + _combination(h, tableau.b, stages), stages
 
 
-def _combination(h: float, weights: tuple[float, ...], stages: list[Any]) -> Any:
+def _combination(h: float, weights: tuple[float, ...], stages: list[Array]) -> Array:
     """h Σ w_i k_i over the weights that are not zero."""
     terms = [(h * w) * k for w, k in zip(weights, stages, strict=True) if w]
     total = terms[0]

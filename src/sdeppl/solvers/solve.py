@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 from array_api_compat import array_namespace
 
-from ..backend import Noise, NoiseStream, Progress, real_times
+from ..backend import Array, Noise, NoiseStream, Progress, real_times
 from ..backend.arguments import word
 from ..backend.words import told_apart
 from .adaptive import AdaptiveRun
 from .arguments import check_sde, check_start, check_states, explain, opened
-from .base import Solver
+from .base import Normals, Solver
 from .brownian import BrownianPath, BrownianStream
 from .checkpointing import check_checkpoint, steps_taken
 from .euler_maruyama import EulerMaruyama
@@ -34,7 +34,7 @@ class Path:
     or one less. With step control they are counted, and so are the steps accepted and rejected.
     """
 
-    states: Any
+    states: Array
     times: list[float]
     stats: dict[str, Any] = field(default_factory=dict)
 
@@ -45,7 +45,7 @@ class Path:
 
 def solve(
     sde: Any,
-    x_init: Any,
+    x_init: Array,
     times: Sequence[float],
     *,
     solver: Solver | None = None,
@@ -109,7 +109,7 @@ def _stats(solver: Solver, steps: int) -> dict[str, Any]:
 
 def _steps(
     sde: Any,
-    x: Any,
+    x: Array,
     grid: list[float],
     solver: Solver,
     stream: Any,
@@ -122,14 +122,14 @@ def _steps(
     shapes, extra = solver.draw_shapes(sde, x.shape) if solver.draws else (), "extra" in solver.draws
     interval = max(math.ceil(steps / CHECKS), EVERY)
 
-    def drawn(k: int) -> Any:
+    def drawn(k: int) -> Normals:
         """What `solver.draws` names for step k; None where no noise enters."""
         if not (extra or (shapes and not quiet[k])):
             return None
         z = stream.draws(k + 1, grid[k], grid[k + 1], solver.draws, shapes)
         return z[0] if len(shapes) == 1 else z
 
-    def take(k: int, x: Any, memory: Any) -> tuple[Any, Any]:
+    def take(k: int, x: Array, memory: Any) -> tuple[Array, Array]:
         # the noise has no name here, so that a step can free it as soon as it is used
         x_next, memory = solver.step(sde, x, grid[k], grid[k + 1], drawn(k), memory)
         if k == 0:
@@ -147,7 +147,7 @@ def _steps(
         yield x
 
 
-def _prepared(solver: Solver, sde: Any, x: Any, grid: list[float], deterministic: bool) -> Any:
+def _prepared(solver: Solver, sde: Any, x: Array, grid: list[float], deterministic: bool) -> Array:
     """`Solver.prepare` at the start, and its checks at a later time too: where g is 0 at the start they see
     nothing there.
     """

@@ -5,8 +5,9 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
+from ..backend import Array
 from ..sde import LangevinSDE, halves
-from .base import Solver
+from .base import Memory, Normals, Solver
 
 
 class BAOAB(Solver):
@@ -24,7 +25,7 @@ class BAOAB(Solver):
     weak_order = 2.0
     evaluations = 1
 
-    def prepare(self, sde: Any, x: Any, t: float, deterministic: bool) -> Any:
+    def prepare(self, sde: Any, x: Array, t: float, deterministic: bool) -> Any:
         """Raises: TypeError for an SDE other than `LangevinSDE`."""
         if not isinstance(sde, LangevinSDE):
             raise TypeError(
@@ -34,8 +35,8 @@ class BAOAB(Solver):
         return super().prepare(sde, x, t, deterministic)
 
     def step(
-        self, sde: LangevinSDE, x: Any, s: float, t: float, z: Any, memory: Any = None
-    ) -> tuple[Any, Any]:
+        self, sde: LangevinSDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None
+    ) -> tuple[Array, Memory]:
         h = t - s
         q, v = halves(x, "BAOAB")
         kick = 0.5 * h / sde.mass

@@ -6,7 +6,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..backend import backend_of, python_floats, whole_number
+from ..backend import Array, backend_of, python_floats, whole_number
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class PIController:
         if not self.max_step > 0:
             raise ValueError(f"PIController: max_step must be a positive time; got {self.max_step}")
 
-    def row_errors(self, error: Any, *states: Any) -> Any:
+    def row_errors(self, error: Any, *states: Any) -> Array:
         """The error of each row in units of the tolerance, (...), for errors like the states (..., dim)."""
         xp = array_namespace(error)
         size = xp.abs(states[0])

@@ -1,10 +1,10 @@
 """Stochastic Heun."""
 
 import math
-from typing import Any
 
+from ..backend import Array
 from ..sde import SDE
-from .base import Solver
+from .base import Memory, Normals, Solver
 
 
 class StochasticHeun(Solver):
@@ -23,7 +23,9 @@ class StochasticHeun(Solver):
     evaluations = 2
     calculus = "stratonovich"
 
-    def step(self, sde: SDE, x: Any, s: float, t: float, z: Any, memory: Any = None) -> tuple[Any, Any]:
+    def step(
+        self, sde: SDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None
+    ) -> tuple[Array, Memory]:
         h = t - s
         f = sde.drift(x, s)
         predicted = x + f * h

@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from .base import Solver
+from ..backend import Array
+from .base import Memory, Normals, Solver
 from .dpm_solver import halfway
 from .exponential import SHORTEST, Node, half_log_snr, kernel_integral, linear_part, require_isotropic_reverse
 
@@ -42,7 +43,7 @@ class UniPC(Solver):
     def weak_order(self) -> float:  # type: ignore[override]
         return self.p + 1.0
 
-    def prepare(self, sde: Any, x: Any, t: float, deterministic: bool) -> Any:
+    def prepare(self, sde: Any, x: Array, t: float, deterministic: bool) -> Any:
         require_isotropic_reverse("UniPC", sde)
         if not deterministic:
             raise TypeError(
@@ -51,10 +52,12 @@ class UniPC(Solver):
             )
         return sde
 
-    def init(self, sde: Any, x: Any, t: float) -> Nodes:
+    def init(self, sde: Any, x: Array, t: float) -> Nodes:
         return ((half_log_snr(sde, t), sde.nonlinear(x, t)),)
 
-    def step(self, sde: Any, x: Any, s: float, t: float, z: Any, memory: Any = None) -> tuple[Any, Any]:
+    def step(
+        self, sde: Any, x: Array, s: float, t: float, z: Normals, memory: Memory = None
+    ) -> tuple[Array, Memory]:
         nodes = memory or self.init(sde, x, s)
         coefficients = sde.coefficients(s, t)
         linear = linear_part(coefficients, x, None)
@@ -72,7 +75,7 @@ class UniPC(Solver):
         return linear + alpha * kernel_integral(nodes, lambda_s, lambda_t, 0.0), nodes[: self.p]
 
 
-def _first_nodes(sde: Any, x: Any, s: float, t: float, start: Node) -> Nodes:
+def _first_nodes(sde: Any, x: Array, s: float, t: float, start: Node) -> Nodes:
     """E[x_0 given x_t] at the end, the middle and the start of a first step, to third order in it.
 
     An Euler step to the middle, a step of order 2 to the end, and from the parabola through the

@@ -1,11 +1,10 @@
 """What a solve says of states that are not finite, without a host synchronisation in each step."""
 
 import math
-from typing import Any
 
 from array_api_compat import array_namespace, device
 
-from ..backend import backend_of
+from ..backend import Array, backend_of
 from ..backend.words import told_apart
 
 EVERY = 4  # states held on the host, of which one is looked at
@@ -29,25 +28,25 @@ class Watch:
     every: 1 where a row that is not finite may be replaced by another; otherwise by the size of x.
     """
 
-    def __init__(self, x: Any, grid: list[float], every: int | None = None) -> None:
+    def __init__(self, x: Array, grid: list[float], every: int | None = None) -> None:
         self.grid = grid
         self.xp = xp = array_namespace(x)
         adapter = backend_of(x).adapter
         self._detached = adapter.detached  # a gradient needs no graph of the notes
         every = every or (EVERY if math.prod(x.shape) < LARGE else 2)
         self._every = every if adapter.readable(x) else 1
-        self._recent: list[Any] = []
+        self._recent: list[Array] = []
         # one array, not a list: many small ones would lie between the states and scatter them in memory
         self._sums = xp.zeros(HELD, dtype=x.dtype, device=device(x))
         self._held = 0
         self._folded = 0
-        self._first_bad: Any = None
+        self._first_bad: Array | None = None
         self._room = self._next_look()
         if not bool(xp.all(xp.isfinite(x))):
             bad, total = _bad_paths(x)
             raise NonFiniteState(f"x_init has NaN or infinity in {bad} of {total} paths")
 
-    def note(self, x: Any) -> None:
+    def note(self, x: Array) -> None:
         """One more step, which ended in x."""
         self._recent.append(x)
         if len(self._recent) >= self._room:
@@ -67,7 +66,7 @@ class Watch:
         """Steps from now: each of the last two is looked at."""
         return max(min(self._every, len(self.grid) - 2 - self._folded - self._held), 1)
 
-    def _add(self, x: Any) -> None:
+    def _add(self, x: Array) -> None:
         self._sums[self._held] = self.xp.sum(x)
         self._held += 1
         if self._held == HELD:
@@ -82,7 +81,7 @@ class Watch:
         self._first_bad = first if self._first_bad is None else xp.minimum(self._first_bad, first)
         self._folded, self._held = self._folded + self._held, 0
 
-    def check(self, x: Any) -> None:
+    def check(self, x: Array) -> None:
         """Raises: NonFiniteState where a state noted so far, of which x is the last, was not finite."""
         if self._recent:
             self._look()
@@ -113,7 +112,7 @@ def advice(s: float, t: float) -> str:
     return "use smaller steps, another solver, or check the drift or denoiser there"
 
 
-def _bad_paths(x: Any) -> tuple[int, int]:
+def _bad_paths(x: Array) -> tuple[int, int]:
     xp = array_namespace(x)
     rows = xp.any(~xp.isfinite(xp.reshape(x, (-1, x.shape[-1]))), axis=-1)
     return int(xp.count_nonzero(rows)), rows.shape[0]

@@ -1,12 +1,12 @@
 """Platen's explicit scheme of weak order 2."""
 
 import math
-from typing import Any
 
 from array_api_compat import array_namespace, device
 
+from ..backend import Array, Number
 from ..sde import SDE
-from .base import Solver
+from .base import Memory, Normals, Solver
 
 
 class PlatenWeak2(Solver):
@@ -35,7 +35,9 @@ class PlatenWeak2(Solver):
         wiener, levy = super().draw_shapes(sde, shape)
         return wiener, levy if sde.noise == "general" else (*shape[:-1], 0)
 
-    def step(self, sde: SDE, x: Any, s: float, t: float, z: Any, memory: Any = None) -> tuple[Any, Any]:
+    def step(
+        self, sde: SDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None
+    ) -> tuple[Array, Memory]:
         h = t - s
         f = sde.drift(x, s)
         euler = x + f * h
@@ -54,7 +56,7 @@ class PlatenWeak2(Solver):
         return x_next, None
 
 
-def _own_part(g: Any, sde: SDE, euler: Any, t: float, h: float, z: Any, r: int | None = None) -> Any:
+def _own_part(g: Number, sde: SDE, euler: Array, t: float, h: float, z: Array, r: int | None = None) -> Array:
     """¼ [(g(R+) + g(R-) + 2 g) ΔW + (g(R+) - g(R-)) (ΔW² - |h|)/√|h|] of column r, or elementwise."""
     root = math.sqrt(abs(h))
     g = g if r is None else g[..., r]
@@ -64,7 +66,7 @@ def _own_part(g: Any, sde: SDE, euler: Any, t: float, h: float, z: Any, r: int |
     return (0.25 * root) * ((up + down + 2 * g) * z + (up - down) * (z * z - 1))
 
 
-def _mixed_part(g: Any, sde: SDE, x: Any, s: float, h: float, z: Any, levy: Any, r: int) -> Any:
+def _mixed_part(g: Number, sde: SDE, x: Array, s: float, h: float, z: Array, levy: Array, r: int) -> Array:
     """¼ Σ_{j≠r} [(g_j(U_r+) + g_j(U_r-) - 2 g_j) ΔW_j + (g_j(U_r+) - g_j(U_r-)) (ΔW_j ΔW_r + V_rj)/√|h|]."""
     m, root, xp = z.shape[-1], math.sqrt(abs(h)), array_namespace(z)
     if m == 1:
@@ -78,7 +80,7 @@ def _mixed_part(g: Any, sde: SDE, x: Any, s: float, h: float, z: Any, levy: Any,
     return (0.25 * root) * mixed
 
 
-def _signs(levy: Any, m: int, r: int) -> Any:
+def _signs(levy: Array, m: int, r: int) -> Array:
     """V_rj/|h| for j < m, (..., m): the sign of the normal of the pair, antisymmetric in (r, j)."""
     xp = array_namespace(levy)
     pairs = {pair: index for index, pair in enumerate((i, j) for i in range(m) for j in range(i + 1, m))}
