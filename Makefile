@@ -16,7 +16,7 @@ export MPLBACKEND ?= Agg
 CHECK_PYTHON = import sys; print("ok" if sys.version_info >= (3, 11) else "it is " + sys.version.split()[0])
 
 .DELETE_ON_ERROR:
-.PHONY: help demo tutorials test test-all test-gpu fuzz lint bench docs clean distclean
+.PHONY: help demo tutorials test test-slow test-all test-gpu fuzz lint bench docs clean distclean
 
 help: ## list the targets (the default)
 	@echo 'usage: make TARGET [PYTHON=python3.12] [CONSTRAINTS=constraints/gpu.txt]'
@@ -29,10 +29,13 @@ demo: $(STAMP) ## train, sample and compare with the exact answer: tutorials/01_
 tutorials: $(STAMP) ## run every tutorial in full; pictures go to tutorials/output
 	@set -e; for script in tutorials/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
-test: $(STAMP) ## run every test, the slow ones too, in two processes
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test: $(STAMP) ## run the tests but for the slow ones, in two processes
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow'
 
-test-all: $(STAMP) ## the same with each case on every backend, where `make test` has it on NumPy and one other
+test-slow: $(STAMP) ## run those that train networks, run long chains or try many models; CI does, too
+	$(BIN)/python -m pytest -n 2 --dist load -m slow
+
+test-all: $(STAMP) ## run all of them, each case on every backend, where the others have it on NumPy and one more
 	$(BIN)/python -m pytest -n 2 --dist loadfile --backends all
 
 test-gpu: $(STAMP) ## with a CUDA device: the tests that run on every backend, on torch:cuda and cupy

@@ -23,10 +23,12 @@ SLOW = {  # right by `models.py`, in 12 processor seconds and more, where the ot
     38: "angles that may have turned more than once have several modes: no chains agree, then tempering",
 }
 MODELS = [number for number in range(200) if number not in SLOW]
+FEW = 12  # of them in every run of the tests, the others with what is slow
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", MODELS)
+@pytest.mark.parametrize(
+    "number", [*MODELS[:FEW], *(pytest.param(n, marks=pytest.mark.slow) for n in MODELS[FEW:])]
+)
 def test_random_models_are_right_or_say_that_they_are_not(number):
     spec = random_spec(Random(number))
     outcome = judge(spec, seconds=300.0)

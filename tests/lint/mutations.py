@@ -5,9 +5,9 @@
     python tests/lint/mutations.py --list         # that each text stands in one place, at no cost
 
 Each is made in a copy of the sources, wherever its text stands now, and the tests that guard it run until the
-first that fails: the files named with it first, then the folder of its package. It prints 'found' with the
-test that failed, 'NOT found', or 'no such text', for an entry to be brought up to date with a formula that
-was rewritten.
+first that fails: the files named with it first, then the folder of its package, without what is slow, as
+`make test` has them. It prints 'found' with the test that failed, 'NOT found', or 'no such text', for an entry
+to be brought up to date with a formula that was rewritten.
 """
 
 import argparse
@@ -424,7 +424,7 @@ def run_tests(root: Path, what: list[str]) -> tuple[bool, str]:
     """Whether one failed, and which, or how the run ended."""
     threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
     environment = os.environ | threads | {"PYTHONPATH": str(root / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", *what]
+    command = [sys.executable, "-m", "pytest", "-xq", "-m", "not slow", "-p", "no:cacheprovider", *what]
     try:
         done = subprocess.run(
             command, cwd=root, env=environment, capture_output=True, text=True, timeout=LONGEST
