@@ -6,8 +6,8 @@
 
 Each is made in a copy of the sources, wherever its text stands now, and the tests that guard it run until the
 first that fails: the files named with it first, then the folder of its package, without what is slow, as
-`make test` has them. It prints 'found' with the test that failed, 'NOT found', or 'no such text', for an entry
-to be brought up to date with a formula that was rewritten.
+`make test` has them. It prints 'found' with the test that failed, 'NOT found', or 'no such text', for an
+entry to be brought up to date with a formula that was rewritten.
 """
 
 import argparse
@@ -316,8 +316,8 @@ LIKELIHOOD = [
     ),
     Mutation(
         "likelihood",
-        "return Tilt(log_mass, mean / root, (1 - shrinkage) / variance, shrinkage)",
-        "return Tilt(log_mass, mean / root, (1 - shrinkage) / root, shrinkage)",
+        "log_mass, mean / root, (1 - shrinkage) / variance, shrinkage)",
+        "log_mass, mean / root, (1 - shrinkage) / root, shrinkage)",
         ("test_observation_surrogate",),
     ),
     Mutation(
