@@ -10,8 +10,8 @@ from normal_functions import truncated_normal
 
 from sdeppl import Denoiser, Moments
 from sdeppl.backend import require_arrays
-from sdeppl.denoisers import MatrixCovariance
 from sdeppl.denoisers.covariance import weight_matrix
+from sdeppl.linalg import Dense
 from sdeppl.sde import IsotropicSDE, require_isotropic
 
 NODES = 32
@@ -48,7 +48,7 @@ class BoxUniformDenoiser(Denoiser):
     def __call__(self, x: Any, t: float) -> Moments:
         found = self._moments(x, t)
         identity = self.backend.xp.eye(self.dim, dtype=x.dtype, device=device(x))
-        return Moments(found.mean, MatrixCovariance(found.variance[..., None] * identity))
+        return Moments(found.mean, Dense(found.variance[..., None] * identity))
 
     def mean(self, x: Any, t: float) -> Any:
         return self._moments(x, t).mean

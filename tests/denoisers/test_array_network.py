@@ -116,6 +116,6 @@ def test_columns_come_in_blocks(precise, monkeypatch):
     covariance = sp.NetworkDenoiser(gaussian, array_network(net, precise))(points(precise), 0.4).covariance
     V = array(np.random.default_rng(6).standard_normal((5, DIM, 7)), precise)
     wanted = np.stack([host(covariance @ V[:, :, k]) for k in range(7)], axis=-1)
-    assert_array(covariance.columns(V), wanted, precise, 1e-13)
-    monkeypatch.setattr("sdeppl.denoisers.covariance.AT_ONCE", 15)  # three columns of five rows
-    assert_array(covariance.columns(V), wanted, precise, 1e-13)
+    assert_array(covariance.matmat(V), wanted, precise, 1e-13)
+    monkeypatch.setattr("sdeppl.linalg.operators.AT_ONCE", 15)  # three columns of five rows
+    assert_array(covariance.matmat(V), wanted, precise, 1e-13)

@@ -41,7 +41,7 @@ def test_moments_are_those_of_the_mixture(predicts, sde, t, precise):
     assert_array(found.mean, host(wanted.mean), precise, 1e-9)
     covariance = host(wanted.covariance.dense())
     assert_array(found.covariance @ v, (covariance @ V[..., None])[..., 0], precise, tolerance)
-    assert_array(found.covariance.columns(v.T), covariance @ V.T, precise, tolerance)
+    assert_array(found.covariance.matmat(v.T), covariance @ V.T, precise, tolerance)
     assert_array(found.covariance.dense(), covariance, precise, tolerance)
 
 

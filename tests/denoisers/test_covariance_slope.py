@@ -8,7 +8,8 @@ from checks import array, assert_array, covariance_matrix, host, torch_device
 
 import sdeppl as sp
 from sdeppl.backend import TorchFunction
-from sdeppl.denoisers import Denoiser, MatrixCovariance
+from sdeppl.denoisers import Denoiser
+from sdeppl.linalg import Dense
 
 SDES = {
     "vp": (sp.VPSDE(), 0.3),
@@ -155,16 +156,16 @@ def test_products_with_columns(kind, columns, precise):
         products = [
             host(covariance @ array(np.broadcast_to(columns[..., i], (6, 3)), precise)) for i in (0, 1)
         ]
-        assert_array(covariance.columns(array(columns, precise)), np.stack(products, axis=-1), precise, 1e-12)
+        assert_array(covariance.matmat(array(columns, precise)), np.stack(products, axis=-1), precise, 1e-12)
         return
     if kind in by_hand.KINDS:
         prior = by_hand.denoiser(precise, sp.VPSDE(), by_hand.mixture(kind, 3), array)
         covariance = prior._conditional(array(x, precise), t)[1]
     else:
-        matrix = MatrixCovariance(array(one if kind != "matrices" else several, precise))
+        matrix = Dense(array(one if kind != "matrices" else several, precise))
         covariance = matrix if kind != "black box" else OnlyProducts(matrix)
     expected = host(covariance.dense()) @ columns
-    assert_array(covariance.columns(array(columns, precise)), expected, precise, 1e-12)
+    assert_array(covariance.matmat(array(columns, precise)), expected, precise, 1e-12)
     if columns.ndim == 3:
         v = array(columns[:, :, 0], precise)
         assert_array(covariance @ v, expected[..., 0] if expected.ndim == 3 else expected, precise, 1e-12)

@@ -7,7 +7,7 @@ from checks import array, assert_array, covariance_matrix, host, torch_device
 
 import sdeppl as sp
 from sdeppl.backend import TorchFunction
-from sdeppl.denoisers import MatrixCovariance
+from sdeppl.linalg import Dense
 
 MEAN = np.array([2.0, -1.0, 0.5])
 X = np.random.default_rng(3).standard_normal((5, 3)) + np.array([1.0, 0.0, 0.5])
@@ -122,7 +122,7 @@ def test_score_and_eps_follow_from_the_mean(precise):
 
 def test_a_black_box_gives_what_it_was_given(backend):
     x = array(X, backend)
-    matrix = MatrixCovariance(array(FULL, backend))
+    matrix = Dense(array(FULL, backend))
     box = sp.CallableDenoiser(sp.VPSDE(), lambda x, t: x * t, lambda x, t: matrix, 3, backend)
     assert (box.dim, box.backend) == (3, backend)
     assert_array(box.mean(x, 0.25), 0.25 * X, backend)

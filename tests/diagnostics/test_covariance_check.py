@@ -5,7 +5,7 @@ import pytest
 from checks import array, covariance_matrix, host
 
 import sdeppl as sp
-from sdeppl.denoisers.covariance import MatrixCovariance
+from sdeppl.linalg import Dense
 
 SDE = sp.VPSDE()
 MEAN, COVARIANCE = np.array([2.0, -1.0, 0.5]), covariance_matrix(3, seed=21, smallest=0.1, largest=2.0)
@@ -23,7 +23,7 @@ def changed(exact, change):
     """The denoiser whose covariance is another one."""
 
     def covariance(x, t):
-        return MatrixCovariance(array(change(host(exact(x, t).covariance.dense())), exact.backend))
+        return Dense(array(change(host(exact(x, t).covariance.dense())), exact.backend))
 
     return sp.CallableDenoiser(SDE, exact.mean, covariance, exact.dim, exact.backend)
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import sdeppl as sp
+from sdeppl.linalg import Dense
 from sdeppl.reporting import Check
 
 D = torch.float64
@@ -68,7 +69,7 @@ def denoiser(right, factor=1.05):
         return (x - factor * (x - alpha * true.mean(x, t))) / alpha
 
     def covariance(x, t):
-        return sp.denoisers.covariance.MatrixCovariance(1.3 * true(x, t).covariance.dense())
+        return Dense(1.3 * true(x, t).covariance.dense())
 
     return sp.CallableDenoiser(true.sde, mean, covariance, 2, true.backend)
 

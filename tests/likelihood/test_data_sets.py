@@ -6,7 +6,7 @@ from checks import array, assert_array, covariance_matrix, host
 from observed_families import CASES
 
 import sdeppl as sp
-from sdeppl.likelihood import exact_posterior, exact_rows, joint_observation
+from sdeppl.likelihood import exact_posterior, joint_observation
 from sdeppl.likelihood.gradient import log_prob_gradient
 
 DIM, SETS = 3, 4
@@ -116,7 +116,7 @@ def test_surrogates_of_all_families_are_those_of_each_data_set(case, precise):
 
 
 @pytest.mark.parametrize("prior", ["gaussian", "one covariance", "several"])
-def test_exact_rows_are_the_exact_posteriors(prior, precise):
+def test_exact_posteriors_of_many_are_those_of_each(prior, precise):
     one, two = covariance_matrix(DIM, 1), covariance_matrix(DIM, 2)
     means = np.array([[2.0, -1.0, 0.5], [-1.0, 1.5, 3.0]])
     if prior == "gaussian":
@@ -127,7 +127,8 @@ def test_exact_rows_are_the_exact_posteriors(prior, precise):
             SDE, array([0.3, 0.7], precise), array(means, precise), array(covariances, precise)
         )
     many, single = of_all("linear", precise)
-    rows, x = exact_rows(denoiser, many), array(X, precise)
+    exact, x = exact_posterior(denoiser, many), array(X, precise)
+    rows = exact.denoiser
     for t in (0.02, 0.5, 1.0):
         moments = rows(x, t)
         for i, observation in enumerate(single):
@@ -137,7 +138,7 @@ def test_exact_rows_are_the_exact_posteriors(prior, precise):
             assert_array(rows.mean(x, t)[i, :], host(at.mean)[0], precise, 1e-10)
             dense = host(at.covariance.dense()).reshape(DIM, DIM)
             assert_array(moments.covariance.dense()[i, ...], dense, precise, 1e-9)
-            assert float(rows.log_evidence[i]) == pytest.approx(float(expected.log_evidence), abs=1e-10)
+            assert float(exact.log_evidence[i]) == pytest.approx(float(expected.log_evidence), abs=1e-10)
 
 
 def test_the_end_of_a_mixture_is_drawn_from_its_marginal():
@@ -147,10 +148,10 @@ def test_the_end_of_a_mixture_is_drawn_from_its_marginal():
         SDE, np.array([0.3, 0.7]), np.array([[4.0], [-3.0]]), np.array([[[0.5]], [[2.0]]])
     )
     many = sp.LinearGaussian(np.array([[1.0]]), np.array([0.0]), 4.0).with_data(np.array([[0.5], [2.0]]))
-    rows, n = exact_rows(prior, many), 200_000
+    rows, n = exact_posterior(prior, many).denoiser, 200_000
     stream = sp.Noise(5).stream(numpy)
     index = np.repeat([0, 1], n)
-    draws = rows.of_sets(index).end(stream.uniform(0, 2 * n), stream.normal(0, (2 * n, 1)))[:, 0]
+    draws = rows.of_sets(index).sample(SDE.T, stream.uniform(0, 2 * n), stream.normal(0, (2 * n, 1)))[:, 0]
     alpha, sigma = SDE.alpha(1.0), SDE.sigma(1.0)
     for i, y in enumerate((0.5, 2.0)):
         marginals = exact_posterior(prior, sp.LinearGaussian(np.array([[1.0]]), np.array([y]), 4.0)).denoiser

@@ -20,6 +20,8 @@ from tweedie_priors import (
 )
 
 import sdeppl as sp
+from sdeppl.denoisers import tweedie_covariance
+from sdeppl.linalg import Dense, MatrixFree
 
 
 @PRIORS
@@ -41,7 +43,7 @@ def test_auto_is_matrix_free_where_a_dense_covariance_would_be_large(monkeypatch
     numpy = sp.resolve("numpy")
     monkeypatch.setattr("sdeppl.likelihood.tweedie.DENSE_LIMIT", DIM - 1)
     box = box_on(numpy, sp.VPSDE())
-    monkeypatch.setattr(sp.denoisers.PullbackCovariance, "dense", lambda self: pytest.fail("made dense"))
+    monkeypatch.setattr(MatrixFree, "dense", lambda self: pytest.fail("made dense"))
     guided = sp.TweedieDenoiser(box, linear(numpy), tolerance=1e-13)
     expected = sp.TweedieDenoiser(mixture_on(numpy, sp.VPSDE()), linear(numpy), gradient="mean").mean(X, 0.4)
     np.testing.assert_allclose(guided.mean(X, 0.4), expected, rtol=1e-9)
@@ -68,13 +70,11 @@ def test_a_learned_covariance_counts_by_its_positive_part(observed, backend):
 
     def denoiser(values, at_hand):
         matrix = array((basis * values) @ basis.T, backend)
-        pulled = sp.denoisers.PullbackCovariance
+        pulled = tweedie_covariance
         return sp.CallableDenoiser(
             sde,
             lambda x, t: 0.7 * x,
-            lambda x, t: (
-                sp.denoisers.MatrixCovariance(matrix) if at_hand else pulled(1.0, lambda v: v @ matrix, x)
-            ),
+            lambda x, t: Dense(matrix) if at_hand else pulled(1.0, lambda v: v @ matrix, x),
             DIM,
             backend,
         )

@@ -5,6 +5,7 @@ import pytest
 from checks import array, assert_array, covariance_matrix, host
 
 import sdeppl as sp
+from sdeppl.denoisers import tweedie_covariance
 
 DIM = 5
 MEAN, COVARIANCE = np.array([2.0, -1.0, 0.5, 0.0, 4.0]), covariance_matrix(DIM, seed=11, largest=3.0)
@@ -32,7 +33,7 @@ def box_on(backend, sde):
 
     def covariance(x, t):
         matrix = mixture(x, t).covariance
-        return sp.denoisers.PullbackCovariance(1.0, lambda v: matrix @ v, x)
+        return tweedie_covariance(1.0, lambda v: matrix @ v, x)
 
     return sp.CallableDenoiser(sde, mixture.mean, covariance, DIM, backend)
 

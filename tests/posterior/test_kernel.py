@@ -9,6 +9,7 @@ from checks import array, assert_array, covariance_matrix, host
 
 import sdeppl as sp
 from sdeppl.likelihood import Guided, PseudoObservation, SiteApproximation
+from sdeppl.linalg import Dense
 from sdeppl.posterior.kernel import MomentKernel, SubspaceRoot
 from sdeppl.posterior.resampling import ess_fraction, normalised, systematic
 from sdeppl.sde import StepCoefficients
@@ -24,7 +25,7 @@ def case(backend, dim, count, shared):
     C = np.broadcast_to(C[0], C.shape) if shared else C
     H, R = rng.standard_normal((count, dim)), np.linspace(0.2, 0.6, count)
     x, m, mean = (rng.standard_normal((ROWS, dim)) for _ in range(3))
-    covariance = sp.denoisers.MatrixCovariance(array(C[0] if shared else C, backend))
+    covariance = Dense(array(C[0] if shared else C, backend))
     prior = sp.Moments(array(m, backend), covariance)
     noise = SiteApproximation(array(np.zeros(count), backend), array(R, backend), 0.0, True)
     seen = PseudoObservation(array(H, backend), noise)

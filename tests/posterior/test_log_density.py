@@ -20,7 +20,7 @@ from log_density_targets import (
 from scipy.stats import lognorm, multivariate_normal
 
 import sdeppl as sp
-from sdeppl.denoisers import PullbackCovariance
+from sdeppl.denoisers import tweedie_covariance
 
 EACH_SDE = pytest.mark.parametrize("sde", SDES.values(), ids=SDES)
 
@@ -193,7 +193,7 @@ def test_a_network_by_products_with_its_jacobian():
 
     def covariance(x, r):
         _, pull = torch.func.vjp(lambda y: exact.mean(y, r), x)
-        return PullbackCovariance(
+        return tweedie_covariance(
             sde.sigma(r) ** 2 / sde.alpha(r), lambda v: pull(v, retain_graph=True)[0], x
         )
 

@@ -27,7 +27,7 @@ from tempered_targets import (
 
 import sdeppl as sp
 from sdeppl.backend import Noise
-from sdeppl.denoisers import PullbackCovariance
+from sdeppl.denoisers import tweedie_covariance
 from sdeppl.posterior.kernel import MomentKernel
 from sdeppl.posterior.renoising import Renoising
 from sdeppl.posterior.start import start_moments
@@ -99,7 +99,7 @@ def test_a_mixture_known_by_its_mean_alone(precise):
 
     def covariance(x, t):
         pull = mixture(x, t).covariance
-        return PullbackCovariance(1.0, lambda v: pull @ v, x)
+        return tweedie_covariance(1.0, lambda v: pull @ v, x)
 
     prior = sp.CallableDenoiser(SDE, mixture.mean, covariance, 2, precise)
     run = sp.Posterior(prior, ring_on(precise), correction=sp.TemperedSMC(64, moves=16)).run(128, seed=6)

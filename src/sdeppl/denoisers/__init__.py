@@ -1,24 +1,41 @@
 """Layer 2: E[x_0 given x_t] and Cov[x_0 given x_t], analytic, by a network, or a black box."""
 
+from typing import Any
+
+from ..backend.sharing import warn
+from ..linalg import Dense
+from . import covariance
 from .array_network import ArrayMLP
 from .base import Denoiser, Moments
-from .covariance import Covariance, MatrixCovariance, PullbackCovariance
+from .covariance import MixtureCovariance, tweedie_covariance
 from .function import CallableDenoiser
 from .gaussian import GaussianDenoiser
-from .mixture import GaussianMixtureDenoiser
-from .mixture_covariance import MixtureCovariance
+from .mixture import GaussianMixtureDenoiser, decomposed
 from .network import NetworkDenoiser
 
 __all__ = [
     "ArrayMLP",
     "CallableDenoiser",
-    "Covariance",
     "Denoiser",
     "GaussianDenoiser",
     "GaussianMixtureDenoiser",
-    "MatrixCovariance",
     "MixtureCovariance",
     "Moments",
     "NetworkDenoiser",
-    "PullbackCovariance",
+    "decomposed",
+    "tweedie_covariance",
 ]
+
+_FORMER: dict[str, tuple[Any, str]] = {
+    "Covariance": (covariance.Covariance, "sdeppl.linalg.LinearOperator"),
+    "MatrixCovariance": (Dense, "sdeppl.linalg.Dense"),
+    "PullbackCovariance": (tweedie_covariance, "sdeppl.denoisers.tweedie_covariance"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FORMER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found, now = _FORMER[name]
+    warn(f"denoisers.{name} is called {now} now", DeprecationWarning, stacklevel=2)
+    return found

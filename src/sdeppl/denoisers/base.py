@@ -2,21 +2,23 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from array_api_compat import array_namespace
 
-from ..backend import Backend, jvp
+from ..backend import Array, Backend, jvp
+from ..linalg import LinearOperator
 from ..sde import IsotropicSDE
-from .covariance import Covariance, weight_matrix
+from ..sde.mixture import GaussianMixture
+from .covariance import weight_matrix
 
 
 @dataclass(frozen=True)
 class Moments:
     """mean: E[x_0 given x_t], (batch, dim); covariance: Cov[x_0 given x_t], an operator."""
 
-    mean: Any
-    covariance: Covariance
+    mean: Array
+    covariance: LinearOperator
 
     def __repr__(self) -> str:
         return f"Moments(mean of shape {tuple(self.mean.shape)}, {type(self.covariance).__name__})"
@@ -27,10 +29,12 @@ class Denoiser(ABC):
 
     `denoiser(x, t)` gives both from one evaluation; `mean` alone may be cheaper. x: (batch, dim),
     an array of `backend`; t: a float in (0, T]. `sde`: the forward SDE; `dim`: numbers in x_0.
-    `covariance_is_slope`: whether the covariance is σ²/α ∂mean/∂x, as of exact moments.
+    `covariance_is_slope`: whether the covariance is σ²/α ∂mean/∂x, as of exact moments; `mixture`: p(x_0),
+    where it is known to be a Gaussian or a mixture of them.
     """
 
     covariance_is_slope: ClassVar[bool] = True
+    mixture: GaussianMixture | None = None
 
     sde: IsotropicSDE
     dim: int
@@ -40,22 +44,22 @@ class Denoiser(ABC):
         return f"{type(self).__name__}({self.sde}, dim={self.dim})"
 
     @abstractmethod
-    def __call__(self, x: Any, t: float) -> Moments:
+    def __call__(self, x: Array, t: float) -> Moments:
         """Mean and covariance of x_0 given x_t = x."""
 
     @abstractmethod
-    def mean(self, x: Any, t: float) -> Any:
+    def mean(self, x: Array, t: float) -> Array:
         """E[x_0 given x_t = x], (batch, dim)."""
 
-    def score(self, x: Any, t: float) -> Any:
+    def score(self, x: Array, t: float) -> Array:
         """∂ ln p(x_t) = (α E[x_0 given x_t] - x)/σ² (Tweedie's formula), (batch, dim)."""
         return (self.sde.alpha(t) * self.mean(x, t) - self.sde.centre(x, t)) / self.sde.sigma(t) ** 2
 
-    def eps(self, x: Any, t: float) -> Any:
+    def eps(self, x: Array, t: float) -> Array:
         """ε̂ = E[ε given x_t] = -σ score, (batch, dim)."""
         return (self.sde.centre(x, t) - self.sde.alpha(t) * self.mean(x, t)) / self.sde.sigma(t)
 
-    def covariance_slope(self, x: Any, t: float, V: Any, w: Any) -> Any:
+    def covariance_slope(self, x: Array, t: float, V: Array, w: Array) -> Array:
         """∂/∂x Σ_ab w_ab v_aᵀ C(x) v_b, (batch, dim), with C = Cov[x_0 given x_t = x].
 
         V: columns v_a, (batch, dim, k), or (dim, k) for all rows; w: weights (batch, k) of v_a v_aᵀ, or a
@@ -81,8 +85,8 @@ class Denoiser(ABC):
             step = self.sde.sigma(t) * v / xp.where(length > 0, length, xp.ones_like(length))
 
             # C varies over distances of σ, not of 1 + |x|, for which differences in x itself are meant
-            def product(s: Any, u: Any = u, step: Any = step) -> Any:
-                return self(x + s * step, t).covariance.product(u)
+            def product(s: Array, u: Array = u, step: Array = step) -> Array:
+                return self(x + s * step, t).covariance.matvec(u)
 
             total = total + length / self.sde.sigma(t) * jvp(product, zeros, xp.ones_like(zeros))
         return total

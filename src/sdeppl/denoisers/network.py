@@ -1,11 +1,9 @@
 """A denoiser that adds a network to the best Gaussian one."""
 
-from typing import Any
-
-from ..backend import OnnxFunction, TorchFunction
+from ..backend import Array, OnnxFunction, TorchFunction
 from .array_network import ArrayMLP
 from .base import Denoiser, Moments
-from .covariance import PullbackCovariance, weight_matrix
+from .covariance import tweedie_covariance, weight_matrix
 from .gaussian import GaussianDenoiser
 
 
@@ -32,13 +30,13 @@ class NetworkDenoiser(Denoiser):
         self.gaussian = gaussian
         self.net = net
 
-    def mean(self, x: Any, t: float) -> Any:
+    def mean(self, x: Array, t: float) -> Array:
         gaussian = self.gaussian
         output = self.net(gaussian.whiten(x, t), self.sde.half_log_snr(t))
         reach = gaussian.posterior_scale(t) * gaussian.explained(t)
         return gaussian.mean(x, t) + (reach * output) @ gaussian.basis.T
 
-    def __call__(self, x: Any, t: float) -> Moments:
+    def __call__(self, x: Array, t: float) -> Moments:
         gaussian = self.gaussian
         linear = gaussian(x, t)
         alpha, sigma = self.sde.alpha_sigma(t)
@@ -47,15 +45,15 @@ class NetworkDenoiser(Denoiser):
         reach = spread * gaussian.explained(t)
         output, pull_net = self.net.with_pullback(gaussian.whiten(x, t), self.sde.half_log_snr(t))
 
-        def pullback(v: Any) -> Any:
+        def pullback(v: Array) -> Array:
             through_net = pull_net((v @ gaussian.basis) * reach) * shrink
-            return (alpha / sigma**2) * linear.covariance.product(v) + through_net @ gaussian.basis.T
+            return (alpha / sigma**2) * linear.covariance.matvec(v) + through_net @ gaussian.basis.T
 
         mean = linear.mean + (reach * output) @ gaussian.basis.T
-        covariance = PullbackCovariance(sigma**2 / alpha, pullback, x, True, linear.covariance)
+        covariance = tweedie_covariance(sigma**2 / alpha, pullback, x, True, linear.covariance)
         return Moments(mean, covariance)
 
-    def covariance_slope(self, x: Any, t: float, V: Any, w: Any) -> Any:
+    def covariance_slope(self, x: Array, t: float, V: Array, w: Array) -> Array:
         """As of any denoiser, from the network's own second derivatives; the Gaussian part has none."""
         xp, gaussian = self.backend.xp, self.gaussian
         alpha, sigma = self.sde.alpha_sigma(t)

@@ -356,7 +356,7 @@ def _covariance_level(denoiser: Denoiser, pairs: Noised, V: np.ndarray) -> tuple
     moments = denoiser(pairs.x, pairs.t)
     mean, product = (
         np.asarray(to_host(part), float)
-        for part in (moments.mean, moments.covariance.columns(place(V, denoiser.backend)))
+        for part in (moments.mean, moments.covariance.matmat(place(V, denoiser.backend)))
     )
     if not (np.isfinite(mean).all() and np.isfinite(product).all()):
         raise FloatingPointError(f"the denoiser gives NaN or infinity at t = {pairs.t:.4g}")

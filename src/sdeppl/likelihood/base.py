@@ -10,7 +10,8 @@ from array_api_compat import array_namespace
 from ..backend import BackendMismatch, cholesky, in_chunks, rows_at_once, solve_lower
 from ..backend.arguments import kind
 from ..backend.sharing import cached_property, warn
-from ..denoisers import Denoiser, MatrixCovariance, Moments, PullbackCovariance
+from ..denoisers import Denoiser, Moments
+from ..linalg import Dense
 from .observation import Observation, SiteApproximation
 from .positive import clipped
 
@@ -138,17 +139,17 @@ class MeanLikelihood(Denoiser):
         """Mean and covariance; where the method knows no covariance, the prior's stands for it."""
         guided = self.guided(x, t)
         if guided.covariance is not None:
-            return Moments(guided.mean, MatrixCovariance(guided.covariance))
+            return Moments(guided.mean, Dense(guided.covariance))
         if guided.pseudo_observation is None:
             return Moments(guided.mean, guided.prior.covariance)
         xp, covariance = self.backend.xp, guided.prior.covariance.dense()
-        if isinstance(guided.prior.covariance, PullbackCovariance):
+        if guided.prior.covariance.may_be_indefinite:
             covariance = clipped(covariance)  # near T little trains the slope of a network
         reduction = guided.pseudo_observation.reduction(
             covariance @ xp.matrix_transpose(guided.pseudo_observation.H)
         )
         reduced = covariance - reduction @ xp.matrix_transpose(reduction)
-        return Moments(guided.mean, MatrixCovariance(reduced))
+        return Moments(guided.mean, Dense(reduced))
 
     def of_sets(self, index: Any) -> "MeanLikelihood":
         """The same where row i of x_t belongs to data set index[i]; see `Observation.with_data`."""

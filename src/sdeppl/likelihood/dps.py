@@ -54,7 +54,7 @@ class DPSDenoiser(MeanLikelihood):
             likelihood = self.observation.log_prob(moments.mean)
         else:
             gradient, likelihood = self._normalised(moments.mean, t)
-        return Guided(moments, moments.mean + moments.covariance.product(gradient), likelihood)
+        return Guided(moments, moments.mean + moments.covariance.matvec(gradient), likelihood)
 
     def _normalised(self, mean: Any, t: float) -> tuple[Any, Any]:
         """Gradient at m, and value, of -ζ' |y - η(m)|, with ζ' such that a step moves x by ζ."""

@@ -2,31 +2,30 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..backend import cholesky, log_diagonal
-from ..denoisers import Denoiser, GaussianDenoiser, GaussianMixtureDenoiser
+from ..backend import Array, cholesky, log_diagonal
+from ..denoisers import Denoiser, GaussianDenoiser, GaussianMixtureDenoiser, decomposed
+from ..linalg import Diagonalisable
+from ..sde.mixture import GaussianMixture, log_sum
 from .base import require_fit
 from .observation import Linearisation, Observation
 
 
 @dataclass(frozen=True)
 class ExactPosterior:
-    """p(x_0 given y) in closed form: its denoiser, and ln p(y) as a 0-d array."""
+    """p(x_0 given y) in closed form: its denoiser, and ln p(y), () or of many data sets (data sets,)."""
 
     denoiser: Denoiser
-    log_evidence: Any
+    log_evidence: Array
 
 
 def has_exact_posterior(prior: Denoiser, observation: Observation) -> bool:
     """Whether `exact_posterior` knows the answer."""
-    if not observation.is_linear:
+    if not observation.is_linear or prior.mixture is None:
         return False
-    return isinstance(prior, GaussianDenoiser) or (
-        isinstance(prior, GaussianMixtureDenoiser) and not observation.hard
-    )
+    return not observation.hard or isinstance(prior, GaussianDenoiser)
 
 
 def exact_posterior(prior: Denoiser, observation: Observation) -> ExactPosterior:
@@ -34,46 +33,50 @@ def exact_posterior(prior: Denoiser, observation: Observation) -> ExactPosterior
 
     Component by component m + K (y - H m), C - K H C with K = C Hᵀ (H C Hᵀ + R)⁻¹, written as a sum of
     squares so that it stays positive; the weights are multiplied by N(y; H m_k, H C_k Hᵀ + R). Under any
-    forward SDE of the prior the denoiser of the result is the exact guided one. Raises: TypeError for any
-    other prior or observation; ValueError where H C Hᵀ + R is singular.
+    forward SDE of the prior the denoiser of the result is the exact guided one; of many data sets it is a
+    mixture for each. Raises: TypeError for any other prior or observation; ValueError where H C Hᵀ + R is
+    singular.
     """
     require_fit(prior, observation)
-    if not has_exact_posterior(prior, observation):
+    mixture = prior.mixture
+    if mixture is None or not has_exact_posterior(prior, observation):
         raise TypeError(
             "likelihood='exact' has a closed form for Gaussian and Gaussian-mixture priors with linear "
             f"Gaussian observations; got {type(prior).__name__} and {type(observation).__name__}; "
             "use likelihood='auto'"
         )
-    if isinstance(prior, GaussianDenoiser):
-        covariance = (prior.basis * prior.eigenvalues) @ prior.basis.T
-        means, C, logs = condition_gaussians(prior.location[None, :], covariance, observation)
-        return ExactPosterior(GaussianDenoiser(prior.sde, means[0, :], C), logs[0])
-    assert isinstance(prior, GaussianMixtureDenoiser)
-    return _mixture(prior, observation)
-
-
-def _mixture(prior: GaussianMixtureDenoiser, observation: Observation) -> ExactPosterior:
-    xp, means, covariances = prior.backend.xp, prior.means, prior.covariances
-    if prior.eigenvalues.shape[0] == 1:  # one covariance for all
-        means, C, logs = condition_gaussians(means, covariances[0, ...], observation)
-        covariances = xp.broadcast_to(C, covariances.shape)
+    if mixture.covariances.shared:
+        means, C, logs = condition_gaussians(mixture.means, mixture.covariances.dense(), observation)
+        if observation.sets is None and isinstance(prior, GaussianDenoiser):
+            return ExactPosterior(GaussianDenoiser(prior.sde, means[0, :], C), logs[0])
+        covariances = C[None, ...]
     else:
+        xp = prior.backend.xp
         each = [
-            condition_gaussians(means[k : k + 1, :], covariances[k, ...], observation)
-            for k in range(means.shape[0])
+            condition_gaussians(mixture.means[k : k + 1, :], mixture.covariances.take(k).dense(), observation)
+            for k in range(mixture.components)
         ]
-        means = xp.concat([mean for mean, _, _ in each], axis=0)
+        means = xp.concat([mean for mean, _, _ in each], axis=-2)
         covariances = xp.stack([C for _, C, _ in each])
-        logs = xp.concat([log for _, _, log in each])
-    log_joint = prior.log_weights + logs
-    largest = xp.max(log_joint)
+        logs = xp.concat([log for _, _, log in each], axis=-1)
+    return _weighed(prior, mixture.log_weights + logs, means, decomposed(covariances))
+
+
+def _weighed(prior: Denoiser, log_joint: Array, means: Array, covariances: Diagonalisable) -> ExactPosterior:
+    """From ln w_k N(y; H m_k, ·) of the components, in the last axis."""
+    xp = array_namespace(log_joint)
     # a component that y rules out keeps a weight that rounding cannot tell from none
-    weights = xp.clip(xp.exp(log_joint - largest), min=float(xp.finfo(log_joint.dtype).smallest_normal))
-    evidence = largest + xp.log(xp.sum(weights))
-    return ExactPosterior(GaussianMixtureDenoiser(prior.sde, weights, means, covariances), evidence)
+    least = math.log(float(xp.finfo(log_joint.dtype).smallest_normal))
+    log_joint = xp.maximum(log_joint, xp.max(log_joint, axis=-1, keepdims=True) + least)
+    evidence = log_sum(log_joint)
+    # what rounding leaves of a direction without variance
+    floor = 4 * prior.dim * float(xp.finfo(log_joint.dtype).eps) * xp.max(covariances.eigenvalues)
+    covariances = covariances.map(lambda values: xp.where(values > floor, values, xp.zeros_like(values)))
+    mixture = GaussianMixture(log_joint - evidence[..., None], means, covariances)
+    return ExactPosterior(GaussianMixtureDenoiser.of(prior.sde, mixture), evidence)
 
 
-def condition_gaussians(means: Any, C: Any, observation: Observation) -> tuple[Any, Any, Any]:
+def condition_gaussians(means: Array, C: Array, observation: Observation) -> tuple[Array, Array, Array]:
     """Means (k, dim) given y, their common covariance, and ln N(y; H m, H C Hᵀ + R), (k,).
 
     Of many data sets, means (data sets, k, dim) and logarithms (data sets, k).

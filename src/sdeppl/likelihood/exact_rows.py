@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 from ..backend import Backend
-from ..denoisers import Denoiser, GaussianDenoiser, GaussianMixtureDenoiser, MatrixCovariance, Moments
+from ..denoisers import Denoiser, Dense, GaussianDenoiser, GaussianMixtureDenoiser, Moments
 from ..sde import IsotropicSDE
 from .base import require_fit
 from .exact import condition_gaussians
@@ -64,7 +64,7 @@ class MixtureRows(Denoiser):
         flat = shares @ xp.reshape(within, (count, self.dim * self.dim))
         offsets = means - mean[:, None, :]
         between = xp.matrix_transpose(shares[..., None] * offsets) @ offsets
-        return Moments(mean, MatrixCovariance(xp.reshape(flat, between.shape) + between))
+        return Moments(mean, Dense(xp.reshape(flat, between.shape) + between))
 
     def end(self, uniforms: Any, z: Any) -> Any:
         """x_T given y, exactly: uniforms (rows,) choose the component, normals z (rows, dim) the place."""
@@ -117,7 +117,7 @@ def exact_rows(prior: Denoiser, observation: Observation) -> MixtureRows:
         means, C, logs = condition_gaussians(prior.location[None, :], covariance, observation)
         return MixtureRows(prior.sde, prior.backend, 0 * logs, means, C[None, ...], logs[:, 0])
     assert isinstance(prior, GaussianMixtureDenoiser)
-    if prior.eigenvalues.shape[0] == 1:  # one covariance for all
+    if prior.mixture.covariances.shared:  # one covariance for all
         means, C, logs = condition_gaussians(prior.means, prior.covariances[0, ...], observation)
         C = C[None, ...]
     else:

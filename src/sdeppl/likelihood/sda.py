@@ -43,7 +43,7 @@ class FixedVarianceDenoiser(MeanLikelihood):
         linear = self.observation.linearise(moments.mean)
         noise = self.observation.site_approximation(linear, self.spread(linear, t))
         weights, linear, log_likelihood = self.innovation(noise, linear, t)
-        shift = moments.covariance.product(linear.adjoint(weights))
+        shift = moments.covariance.matvec(linear.adjoint(weights))
         return Guided(moments, moments.mean + shift, log_likelihood)
 
 

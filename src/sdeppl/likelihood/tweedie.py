@@ -6,7 +6,8 @@ from array_api_compat import array_namespace, device
 
 from ..backend import cholesky, whole_number
 from ..backend.linear_algebra import SMALL
-from ..denoisers import Covariance, Denoiser, MatrixCovariance, Moments, PullbackCovariance
+from ..denoisers import Denoiser, Moments
+from ..linalg import Dense, LinearOperator
 from .base import Guided, MeanLikelihood, PseudoObservation
 from .information import compressed
 from .innovation import Innovation
@@ -78,19 +79,19 @@ class TweedieDenoiser(MeanLikelihood):
         n, dim, covariance = self.observation.count, self.dim, self.prior(self.end, self.sde.T).covariance
         if covariance.shared and self.observation.is_linear:
             return 4 * (n + dim)
-        if self._dense(Moments(None, covariance)):
+        if self._dense(covariance):
             wide = min(n, dim) if n > dim and dim <= DENSE_LIMIT and self.gradient == "mean" else n
             return 4 * n * dim + 8 * wide * wide + (0 if covariance.shared else 2 * dim * dim)
         return 8 * (n + dim) + (0 if self.observation.is_linear else 2 * n * dim)
 
     def _mean(self, x: Any, t: float) -> Any:
         moments = self.prior(x, t)
-        if self._dense(moments):
+        if self._dense(moments.covariance):
             return self._guide(x, t, moments).mean
         linear = self.observation.linearise(moments.mean)
         if self.low_rank is not None:
             weights = self.low_rank.weights(self.observation, linear, moments.covariance)
-            return moments.mean + moments.covariance.product(linear.adjoint(weights))
+            return moments.mean + moments.covariance.matvec(linear.adjoint(weights))
         return moments.mean + matrix_free_shift(
             self.observation, linear, moments.covariance, self.tolerance, self.iterations
         )
@@ -105,13 +106,13 @@ class TweedieDenoiser(MeanLikelihood):
         covariance = positive_part(moments.covariance, self.observation.count, self.repair)
         moments = Moments(moments.mean, covariance)
         linear = self.observation.linearise(moments.mean)
-        cross = covariance.columns(xp.matrix_transpose(linear.H))
+        cross = covariance.matmat(xp.matrix_transpose(linear.H))
         variance = xp.clip(xp.sum(linear.H * xp.matrix_transpose(cross), axis=-1), min=0.0)
         noise = self.observation.site_approximation(linear, variance)
         bends = linear.H.ndim == 3 or linear.R is not None
         if self._is_compressible(linear, noise, bends):
             linear, noise = compressed(linear, noise)
-            cross = covariance.columns(xp.matrix_transpose(linear.H))
+            cross = covariance.matmat(xp.matrix_transpose(linear.H))
         projected = projected_covariance(linear, cross, covariance)
         innovation = Innovation(noise, linear, projected)
         shift = _rows(cross, innovation.weights)
@@ -128,9 +129,9 @@ class TweedieDenoiser(MeanLikelihood):
             many and noise.diagonal and not self.observation.hard and not (bends and self.gradient == "full")
         )
 
-    def _dense(self, moments: Moments) -> bool:
+    def _dense(self, covariance: LinearOperator) -> bool:
         if self.method == "auto":
-            return moments.covariance.materialised or self.dim <= DENSE_LIMIT
+            return covariance.materialised or self.dim <= DENSE_LIMIT
         return self.method == "dense"
 
     def _slopes(
@@ -145,7 +146,8 @@ class TweedieDenoiser(MeanLikelihood):
     ) -> Any:
         """σ²/α times the gradient of ln l through S: by C's slope, and, where the observation `bends`, by
         that of its H and R."""
-        xp, covariance, shift = self.backend.xp, moments.covariance, 0.0
+        xp, covariance = self.backend.xp, moments.covariance
+        shift: Any = 0.0
         inverse, q = innovation.inverse_root, innovation.weights
         rows = xp.broadcast_to(inverse, (q.shape[0], *inverse.shape[-2:]))
         directions = xp.concat([q[:, None, :], rows], axis=1)  # q qᵀ - S⁻¹ = Σ_a w_a u_a u_aᵀ
@@ -157,7 +159,7 @@ class TweedieDenoiser(MeanLikelihood):
             shift = 0.5 * sde.sigma(t) ** 2 / sde.alpha(t) * self.prior.covariance_slope(x, t, V, signs)
         if bends:
             weights = xp.matrix_transpose(signs[:, :, None] * directions) @ directions
-            shift = shift + covariance.product(self._bend(moments.mean, linear, cross, weights))
+            shift = shift + covariance.matvec(self._bend(moments.mean, linear, cross, weights))
         return shift
 
     def _bend(self, m: Any, linear: Linearisation, cross: Any, weights: Any) -> Any:
@@ -179,8 +181,8 @@ def require_jacobian(name: str, observation: Observation) -> None:
 
 
 def positive_part(
-    covariance: Covariance, count: int, repair: Literal["eigenvalues", "diagonal"] = "diagonal"
-) -> Covariance:
+    covariance: LinearOperator, count: int, repair: Literal["eigenvalues", "diagonal"] = "diagonal"
+) -> LinearOperator:
     """The covariance; a learned one of few numbers as a matrix, its positive part.
 
     Errors of a learned score can make C negative along some direction, S with it, and the gain
@@ -188,13 +190,13 @@ def positive_part(
     where a Cholesky factor, at a tenth of the cost, shows that a row is not positive, its variances alone.
     Of many numbers, more than 16 and than the `count` of products that are wanted, it stays an operator.
     """
-    if not isinstance(covariance, PullbackCovariance):
+    if not covariance.may_be_indefinite:
         return covariance
-    dim = covariance.like.shape[-1]
+    dim = covariance.shape[-1]
     if dim > max(LEARNED_LIMIT, count) or dim > DENSE_LIMIT:
         return covariance
     dense = covariance.dense()
-    return MatrixCovariance(clipped(dense) if repair == "eigenvalues" else positive_rows(dense))
+    return Dense(clipped(dense) if repair == "eigenvalues" else positive_rows(dense))
 
 
 def positive_rows(matrix: Any) -> Any:
@@ -208,12 +210,12 @@ def positive_rows(matrix: Any) -> Any:
     return xp.where(positive[:, None, None], matrix, variances)
 
 
-def projected_covariance(linear: Linearisation, cross: Any, covariance: Covariance) -> Any:
+def projected_covariance(linear: Linearisation, cross: Any, covariance: LinearOperator) -> Any:
     """H C Hᵀ, symmetric; of a learned C that is no matrix, the positive part."""
     xp = array_namespace(cross)
     projected = linear.H @ cross
     projected = 0.5 * (projected + xp.matrix_transpose(projected))
-    return positive_rows(projected) if isinstance(covariance, PullbackCovariance) else projected
+    return positive_rows(projected) if covariance.may_be_indefinite else projected
 
 
 def _rows(matrix: Any, v: Any) -> Any:

@@ -5,7 +5,8 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..denoisers import Covariance, Denoiser
+from ..denoisers import Denoiser
+from ..linalg import LinearOperator
 from ..sde.grids import time_of_half_log_snr
 from ..solvers import AugmentedFlow, divergence, trace
 
@@ -109,9 +110,9 @@ class DenoisingFlow(AugmentedFlow):
         return time_of_half_log_snr(self.denoiser.sde, max(-0.5 * math.log(noise), self.last_level))
 
 
-def _trace(covariance: Covariance, x: Any, probes: Any) -> Any:
+def _trace(covariance: LinearOperator, x: Any, probes: Any) -> Any:
     """tr C for each row of x: (batch, 1), or (batch, n) by probes."""
     if probes is not None or not covariance.materialised:
-        return trace(covariance.product, x, probes)
+        return trace(covariance.matvec, x, probes)
     xp = array_namespace(x)
     return xp.broadcast_to(xp.linalg.trace(covariance.dense())[..., None], (x.shape[0], 1))

@@ -186,7 +186,7 @@ class MomentKernel:
             dense = positive_part(covariance, self.dim).dense()
             return MatrixRoot(cholesky(_step_covariance(dense, step))), lambda M: dense @ M
         variance = sum(v * ratio / (v + ratio) for v in self.across) / len(self.across)
-        inner = self.Q.T @ covariance.columns(self.Q)
+        inner = self.Q.T @ covariance.matmat(self.Q)
         inner = positive_rows(0.5 * (inner + xp.matrix_transpose(inner)))
         scale = math.sqrt(step.noise**2 + step.first**2 * variance)
         root = SubspaceRoot(self.Q, cholesky(_step_covariance(inner, step)), scale)

@@ -5,8 +5,9 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..denoisers import Covariance, Denoiser, PullbackCovariance
+from ..denoisers import Denoiser
 from ..likelihood import Guided, MeanLikelihood, PseudoObservation, positive_part
+from ..linalg import LinearOperator
 from .kernel import DENSE_LIMIT, LEARNED_LIMIT, rows
 
 VISIBLE = 32  # units of rounding below which 1 - α²/σ² λ is not known
@@ -63,10 +64,9 @@ class LocalScale:
         )
 
 
-def is_cheap(covariance: Covariance, dim: int) -> bool:
+def is_cheap(covariance: LinearOperator, dim: int) -> bool:
     """Whether eigenvectors of the covariance are affordable at every step."""
-    learned = isinstance(covariance, PullbackCovariance)
-    return covariance.shared or dim <= (LEARNED_LIMIT if learned else DENSE_LIMIT)
+    return covariance.shared or dim <= (LEARNED_LIMIT if covariance.may_be_indefinite else DENSE_LIMIT)
 
 
 def local_scale(denoiser: Denoiser, guided: Guided, t: float) -> LocalScale:
@@ -108,7 +108,7 @@ def _guided_covariance(denoiser: Denoiser, guided: Guided) -> Any:
     if pseudo is None:
         return matrix
     xp = array_namespace(matrix)
-    reduction = pseudo.reduction(covariance.columns(xp.matrix_transpose(pseudo.H)))
+    reduction = pseudo.reduction(covariance.matmat(xp.matrix_transpose(pseudo.H)))
     return matrix - reduction @ xp.matrix_transpose(reduction)
 
 

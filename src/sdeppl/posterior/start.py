@@ -8,7 +8,8 @@ from array_api_compat import array_namespace
 
 from ..backend import NoiseStream
 from ..backend.sharing import warn
-from ..denoisers import Covariance, Denoiser, GaussianMixtureDenoiser
+from ..denoisers import Denoiser, GaussianMixtureDenoiser
+from ..linalg import LinearOperator
 from ..sde import IsotropicSDE, log_snr_grid
 from ..solvers import NonFiniteState
 
@@ -44,24 +45,8 @@ class Start:
         dim = self.mean.shape[0]
         if self.exact is not None:
             uniforms, z = stream.uniform(0, draws, index), stream.normal(0, (draws, dim), index)
-            return _draw_mixture(self.exact, uniforms, z)
+            return self.exact.sample(self.exact.sde.T, uniforms, z)
         return self.mean + stream.normal(0, (draws, dim), index) @ self.root
-
-
-def _draw_mixture(mixture: GaussianMixtureDenoiser, uniforms: Any, z: Any) -> Any:
-    """x_T of a mixture, exactly: uniforms (draws,) choose the component, normals z (draws, dim) the place."""
-    xp, sde = mixture.backend.xp, mixture.sde
-    alpha, sigma = sde.alpha(sde.T), sde.sigma(sde.T)
-    below = xp.cumulative_sum(xp.exp(mixture.log_weights))[:-1]
-    chosen = xp.sum(xp.astype(below <= uniforms[:, None], xp.int64), axis=-1)
-    several = mixture.eigenvalues.shape[0] > 1
-    scales = xp.sqrt(alpha**2 * mixture.eigenvalues + sigma**2)
-    scales = xp.take(scales, chosen, axis=0) if several else scales
-    spread = scales * z
-    if mixture.bases is not None:
-        bases = mixture.bases if not several else xp.take(mixture.bases, chosen, axis=0)
-        spread = (bases @ spread[..., None])[..., 0] if several else spread @ bases[0, ...].T
-    return alpha * xp.take(mixture.means, chosen, axis=0) + spread + sde.shift(sde.T)
 
 
 def start_moments(denoiser: Denoiser, prior: Denoiser | None = None) -> Start:
@@ -159,7 +144,7 @@ def first_step(sde: IsotropicSDE, steps: int, wanted: float | None) -> float:
     return float(sde.half_log_snr(levels[1]) - sde.half_log_snr(levels[0]))
 
 
-def _eigenbasis(covariance: Covariance) -> tuple[Any, Any]:
+def _eigenbasis(covariance: LinearOperator) -> tuple[Any, Any]:
     """Rising eigenvalues (dim,) and eigenvectors of the covariance at a single x."""
     matrix = covariance.dense()
     matrix = matrix if matrix.ndim == 2 else matrix[0, :, :]
@@ -167,7 +152,7 @@ def _eigenbasis(covariance: Covariance) -> tuple[Any, Any]:
     return eigenvalues, basis
 
 
-def _smallest_sd(variances: Any, prior: Covariance, eps: float) -> float:
+def _smallest_sd(variances: Any, prior: LinearOperator, eps: float) -> float:
     """Of the guided variances, among as many of the largest as the prior has varying directions."""
     xp, dim = array_namespace(variances), variances.shape[0]
     prior_variances, _ = _eigenbasis(prior)

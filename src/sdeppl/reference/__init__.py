@@ -2,7 +2,8 @@
 
 from .conditioning import exact
 from .hmc import hmc
+from .moments import Exact
 from .nuts import nuts
-from .result import ChainWarning, Exact, Reference
+from .result import ChainWarning, Reference
 
 __all__ = ["ChainWarning", "Exact", "Reference", "exact", "hmc", "nuts"]

@@ -57,13 +57,9 @@ class Noising:
         x = self.sde.alpha(t) * x0 + self.sde.sigma(t) * eps + self.sde.shift(t)
         residual = (x0 - self.denoiser.mean(x, t)) @ self.denoiser.basis
         target = residual / self.denoiser.posterior_scale(t)
-        inputs = self.denoiser.whiten(x, t)
-        return (
-            inputs.to(dtype),
-            self.sde.half_log_snr(t).to(dtype),
-            self.denoiser.explained(t).to(dtype),
-            target.to(dtype),
-        )
+        found: Any = self.denoiser.whiten(x, t), self.sde.half_log_snr(t), self.denoiser.explained(t), target
+        inputs, level, explained, target = (part.to(dtype) for part in found)
+        return inputs, level, explained, target
 
 
 @dataclass(frozen=True)
