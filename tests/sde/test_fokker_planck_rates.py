@@ -7,8 +7,7 @@ import pytest
 from checks import array, assert_array, host
 
 import sdeppl as sp
-from sdeppl.sde.fokker_planck_rates import half_square, jumps, selling
-from sdeppl.sde.uniformisation import poisson_weights
+from sdeppl.sde.markov_chain import half_square, jumps, poisson_weights, selling
 
 LOADING = np.linalg.cholesky(np.array([[1.0, 0.95 * 0.8], [0.95 * 0.8, 0.64]]))  # correlation 0.95
 PULL = np.array([[0.5, 0.1], [-0.1, 0.4]])

@@ -11,7 +11,7 @@ from checks import array, assert_array, covariance_matrix, fitted_slope, host, p
 from scipy.integrate import solve_ivp
 
 import sdeppl as sp
-from sdeppl.sde import matrix as matrix_module
+from sdeppl.sde import linear as matrix_module
 
 COUPLED = np.array([[1.0, 0.8, 0.0], [-0.6, 0.4, 0.3], [0.2, 0.0, 0.7]])
 CORRELATED = np.array([[0.9, 0.0], [0.5, 0.7], [-0.3, 0.4]])

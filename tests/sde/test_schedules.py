@@ -8,7 +8,7 @@ from checks import array, assert_array, host
 from scipy.integrate import quad
 
 import sdeppl as sp
-from sdeppl.sde.quadrature import integrate, panel_nodes
+from sdeppl.sde.schedules import integrate, panel_nodes
 
 
 def quadratic(t):

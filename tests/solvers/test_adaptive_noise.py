@@ -9,7 +9,7 @@ from checks import array, assert_array, dtype_name, fitted_slope
 
 import sdeppl as sp
 from sdeppl.solvers import BrownianStream
-from sdeppl.solvers.brownian_bridge import Piece
+from sdeppl.solvers.brownian import Piece
 
 NUMPY = sp.resolve("numpy")
 

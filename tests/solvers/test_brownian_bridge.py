@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from sdeppl.solvers.brownian_bridge import Piece, divide, join
+from sdeppl.solvers.brownian import Piece, divide, join
 
 
 @pytest.mark.parametrize("p", [0.5, 1 / 3, 0.9, 1e-3])

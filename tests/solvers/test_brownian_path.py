@@ -14,7 +14,7 @@ from checks import assert_array, dtype_name, host
 import sdeppl as sp
 from sdeppl.backend import keyed_normal
 from sdeppl.solvers import brownian
-from sdeppl.solvers.brownian_bridge import Piece, join
+from sdeppl.solvers.brownian import Piece, join
 
 NUMPY = sp.resolve("numpy")
 BOUND = 5.4

@@ -9,7 +9,7 @@ from checks import array, assert_array, host
 from order_problems import Paths
 
 import sdeppl as sp
-from sdeppl.solvers.levy_area import levy_area
+from sdeppl.solvers.milstein import levy_area
 
 S, T = 0.3, 0.55
 X = np.array([[0.7, -1.2], [0.2, 0.9], [-0.5, 1.4]])

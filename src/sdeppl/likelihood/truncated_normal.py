@@ -6,7 +6,7 @@ from typing import Any
 
 from array_api_compat import array_namespace, device
 
-from ..sde.quadrature import NODES, panel_nodes
+from ..sde.schedules import NODES, panel_nodes
 
 DROP = 40.0  # where the density has fallen by e^{-40} nothing is left to integrate
 PANELS = 3

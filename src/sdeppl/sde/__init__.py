@@ -1,31 +1,28 @@
 """Layer 1: forward SDEs, noise schedules, the reverse SDE, the Fokker–Planck equation, time grids."""
 
 from .affine import AffineSDE, IsotropicSDE, StepCoefficients, Transition, require_isotropic
-from .anchored import DataAnchoredSDE
-from .base import NOISE_CLASSES, SDE, NoiseClass
-from .calculus import ItoSDE, StratonovichSDE, noise_correction, to_ito, to_stratonovich
-from .chains import ddpm_grid, ncsn_grid
-from .critically_damped import CriticallyDampedSDE, act, cholesky
-from .double_well import DoubleWell
-from .edm import EDMSDE
+from .base import (
+    NOISE_CLASSES,
+    SDE,
+    ItoSDE,
+    NoiseClass,
+    StratonovichSDE,
+    noise_correction,
+    to_ito,
+    to_stratonovich,
+)
 from .fokker_planck import FokkerPlanckGrid
-from .geometric import GeometricBrownianMotion
-from .grids import edm_grid, log_snr_grid, quadratic_grid, uniform_grid
-from .langevin import LangevinSDE
-from .linear import LinearSDE
-from .lorenz import Lorenz63, Lorenz96
+from .grids import ddpm_grid, edm_grid, log_snr_grid, ncsn_grid, quadratic_grid, uniform_grid
+from .langevin import CriticallyDampedSDE, LangevinSDE, act, cholesky, halves
+from .linear import LinearSDE, MatrixLinearSDE, linear_transition
 from .marginals import AffineMarginals
-from .matrix import MatrixLinearSDE
 from .noise_check import check_noise_class, check_shape, check_square
-from .phase_space import halves
 from .reverse import ReverseSDE, divergence_of_square
 from .schedules import CallableSchedule, ConstantSchedule, CosineSchedule, LinearSchedule, Schedule
 from .serialise import from_dict, to_dict
-from .shifted import ShiftedVPSDE
-from .sub_vp import SubVPSDE
-from .van_loan import linear_transition
-from .ve import VESDE, CallableVESDE
-from .vp import VPSDE
+from .systems import DoubleWell, GeometricBrownianMotion, Lorenz63, Lorenz96
+from .ve import EDMSDE, VESDE, CallableVESDE
+from .vp import VPSDE, DataAnchoredSDE, ShiftedVPSDE, SubVPSDE
 
 __all__ = [
     "EDMSDE",

@@ -132,7 +132,7 @@ class IsotropicSDE(AffineSDE):
 
     def moments(self, mean: Array, covariance: Array, t: float, s: float = 0.0) -> tuple[Array, Array]:
         """α m + shift and α² C + σ² I, of the step from s to t."""
-        self._require_forward(s, t)
+        require_forward(s, t)
         phi, shift, q = self.transition(s, t)
         xp = array_namespace(mean, covariance)
         identity = xp.eye(mean.shape[-1], dtype=covariance.dtype, device=device(covariance))
@@ -140,13 +140,9 @@ class IsotropicSDE(AffineSDE):
 
     def advance(self, x: Array, s: float, t: float, z: Array) -> Array:
         """φ x + shift + √q z."""
-        self._require_forward(s, t)
+        require_forward(s, t)
         phi, shift, q = self.transition(s, t)
         return phi * x + shift + math.sqrt(q) * z
-
-    def _require_forward(self, s: float, t: float) -> None:
-        if t < s:
-            raise ValueError(f"a forward SDE runs forward: got a step from t={s} to t={t}; use ReverseSDE")
 
     def drift(self, x: Array, t: float) -> Array:
         return self.rate(t) * x + self.push(t) if self.shifted else self.rate(t) * x
@@ -156,13 +152,19 @@ class IsotropicSDE(AffineSDE):
 
     def coefficients(self, s: float, t: float) -> StepCoefficients:
         """The exact transition as a step; nothing is left for N. Raises: ValueError for t < s."""
-        self._require_forward(s, t)
+        require_forward(s, t)
         phi, shift, q = self.transition(s, t)
         return StepCoefficients(phi, 0.0, 0.0, math.sqrt(q), shift if self.shifted else None)
 
     def nonlinear(self, x: Array, t: float) -> None:
         """The part that an exponential step cannot solve exactly: nothing."""
         return None
+
+
+def require_forward(s: float, t: float) -> None:
+    """Raises: ValueError for a step back in time."""
+    if t < s:
+        raise ValueError(f"a forward SDE runs forward: got a step from t={s} to t={t}; use ReverseSDE")
 
 
 def require_isotropic(

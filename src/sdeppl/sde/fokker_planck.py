@@ -16,11 +16,9 @@ from ..backend import (
     whole_number,
 )
 from ..backend.words import told_apart
-from .base import SDE
-from .calculus import to_ito
-from .fokker_planck_rates import Jumps, jumps
+from .base import SDE, to_ito
+from .markov_chain import Jumps, expm_action, jumps
 from .noise_check import check_noise_class
-from .uniformisation import expm_action
 
 SUBSTEPS = 200  # of the whole span of time, where the coefficients depend on t
 
@@ -41,7 +39,7 @@ class FokkerPlanckGrid:
     `Backend` that says otherwise.
 
     Raises: ValueError for other dimensions, an empty box or less than 3 cells. Source: Kushner & Dupuis
-    2001 (Numerical Methods for Stochastic Control Problems in Continuous Number), sections 4.1 and 5.1;
+    2001 (Numerical Methods for Stochastic Control Problems in Continuous Time), sections 4.1 and 5.1;
     Bonnans, Ottenwaelter & Zidani 2004 for two dimensions; Jensen 1953 (uniformisation).
     """
 

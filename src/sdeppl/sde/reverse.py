@@ -9,8 +9,7 @@ from array_api_compat import array_namespace, device
 
 from ..backend import Array, Number, real_number
 from .affine import IsotropicSDE, StepCoefficients
-from .base import SDE, NoiseClass
-from .calculus import to_ito
+from .base import SDE, NoiseClass, to_ito
 
 LARGEST = 1e100  # of c, whose square is to be a number still
 
@@ -140,8 +139,7 @@ class ReverseSDE(SDE):
         (DPM-Solver++), here for any c. Raises: ValueError for t ≥ s; TypeError for a matrix c, or a
         forward SDE whose α and σ are not numbers.
         """
-        if t >= s:
-            raise ValueError(f"a reverse SDE runs from T down to 0: got a step from t={s} to t={t}")
+        require_falling(s, t)
         forward = self._isotropic
         if self.m is not None:
             raise TypeError("an exponential step needs a number c; got a matrix, so use EulerMaruyama")
@@ -180,6 +178,12 @@ class ReverseSDE(SDE):
                 f"{type(self.forward).__name__}; use EulerMaruyama, or a denoiser with .score(x, t)"
             )
         return self.forward
+
+
+def require_falling(s: float, t: float) -> None:
+    """Raises: ValueError for a step that does not lead down in time."""
+    if t >= s:
+        raise ValueError(f"a reverse SDE runs from T down to 0: got a step from t={s} to t={t}")
 
 
 def _check_marginals(forward: SDE, sde: Any) -> None:

@@ -3,14 +3,10 @@
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from .anchored import DataAnchoredSDE
-from .edm import EDMSDE
 from .linear import LinearSDE
 from .schedules import CallableSchedule, ConstantSchedule, CosineSchedule, LinearSchedule
-from .shifted import ShiftedVPSDE
-from .sub_vp import SubVPSDE
-from .ve import VESDE, CallableVESDE
-from .vp import VPSDE
+from .ve import EDMSDE, VESDE, CallableVESDE
+from .vp import VPSDE, DataAnchoredSDE, ShiftedVPSDE, SubVPSDE
 
 _KINDS = (
     ConstantSchedule,

@@ -1,4 +1,4 @@
-"""Variance-exploding SDEs: geometric and user-given noise levels."""
+"""Variance-exploding SDEs: geometric, user-given, and the one whose time is its noise level."""
 
 import math
 from collections.abc import Callable
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from array_api_compat import array_namespace
 from scipy.optimize import brentq
 
-from ..backend import Number, elementary, python_floats, real_number
+from ..backend import Number, elementary, python_floats, real_number, require_positive
 from ..backend.words import told_apart
 from .affine import IsotropicSDE, Transition
-from .quadrature import integrate
+from .schedules import integrate
 
 STEP = 1e-4  # of the differences that stand for dσ²/dt, as a share of T
 CANCELLED = 1e-6  # share of σ² below which a difference of two has lost its digits
@@ -147,3 +147,38 @@ class CallableVESDE(IsotropicSDE):
                 f"CallableVESDE: dσ²/dt must be at least 0 and finite; got {rate:.6g} at t = {t:.6g}"
             )
         return max(rate, 0.0)
+
+
+# ---- The variance-exploding SDE whose time is its noise level
+
+
+@dataclass(frozen=True)
+class EDMSDE(IsotropicSDE):
+    """dx = √(2t) dW: α = 1, σ(t) = t, in units of x.
+
+    T: the largest noise level. Raises: ValueError for a T that is not positive and finite.
+    Source: Karras et al. 2022 (EDM), table 1 and section 3.
+    """
+
+    T: float = 80.0
+
+    def __post_init__(self) -> None:
+        python_floats(self)
+        require_positive(self, "T")
+
+    def transition(self, s: Number, t: Number) -> Transition:
+        return Transition(elementary(t).exp(0.0 * t), 0.0, (t - s) * (t + s))
+
+    def rate(self, t: float) -> float:
+        return 0.0
+
+    def amplitude(self, t: float) -> float:
+        return math.sqrt(2 * t)
+
+    def level(self, t: Number) -> Number:
+        """σ(t) = t."""
+        return t
+
+    def time_of_level(self, level: float) -> float:
+        """The time at which σ = level."""
+        return level

@@ -1,27 +1,19 @@
 """Layer 2: one file per solver family, and `solve`."""
 
-from .ancestral import AncestralSampler
+from .adaptive import PIController
 from .base import Solver
 from .brownian import BrownianPath, BrownianStream
-from .critically_damped import SSCS, MidpointSSCS
-from .divergence import divergence, rademacher, trace
-from .dpm_solver import DPMSolverPP
-from .edm import EDMHeun
+from .dpm_solver import DPMSolverPP, UniPC
 from .euler_maruyama import EulerMaruyama
-from .exact import ExactAffine
-from .exponential import ExponentialEuler, ExponentialHeun
+from .exponential import ExactAffine, ExponentialEuler, ExponentialHeun
 from .milstein import Milstein, MilsteinLevy
-from .predictor_corrector import PredictorCorrector
-from .probability_flow import AugmentedFlow, ProbabilityFlow
-from .rossler import SRA1, SRIW1
+from .probability_flow import AugmentedFlow, ProbabilityFlow, divergence, rademacher, trace
 from .runge_kutta import DormandPrince54, RungeKutta, RungeKutta4, Tableau, Tsitouras54
+from .samplers import AncestralSampler, EDMHeun, PredictorCorrector
 from .solve import Path, solve
-from .splitting import BAOAB
-from .step_control import PIController
-from .stochastic_heun import StochasticHeun
-from .unipc import UniPC
+from .splitting import BAOAB, SSCS, MidpointSSCS
+from .stochastic_runge_kutta import SRA1, SRIW1, PlatenWeak2, StochasticHeun
 from .watch import NonFiniteState, Watch
-from .weak import PlatenWeak2
 
 __all__ = [
     "BAOAB",

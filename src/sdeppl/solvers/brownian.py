@@ -13,11 +13,141 @@ from ..backend import (
     seed_number,
     whole_number,
 )
-from .brownian_bridge import Piece, divide, join
-from .brownian_tree import NARROWEST, TimeTree
+from ..backend.words import told_apart
 
+NARROWEST = 2.0**45  # leaves: more would come near the rounding of times
 INSIDE_A_LEAF = 128  # added to a leaf's level, so that its normals are those of no other node
 Node = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class TimeTree:
+    """[start, stop] as `cells` (odd) equal cells, divided in halves by whole cells, then by 2, `depth` times.
+
+    A position counts leaves, of width (stop - start)/(cells 2^depth), from `start`. A node (lo, hi)
+    is named by the time at which it is divided, which no other node is, in lowest terms: so names do
+    not depend on `depth`.
+    """
+
+    start: float
+    stop: float
+    cells: int
+    depth: int
+
+    @classmethod
+    def of(cls, start: float, stop: float, cells: int, tolerance: float) -> "TimeTree":
+        """The tree in which `cells` equal cells are nodes and no leaf is wider than `tolerance`."""
+        twos = (cells & -cells).bit_length() - 1
+        odd = cells >> twos
+        depth = max(twos, math.ceil(math.log2(max((stop - start) / (odd * tolerance), 1.0))))
+        return cls(start, stop, odd, depth)
+
+    @property
+    def leaves(self) -> int:
+        return self.cells << self.depth
+
+    @property
+    def width(self) -> float:
+        """Of a leaf, in units of time."""
+        return (self.stop - self.start) / self.leaves
+
+    @property
+    def slack(self) -> float:
+        """How far, in leaves, rounding of times may move a position."""
+        scale = max(abs(self.start), abs(self.stop), self.stop - self.start)
+        return 2.0**-49 * scale / self.width
+
+    def position(self, t: float) -> float:
+        """Of t, in leaves: a whole number for a node. Raises: ValueError outside [start, stop]."""
+        found, slack = (t - self.start) / self.width, self.slack
+        if not -slack <= found <= self.leaves + slack:
+            start, stop, got = told_apart(self.start, self.stop, t, digits=6)
+            raise ValueError(
+                f"this BrownianPath covers times from {start} to {stop}; got {got}; "
+                "say start= and stop= when you make it"
+            )
+        nearest = round(found)
+        return nearest if abs(found - nearest) <= slack else found
+
+    def middle(self, lo: int, hi: int) -> int:
+        """Where the node (lo, hi), wider than a leaf, is divided."""
+        cell = 1 << self.depth
+        if hi - lo > cell:
+            return (lo // cell + hi // cell) // 2 * cell
+        return (lo + hi) // 2
+
+    def name(self, middle: int) -> tuple[int, int]:
+        """(numerator, level) of the division at `middle`, which is at numerator/2^level cells."""
+        level = max(self.depth - ((middle & -middle).bit_length() - 1), 0)
+        return middle >> (self.depth - level), level
+
+    def nearest(self, t: float, spacing: float) -> float:
+        """The nearest to t of equally spaced nodes no further apart than `spacing`, or than a leaf allows."""
+        cell = (self.stop - self.start) / self.cells
+        level = min(math.ceil(math.log2(max(cell / spacing, 1.0))), self.depth)
+        count = round((t - self.start) / cell * 2**level)
+        return self.start + (self.stop - self.start) * (count / (self.cells * 2**level))
+
+
+# ---- A piece of a Brownian path, the law of its two parts given the whole, and the whole from its parts
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A Brownian path over an interval of `length`, read in the order in which it was drawn.
+
+    W: its increment, ~ N(0, length). H: its space-time Lévy area, the mean over the interval of
+    the path's height above its chord, ~ N(0, length/12) and independent of W; None where not kept. Read
+    backwards in time W changes its sign and H does not.
+    """
+
+    length: float
+    W: Array
+    H: Array | None = None
+
+
+def join(left: Piece, right: Piece) -> Piece:
+    """The path over two intervals, one after the other, of lengths a and b.
+
+    W = W₁ + W₂ and (a + b) H = a H₁ + b H₂ + (b W₁ - a W₂)/2.
+    """
+    a, b = left.length, right.length
+    W = left.W + right.W
+    if left.H is None:
+        return Piece(a + b, W)
+    assert right.H is not None
+    p, q = a / (a + b), b / (a + b)
+    return Piece(a + b, W, p * left.H + q * right.H + (0.5 * q) * left.W - (0.5 * p) * right.W)
+
+
+def divide(piece: Piece, p: float, z: Array, n: Array | None = None) -> tuple[Piece, Piece]:
+    """The parts of length p L and q L, q = 1 - p, of a piece of length L, from standard normals z and n.
+
+    Without H: W₁ = p W + √(p q L) z. With it, and k = p³ + q³ = 1 - 3pq: Z = √(p q k L) z,
+    N = √(p q L/(12 k)) n, W₁ = p W + 6pq H + Z, H₁ = p² H - p²/(2k) Z + q N and
+    H₂ = q² H - q²/(2k) Z - p N. `z` and `n` are overwritten. Source: conditioning of the Gaussian
+    (W₁, H₁, H₂) on `join`; for p = ½ Foster, Oberhauser & Lyons 2020, theorem 2.5 and its remarks.
+    """
+    q, L = 1.0 - p, piece.length
+    if piece.H is None:
+        z *= math.sqrt(p * q * L)
+        z += p * piece.W
+        return Piece(p * L, z), Piece(q * L, piece.W - z)
+    assert n is not None
+    k = p**3 + q**3
+    z *= math.sqrt(p * q * k * L)
+    n *= math.sqrt(p * q * L / (12 * k))
+    left = p * piece.W
+    left += (6 * p * q) * piece.H
+    left += z
+    first = p**2 * piece.H + q * n
+    first -= (p**2 / (2 * k)) * z
+    second = q**2 * piece.H - p * n
+    second -= (q**2 / (2 * k)) * z
+    return Piece(p * L, left, first), Piece(q * L, piece.W - left, second)
+
+
+# ---- A Brownian path that is the same however it is read
 
 
 @dataclass(frozen=True)

@@ -1,27 +1,26 @@
-"""Solving an SDE on a time grid, streaming."""
+"""Solving an SDE on a time grid, streaming; gradients through a solve in less memory."""
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from array_api_compat import array_namespace
 
-from ..backend import Array, Noise, NoiseStream, Progress, real_times
+from ..backend import Array, Noise, NoiseStream, Progress, checkpoint, real_times, whole_number
 from ..backend.arguments import word
 from ..backend.words import told_apart
-from .adaptive import AdaptiveRun
+from .adaptive import AdaptiveRun, PIController
 from .arguments import check_sde, check_start, check_states, explain, opened
 from .base import Normals, Solver
 from .brownian import BrownianPath, BrownianStream
-from .checkpointing import check_checkpoint, steps_taken
 from .euler_maruyama import EulerMaruyama
-from .step_control import PIController
 from .watch import EVERY, Watch
 
 CHEAPER = "fewer paths or steps take less, and so does a cheaper drift, denoiser or likelihood"
 CHECKS = 10  # host synchronisations of a solve at most, however many steps it has
+Step = Callable[[int, Array, Array], tuple[Array, Array]]
 
 
 @dataclass(frozen=True)
@@ -179,3 +178,50 @@ def _checked_grid(times: Sequence[float]) -> list[float]:
             f"times[{bad + 1}]={grid[bad + 1]}"
         )
     return grid
+
+
+# ---- Gradients through a solve in less memory
+
+
+def steps_taken(take: Step, steps: int, x: Array, memory: Any, every: int | None) -> Iterator[Any]:
+    """The states after each step, of which `take` makes number k: (k, x, memory) ↦ (x, memory).
+
+    every: None, or the steps of a segment: for gradients only the states between segments are held,
+    and a segment's steps are taken again, with the same noise, when its gradient is asked for. What
+    is held is O(steps/every) states and O(every) times what one step holds, least near
+    every = √steps; each step is taken twice. Source: Griewank & Walther 2000, with one level of
+    checkpoints; Chen et al. 2016 (Training deep nets with sublinear memory cost).
+    """
+    if every is None:
+        for k in range(steps):
+            x, memory = take(k, x, memory)
+            yield x
+        return
+
+    def segment(x: Array, memory: Any, first: int) -> tuple[list[Array], Array]:
+        states = []
+        for k in range(first, min(first + every, steps)):
+            x, memory = take(k, x, memory)
+            states.append(x)
+        return states, memory
+
+    for first in range(0, steps, every):
+        states, memory = checkpoint(segment, x, memory, first)
+        x = states[-1]
+        yield from states
+
+
+def check_checkpoint(every: Any, stream: Any, control: Any) -> None:
+    """Raises: ValueError for a number of steps that is none, noise that cannot be drawn again, or a
+    controlled solve, whose steps are not known beforehand.
+    """
+    if every is None:
+        return
+    whole_number("checkpoint, the steps between two states that are kept,", every, 1)
+    if control is not None:
+        raise ValueError("checkpoint takes the steps of a grid, not those of a control: give one of the two")
+    if getattr(stream, "native", None) is not None:
+        raise ValueError(
+            "checkpoint draws the same noise again for gradients, which a native stream cannot do: use "
+            "Noise(seed, mode='host') or a BrownianPath"
+        )
