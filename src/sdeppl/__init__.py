@@ -33,7 +33,7 @@ _NAMES_OF_MODULE = {
     "posterior": "Diagnosis FitCheck HamiltonianMC LangevinCorrector LogDensity PortablePosterior Posterior "
     "PosteriorRun PosteriorRuns Posteriors SignalLeftWarning TemperedSMC TwistedSMC UntrustedWarning "
     "load_posterior log_density",
-    "tracing": "HeavyTailsWarning ModelError PriorCheck SitePriorCheck check_prior",
+    "tracing": "HeavyTailsWarning ModelError PriorCheck SitePriorCheck UnrecordedWarning check_prior",
     "query": "ApproximateWarning LinearisedWarning RankWarning SitePosterior SitePosteriors",
     "guide": "CorruptFile ScoreGuide",
     "training": "Gain ScoreMatching",

@@ -186,6 +186,7 @@ from .tracing import (
     ModelError as ModelError,
     PriorCheck as PriorCheck,
     SitePriorCheck as SitePriorCheck,
+    UnrecordedWarning as UnrecordedWarning,
     check_prior as check_prior,
 )
 from .training import (

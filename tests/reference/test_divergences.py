@@ -10,8 +10,8 @@ import torch
 from pyro.infer.reparam import LocScaleReparam
 
 import sdeppl as sp
-from sdeppl.reference.divergences import place_of
-from sdeppl.reference.given import given
+from sdeppl.reference.given import condition_model
+from sdeppl.reference.hmc import place_of
 
 D = torch.float64
 
@@ -46,7 +46,7 @@ def test_the_place_of_divergences_by_hand():
         pyro.sample("b", below)
         pyro.sample("y", dist.Normal(torch.zeros((), dtype=D), 1.0), obs=y)
 
-    space, _ = given(model, {"y": torch.tensor(0.0, dtype=D)})
+    space, _ = condition_model(model, {"y": torch.tensor(0.0, dtype=D)})
     z = torch.randn((5_000, 7), dtype=D, generator=torch.Generator().manual_seed(0))
     assert place_of(space, z, z[:0]) == "" and place_of(space, z, z[:200]) == ""
     starts = z[:20].clone()

@@ -10,7 +10,7 @@ import torch
 from pyro.infer.reparam import LocScaleReparam
 
 import sdeppl as sp
-from sdeppl.reference.flow_prior import FlowPrior
+from sdeppl.reference.hmc import FlowPrior
 
 D = torch.float64
 SHORT = {"draws": 25, "warmup": 30, "chains": 64, "seed": 2, "progress": False}

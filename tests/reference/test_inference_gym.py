@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import sdeppl as sp
-from sdeppl.reference.given import given
+from sdeppl.reference.given import condition_model
 from sdeppl.tracing import start
 from sdeppl.tracing.potential import Potential, Recorded
 
@@ -104,7 +104,7 @@ def test_each_model_is_recorded(models, name):
     data = (
         models.references.EFFECTS if name == "gym_schools" else 0.0 if name == "gaussian" else models.BRIDGE
     )
-    space, conditioned = given(model, {"y": data})
+    space, conditioned = condition_model(model, {"y": data})
     potential = Potential(conditioned, space, (), {})
     z = 0.3 * torch.randn((9, space.dim), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     assert isinstance(potential.recorded(z), Recorded)
@@ -112,7 +112,7 @@ def test_each_model_is_recorded(models, name):
 
 def test_chains_start_where_the_data_allow(models):
     """Of draws of the prior, by a power of the likelihood: all different, nearer than the prior's."""
-    space, conditioned = given(models.bridge_unknown_scales, {"y": models.BRIDGE})
+    space, conditioned = condition_model(models.bridge_unknown_scales, {"y": models.BRIDGE})
     state = start(Potential(conditioned, space, (), {}), 64, 0)
     assert state.z.shape == (64, 32) and len(torch.unique(state.z[:, 0])) == 64
     assert bool(state.finite.all())

@@ -183,7 +183,7 @@ def test_whole_events_may_be_missing(model):
     """Their density is that of the data without them."""
     y = (4 * WHOLE).round() if model is counts else WHOLE
     z = torch.tensor([[-0.4], [0.0], [0.7]], dtype=D)
-    space, given = sp.reference.given.given(model, {"y": y})
+    space, given = sp.reference.given.condition_model(model, {"y": y})
     found = sp.tracing.potential.Potential(given, space, (), {}, prior=False)
 
     def alone(x):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import AffineTransform
 
-from sdeppl.reference.given import given
+from sdeppl.reference.given import condition_model
 from sdeppl.tracing import ModelError, find_sites, read_sites
 
 D = torch.float64
@@ -71,7 +71,7 @@ def read(model, y):
 @pytest.mark.parametrize("name", EDGE)
 def test_on_the_edge(name):
     family, y, words = EDGE[name]
-    for reading in (read, lambda model, y: given(model, {"y": y})):
+    for reading in (read, lambda model, y: condition_model(model, {"y": y})):
         with pytest.raises(ModelError, match=rf"'y': the data are on the edge.*{words}"):
             reading(in_plate(family), y)
 
@@ -79,7 +79,7 @@ def test_on_the_edge(name):
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_outside(name):
     family, y, words = OUTSIDE[name]
-    for reading in (read, lambda model, y: given(model, {"y": y})):
+    for reading in (read, lambda model, y: condition_model(model, {"y": y})):
         with pytest.raises(ModelError, match=rf"'y': the data are outside the support of {words}"):
             reading(in_plate(family), y)
 
@@ -92,13 +92,13 @@ def test_an_edge_with_a_density_is_inside(name):
     with pyro.validation_enabled(False):
         expected = family(torch.exp(z[0])).log_prob(y).sum()
     torch.testing.assert_close(site.log_prob(z), expected)
-    given(in_plate(family), {"y": y})
+    condition_model(in_plate(family), {"y": y})
 
 
 def test_what_was_not_observed_is_not_looked_at():
     model = in_plate(lambda a: dist.Beta(a, 2.0))
     y = t(0.5, float("nan"), 0.25)
-    given(model, {"y": y})
+    condition_model(model, {"y": y})
     read(model, y)
     with pytest.raises(ModelError, match=r"1.0 \(number 2\)"):
-        given(model, {"y": t(0.5, float("nan"), 1.0)})
+        condition_model(model, {"y": t(0.5, float("nan"), 1.0)})

@@ -15,7 +15,7 @@ from sdeppl.tracing import (
     ModelError,
     find_sites,
 )
-from sdeppl.tracing.provenance import origins_of
+from sdeppl.tracing.runs import origins_of
 
 Y = t(1.0, 2.0, 3.0)
 S = A @ A.T + torch.eye(3, dtype=D)

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pyro
 import pyro.distributions as dist
+import pytest
 import torch
 
-from sdeppl.reference.given import given
-from sdeppl.tracing import Potential, RecordedValues, prior_draws
+from sdeppl.reference.given import condition_model
+from sdeppl.tracing import Potential, RecordedValues, UnrecordedWarning, prior_draws
 from sdeppl.tracing.potential import Recorded
 
 D = torch.float64
@@ -30,7 +31,7 @@ def test_the_model_runs_once_and_its_record_has_the_same_density():
         calls.append(1)
         gaussian(y)
 
-    space, observed = given(model, {"y": torch.tensor(400.0, dtype=D)})
+    space, observed = condition_model(model, {"y": torch.tensor(400.0, dtype=D)})
     potential = Potential(observed, space, (), {})
     z = MEAN + SD * torch.randn((5, 3), dtype=D, generator=torch.Generator().manual_seed(0))
     record = potential.recorded(z)
@@ -61,7 +62,7 @@ def hierarchy(y=None):
 
 def test_the_density_of_standardised_latents_is_that_of_the_latents_in_other_coordinates():
     """ln q(u) = ln p(z) + ln |dz/du| by differences; there and back; 'flat' depends on no other."""
-    space, observed = given(hierarchy, {"y": torch.tensor([1.0, 2.0, 3.0], dtype=D)})
+    space, observed = condition_model(hierarchy, {"y": torch.tensor([1.0, 2.0, 3.0], dtype=D)})
     plain = Potential(observed, space, (), {})
     z = space.flatten(prior_draws(hierarchy, space.names, 6, (0,)))
     names = plain.standardisable(z)
@@ -92,7 +93,7 @@ def by_hand(z, y, width=80.0):
 
 
 def test_recorded_values_of_any_number_of_rows():
-    space, observed = given(gaussian, {"y": torch.tensor(400.0, dtype=D)})
+    space, observed = condition_model(gaussian, {"y": torch.tensor(400.0, dtype=D)})
     potential = Potential(observed, space, (), {})
     z = MEAN + SD * torch.randn((50, 3), dtype=D, generator=torch.Generator().manual_seed(0))
     values = potential.recorded_values(z[:16])
@@ -109,7 +110,7 @@ def test_a_record_of_values_is_made_anew_where_the_model_has_changed():
         x = pyro.sample("x", dist.MultivariateNormal(MEAN, COVARIANCE))
         pyro.sample("y", dist.Normal(x[..., 2], width[0]), obs=y)
 
-    space, observed = given(model, {"y": torch.tensor(400.0, dtype=D)})
+    space, observed = condition_model(model, {"y": torch.tensor(400.0, dtype=D)})
     potential = Potential(observed, space, (), {})
     z = MEAN + SD * torch.randn((20, 3), dtype=D, generator=torch.Generator().manual_seed(0))
     values = potential.recorded_values(z)
@@ -124,14 +125,54 @@ def test_values_that_vmap_takes_row_by_row_are_not_recorded():
         x = pyro.sample("x", dist.Normal(torch.tensor(2.0, dtype=D), 3.0))
         pyro.sample("y", dist.Normal(torch.empty((), dtype=D).copy_(x).lerp_(x * x, 0.5), 0.7), obs=y)
 
-    space, observed = given(model, {"y": torch.tensor(4.0, dtype=D)})
+    space, observed = condition_model(model, {"y": torch.tensor(4.0, dtype=D)})
     potential = Potential(observed, space, (), {})
     z = torch.linspace(-1, 3, 9, dtype=D)[:, None]
     expected = dist.Normal(2.0, 3.0).log_prob(z[:, 0])
     expected = expected + dist.Normal(0.5 * (z + z * z)[:, 0], 0.7).log_prob(torch.tensor(4.0, dtype=D))
-    values = potential.recorded_values(z)
+    with pytest.warns(UnrecordedWarning, match="performance drop"):
+        values = potential.recorded_values(z)
     assert not isinstance(values, RecordedValues)
     torch.testing.assert_close(values(z), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_what_cannot_be_recorded_is_run_and_says_so():
+    """A model whose density takes a number out of a tensor has none of its own for many chains."""
+
+    class Outside(torch.autograd.Function):
+        """x², by NumPy."""
+
+        generate_vmap_rule = False
+
+        @staticmethod
+        def forward(x):
+            return torch.as_tensor(x.detach().numpy() ** 2)
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.save_for_backward(*inputs)
+
+        @staticmethod
+        def backward(ctx, gradient):
+            (x,) = ctx.saved_tensors
+            return 2 * x * gradient
+
+        @staticmethod
+        def vmap(info, in_dims, x):
+            return Outside.apply(x), in_dims[0]
+
+    def model(y=None):
+        x = pyro.sample("x", dist.Normal(torch.tensor(0.0, dtype=D), 1.0))
+        pyro.sample("y", dist.Normal(Outside.apply(x), 0.7), obs=y)
+
+    space, observed = condition_model(model, {"y": torch.tensor(4.0, dtype=D)})
+    potential = Potential(observed, space, (), {})
+    z = torch.linspace(-1, 3, 9, dtype=D)[:, None]
+    with pytest.warns(UnrecordedWarning, match="run at every step"):
+        found = potential.recorded(z)
+    assert found is potential
+    expected = -z[:, 0] + 2 * z[:, 0] * (4.0 - z[:, 0] ** 2) / 0.49
+    torch.testing.assert_close(found.gradient(z)[:, 0], expected)
 
 
 def test_a_model_in_float32_is_recorded_to_what_float32_resolves():
@@ -142,7 +183,7 @@ def test_a_model_in_float32_is_recorded_to_what_float32_resolves():
             x = pyro.sample("x", dist.Normal(torch.tensor(3.0), torch.tensor(2.0)))
         pyro.sample("y", dist.StudentT(torch.tensor(4.0), x.sum(-1), torch.tensor(0.3)), obs=y)
 
-    space, observed = given(model, {"y": torch.tensor(155.0)})
+    space, observed = condition_model(model, {"y": torch.tensor(155.0)})
     potential = Potential(observed, space, (), {})
     x = prior_draws(model, ["x"], 300, (0,))["x"].double()
     found = potential.recorded(x)

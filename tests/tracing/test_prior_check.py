@@ -65,7 +65,7 @@ class Pair(dist.TorchDistribution):
 
     def log_prob(self, value):
         found = self.density.log_prob(value)
-        return found if self.tilt is None else found + self.tilted_moments(value)
+        return found if self.tilt is None else found + self.tilt(value)
 
 
 def site(fn):

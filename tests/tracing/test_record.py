@@ -1,12 +1,9 @@
 """Records of tensor operations: the same numbers, with what is constant, neutral or repeated left out."""
 
-import sys
-
 import pytest
 import torch
 
 from sdeppl.tracing.record import record
-from sdeppl.tracing.rewrite import join_slices
 
 D = torch.float64
 Z = torch.randn((6, 4), dtype=D, generator=torch.Generator().manual_seed(0))
@@ -49,43 +46,6 @@ def test_what_looks_neutral_and_is_not():
         assert torch.equal(found, expected) and found.dtype == expected.dtype
 
 
-def test_factors_are_combined_and_slices_joined():
-    """As gradients leave them: two products and a sign are one product, three padded slices one row."""
-    spread = torch.tensor([[0.5, 3.0]], dtype=D).expand(6, 2)
-
-    def function(z):
-        one = -((z[:, :2] * 2.0) * spread) / 0.4
-        narrow = (z[:, 2:3] * 3.0) * torch.full((6, 2), 0.5, dtype=D)  # the factor gives the shape
-        back = torch.ops.aten.slice_backward.default
-        padded = back(one, [6, 6], 1, 0, 2, 1) + back(narrow, [6, 6], 1, 3, 5, 1)  # and zeros at 2 and at 5
-        over = back(one, [6, 6], 1, 0, 2, 1) + back(narrow, [6, 6], 1, 1, 3, 1)  # they overlap: as they are
-        return padded + z[:, :1], over
-
-    operations = record(function, Z)
-    for found, expected in zip(operations(OTHER), function(OTHER), strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-14, atol=0.0)
-    kept = nodes(operations)
-    assert sum("mul" in name or "neg" in name or "div" in name for name in kept) == 2, kept
-    assert sum("cat" in name for name in kept) == 1 and sum("slice_backward" in name for name in kept) == 2
-
-
-@pytest.mark.parametrize("axis", [1, -1])
-def test_slices_counted_from_the_end(axis):
-    """Of six columns: all but the last and all but the first overlap; the first four and the last do not."""
-    back, far = torch.ops.aten.slice_backward.default, 2**63 - 1
-
-    def function(z):
-        wide = torch.cat([z, z[:, :1].exp()], dim=1)
-        over = back(wide, [6, 6], axis, 0, -1, 1) + back(2.0 * wide, [6, 6], axis, 1, far, 1)
-        apart = back(z, [6, 6], axis, -7, -2, 1) + back(z[:, :1], [6, 6], axis, -1, far, 1)
-        return over, apart
-
-    operations = record(function, Z)
-    for found, expected in zip(operations(OTHER), function(OTHER), strict=True):
-        assert torch.equal(found, expected)
-    assert sum("slice_backward" in name for name in nodes(operations)) == 2
-
-
 def test_the_gradient_of_a_random_walk():
     """Of its increments, for many rows at once."""
 
@@ -96,28 +56,6 @@ def test_the_gradient_of_a_random_walk():
     both = torch.func.vmap(torch.func.grad_and_value(density))
     for found, expected in zip(record(both, Z)(OTHER), both(OTHER), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-13)
-
-
-def test_a_sum_deeper_than_pythons_stack():
-    """As that over a loop of sites is: a thousand gradients of slices, joined at once."""
-    n, graph = sys.getrecursionlimit() + 100, torch.fx.Graph()
-    x = graph.placeholder("x")
-    parts = [graph.call_function(torch.ops.aten.slice.Tensor, (x, 0, k, k + 1)) for k in range(n)]
-    parts = [
-        graph.call_function(torch.ops.aten.slice_backward.default, (part, [n], 0, k, k + 1, 1))
-        for k, part in enumerate(parts)
-    ]
-    total = parts[0]
-    for part in parts[1:]:
-        total = graph.call_function(torch.ops.aten.add.Tensor, (total, part))
-    graph.output((total,))
-    made, z = torch.fx.GraphModule({}, graph), torch.arange(n, dtype=D)
-    values = dict.fromkeys(graph.nodes, z)
-    join_slices(made, values)
-    left = [node for node in graph.nodes if node.target == torch.ops.aten.add.Tensor]
-    made.recompile()
-    assert not left
-    torch.testing.assert_close(made(z)[0], z)
 
 
 def test_the_first_result_alone():

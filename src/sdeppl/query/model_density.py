@@ -29,6 +29,7 @@ from ..tracing import (
     start,
     without_unseen,
 )
+from ..tracing.errors import first_line
 from ..tracing.probing import FAILURES
 from ..tracing.randomness import seeded
 from .bridge import Bridge
@@ -123,7 +124,7 @@ class ModelDensity:
         except ModelError as error:
             return str(error)
         except FAILURES as error:
-            return f"the model cannot be run for many latents at once ({_first_line(error)})"
+            return f"the model cannot be run for many latents at once ({first_line(error)})"
 
     @cached_property
     def why_not(self) -> str:
@@ -137,7 +138,7 @@ class ModelDensity:
             with SHARED, seeded(0), torch.no_grad():
                 state = self.potential(self._draws)
         except FAILURES as error:
-            return f"the model has no gradient for many latents at once ({_first_line(error)})"
+            return f"the model has no gradient for many latents at once ({first_line(error)})"
         if not bool(torch.isfinite(state.gradient[torch.isfinite(state.log_p)]).all()):
             return "the density has no gradient at draws of the prior"
         return ""
@@ -267,7 +268,3 @@ class _Recorded:
     def gradient(self, x: Any) -> Any:
         """(chains, dim)."""
         return self.of._gradient(x, self.record)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -2,8 +2,7 @@
 
 from .conditioning import exact
 from .hmc import hmc
-from .moments import Exact
 from .nuts import nuts
-from .result import ChainWarning, Reference
+from .result import ChainWarning, Exact, Reference
 
 __all__ = ["ChainWarning", "Exact", "Reference", "exact", "hmc", "nuts"]

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 from ..tracing import LatentSpace, ModelError, Potential, over_rows, prior_draws
+from ..tracing.errors import first_line
 from ..tracing.probing import FAILURES
 from ..tracing.randomness import derive_seed, seeded
-from .given import given, model_given, whole_counts
-from .moments import Exact
-from .result import Reference
+from .given import condition_model, model_given, whole_counts
+from .result import Exact, Reference
 
 PROBES = 64
 HOW = "conditioning of the joint Gaussian of latents and data, which every site's density shows it to be"
@@ -45,7 +45,7 @@ def exact(
     none reaches is not seen); for a latent that is not real; and as `hmc` does.
     """
     seed, draws = whole_counts(seed, draws=(draws, 2))
-    space, conditioned = given(model, data, args, kwargs, latents)
+    space, conditioned = condition_model(model, data, args, kwargs, latents)
     for site in space.sites:
         if not site.is_real:
             raise ModelError(
@@ -133,7 +133,7 @@ def _read(potential: Potential, centre: torch.Tensor) -> dict[str, _Quadratic]:
             curvature = torch.func.jacrev(torch.func.grad(term))(centre)
         except FAILURES as error:
             raise ModelError(
-                f"site '{name}': its log-density cannot be differentiated ({str(error).splitlines()[0]}); "
+                f"site '{name}': its log-density cannot be differentiated ({first_line(error)}); "
                 "write the model in torch alone"
             ) from error
         if not (torch.isfinite(value) and torch.isfinite(slope).all() and torch.isfinite(curvature).all()):

@@ -19,14 +19,14 @@ from ..tracing import (
     observed_values,
     without_unseen,
 )
-from ..tracing.edges import check_observed
+from ..tracing.checks import check_observed
 from ..tracing.randomness import seeded
 from ..tracing.runs import drawn
 
 MOST = 100_000_000  # draws, steps or chains
 
 
-def given(
+def condition_model(
     model: Callable[..., Any],
     data: Mapping[str, Any],
     args: Sequence[Any] = (),

@@ -5,21 +5,174 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
+from pyro import poutine
 
 from ..backend import Progress, real_parameter
 from ..backend.arguments import word
+from ..denoisers import Denoiser
 from ..guide import ScoreGuide
-from ..mcmc import Run, State, sample, warm_up
-from ..tracing import LatentSpace, Potential, start
-from ..tracing.randomness import derive_seed, seeded
-from .divergences import place_of
-from .flow_prior import FlowPrior, WithFlow, checked_space
-from .given import given, model_given, whole_counts
-from .reparametrised import recovered, reparametrised
+from ..mcmc import Density, Run, State, sample, warm_up
+from ..posterior import log_density
+from ..sde import log_snr_grid
+from ..tracing import LatentSpace, ModelError, Potential, find_sites, over_rows, start
+from ..tracing.randomness import BatchedRandomness, derive_seed, seeded
+from ..tracing.running import traced, unvalidated
+from .given import condition_model, model_given, whole_counts
 from .result import Reference, summary, warn_of_chains
 
 LARGEST_DENSE = 256
+NEAR = 0.02  # σ/α at which the score guides the trajectories; at 0 that of a network is 0/0
+FARTHEST = 50.0  # prior standard deviations, beyond which the density counts as zero
+RTOL = 1e-4
+FAR = 3.0  # standard deviations
+ROWS = 4096
+
+# ---- The density of a trained guide's probability-flow ODE as the prior of a Markov chain
+
+
+@dataclass(frozen=True)
+class FlowPrior:
+    """ln p(z) of z = location + scale · x, with x as the guide's denoiser has it, and a force near its slope.
+
+    Source: Song et al. 2021, eq. 39, for the density.
+    """
+
+    denoiser: Denoiser
+    location: torch.Tensor
+    scale: torch.Tensor
+    t: float
+
+    @classmethod
+    def of(cls, guide: ScoreGuide) -> "FlowPrior":
+        """Raises: ModelError for a guide that is not fitted, or whose prior is singular."""
+        denoiser, gaussian = guide.denoiser("torch"), guide.gaussian
+        assert gaussian is not None  # or denoiser() has raised
+        if gaussian.basis.shape[0] != gaussian.basis.shape[1]:
+            raise ModelError(
+                f"the prior varies along {gaussian.basis.shape[1]} of {gaussian.basis.shape[0]} directions "
+                "only, so it has no density; use the guide's own posterior"
+            )
+        return cls(denoiser, gaussian.location, gaussian.scale, log_snr_grid(denoiser.sde, 2, NEAR)[-2])
+
+    @torch.no_grad()
+    def log_p(self, z: torch.Tensor) -> torch.Tensor:
+        """(chains,); minus infinity far out."""
+        x = (z - self.location) / self.scale
+        inside = (x.abs() < FARTHEST).all(dim=-1)
+        found = log_density(self.denoiser, torch.where(inside[:, None], x, 0.0), rtol=RTOL).value
+        return torch.where(inside, found - self.scale.log().sum(), -torch.inf)
+
+    @torch.no_grad()
+    def force(self, z: torch.Tensor) -> torch.Tensor:
+        """The score at a small t, (chains, dim)."""
+        x, sde = (z - self.location) / self.scale, self.denoiser.sde
+        alpha = sde.alpha(self.t)
+        score: Any = self.denoiser.score(alpha * x + sde.shift(self.t), self.t)
+        return alpha * score / self.scale
+
+
+@dataclass(frozen=True)
+class WithFlow:
+    """A likelihood and that prior."""
+
+    likelihood: Density
+    prior: FlowPrior
+
+    def __call__(self, z: torch.Tensor) -> State:
+        """ln p of both, and the force."""
+        state = self.likelihood(z)
+        return State(z, state.log_p + self.prior.log_p(z), state.gradient + self.prior.force(z))
+
+    def gradient(self, z: torch.Tensor) -> torch.Tensor:
+        """The force, (chains, dim)."""
+        return self.likelihood.gradient(z) + self.prior.force(z)
+
+
+def checked_space(prior: Any, space: LatentSpace, reparam: Mapping[str, Any] | None) -> LatentSpace:
+    """The guide's own space of these latents. Raises: TypeError; ValueError; ModelError for other latents."""
+    if not isinstance(prior, ScoreGuide):
+        raise TypeError(f"prior is a trained ScoreGuide; got {type(prior).__name__}")
+    if reparam:
+        raise ValueError("prior and reparam: the guide's prior is of the model's own sites; give one of them")
+    differs = space.same_as(prior.traced)
+    if differs:
+        raise ModelError(f"the model's latents are not those the guide was trained on: {differs}")
+    return prior.space
+
+
+# ---- Chains on another parametrisation of a model, and the values of its own sites
+
+
+def reparametrised(
+    space: LatentSpace,
+    model: Callable[..., Any],
+    config: Mapping[str, Any] | None,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None,
+) -> tuple[LatentSpace, Callable[..., Any]]:
+    """The latents to sample and the model, as `poutine.reparam` makes them; both as they are for no config.
+
+    Raises: ModelError, as `find_sites` does; ValueError for a name that is no latent.
+    """
+    if config is not None and not isinstance(config, Mapping):
+        raise TypeError(f"reparam is a mapping, {{site: what to put in its place}}; got {config!r:.80}")
+    if not config:
+        return space, model
+    unknown = [name for name in config if name not in space.names]
+    if unknown:
+        raise ValueError(f"reparam: '{unknown[0]}' is no latent site; they are {space.names}")
+    changed = poutine.reparam(model, config=dict(config))
+    return find_sites(changed, args, kwargs).space, changed
+
+
+def recovered(potential: Potential, names: Sequence[str], z: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The model's own sites, (chains, draws, *shape), at z (chains, draws, dim) of the latents sampled."""
+
+    def one(row: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        values = potential.space.unflatten(row)
+        with unvalidated(), BatchedRandomness():
+            conditioned = poutine.condition(potential.model, data=values)
+            nodes = traced(conditioned, potential.args, potential.kwargs)
+        return tuple(nodes[name]["value"] for name in names)
+
+    found = over_rows(one, z.flatten(0, 1), True)
+    return {name: v.unflatten(0, z.shape[:2]) for name, v in zip(names, found, strict=True)}
+
+
+# ---- Where trajectories that diverge begin: what the posterior is too steep in for the step
+
+
+@torch.no_grad()
+def place_of(space: LatentSpace, z: torch.Tensor, starts: torch.Tensor) -> str:
+    """In words, "mostly where 'tau' is small"; '' where they begin as all draws lie, or there are none.
+
+    z (draws, dim), starts (trajectories, dim), unconstrained. It names the number whose median over the
+    starts is farthest from that of the draws, in their standard deviations on that side, by quartiles.
+    """
+    if not len(starts):
+        return ""
+    rows = z[:: max(len(z) // ROWS, 1)]
+    levels = torch.tensor([0.25, 0.5, 0.75], dtype=z.dtype, device=z.device)
+    low, middle, high = torch.quantile(rows, levels, dim=0)
+    typical = starts.median(dim=0).values
+    spread = torch.where(typical < middle, middle - low, high - middle) / 0.6745
+    distance = torch.where(spread > 0, (typical - middle).abs() / spread, 0.0)
+    k = int(distance.argmax())
+    if float(distance[k]) < FAR:
+        return ""
+    site = next(site for site in space.sites if site.start <= k < site.stop)
+    near, usual = space.unflatten(torch.stack([typical, middle]))[site.name]
+    if near.shape != site.unconstrained_shape:
+        return f"mostly where '{site.name}' is unusual"
+    index = np.unravel_index(k - site.start, tuple(near.shape)) if near.dim() else ()
+    label = f"[{', '.join(str(int(i)) for i in index)}]" if index else ""
+    side = "small" if float(near[index]) < float(usual[index]) else "large"
+    return f"mostly where '{site.name}{label}' is {side}"
+
+
+# ---- The sampler
 
 
 def hmc(
@@ -71,7 +224,7 @@ def hmc(
     )
     target = real_parameter("target", target)
     _check_options(mass, target)
-    space, conditioned = given(model, data, args, kwargs, latents)
+    space, conditioned = condition_model(model, data, args, kwargs, latents)
     if prior is not None:
         space = checked_space(prior, space, reparam)
     sampled, conditioned = reparametrised(space, conditioned, reparam, args, kwargs)

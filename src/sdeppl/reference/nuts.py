@@ -14,7 +14,7 @@ from pyro.infer.autoguide.initialization import init_to_sample
 from ..backend import Progress
 from ..tracing.randomness import seeded
 from ..tracing.supports import InSupport
-from .given import given, model_given, whole_counts
+from .given import condition_model, model_given, whole_counts
 from .result import Reference, summary, warn_of_chains
 
 
@@ -48,7 +48,7 @@ def nuts(
     Warns: ChainWarning for R-hat above 1.05, divergences, or an effective sample size below 100.
     """
     seed, draws, warmup, chains = whole_counts(seed, draws=(draws, 4), warmup=(warmup, 0), chains=(chains, 1))
-    space, conditioned = given(model, data, args, kwargs, latents)
+    space, conditioned = condition_model(model, data, args, kwargs, latents)
     if reparam:
         conditioned = poutine.reparam(conditioned, config=dict(reparam))
     conditioned = InSupport()(conditioned)

@@ -1,23 +1,26 @@
 """Layer 4: reads latents, supports, the forward SDE and the likelihood out of a Pyro model."""
 
 from .checks import check_fixed
-from .draws import SlowDrawsWarning, prior_draws
+from .draws import SlowDrawsWarning, prior_draws, replicates
 from .errors import ModelError, no_data
-from .family import Family
-from .given_model import GivenModel
 from .imputing import imputed, original
 from .latents import LatentSite, LatentSpace
-from .merging import grouped, merged
-from .observe import Observe, data_tensor, observed_values
-from .observed import ConstraintSite, DensitySite, FamilySite, GaussianSite, ObservedSite
-from .potential import Potential, RecordedValues
-from .prior_check import OwnDensities, PriorCheck, SitePriorCheck, check_prior
-from .prior_record import ROWS, PriorRecord
+from .observe import GivenModel, Observe, data_tensor, observed_values
+from .observed import (
+    ConstraintSite,
+    DensitySite,
+    Family,
+    FamilySite,
+    GaussianSite,
+    ObservedSite,
+    grouped,
+    merged,
+)
+from .potential import Potential, RecordedValues, UnrecordedWarning
+from .prior_check import ROWS, OwnDensities, PriorCheck, PriorRecord, SitePriorCheck, check_prior
 from .probing import over_rows
 from .read_sites import read_sites
-from .reader import SiteReader
-from .replicates import replicates
-from .running import check_call
+from .running import SiteReader, check_call
 from .sites import ModelSites, find_sites, without_unseen
 from .start import start
 from .tails import HeavyTailsWarning, SinhTransform, find_tails, with_tails
@@ -46,6 +49,7 @@ __all__ = [
     "SitePriorCheck",
     "SiteReader",
     "SlowDrawsWarning",
+    "UnrecordedWarning",
     "check_call",
     "check_fixed",
     "check_prior",

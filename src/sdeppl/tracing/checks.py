@@ -1,31 +1,209 @@
-"""What keeps data from being observed at a site of the model."""
+"""What keeps data from being observed at a site: a support, an edge of it, a mask, something random."""
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import pyro.distributions as dist
 import torch
+from torch.distributions import constraints
 
 from ..backend.sharing import SHARED
 from ..distributions import Diffusion
 from .draws import SlowDrawsWarning, prior_draws
-from .edges import check_values
 from .errors import ModelError, random_parent
 from .latents import LatentSpace
 from .observe import data_tensor
 from .probing import SLOW_PROBES
-from .provenance import origins_of
-from .reader import SiteReader
-from .running import unvalidated
-from .runs import is_computed, sample_sites_of
+from .randomness import seeded
+from .running import SiteReader, traced, unvalidated
+from .runs import is_computed, origins_of, sample_sites_of
 from .sites import check_not_computed
-from .supports import log_density
+from .supports import bounds, data_support, log_density, plain
 from .target import SEEDS, Target
 from .unwrap import own_mask, unwrap
 
+SHOWN = 3
+PAIRS = 8  # of draws, with the masked numbers of one put into the other
 RUNS = 64  # of a model that branches on its draws, to see whether its sites are the same
+
+
+def check_values(name: str, kept: torch.Tensor, at: Iterable[tuple[Any, torch.Tensor]]) -> None:
+    """Check that each event lies in the support, and has a density, at one of several draws at least.
+
+    kept: which events were observed, in the site's batch shape; at: the site's distribution over that shape,
+    and the value it is observed at, at draws of the latents. Raises: ModelError, naming the site, the first
+    values that do not, and whether they are on the edge.
+    """
+    inside = finite = ~kept
+    for base, value in at:
+        try:
+            support = data_support(base)
+            inside = inside | support.check(value)
+            finite = finite | _has_density(base, value, inside)
+        except (NotImplementedError, AttributeError):  # a distribution that states no support, or no density
+            return
+        if bool((inside & finite).all()):
+            return
+    if not bool(inside.all()):
+        raise ModelError(
+            f"site '{name}': the data are outside the support of {type(base).__name__}, {support}: "
+            f"{_numbers(value, ~inside)}"
+        )
+    edge = ~finite & _on_edge(support, value, finite)
+    if bool(edge.any()):
+        raise ModelError(
+            f"site '{name}': the data are on the edge of the support of {type(base).__name__}, {support}, "
+            f"where its density is zero or infinite: {_numbers(value, edge)}; move them inside by what the "
+            "measurement resolves, leave them out (NaN), or give the edge a probability of its own"
+        )
+
+
+def check_observed(
+    observed: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], draws: int = 16
+) -> None:
+    """`check_values` of all that a model observes, once given its data (`Observe`), at draws of its own."""
+
+    @cache
+    def nodes(seed: int) -> Mapping[str, Any]:
+        with seeded(seed, 3), torch.no_grad(), unvalidated():
+            return traced(observed, args, kwargs)
+
+    def at(name: str) -> Iterator[tuple[Any, torch.Tensor]]:
+        for node in (nodes(seed)[name] for seed in range(draws)):
+            base, value = unwrap(node["fn"]), node["value"]
+            batch = value.shape[: value.dim() - base.event_dim]
+            yield base if base.batch_shape == batch else base.expand(batch), value
+
+    for name, node in nodes(0).items():
+        if (
+            node["type"] != "sample"
+            or not node["is_observed"]
+            or isinstance(unwrap(node["fn"]), (Diffusion, dist.Unit))
+        ):
+            continue
+        base, value = next(at(name))
+        mask = own_mask(node["fn"], node["mask"])
+        whole = torch.ones_like(value, dtype=torch.bool) if mask is None else mask
+        with unvalidated():
+            check_values(name, whole.reshape(*base.batch_shape, -1)[..., 0], at(name))
+
+
+def _has_density(base: Any, value: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
+    if isinstance(base, dist.Delta) or base.support.is_discrete:  # whose ends are numbers like any other
+        return inside
+    return torch.isfinite(log_density(base, value))
+
+
+def _on_edge(support: Any, value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Whether a number of each event is at an end of the support, in the shape of `like`."""
+    ends = bounds(support)
+    if ends is not None:
+        found = (value == torch.as_tensor(ends[0])) | (value == torch.as_tensor(ends[1]))
+    elif plain(support) is constraints.simplex:
+        found = value == 0
+    else:
+        return torch.zeros_like(like)
+    return found.reshape(*like.shape, -1).any(dim=-1)
+
+
+def _numbers(value: torch.Tensor, wrong: torch.Tensor) -> str:
+    """The first of the wrong events, and where they stand."""
+    places = torch.nonzero(wrong)
+    found = []
+    for place in places[:SHOWN]:
+        index = tuple(place.tolist())
+        where = f" (number {index[0] if len(index) == 1 else index})" if index else ""
+        found.append(f"{value[index].tolist()}{where}")
+    more = len(places) - len(found)
+    return ", ".join(found) + (f" and {more} more" if more > 0 else "")
+
+
+# ---- Masks on latents, which switch their prior density off in Pyro: which of them matter
+
+
+def check_masks(reader: SiteReader, draws: torch.Tensor, observed: Collection[str]) -> None:
+    """Check that what is masked on latents touches nothing that is not: no density of a latent or of an
+    observed site depends on it, as where a padded group and its data are masked together.
+
+    The draws of such numbers are then those of the prior, and do not matter to the others. draws (rows, dim):
+    unconstrained, from the prior. Raises: ModelError, naming the latent and what depends on it.
+    """
+    nodes = reader.nodes(draws[0])
+    masked = {}
+    for name in reader.space.names:
+        mask = own_mask(nodes[name]["fn"], nodes[name]["mask"])
+        if mask is not None and not bool(mask.all()):
+            masked[name] = ~mask
+    if not masked:
+        return
+    kept = {*reader.space.names, *observed}
+    for row in range(min(PAIRS, len(draws) - 1)):
+        one, other = (reader.space.unflatten(draws[k]) for k in (row, row + 1))
+        before = _kept_densities(reader, one, kept)
+        changed = {name: torch.where(gone, other[name], one[name]) for name, gone in masked.items()}
+        if not _touched(before, _kept_densities(reader, one | changed, kept)):
+            continue
+        for name, value in changed.items():
+            touched = _touched(before, _kept_densities(reader, one | {name: value}, kept))
+            if touched:
+                raise _switched_off(name, touched)
+        raise _switched_off(
+            next(iter(masked)), _touched(before, _kept_densities(reader, one | changed, kept))
+        )
+    _check_without_density(reader, nodes, masked)
+
+
+def _switched_off(name: str, touched: str) -> ModelError:
+    return ModelError(
+        f"latent site '{name}' is masked, which switches its prior density off in Pyro while its draws stay, "
+        f"and site '{touched}' depends on it; give it the prior that is meant, without a mask (a wide one "
+        f"for a flat one), or mask '{touched}' where it is masked too"
+    )
+
+
+def _kept_densities(
+    reader: SiteReader, values: Mapping[str, torch.Tensor], kept: Collection[str]
+) -> dict[str, torch.Tensor]:
+    """{site: log-densities where it is not masked} of the sites that are kept and have one."""
+    found = {}
+    for name, node in reader.at(values).items():
+        if name not in kept:
+            continue
+        try:
+            terms = log_density(node["fn"], node["value"])
+        except NotImplementedError:
+            continue
+        mask = True if node["mask"] is None else node["mask"]
+        found[name] = torch.where(torch.as_tensor(mask), terms, 0.0)
+    return found
+
+
+def _touched(before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor]) -> str:
+    """The first site whose densities are others, or ''."""
+    for name, terms in before.items():
+        if not torch.allclose(terms, after[name], rtol=1e-6, atol=1e-9, equal_nan=True):
+            return name
+    return ""
+
+
+def _check_without_density(
+    reader: SiteReader, nodes: Mapping[str, Any], masked: Mapping[str, torch.Tensor]
+) -> None:
+    """A latent that is only drawn shows by its draws alone what it depends on."""
+    parents = origins_of(reader.model, reader.args, reader.kwargs, sample_sites_of(nodes)).parents()
+    for name in reader.space.names:
+        try:
+            log_density(nodes[name]["fn"], nodes[name]["value"])
+        except NotImplementedError:
+            above = [parent for parent in masked if parent in parents[name]]
+            if above:
+                raise _switched_off(above[0], name) from None
+
+
+# ---- What keeps data from being observed at a site of the model
 
 
 def check_prior(nodes: Mapping[str, Any], space: LatentSpace) -> None:

@@ -1,4 +1,4 @@
-"""Draws of the latents from the model's prior."""
+"""Draws of the latents from the model's prior, and of new data from given latents."""
 
 import re
 import warnings
@@ -12,7 +12,7 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 
 from ..backend import Progress
-from .errors import ModelError
+from .errors import ModelError, first_line
 from .randomness import batched, seeded
 from .running import unvalidated
 from .runs import check_same_sites, sample_sites_of
@@ -158,4 +158,47 @@ def _in_words(error: Exception) -> str:
     for part, words in _WORDS.items():
         if part in text:
             return words
-    return (text.splitlines() or [type(error).__name__])[0]
+    return first_line(error)
+
+
+# ---- New data from a model whose latents are given: one data set for each row of them
+
+
+def replicates(
+    model: Callable[..., Any],
+    latents: Mapping[str, torch.Tensor],
+    names: Sequence[str],
+    seed: Sequence[int],
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+) -> dict[str, torch.Tensor]:
+    """{name: (n, *shape)} for latents {site: (n, *shape)}: what the model draws at observed sites `names`.
+
+    What it observes by itself is drawn anew. Vectorised by `torch.func.vmap`, or where that cannot run the
+    model, row by row with a SlowDrawsWarning.
+    """
+    arguments = dict(kwargs or {})
+
+    def run(values: dict[str, torch.Tensor]) -> dict[str, Any]:
+        conditioned = poutine.condition(poutine.uncondition(model), data=values)
+        like = next(iter(values.values()))
+        nodes: Any = batched(lambda: poutine.trace(conditioned).get_trace(*args, **arguments).nodes, like)
+        return {name: nodes[name]["value"] for name in names}
+
+    first = {name: value[0] for name, value in latents.items()}
+    with seeded(*seed), torch.no_grad(), unvalidated():
+        try:
+            check_torch_alone(lambda _: run(first), seed)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="There is a performance drop")
+                drawn: dict[str, torch.Tensor] = torch.func.vmap(run, randomness="different")(dict(latents))
+                return drawn
+        except (RuntimeError, NotImplementedError, ValueError):
+            count = len(next(iter(latents.values())))
+            warnings.warn(
+                f"the model cannot be run for many latents at once; running it {count} times",
+                SlowDrawsWarning,
+                stacklevel=2,
+            )
+            rows = [run({name: value[k] for name, value in latents.items()}) for k in range(count)]
+            return {name: torch.stack([row[name] for row in rows]) for name in names}

@@ -48,3 +48,8 @@ def random_parent(name: str, latents: Sequence[str], parent: str = "", discrete:
         f"site '{name}' depends on something random that is neither a latent of the guide ({list(latents)}) "
         f"nor given as data{which}{way_out if discrete else ''}"
     )
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

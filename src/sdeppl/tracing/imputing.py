@@ -11,10 +11,9 @@ from pyro.poutine.messenger import Messenger
 from torch.distributions import biject_to
 
 from .observe import data_tensor
-from .provenance import Origins, origins_of
 from .randomness import seeded
 from .running import traced, unvalidated
-from .runs import sample_sites_of
+from .runs import Origins, origins_of, sample_sites_of
 from .unwrap import own_mask, unwrap
 
 Model = Callable[..., Any]

@@ -3,26 +3,83 @@
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+import torch.distributions as td
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
+from pyro.poutine.messenger import Messenger
 
+from ..backend import warn_user
 from ..backend.sending import sent_state
 from ..backend.sharing import SHARED
 from ..mcmc import Density, State
-from .errors import ModelError
+from .errors import ModelError, first_line
 from .latents import LatentSpace
 from .probing import FAILURES, over_rows
 from .randomness import batched, seeded
 from .record import Record, record
 from .running import traced, unvalidated
-from .standardised import PutStandardised, location_scale, standardise
 from .supports import log_density
 from .unwrap import is_data_set, own_mask, unwrap
 
+FAMILIES = (td.Normal, td.StudentT, td.Laplace, td.Cauchy, td.LogNormal)
 DOUBLE, SINGLE = 1e-5, 1e-3  # to which a record must agree with the model
+UNRECORDED = (*FAILURES, AssertionError, KeyError, AttributeError, IndexError)
+Run = TypeVar("Run")
+
+# ---- Latents by what is left of them without location and scale: value = loc + scale · u, or its exponential
+#
+# Where loc and scale depend on other latents, u does not, a priori: a funnel in value is none in u. Source:
+# Papaspiliopoulos, Roberts & Sköld 2007, "A general framework for the parametrization of hierarchical
+# models".
+
+
+def location_scale(fn: Any) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Location and scale, of the site's shape, of families that have no other parameter of their latents."""
+    base = unwrap(fn)
+    if not isinstance(base, FAMILIES):
+        return None
+    return base.loc.expand(fn.shape()), base.scale.expand(fn.shape())
+
+
+def standardise(fn: Any, value: torch.Tensor) -> torch.Tensor:
+    """u of a value."""
+    found = location_scale(fn)
+    assert found is not None
+    loc, scale = found
+    return ((torch.log(value) if _positive(fn) else value) - loc) / scale
+
+
+class PutStandardised(Messenger):
+    """Gives latents the values of u {site: its shape}; `jacobian`: ln |d value/du| of each, once run."""
+
+    def __init__(self, u: Mapping[str, torch.Tensor]) -> None:
+        super().__init__()
+        self.u = u
+        self.jacobian: dict[str, torch.Tensor] = {}
+
+    def _pyro_sample(self, msg: Any) -> None:
+        name = msg["name"]
+        if name not in self.u:
+            return
+        found = location_scale(msg["fn"])
+        assert found is not None
+        loc, scale = found
+        inner = loc + scale * self.u[name].to(loc.dtype)
+        positive = _positive(msg["fn"])
+        terms = scale.log() + inner if positive else scale.log()
+        self.jacobian[name] = terms.sum().to(torch.float64)
+        msg["value"] = inner.exp() if positive else inner
+        msg["is_observed"] = True
+
+
+def _positive(fn: Any) -> bool:
+    return isinstance(unwrap(fn), td.LogNormal)
+
+
+# ---- The density
 
 
 @dataclass(frozen=True)
@@ -100,22 +157,23 @@ class Potential:
         """The same for latents of z's shape, as a record of its tensor operations without the model around
         them, which is ten times as fast or more; this one itself where none can be made.
 
-        A record is used where it agrees with the model at z in another order of the chains.
+        A record is used where it agrees with the model at z in another order of the chains. Warns:
+        UnrecordedWarning, with the reason, where there is none.
         """
+        again = z.flip(0)
         try:
             with SHARED, warnings.catch_warnings(), torch.no_grad():
                 warnings.simplefilter("ignore")
                 operations = record(self.both, z)
                 found = Recorded(operations, operations.first())
-                again, expected = z.flip(0), self(z.flip(0))
-                state, gradient = found(again), found.gradient(again)
-        except (*FAILURES, AssertionError, KeyError, AttributeError, IndexError):
-            return self
+                expected, state, gradient = self(again), found(again), found.gradient(again)
+        except UNRECORDED as error:
+            return _run_instead(self, error)
         pairs = [
             (state.log_p, expected.log_p),
             *((one, expected.gradient) for one in (state.gradient, gradient)),
         ]
-        return found if all(self._same(*pair) for pair in pairs) else self
+        return found if all(self._same(*pair) for pair in pairs) else _run_instead(self)
 
     def _same(self, one: torch.Tensor, other: torch.Tensor) -> bool:
         """Whether numbers (rows, ...) are the same, to what the latents' dtype resolves of their size."""
@@ -137,7 +195,8 @@ class Potential:
         """`values` by a record of its tensor operations, for batches about as large as z; `values` where none
         can be made, or where vmap takes row by row what is in it.
 
-        known: an earlier record, which is kept where the model is still the same at z.
+        known: an earlier record, which is kept where the model is still the same at z. Warns:
+        UnrecordedWarning, with the reason, where there is no record.
         """
         try:
             with SHARED, warnings.catch_warnings(), torch.no_grad():
@@ -147,9 +206,9 @@ class Potential:
                     return known
                 warnings.filterwarnings("error", message="There is a performance drop")
                 found = RecordedValues(record(lambda z: (self._vectorised(z),), z.flip(0)), len(z))
-        except (*FAILURES, AssertionError, KeyError, AttributeError, IndexError, UserWarning):
-            return self.values
-        return found if self._same(found(z), expected) else self.values
+        except (*UNRECORDED, UserWarning) as error:
+            return _run_instead(self.values, error)
+        return found if self._same(found(z), expected) else _run_instead(self.values)
 
     def _vectorised(self, z: torch.Tensor) -> torch.Tensor:
         found: torch.Tensor = torch.func.vmap(self.log_p, randomness="different")(z)
@@ -257,6 +316,21 @@ class Potential:
             return torch.cat(parts)
 
         return over_rows(one, z, True)
+
+
+class UnrecordedWarning(UserWarning):
+    """The model's tensor operations cannot be recorded, so that it is run anew at every step."""
+
+
+def _run_instead(run: Run, error: Exception | None = None) -> Run:
+    """What runs the model. Warns: UnrecordedWarning."""
+    why = "what was recorded is not what the model gives" if error is None else first_line(error)
+    warn_user(
+        f"the tensor operations of the model cannot be recorded ({why}), so it is run at every step, which "
+        "takes several times as long",
+        UnrecordedWarning,
+    )
+    return run
 
 
 def _log_prob(name: str, node: Any) -> torch.Tensor:

@@ -2,23 +2,288 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import pyro.distributions as dist
 import torch
+from torch.distributions import AffineTransform, biject_to
 
-from .asking import Reading, read_together
-from .checks import check_parents, check_prior, check_site, check_support, own_observations
-from .density import read_constraint, read_density
-from .errors import NoLatent
-from .family import read_family
-from .gaussian import is_gaussian, read_gaussian
+from .checks import check_masks, check_parents, check_prior, check_site, check_support, own_observations
+from .errors import ModelError, NoLatent, cannot_leave_out, depends_on_no_latent
 from .latents import LatentSpace
-from .masks import check_masks
-from .observed import ObservedSite
-from .probing import Probes
-from .reader import Runs, SiteReader
+from .observed import ConstraintSite, DensitySite, Family, FamilySite, GaussianSite, ObservedSite
+from .probing import FAILURES, LARGEST, SLOW_PROBES, Affine, Probes, Reading, Smooth, Values, read_together
+from .running import Nodes, Runs, SiteFunction, SiteReader
 from .target import Target
+from .unwrap import Parameter, parameters, unwrap
+
+FULL = 4  # draws where whole covariances are compared
+_NORMALS = (torch.distributions.MultivariateNormal, torch.distributions.LowRankMultivariateNormal)
+
+
+def read_family(target: Target) -> Reading[FamilySite | None]:
+    """The site, or None where not exactly one parameter depends on the latents, number by number.
+
+    Raises: ModelError where something random is left in the site.
+    """
+    target.require_fixed(lambda nodes: (target.log_prob(nodes),))
+    try:
+        found = yield from _family(target)
+    except ModelError:
+        raise
+    except FAILURES:  # of a distribution that cannot be taken apart
+        return None
+    if found is None:
+        return None
+    family, etas, vectorised = found
+
+    predictor = target.function(partial(_predictor, target, family))
+    smooth, vectorised = yield Smooth(predictor, etas, vectorised)
+    H, offset = ((yield Affine(predictor, etas)) if smooth else None) or (None, None)
+    y = target.y.reshape(-1)[target.kept.reshape(-1)]
+    return FamilySite(target.name, y, smooth, vectorised, predictor, family, H, offset)
+
+
+def _predictor(target: Target, family: Family, nodes: Nodes) -> torch.Tensor:
+    """η, (n,)."""
+    eta: torch.Tensor = family.link.inv(_flat(target, parameters(target.base(nodes))[family.free]))
+    return eta if family.steps is None else eta[:, 0]
+
+
+def _family(target: Target) -> Reading[tuple[Family, torch.Tensor, bool] | None]:
+    """The family, its predictors at the draws (draws, n), and whether vmap can run them."""
+    pattern = target.base(target.runs.at())
+    names, constraints = zip(*((k, v.constraint) for k, v in parameters(pattern).items()), strict=True)
+
+    def flat(nodes: Nodes) -> tuple[torch.Tensor, ...]:
+        return tuple(_flat(target, parameter) for parameter in parameters(target.base(nodes)).values())
+
+    values, vectorised = yield Values(target.function(flat))
+    varying = [k for k, value in enumerate(values) if not bool((value == value[0]).all())]
+    if len(varying) != 1:
+        return None
+    free = varying[0]
+    link = biject_to(constraints[free])
+    etas, steps = link.inv(values[free]), None
+    if etas.dim() == 3 and names[free].startswith("component_distribution."):
+        above = etas - etas[:, :, :1]
+        steps, etas = above[0], etas[:, :, 0]
+        limit = target.probes.tolerance * (1 + etas.abs().unsqueeze(-1) + steps.abs())
+        if bool(((above - steps).abs() > limit).any()):  # the components move apart
+            return None
+    if etas.dim() != 2 or not bool(torch.isfinite(etas).all()):
+        return None
+    fixed = {name: value[0] for name, value in zip(names, values, strict=True)}
+    family = Family(pattern, fixed, names[free], link, steps)
+    y = target.y.reshape(-1)[target.kept.reshape(-1)]
+    found = family(etas[:SLOW_PROBES], y).sum(dim=-1)
+    its_own, _ = yield Values(target.function(target.log_prob), SLOW_PROBES)
+    same = target.probes.agree(found, its_own)
+    if same:
+        every = LARGEST // max(etas.shape[1], 1) >= len(etas)
+        target.require_density(family(etas, y).sum(dim=-1) if every else found)
+    return (family, etas, vectorised) if same else None
+
+
+def _flat(target: Target, parameter: Parameter) -> torch.Tensor:
+    """(*shape, ...) to (n, ...) for the numbers that were observed; float64 where real."""
+    value, shape = parameter.value, target.kept.shape
+    value = value.to(torch.float64) if value.is_floating_point() else value
+    if value.shape[: len(shape)] != shape:
+        return value  # one for all
+    return value.reshape(-1, *value.shape[len(shape) :])[target.kept.reshape(-1)]
+
+
+# ---- Reading an observed site as y = A(z) + Gaussian noise
+
+
+def is_gaussian(base: Any) -> bool:
+    """Whether it is a normal, a multivariate normal, or a bijection, number by number, of a normal."""
+    if isinstance(base, torch.distributions.TransformedDistribution):
+        plain = all(part.bijective and part.domain.event_dim == 0 for part in base.transforms)
+        return plain and isinstance(unwrap(base.base_dist), torch.distributions.Normal)
+    return isinstance(base, (torch.distributions.Normal, *_NORMALS))
+
+
+def read_gaussian(target: Target) -> Reading[GaussianSite | None]:
+    """The site, or None where its density is another one than that of its moments.
+
+    ln N(T⁻¹(y); m, v) + ln |dT⁻¹/dy| of a bijection T of a normal is ln N(T' T⁻¹(y); T' m, T'² v) with
+    T' the slope of T at T⁻¹(y): a normal again, constants included.
+
+    Raises: ModelError for a covariance that is not positive definite, for moments that are not finite,
+    or where nothing depends on the latents.
+    """
+
+    y, first, R = _moments(target.base(target.runs.at()), target.y)
+    if not (torch.isfinite(first).all() and torch.isfinite(R).all()):
+        raise ModelError(
+            f"site '{target.name}': its mean or covariance is not finite at a draw from the prior; if it "
+            "depends on another observed site, that one must be observed completely"
+        )
+    target.require_fixed(lambda nodes: _moments(target.base(nodes), target.y))
+    moments = target.function(partial(_moments_at, target))
+    (means, variances), vectorised = yield Values(moments.then(_diagonal))
+    full = [_moments_at(target, target.runs.at(row))[1] for row in range(min(FULL, len(means)))]
+    constant = _constant(variances, full, target.probes.tolerance)
+    site = GaussianSite(target.name, y, True, vectorised, moments, R if constant else None, None, None)
+    _require_positive(target.name, site.seen, variances, full[:1] if constant else full)
+    if not (yield from _is_its_density(target, site, moments)):
+        return None
+    if constant and bool((means == means[0]).all()):
+        raise depends_on_no_latent(target.name)
+    return (yield from _with_derivatives(site, moments, means))
+
+
+def _with_derivatives(
+    site: GaussianSite, moments: SiteFunction, means: torch.Tensor
+) -> Reading[GaussianSite]:
+    """The site, with what its derivatives tell: whether there are any, and whether its mean is affine."""
+    if site.R is None:
+        log_prob = moments.then(site.log_density)
+        values, vectorised = yield Values(log_prob)
+        smooth, vectorised = yield Smooth(log_prob, values, vectorised)
+        return replace(site, differentiable=smooth, vectorised=vectorised)
+    mean = moments.then(itemgetter(0))
+    smooth, vectorised = yield Smooth(mean, means, site.vectorised)
+    found = (yield Affine(mean, means)) if smooth else None
+    H, offset = found or (None, None)
+    return replace(site, differentiable=smooth, vectorised=vectorised, H=H, offset=offset)
+
+
+def _is_its_density(target: Target, site: GaussianSite, moments: SiteFunction) -> Reading[bool]:
+    """Whether the moments give the density that the distribution itself gives, where that can be asked."""
+    if target.partly or not len(site.seen):
+        return True
+    mine, _ = yield Values(moments.then(site.log_density), SLOW_PROBES)
+    its_own, _ = yield Values(target.function(target.log_prob), SLOW_PROBES)
+    return target.probes.agree(mine, its_own)
+
+
+def _constant(variances: torch.Tensor, full: list[torch.Tensor], tolerance: float) -> bool:
+    pairs = [(variances, variances[:1].expand_as(variances)), *((noise, full[0]) for noise in full[1:])]
+    return all(torch.allclose(one, other, rtol=tolerance, atol=0.0) for one, other in pairs)
+
+
+def _require_positive(
+    name: str, seen: torch.Tensor, variances: torch.Tensor, full: list[torch.Tensor]
+) -> None:
+    """Check the covariance of what was observed. Raises: ModelError, naming the site."""
+    singular = not bool((variances[:, seen] > 0).all())
+    for R in full:
+        if R.dim() == 2 and len(seen) and not singular:
+            eigenvalues = torch.linalg.eigvalsh(R[seen][:, seen])
+            rounding = len(seen) * torch.finfo(torch.float64).eps
+            singular = not bool(eigenvalues[0] > rounding * eigenvalues[-1])
+    if singular:
+        raise ModelError(
+            f"site '{name}': its covariance is singular or not positive, or holds NaN, at a draw from the "
+            "prior; give every number a noise of its own, or write a hard constraint as "
+            "pyro.sample(..., dist.Delta(...))"
+        )
+
+
+def _diagonal(moments: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    mean, noise = moments
+    return mean, noise if noise.dim() == 1 else noise.diagonal()
+
+
+def _moments_at(target: Target, nodes: Nodes) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean, and variances or covariance."""
+    return _moments(target.base(nodes), target.y)[1:]
+
+
+def _moments(base: Any, data: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Flat y, mean, and variances or covariance, of the numbers that are normal; float64.
+
+    The variance of a negative scale is negative, not a square that hides it.
+    """
+    if isinstance(base, _NORMALS):
+        size, y = base.event_shape[0], data.reshape(-1)
+        blocks = base.covariance_matrix.expand((*data.shape, size)).reshape(-1, size, size)
+        mean = base.loc.expand(data.shape).reshape(-1)
+        return y, mean.to(torch.float64), torch.block_diag(*blocks).to(torch.float64)
+    inner, transforms = base, list[Any]()
+    y, slope = data, torch.ones((), dtype=torch.float64)
+    if isinstance(base, torch.distributions.TransformedDistribution):
+        inner, transforms = unwrap(base.base_dist), list(base.transforms)
+    mean, scale = inner.loc, inner.scale
+    while transforms and isinstance(transforms[0], AffineTransform):  # a normal still, of other moments
+        first = transforms.pop(0)
+        mean, scale = first.loc + first.scale * mean, abs(first.scale) * scale
+    for part in reversed(transforms):
+        before = part.inv(y)
+        slope = slope * part.log_abs_det_jacobian(before, y).to(torch.float64).exp()
+        y = before
+    slope = torch.where(torch.isnan(data), 1.0, slope)
+    mean, variance = slope * mean, slope**2 * scale * abs(scale)
+    flat = [part.to(torch.float64).expand(data.shape).reshape(-1) for part in (slope * y, mean, variance)]
+    return flat[0], flat[1], flat[2]
+
+
+# ---- Reading an observed site by its density alone, and a Delta as a hard constraint
+
+
+def read_density(target: Target) -> Reading[DensitySite]:
+    """The site as z ↦ ln p(y | z).
+
+    Raises: ModelError for a multivariate event that was observed in part; a density that is NaN, or
+    zero at every draw, or depends on no latent, or on something random.
+    """
+    name, y = target.name, target.y.reshape(-1)
+    if not bool(target.kept.any()) and not target.partly:
+        return DensitySite(name, y, True, True, _nothing)
+    if target.partly:
+        raise cannot_leave_out(name, target.base(target.runs.at()))
+    target.require_fixed(lambda nodes: (target.log_prob(nodes),))
+    log_prob = target.function(target.log_prob)
+    values, vectorised = yield Values(log_prob)
+    target.require_density(values)
+    if bool((values == values[0]).all()):
+        raise depends_on_no_latent(name)
+    smooth, vectorised = yield Smooth(log_prob, values, vectorised)
+    return DensitySite(name, y, smooth, vectorised, log_prob, target.runs.reader.space)
+
+
+def _nothing(z: torch.Tensor) -> torch.Tensor:
+    return 0.0 * z.sum()
+
+
+def read_constraint(target: Target) -> Reading[ConstraintSite]:
+    """A Delta of an affine function of the latents as y = H z + offset.
+
+    Raises: ModelError for one that is not affine, or has a log_density, or depends on no latent, or on
+    something random.
+    """
+    name = target.name
+    if bool((target.base(target.runs.at()).log_density != 0).any()):
+        raise ModelError(
+            f"site '{name}' is a Delta with a log_density, which is a pyro.factor, and prior draws do not "
+            "show it; write it as an observed site"
+        )
+    target.require_fixed(lambda nodes: (target.base(nodes).v,))
+    function = target.function(partial(_constrained, target))
+    values, vectorised = yield Values(function)
+    if bool((values == values[0]).all()):
+        raise depends_on_no_latent(name)
+    smooth, vectorised = yield Smooth(function, values, vectorised)
+    found = (yield Affine(function, values)) if smooth else None
+    if found is None:
+        raise ModelError(
+            f"site '{name}' is a Delta of something that is not affine in the unconstrained latents, and "
+            "only affine constraints can be hard; give it a little noise, as Normal(..., 0.01), instead"
+        )
+    return ConstraintSite(name, target.y.reshape(-1), smooth, vectorised, *found)
+
+
+def _constrained(target: Target, nodes: Nodes) -> torch.Tensor:
+    v: torch.Tensor = target.base(nodes).v
+    return v.expand(target.y.shape).reshape(-1).to(torch.float64)
+
+
+# ---- All sites
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """A record of tensor operations with the model around them left out, and what need not be done twice."""
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -11,8 +12,6 @@ from torch._guards import TracingContext, tracing
 from torch._subclasses import FakeTensorMode
 from torch.fx import Graph, GraphModule, Interpreter, Node
 from torch.fx.experimental.proxy_tensor import make_fx
-
-from .rewrite import combine_factors, join_slices, simplify
 
 ATEN = torch.ops.aten
 FROM_SHAPES = {  # their values do not depend on those of what they are given
@@ -29,6 +28,20 @@ QUICK: dict[Any, Callable[..., Any]] = {  # the same operations, by a way with l
     ATEN.reciprocal.default: torch.reciprocal, ATEN.sqrt.default: torch.sqrt,
     ATEN.pow.Tensor_Scalar: torch.pow, ATEN.view.default: torch.Tensor.view,
     ATEN.expand.default: torch.Tensor.expand,
+}  # fmt: skip
+SAME_NUMBERS = {  # the same numbers in the same order, where the layout is the same
+    ATEN.view.default, ATEN.expand.default, ATEN.permute.default, ATEN.transpose.int, ATEN.alias.default,
+    ATEN.detach.default, ATEN._to_copy.default, ATEN.clone.default, ATEN.lift_fresh_copy.default,
+    ATEN.slice.Tensor, ATEN.slice_backward.default,
+}  # fmt: skip
+RESHAPES = {
+    ATEN.view.default, ATEN._unsafe_view.default, ATEN.reshape.default, ATEN.unsqueeze.default,
+    ATEN.squeeze.dim,
+}  # fmt: skip
+NEUTRAL = {  # to which side, and what number, changes nothing
+    ATEN.mul.Tensor: (2, 1.0), ATEN.mul.Scalar: (1, 1.0), ATEN.add.Tensor: (2, 0.0),
+    ATEN.add.Scalar: (1, 0.0), ATEN.sub.Tensor: (1, 0.0), ATEN.div.Tensor: (1, 1.0),
+    ATEN.pow.Tensor_Scalar: (1, 1.0),
 }  # fmt: skip
 
 
@@ -77,9 +90,7 @@ def record(function: Callable[..., Any], z: torch.Tensor) -> Record:
         values = _Values(made)
         values.run(z)
         _fold(made, values.found)
-        simplify(made, values.found)
-        combine_factors(made, values.found)
-        join_slices(made, values.found)
+        _simplify(made, values.found)
         _merge(made)
         made.graph.eliminate_dead_code()
     constants = _as_arguments(made)
@@ -124,6 +135,69 @@ def _fold(made: GraphModule, values: dict[Node, Any]) -> None:
     for node in reversed(list(made.graph.nodes)):  # random draws and checks too, which torch would keep
         if node in constant and not node.users:
             made.graph.erase_node(node)
+
+
+def _simplify(made: GraphModule, values: dict[Node, Any]) -> None:
+    """Leave out operations that give back what they are given."""
+    for node in made.graph.nodes:
+        if node.op != "call_function" or not isinstance(values.get(node), torch.Tensor):
+            continue
+        same = _same_as(node, values)
+        if same is not None:
+            node.replace_all_uses_with(same)
+        elif node.target == ATEN.sum.dim_IntList and _sums_nothing(node, values):
+            with made.graph.inserting_before(node):
+                shape = list(values[node].shape)
+                flat = made.graph.call_function(ATEN.reshape.default, (node.args[0], shape))
+            values[flat] = values[node]
+            node.replace_all_uses_with(_same_as(flat, values) or flat)
+    made.graph.eliminate_dead_code()
+
+
+def _same_as(node: Node, values: dict[Node, Any]) -> Node | None:
+    """Which of its inputs an operation gives back, if it does."""
+    out = values[node]
+    source = node.args[0]
+    if node.target in SAME_NUMBERS and isinstance(source, Node) and _alike(values.get(source), out):
+        return source
+    while isinstance(source, Node) and (node.target in RESHAPES):
+        if _alike(values.get(source), out):
+            return source
+        source = source.args[0] if source.target in RESHAPES else None
+    if node.target not in NEUTRAL or node.kwargs or len(node.args) != 2:
+        return None
+    sides, number = NEUTRAL[node.target]
+    for one, other in (node.args, node.args[::-1])[:sides]:
+        if isinstance(one, Node) and _alike(values.get(one), out) and _is(other, number, values):
+            return one
+    return None
+
+
+def _is(argument: Any, number: float, values: dict[Node, Any]) -> bool:
+    """Whether an argument is this number, wherever it is broadcast to."""
+    if isinstance(argument, Node):
+        return argument.op == "get_attr" and bool((values[argument] == number).all())
+    return bool(argument == number)
+
+
+def _alike(one: Any, other: torch.Tensor) -> bool:
+    """Whether two tensors have one layout and dtype."""
+    return (
+        isinstance(one, torch.Tensor)
+        and one.shape == other.shape
+        and one.stride() == other.stride()
+        and one.dtype == other.dtype
+    )
+
+
+def _sums_nothing(node: Node, values: dict[Node, Any]) -> bool:
+    """Whether a sum is over axes of length one alone."""
+    source = node.args[0]
+    return (
+        isinstance(source, Node)
+        and math.prod(values[source].shape) == math.prod(values[node].shape)
+        and values[source].dtype == values[node].dtype
+    )
 
 
 def _merge(made: GraphModule) -> None:

@@ -10,9 +10,8 @@ from ..distributions import Diffusion
 from ..sde import IsotropicSDE
 from .errors import ModelError, no_data
 from .latents import LatentSpace
-from .provenance import origins_of
 from .running import check_call
-from .runs import check_random, is_computed, same_value, two_runs
+from .runs import check_random, is_computed, origins_of, same_value, two_runs
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 from ..backend.sharing import SHARED
 from ..mcmc import State
 from .draws import SlowDrawsWarning, prior_draws
-from .errors import ModelError
+from .errors import ModelError, first_line
 from .potential import Potential
 from .probing import FAILURES
 from .randomness import derive_seed, seeded
@@ -115,7 +115,6 @@ def _evaluate(potential: Potential, z: torch.Tensor) -> State:
     except ModelError:
         raise
     except FAILURES as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f"the model cannot be run for many chains at once ({reason}); use reference.nuts"
+            f"the model cannot be run for many chains at once ({first_line(error)}); use reference.nuts"
         ) from error

@@ -7,16 +7,13 @@ from typing import Any, Literal
 
 import torch
 
-from .asking import Reading, Values
 from .errors import ModelError, infinite_density, random_parent
 from .observe import data_tensor
-from .probing import FAILURES, SLOW_PROBES, Probes
+from .probing import FAILURES, SLOW_PROBES, Probes, Reading, Values
 from .randomness import batched, seeded
-from .reader import Nodes, Runs, SiteFunction
-from .running import unvalidated
-from .shifted import shifted
+from .running import Nodes, Runs, SiteFunction, unvalidated
 from .supports import log_density
-from .unwrap import own_mask, unwrap
+from .unwrap import own_mask, shifted, unwrap
 
 SEEDS = range(1, 8)
 RARE = 0.05  # share of the draws at which a log-density may be NaN, and counts as zero likelihood
