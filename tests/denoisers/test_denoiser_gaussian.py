@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 from checks import array, assert_array, covariance_matrix, host
 
 import sdeppl as sp
@@ -39,6 +40,11 @@ def test_moments_are_those_of_the_joint_gaussian(sde, t, backend):
     assert_array(dense, covariance, backend)
     v = np.random.default_rng(1).standard_normal(X.shape)
     assert_array(moments.covariance @ array(v, backend), v @ host(dense), backend)
+
+
+def test_log_prob_is_that_of_x0(backend):
+    expected = scipy.stats.multivariate_normal(MEAN, COVARIANCE).logpdf(X)
+    assert_array(denoiser_on(backend, SDES[0]).log_prob(array(X, backend)), expected, backend)
 
 
 @EACH_CASE
