@@ -1,4 +1,4 @@
-"""Sliced Wasserstein-1 to the exact posterior on the Gaussian-mixture linear inverse problem; see README.md.
+"""Sliced Wasserstein-1 to the exact posterior on the Gaussian-mixture linear inverse problem.
 
 Exact score, one thread, float64. Every method gives the same number of draws of the same problems, one after
 the other; seconds are the processor's for one problem, set-up included.
@@ -92,6 +92,7 @@ class Row:
         self.seconds: list[float] = []
         self.evidence: list[tuple[float, float]] = []  # error in nats, and in its own standard errors
         self.distrusted = 0
+        self.work: list[tuple[float, float]] = []  # evaluations and products a draw
         self.failures: list[str] = []
 
     def run(self, method: Method, problem: Problem, ruler: Ruler, n: int) -> None:
@@ -105,6 +106,7 @@ class Row:
         finite = np.all(np.isfinite(answer.draws))
         self.distances.append(ruler.distance(answer.draws) if finite else math.inf)
         self.distrusted += answer.trusted is False
+        self.work += [] if answer.work is None else [answer.work]
         if answer.log_evidence is not None:
             error_in_nats = abs(answer.log_evidence - problem.log_evidence())
             self.evidence.append((error_in_nats, error_in_nats / max(answer.error, 1e-9)))
@@ -141,6 +143,9 @@ def cell_table(cell: tuple[int, int], count: int, n: int, methods: dict[str, Met
     for name, row in rows.items():
         print(row.line(name, floor), flush=True)
     for name, row in rows.items():
+        if row.work:
+            evaluations, products = np.mean(row.work, axis=0)
+            print(f"{name}, a draw: {evaluations:.0f} evaluations, {products:.0f} products with the slope")
         if row.failures:
             print(f"{name}: {len(row.failures)} problems failed, the first by {row.failures[0]}")
 

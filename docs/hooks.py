@@ -8,6 +8,7 @@ from mkdocs.structure.files import File, Files
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import outputs
 import pages
 import tables
 
@@ -16,7 +17,7 @@ TABLES = {"backends": tables.backends, "solvers": tables.solvers}
 
 def on_config(config: Any) -> Any:
     """The navigation of what is generated."""
-    tutorials = [{page.title: page.path} for page in pages.tutorials()]
+    tutorials = [{page.title: page.path} for page in pages.tutorials({})]
     api = [{page.title: page.path} for page in pages.api()]
     for entry in config.nav:
         if "Tutorials" in entry:
@@ -27,12 +28,13 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """The generated pages, and the pictures of the tutorials that have been run."""
-    made = [*pages.tutorials(), *pages.api(), pages.tutorial_index(), pages.api_index(), pages.changes()]
-    for page in made:
+    """The generated pages, with what the tutorials print and draw."""
+    records = outputs.records(pages.SCRIPTS)
+    made = [*pages.tutorials(records), *pages.api(), pages.tutorial_index(records), pages.api_index()]
+    for page in [*made, pages.changes()]:
         files.append(File.generated(config, page.path, content=page.text))
-    for script in pages.ROOT.glob("tutorials/*.py"):
-        for picture in pages.pictures(script):
+    for record in records.values():
+        for picture in record.pictures:
             files.append(File.generated(config, f"tutorials/{picture.name}", abs_src_path=str(picture)))
     return files
 

@@ -1,13 +1,32 @@
 """Pages made from other files: tutorials (jupytext percent scripts), the API, the changelog."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from outputs import Cell, Output, Record, cells
+
 ROOT = Path(__file__).parents[1]
-OUTPUT = ROOT / "tutorials" / "output"  # what `make tutorials` has drawn; quick runs draw into `quick` there
+SCRIPTS = sorted(ROOT.glob("tutorials/*.py"))
+ABOUT = {  # each tutorial, for the list of them
+    "01_nile": "a trajectory given data with gaps, against the exact answer",
+    "02_brownian_motion": "quadratic variation, Itô and Stratonovich, Fokker–Planck against Monte Carlo",
+    "03_reversing_time": "the score, noise amplitude c, VP, VE and sub-VP, schedules; with an animation",
+    "04_learning_the_score": "guess the noise; what the network adds; when training was long enough",
+    "05_mean_likelihood": "why p(y | x_t) is wrong: the ladder of mean likelihoods, and the correction",
+    "06_eight_schools": "centred and non-centred, against HMC and quadrature",
+    "07_digits": "filling in and super-resolution with a prior that is only data, on held-out digits",
+    "08_carbon_dioxide": "a record with its real gaps: trend, season and weather, checked on hidden weeks",
+    "09_lorenz_63": "assimilating observations into a chaotic trajectory, against a particle filter",
+    "10_black_scholes": "prices from paths, and σ and r implied by quotes, against quadrature",
+    "11_rare_transitions": "paths in a double well, conditioned on both ends, against weighted simulations",
+    "12_climate_sensitivity": "a stochastic energy balance, against quadrature",
+    "13_own_simulator_and_backend": "an epidemic, against importance sampling; on every array library",
+    "mini_sdeppl": "300 lines, on NumPy alone",
+}
 
 
 @dataclass(frozen=True)
@@ -19,49 +38,51 @@ class Page:
     text: str
 
 
-def tutorials() -> list[Page]:
-    """One page for each script of tutorials/, with the picture that it ends in where there is one."""
-    return [_tutorial(path) for path in sorted(ROOT.glob("tutorials/*.py"))]
+def tutorials(records: Mapping[str, Record]) -> list[Page]:
+    """One page for each script of tutorials/; with what its cells print and draw, where there is a record."""
+    return [_tutorial(path, records.get(path.stem)) for path in SCRIPTS]
 
 
-def _tutorial(path: Path) -> Page:
-    cells = re.split(r"^# %%", path.read_text("utf-8"), flags=re.MULTILINE)[1:]
-    parts = [_cell(cell) for cell in cells]
+def _tutorial(path: Path, record: Record | None) -> Page:
+    found = cells(path)
+    outputs = record.outputs if record else (Output("", ()),) * len(found)
+    parts = [_cell(cell, output) for cell, output in zip(found, outputs, strict=True)]
     title = next(
         (m.group(1) for part in parts if (m := re.search(r"^# (.+)$", part, re.MULTILINE))), path.stem
     )
     note = (
         f"*This page is `tutorials/{path.name}`, which runs as a script, and as a notebook in editors that "
-        "know `# %%` cells.*"
+        "know `# %%` cells."
     )
-    shown = [f"![{title}]({picture.name})" for picture in pictures(path)]
-    first, rest = (parts[0], parts[1:]) if parts else ("", [])
-    text = "\n\n".join([first, note, *shown, *rest])
+    if record and record.is_quick:
+        note += (
+            " What stands below its cells was printed when the site was built, in the small settings of "
+            "`SDEPPL_TUTORIAL=quick`: few draws, so coarse figures. Run it to see the full ones."
+        )
+    text = "\n\n".join([parts[0], note + "*", *parts[1:]])
     number = path.stem.split("_")[0]
     return Page(f"{number} {title}" if number.isdigit() else title, f"tutorials/{path.stem}.md", text)
 
 
-def pictures(script: Path) -> list[Path]:
-    """Those that a tutorial has drawn: their names begin with the script's."""
-    return sorted(path for path in OUTPUT.glob(f"{script.stem}*") if path.suffix in (".png", ".gif"))
+def _cell(cell: Cell, output: Output) -> str:
+    """A cell as Markdown, with what it printed and drew."""
+    body = cell.body.strip()
+    if cell.is_text:
+        return "\n".join(re.sub(r"^# ?", "", line) for line in body.splitlines())
+    parts = [f"```python\n{body}\n```"] if body else []
+    if output.text.strip():
+        parts.append(f"``` {{ .text .no-copy }}\n{output.text.strip()}\n```")
+    return "\n\n".join([*parts, *(f"![{name}]({name})" for name in output.pictures)])
 
 
-def _cell(cell: str) -> str:
-    """A cell as Markdown. Only [markdown] cells are text; the rest of their first line is their kind."""
-    kind, _, body = cell.partition("\n")
-    if "[markdown]" in kind:
-        return "\n".join(re.sub(r"^# ?", "", line) for line in body.strip().splitlines())
-    return f"```python\n{body.strip()}\n```" if body.strip() else ""
-
-
-def tutorial_index() -> Page:
+def tutorial_index(records: Mapping[str, Record]) -> Page:
     """The list of tutorials."""
     rows = []
-    for script, page in zip(sorted(ROOT.glob("tutorials/*.py")), tutorials(), strict=True):
-        shown = [
-            f"[![{page.title}]({p.name}){{ width=480 }}]({script.stem}.md)" for p in pictures(script)[:1]
-        ]
-        rows.append("\n\n".join([f"## [{page.title}]({script.stem}.md)", *shown]))
+    for script, page in zip(SCRIPTS, tutorials({}), strict=True):
+        shown = records[script.stem].pictures[:1] if script.stem in records else []
+        links = [f"[![{page.title}]({p.name}){{ width=480 }}]({script.stem}.md)" for p in shown]
+        about = f"{ABOUT[script.stem][0].upper()}{ABOUT[script.stem][1:]}."
+        rows.append("\n\n".join([f"## [{page.title}]({script.stem}.md)", about, *links]))
     text = (
         "# Tutorials\n\nEach is a script that ends in a picture and in assertions on its figures. "
         "`python tutorials/01_nile.py` runs one, `make tutorials` all of them, "

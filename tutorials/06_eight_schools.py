@@ -185,7 +185,7 @@ plot_corner(
     found["HMC, non_centred"],
     list(numbers),
     numbers,
-    names=("sdeppl", "HMC, 256 chains"),
+    names=("sdeppl", "HMC, many chains"),
 )
 output = Path(__file__).parent / ("output/quick" if quick else "output")
 output.mkdir(parents=True, exist_ok=True)

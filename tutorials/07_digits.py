@@ -159,7 +159,7 @@ for question, (model, data) in questions.items():
 
 # %%
 shown = min(digits, 6)
-figure = plt.figure(figsize=(13, 7.5), layout="constrained")
+figure = plt.figure(figsize=(3.4 + 1.6 * shown, 7.5), layout="constrained")
 for part, (question, (_, data)) in zip(figure.subfigures(1, 2), questions.items(), strict=True):
     draws = answers[question, "network"][:shown]
     side = int(data.shape[1] ** 0.5)

@@ -69,7 +69,7 @@ def test_the_readme_names_each_selector(content):
     readme = (ROOT / "README.md").read_text("utf-8")
     selectors = [] if content["tests_only"] else content["selectors"]
     missing = [selector for selector in selectors if f"`{selector}`" not in readme]
-    assert not missing, f"the backend table of README.md lacks {missing}"
+    assert not missing, f"README.md lacks {missing}"
 
 
 @pytest.mark.parametrize(("selector", "dtype"), MATRIX)

@@ -47,7 +47,9 @@ def test_the_evidence_where_one_gaussian_is_far_too_narrow(monkeypatch):
     problem, numpy = problems.make((8, 4), 14), sp.resolve("numpy")
     seen = ours.observation(problem, numpy)
     exact = sp.Posterior(ours.known(problem, numpy), seen).run(10).diagnosis.log_evidence
-    posterior = sp.Posterior(ours.black_box(problem, numpy), seen, correction=sp.TwistedSMC(kept=17))
+    posterior = sp.Posterior(
+        ours.mean_and_covariance(problem, numpy), seen, correction=sp.TwistedSMC(kept=17)
+    )
     found = [posterior.run(1000, seed=seed).diagnosis for seed in range(6)]
     errors = np.array([f.log_evidence - exact for f in found])
     stated = np.array([f.log_evidence_error for f in found])
