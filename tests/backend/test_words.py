@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import sdeppl as sp
-from sdeppl.backend.words import sites_in_words, told_apart
+from sdeppl.backend.arguments import sites_in_words, told_apart
 from sdeppl.reference.result import summary
 
 

@@ -17,7 +17,7 @@ from torch.distributions import constraints
 
 import sdeppl as sp
 from sdeppl.backend import backend_of, resolve
-from sdeppl.backend.sending import Sent
+from sdeppl.backend.sharing import Sent
 
 pytestmark = pytest.mark.filterwarnings("ignore::sdeppl.UntrustedWarning")
 
@@ -173,7 +173,7 @@ def test_a_model_of_another_program_says_where_it_was(tmp_path, monkeypatch):
     script = tmp_path / "writes.py"
     script.write_text(
         "import builtins, pickle, sys\n"
-        "from sdeppl.backend.sending import Sent\n"
+        "from sdeppl.backend.sharing import Sent\n"
         "sys.modules['cloudpickle'] = None\n"
         "def my_model(): pass\n"
         "sys.stdout.buffer.write(pickle.dumps(Sent(my_model, 'model')))\n"

@@ -1,19 +1,16 @@
 """Layer 0: the array library, device and dtype, random numbers, and bridges between libraries."""
 
+from .adapters.base import BackendMismatch, BackendUnavailable
+from .arguments import real_number, real_parameter, real_times, seed_number, whole_number
 from .data import axes_of, host_numbers
 from .derivatives import bilinear_slope, checkpoint, jvp, numerical_gradient, with_pullback
-from .elementary import elementary, python_floats, require_positive
-from .errors import BackendMismatch, BackendUnavailable
+from .elementary import all_without_sync, elementary, lgamma, log_ndtr, ndtri, python_floats, require_positive
 from .linear_algebra import cholesky, log_diagonal, solve_lower, solve_lower_transposed
-from .looking import all_without_sync
 from .memory import OutOfMemory, free_memory, in_chunks, require_memory, rows_at_once
+from .networks import OnnxFunction, TorchFunction
 from .noise import Noise, NoiseStream, keyed_normal
-from .numbers import real_number, real_parameter, real_times, seed_number, whole_number
-from .onnx_function import OnnxFunction
 from .progress import COSTLY, CostWarning, Progress, warn_user
 from .resolve import Backend, backend_of, resolve
-from .special import lgamma, log_ndtr, ndtri
-from .torch_function import TorchFunction
 from .transfer import (
     convert,
     from_torch,

@@ -1,4 +1,4 @@
-"""Elementary functions of a time that is a Python float or an array."""
+"""Elementary functions of a float or an array, special functions, and a look at an array where it is free."""
 
 import math
 from dataclasses import fields
@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from .numbers import real_number
+from .arguments import real_number
+from .resolve import backend_of
 
 
 def elementary(t: Any) -> Any:
@@ -48,3 +49,33 @@ def require_positive(value: Any, *names: str) -> None:
         number = getattr(value, name)
         if not (isinstance(number, float) and 0 < number < math.inf):
             raise ValueError(f"{type(value).__name__}: {name} must be positive and finite; got {number!r}")
+
+
+# ---- Special functions that the Array API lacks
+
+
+def lgamma(x: Any) -> Any:
+    """ln |Γ(x)|, elementwise; a Python number gives a Python number."""
+    return math.lgamma(x) if isinstance(x, (int, float)) else backend_of(x).adapter.lgamma(x)
+
+
+def log_ndtr(x: Any) -> Any:
+    """ln Φ(x) of the standard normal distribution, elementwise, right in the far left tail."""
+    return backend_of(x).adapter.log_ndtr(x)
+
+
+def ndtri(p: Any) -> Any:
+    """Φ⁻¹(p) of the standard normal distribution, elementwise."""
+    return backend_of(p).adapter.ndtri(p)
+
+
+# ---- Looking at an array in a step, where that is free
+
+
+def all_without_sync(mask: Any) -> bool:
+    """Whether all of `mask` is true and seeing it costs nothing; False without a look on a device.
+
+    For loops that may end early where the arrays are the host's, and run their full length, with the same
+    numbers, where reading one would make the host wait for the device, or while torch traces the code.
+    """
+    return backend_of(mask).adapter.readable(mask) and bool(array_namespace(mask).all(mask))

@@ -9,8 +9,8 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
+from .arguments import told_apart
 from .resolve import Backend
-from .words import told_apart
 
 VARIABLE = "SDEPPL_MEMORY_GB"
 SHARE = 0.5  # of what is free, that the arrays of one chunk may take

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .adapters.base import Normal
-from .numbers import seed_number
+from .arguments import seed_number
 from .resolve import Backend
 from .transfer import require_floating
 

@@ -7,7 +7,7 @@ from typing import Any
 import array_api_compat
 
 from .adapters import ADAPTERS, Adapter
-from .errors import BackendMismatch, BackendUnavailable
+from .adapters.base import BackendMismatch, BackendUnavailable
 
 ENVIRONMENT_VARIABLE = "SDEPPL_BACKEND"
 DEFAULT = "torch"

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from .adapters.base import BackendMismatch
 from .data import host_numbers
-from .errors import BackendMismatch
 from .resolve import Backend, backend_of, resolve
 
 FOREIGN = ("float128", "float96", "longdouble")

@@ -8,7 +8,7 @@ import numpy as np
 from pyro import poutine
 
 from ..backend import Progress, host_numbers, seed_number, whole_number
-from ..backend.words import sites_in_words
+from ..backend.arguments import sites_in_words
 from ..guide import ScoreGuide, SiteData
 from ..query import SitePosteriors
 from ..tracing import ModelError, prior_draws

@@ -10,7 +10,7 @@ import torch
 
 from ..backend import Backend, Progress, TorchFunction, axes_of, resolve, whole_number
 from ..backend.files import CorruptFile, check_folder, read, write
-from ..backend.sending import sent_state
+from ..backend.sharing import sent_state
 from ..denoisers import Denoiser, NetworkDenoiser
 from ..nn import ResidualMLP
 from ..posterior import FitCheck, Network, Posterior, UntrustedWarning

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..backend import resolve
-from ..backend.sending import sent_state
+from ..backend.sharing import sent_state
 from ..denoisers import Denoiser
 from ..likelihood import joint_observation
 from ..posterior import Posterior, Posteriors

@@ -5,9 +5,8 @@ Hamiltonian Monte Carlo".
 """
 
 from .chains import Convergence, bulk_ess, convergence, r_hat, tail_ess
-from .sampling import Sampled, sample
 from .trajectory import Density, Proposal, Scale, State, choose, propose
-from .warmup import Randomness, Run, Tuned, warm_up
+from .warmup import Randomness, Run, Sampled, Tuned, sample, warm_up
 
 __all__ = [
     "Convergence",

@@ -1,10 +1,11 @@
-"""The warm-up of many chains: from the prior to the posterior, and what it adapts on the way."""
+"""The warm-up of many chains, from the prior to the posterior, and the iterations after it."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from .adapt import (
     Length,
@@ -158,3 +159,50 @@ def _adapt(run: Run, state: State, tuned: Tuned, target: float, largest: int) ->
     size = tuned.step.update(harmonic_mean(proposal), target)
     length = tuned.length.update(slope, RATE, size.step, run.max_steps * size.step)
     return moved, Tuned(tuned.scale, size, length, tuned.count + 1), proposal.acceptance
+
+
+# ---- The iterations that are kept, after the warm-up
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """z (chains, draws, dim); starts (trajectories, dim): of those that diverged; stats: of each iteration,
+    (chains, draws), by ArviZ's names; tuning: the settings, and what the run was like; state: at the end."""
+
+    z: Any
+    starts: Any
+    stats: Mapping[str, Any]
+    tuning: Mapping[str, float]
+    state: State
+
+
+def sample(run: Run, state: State, tuned: Tuned, draws: int) -> Sampled:
+    """Step size and length are those that the warm-up found on average."""
+    xp = array_namespace(state.z)
+    step, length = tuned.step.average, tuned.length.average
+    places, log_p, steps, proposals, moved = [state.z], [], [], [], xp.zeros_like(state.finite)
+    for index in range(draws):
+        steps.append(run.steps(tuned.count + index, length, step, run.max_steps))
+        state, proposal, accepted = run.iterate(state, tuned.scale, step, steps[-1])
+        places.append(state.z)
+        log_p.append(state.log_p)
+        proposals.append((proposal.acceptance, proposal.diverged, proposal.non_finite))
+        moved = moved | accepted
+    acceptance, diverged, non_finite = (xp.stack(part, axis=1) for part in zip(*proposals, strict=True))
+    z = xp.stack(places, axis=1)
+    stats = {
+        "lp": xp.stack(log_p, axis=1),
+        "acceptance_rate": acceptance,
+        "diverging": diverged,
+        "n_steps": xp.broadcast_to(xp.asarray(steps, dtype=xp.int64, device=device(z)), diverged.shape),
+    }
+    tuning = {
+        "step_size": step,
+        "length": length,
+        "acceptance": float(xp.mean(acceptance)),
+        "steps": sum(steps) / draws,
+        "divergences": int(xp.count_nonzero(diverged)),
+        "non_finite": int(xp.count_nonzero(non_finite)),
+        "stuck_chains": int(xp.count_nonzero(~moved)),
+    }
+    return Sampled(z[:, 1:, :], z[:, :-1, :][diverged], stats, tuning, state)

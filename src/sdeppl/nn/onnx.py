@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ..backend.files import check_folder, replacing
-from ..backend.onnx_function import INPUTS, KIND, OUTPUTS
+from ..backend.networks import INPUTS, KIND, OUTPUTS
 from ..backend.sharing import SHARED
 from .mlp import ResidualMLP
 

@@ -7,7 +7,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from ..backend import NoiseStream, real_parameter, whole_number
-from ..backend.words import told_apart
+from ..backend.arguments import told_apart
 from ..denoisers import Denoiser
 from ..sde import ReverseSDE
 from ..sde.grids import time_of_half_log_snr

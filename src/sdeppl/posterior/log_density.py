@@ -8,7 +8,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from ..backend import real_parameter, require_arrays, require_same, whole_number
-from ..backend.words import count_of
+from ..backend.arguments import count_of
 from ..denoisers import Denoiser
 from ..sde import SDE, IsotropicSDE, ReverseSDE, check_noise_class
 from ..solvers import AugmentedFlow, PIController, ProbabilityFlow, Solver, Tsitouras54, rademacher, solve

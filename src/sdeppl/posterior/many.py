@@ -5,9 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ..backend import Noise, Progress, real_parameter, require_memory, seed_number, to_host, whole_number
-from ..backend.arguments import kind
+from ..backend.arguments import count_of, kind, sites_in_words
 from ..backend.sharing import cached_property, said_once, unsaid, warn
-from ..backend.words import count_of, sites_in_words
 from ..denoisers import Denoiser
 from ..likelihood import MeanLikelihood, MixtureRows, Observation, exact_rows, has_exact_posterior
 from ..sde import log_snr_grid

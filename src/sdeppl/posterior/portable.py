@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ..backend import Backend, OnnxFunction, log_ndtr, place, resolve
+from ..backend.arguments import sites_in_words
 from ..backend.files import CorruptFile, read
-from ..backend.words import sites_in_words
 from ..denoisers import ArrayMLP, Denoiser, GaussianDenoiser, NetworkDenoiser
 from ..likelihood import observation_from_dict
 from ..sde import from_dict

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ..backend import Noise, real_parameter, require_memory, seed_number, to_host, warn_user, whole_number
-from ..backend.arguments import kind
+from ..backend.arguments import count_of, kind, sites_in_words
 from ..backend.sharing import cached_property, warn
-from ..backend.words import count_of, sites_in_words
 from ..denoisers import Denoiser, GaussianDenoiser
 from ..likelihood import MeanLikelihood, Observation
 from ..sde import ReverseSDE, log_snr_grid

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 
 from ..backend import Backend, to_torch
-from ..backend.sending import sent_state
-from ..backend.sharing import SHARED, cached_property
+from ..backend.sharing import SHARED, cached_property, sent_state
 from ..denoisers import GaussianDenoiser
 from ..mcmc import Density, State
 from ..sde import IsotropicSDE

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..backend.words import count_of, sites_in_words, told_apart
+from ..backend.arguments import count_of, sites_in_words, told_apart
 from ..mcmc import convergence
 
 LARGEST_R_HAT = 1.05

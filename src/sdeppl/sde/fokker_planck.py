@@ -15,7 +15,7 @@ from ..backend import (
     resolve,
     whole_number,
 )
-from ..backend.words import told_apart
+from ..backend.arguments import told_apart
 from .base import SDE, to_ito
 from .markov_chain import Jumps, expm_action, jumps
 from .noise_check import check_noise_class

@@ -8,7 +8,7 @@ from typing import Any
 from scipy.optimize import brentq
 
 from ..backend import host_numbers, real_parameter, whole_number
-from ..backend.words import told_apart
+from ..backend.arguments import told_apart
 from .affine import IsotropicSDE, require_isotropic
 from .ve import EDMSDE, VESDE, CallableVESDE
 from .vp import VPSDE

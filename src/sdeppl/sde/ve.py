@@ -8,7 +8,7 @@ from array_api_compat import array_namespace
 from scipy.optimize import brentq
 
 from ..backend import Number, elementary, python_floats, real_number, require_positive
-from ..backend.words import told_apart
+from ..backend.arguments import told_apart
 from .affine import IsotropicSDE, Transition
 from .schedules import integrate
 

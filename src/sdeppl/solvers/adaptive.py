@@ -8,7 +8,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from ..backend import Array, Progress, backend_of, python_floats, whole_number
-from ..backend.words import told_apart
+from ..backend.arguments import told_apart
 from .base import Memory, Solver
 from .brownian import BrownianStream, Piece, join, scaled
 from .runge_kutta import RungeKutta

@@ -13,7 +13,7 @@ from ..backend import (
     seed_number,
     whole_number,
 )
-from ..backend.words import told_apart
+from ..backend.arguments import told_apart
 
 NARROWEST = 2.0**45  # leaves: more would come near the rounding of times
 INSIDE_A_LEAF = 128  # added to a leaf's level, so that its normals are those of no other node

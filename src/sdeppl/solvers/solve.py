@@ -9,8 +9,7 @@ from typing import Any, Literal
 from array_api_compat import array_namespace
 
 from ..backend import Array, Noise, NoiseStream, Progress, checkpoint, real_times, whole_number
-from ..backend.arguments import word
-from ..backend.words import told_apart
+from ..backend.arguments import told_apart, word
 from .adaptive import AdaptiveRun, PIController
 from .arguments import check_sde, check_start, check_states, explain, opened
 from .base import Normals, Solver

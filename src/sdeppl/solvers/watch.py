@@ -5,7 +5,7 @@ import math
 from array_api_compat import array_namespace, device
 
 from ..backend import Array, backend_of
-from ..backend.words import told_apart
+from ..backend.arguments import told_apart
 
 EVERY = 4  # states held on the host, of which one is looked at
 LARGE = 100_000  # numbers in a state from which on only two are held: the first of them is alive anyway

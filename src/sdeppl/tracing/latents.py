@@ -17,7 +17,7 @@ from torch.distributions import (
     constraints,
 )
 
-from ..backend.words import sites_in_words
+from ..backend.arguments import sites_in_words
 from .errors import ModelError
 from .supports import Between, Image, bounds, fixed_support, plain
 

@@ -16,9 +16,8 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 
 from ..backend import host_numbers
-from ..backend.sending import sent_state
-from ..backend.sharing import SHARED
-from ..backend.words import sites_in_words
+from ..backend.arguments import sites_in_words
+from ..backend.sharing import SHARED, sent_state
 from ..distributions import Diffusion
 from .errors import ModelError, cannot_leave_out
 from .probing import FAILURES

@@ -12,8 +12,7 @@ from pyro.distributions.util import scale_and_mask
 from pyro.poutine.messenger import Messenger
 
 from ..backend import warn_user
-from ..backend.sending import sent_state
-from ..backend.sharing import SHARED
+from ..backend.sharing import SHARED, sent_state
 from ..mcmc import Density, State
 from .errors import ModelError, first_line
 from .latents import LatentSpace

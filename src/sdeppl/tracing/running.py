@@ -12,8 +12,7 @@ import torch
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
 
-from ..backend.sending import sent_state
-from ..backend.sharing import SHARED
+from ..backend.sharing import SHARED, sent_state
 from .errors import ModelError
 from .latents import LatentSpace
 from .randomness import batched, seeded

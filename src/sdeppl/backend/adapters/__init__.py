@@ -2,8 +2,7 @@
 
 from .base import Adapter
 from .cupy import CupyAdapter
-from .numpy import NumpyAdapter
-from .strict import StrictAdapter
+from .numpy import NumpyAdapter, StrictAdapter
 from .torch import TorchAdapter
 
 ADAPTERS: dict[str, type[Adapter]] = {

@@ -1,4 +1,4 @@
-"""What the backend layer asks of an array library."""
+"""What the backend layer asks of an array library, and its errors."""
 
 import math
 from abc import ABC, abstractmethod
@@ -160,3 +160,23 @@ class Adapter(ABC):
             return length / width * cls.jvp(lambda s: function(x + s * step), zeros, xp.ones_like(zeros))
 
         return function(x), product
+
+
+# ---- Errors of the backend layer
+
+
+class BackendUnavailable(RuntimeError):
+    """The chosen backend is not installed, or its device is not there."""
+
+
+class BackendMismatch(TypeError):
+    """Arrays of two libraries, or on two devices, were mixed."""
+
+
+def require_device(found: object, expected: object, library: str) -> None:
+    """Refuse a tensor on another device than the backend's. Raises: BackendMismatch."""
+    if found != expected:
+        raise BackendMismatch(
+            f"got a tensor on {found}, expected {library} on {expected}; "
+            "move the module, or choose the backend of its device"
+        )

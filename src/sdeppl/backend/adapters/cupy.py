@@ -4,8 +4,7 @@ from typing import Any
 
 from array_api_compat import is_cupy_array
 
-from ..errors import BackendUnavailable, require_device
-from .base import Adapter, Normal
+from .base import Adapter, BackendUnavailable, Normal, require_device
 
 
 def _one_line(error: Exception) -> str:

@@ -1,13 +1,12 @@
-"""NumPy."""
+"""NumPy, and array-api-strict: NumPy with only the standard's functions, for tests."""
 
 from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
-from array_api_compat import is_numpy_array
+from array_api_compat import is_array_api_strict_namespace, is_numpy_array
 
-from ..errors import BackendUnavailable, require_device
-from .base import Adapter, Normal
+from .base import Adapter, BackendUnavailable, Normal, require_device
 
 
 class NumpyAdapter(Adapter):
@@ -77,3 +76,91 @@ class NumpyAdapter(Adapter):
         from scipy.special import ndtri
 
         return ndtri(array)
+
+
+# ---- array-api-strict: NumPy with only the standard's functions; for tests
+
+
+class StrictAdapter(Adapter):
+    """array-api-strict on any of its simulated devices."""
+
+    name = "strict"
+    selectors = ("strict", "strict:<device>")
+
+    @classmethod
+    def open(cls, device: str) -> tuple[Any, Any]:
+        try:
+            import array_api_strict as xp
+        except ImportError as error:
+            raise BackendUnavailable(
+                f"backend 'strict' needs array-api-strict: pip install 'sdeppl[test]' ({error})"
+            ) from error
+        try:
+            return xp, xp.Device(device or "CPU_DEVICE")
+        except ValueError as error:
+            raise BackendUnavailable(f"array-api-strict has no device {device!r}: {error}") from error
+
+    @classmethod
+    def owns(cls, array: Any) -> bool:
+        namespace = getattr(array, "__array_namespace__", None)
+        return namespace is not None and is_array_api_strict_namespace(namespace())
+
+    @classmethod
+    def device_name(cls, device: Any) -> str:
+        return str(device).split("'")[1]
+
+    @classmethod
+    def normal(cls, seed: int, device: Any) -> Normal:
+        import array_api_strict as xp
+
+        generator = np.random.Generator(np.random.SFC64(seed))
+        return lambda shape, dtype: xp.asarray(generator.standard_normal(shape), dtype=dtype, device=device)
+
+    @classmethod
+    def to_torch(cls, array: Any) -> Any:
+        import torch
+
+        # its devices are simulated and all hold NumPy memory, which the bridge may read; copied,
+        # so that nothing written in torch changes a strict array behind its back
+        return torch.from_numpy(cls.to_host(array).copy())
+
+    @classmethod
+    def from_torch(cls, tensor: Any, device: Any) -> Any:
+        import array_api_strict as xp
+
+        require_device(tensor.device.type, "cpu", "array-api-strict")
+        return xp.asarray(tensor.numpy(), device=device)
+
+    @classmethod
+    def to_host(cls, array: Any) -> Any:
+        import array_api_strict as xp
+
+        return np.asarray(array.to_device(xp.Device("CPU_DEVICE")))
+
+    @classmethod
+    def silent(cls) -> AbstractContextManager[Any]:
+        return NumpyAdapter.silent()
+
+    @classmethod
+    def readable(cls, array: Any) -> bool:
+        import array_api_strict as xp
+
+        return bool(array.device == xp.Device("CPU_DEVICE"))
+
+    @classmethod
+    def lgamma(cls, array: Any) -> Any:
+        return cls._as(NumpyAdapter.lgamma(cls.to_host(array)), array)
+
+    @classmethod
+    def log_ndtr(cls, array: Any) -> Any:
+        return cls._as(NumpyAdapter.log_ndtr(cls.to_host(array)), array)
+
+    @classmethod
+    def ndtri(cls, array: Any) -> Any:
+        return cls._as(NumpyAdapter.ndtri(cls.to_host(array)), array)
+
+    @classmethod
+    def _as(cls, numbers: Any, like: Any) -> Any:
+        import array_api_strict as xp
+
+        return xp.asarray(numbers, dtype=like.dtype, device=like.device)

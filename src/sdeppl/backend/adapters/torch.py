@@ -5,9 +5,8 @@ from typing import Any
 
 from array_api_compat import is_torch_array
 
-from ..errors import BackendUnavailable, require_device
 from ..sharing import SHARED
-from .base import Adapter, Normal
+from .base import Adapter, BackendUnavailable, Normal, require_device
 
 
 class TorchAdapter(Adapter):
