@@ -1,6 +1,7 @@
 """A variable recorded at a bound where it lies beyond it."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -8,6 +9,7 @@ from pyro.distributions import TorchDistribution, constraints
 
 from ..backend import host_numbers
 from .tails import has_tails, log_cdf, log_survival
+from .typing import Distribution
 
 
 class Censored(TorchDistribution):
@@ -28,7 +30,9 @@ class Censored(TorchDistribution):
 
     arg_constraints: ClassVar[dict[str, Any]] = {"low": constraints.real, "high": constraints.real}
 
-    def __init__(self, base: Any, low: Any = None, high: Any = None, validate_args: bool | None = None):
+    def __init__(
+        self, base: Distribution, low: Any = None, high: Any = None, validate_args: bool | None = None
+    ):
         require_univariate(type(self).__name__, base)
         shape, (self.low, self.high) = broadcast_bounds(base, low, high)
         self.base_dist = base.expand(shape)
@@ -41,17 +45,17 @@ class Censored(TorchDistribution):
         return bool(self.base_dist.has_rsample)
 
     @property
-    def support(self) -> Any:
+    def support(self) -> constraints.Constraint:
         return self.base_dist.support
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "Censored":
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> "Censored":
         return expanded(self, batch_shape)
 
-    def sample(self, sample_shape: Any = ()) -> torch.Tensor:
+    def sample(self, sample_shape: Sequence[int] = ()) -> torch.Tensor:
         with torch.no_grad():
             return self._clamp(self.base_dist.sample(torch.Size(sample_shape)))
 
-    def rsample(self, sample_shape: Any = ()) -> torch.Tensor:
+    def rsample(self, sample_shape: Sequence[int] = ()) -> torch.Tensor:
         return self._clamp(self.base_dist.rsample(torch.Size(sample_shape)))
 
     def log_prob(self, value: torch.Tensor) -> torch.Tensor:
@@ -67,7 +71,7 @@ class Censored(TorchDistribution):
         return torch.minimum(torch.maximum(x, self.low.to(x)), self.high.to(x))
 
 
-def require_univariate(who: str, base: Any) -> None:
+def require_univariate(who: str, base: Distribution) -> None:
     """Check that base is a univariate distribution with a cdf. Raises: TypeError, ValueError."""
     if not isinstance(base, torch.distributions.Distribution):
         raise TypeError(f"{who}: base must be a distribution; got {type(base).__name__}")
@@ -83,7 +87,7 @@ def require_univariate(who: str, base: Any) -> None:
         )
 
 
-def broadcast_bounds(base: Any, low: Any, high: Any) -> tuple[torch.Size, list[torch.Tensor]]:
+def broadcast_bounds(base: Distribution, low: Any, high: Any) -> tuple[torch.Size, list[torch.Tensor]]:
     """The batch shape of all three, and the bounds in it; None is infinity."""
     bounds = [-math.inf if low is None else low, math.inf if high is None else high]
     # numbers in the base's precision: 0.1 in float32 is not the bound that was meant
@@ -98,7 +102,7 @@ def broadcast_bounds(base: Any, low: Any, high: Any) -> tuple[torch.Size, list[t
     return shape, [bound.expand(shape) for bound in tensors]
 
 
-def _floating(fn: Any) -> torch.dtype | None:
+def _floating(fn: Distribution) -> torch.dtype | None:
     """The dtype of a distribution's parameters."""
     for value in vars(fn).values():
         if isinstance(value, torch.Tensor) and value.is_floating_point():
@@ -108,7 +112,7 @@ def _floating(fn: Any) -> torch.dtype | None:
     return None
 
 
-def expanded(fn: Any, batch_shape: Any) -> Any:
+def expanded(fn: Distribution, batch_shape: Sequence[int]) -> Distribution:
     """A copy of `Censored` or `Interval` with another batch shape."""
     new: Any = object.__new__(type(fn))
     shape = torch.Size(batch_shape)

@@ -1,5 +1,6 @@
 """Whether a variable lies in an interval."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -7,6 +8,7 @@ from pyro.distributions import TorchDistribution, constraints
 
 from .censored import broadcast_bounds, expanded, require_univariate
 from .tails import log1mexp, log_between
+from .typing import Distribution
 
 
 class Interval(TorchDistribution):
@@ -25,7 +27,9 @@ class Interval(TorchDistribution):
     arg_constraints: ClassVar[dict[str, Any]] = {"low": constraints.real, "high": constraints.real}
     support = constraints.boolean
 
-    def __init__(self, base: Any, low: Any = None, high: Any = None, validate_args: bool | None = None):
+    def __init__(
+        self, base: Distribution, low: Any = None, high: Any = None, validate_args: bool | None = None
+    ):
         require_univariate(type(self).__name__, base)
         shape, (self.low, self.high) = broadcast_bounds(base, low, high)
         self.base_dist = base.expand(shape)
@@ -33,10 +37,10 @@ class Interval(TorchDistribution):
         if self._validate_args and not bool((self.low < self.high).all()):
             raise ValueError(f"Interval: need low < high; got low={low}, high={high}")
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "Interval":
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> "Interval":
         return expanded(self, batch_shape)
 
-    def sample(self, sample_shape: Any = ()) -> torch.Tensor:
+    def sample(self, sample_shape: Sequence[int] = ()) -> torch.Tensor:
         with torch.no_grad():
             x = self.base_dist.sample(torch.Size(sample_shape))
         return ((x > self.low) & (x <= self.high)).to(x.dtype)

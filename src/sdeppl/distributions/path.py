@@ -57,10 +57,10 @@ class SDEPath(TorchDistribution):
         super().__init__(batch_shape, event_shape, validate_args=validate_args)
 
     @property
-    def support(self) -> Any:
+    def support(self) -> constraints.Constraint:
         return constraints.independent(constraints.real, len(self.event_shape))
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "SDEPath":
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> "SDEPath":
         batch_shape = torch.Size(batch_shape)
         state = self.event_shape[1:]
         new = type(self).__new__(type(self))
@@ -70,7 +70,7 @@ class SDEPath(TorchDistribution):
         TorchDistribution.__init__(new, batch_shape, self.event_shape, validate_args=False)
         return new
 
-    def rsample(self, sample_shape: Any = ()) -> torch.Tensor:
+    def rsample(self, sample_shape: Sequence[int] = ()) -> torch.Tensor:
         start = self._start(torch.Size(sample_shape))
         batch = start.shape[: start.dim() - self.transitions.event_dim]
         shape = (*batch, len(self.transitions.scales), *self.event_shape[1:])

@@ -8,6 +8,7 @@ import torch
 from pyro.infer.reparam.reparam import Reparam
 
 from .path import SDEPath
+from .typing import Site
 
 
 class WienerReparam(Reparam):
@@ -20,7 +21,7 @@ class WienerReparam(Reparam):
     Raises: TypeError for a site that is not an `SDEPath`.
     """
 
-    def apply(self, msg: Any) -> Any:
+    def apply(self, msg: Site) -> Any:
         name, fn = msg["name"], msg["fn"]
         if not isinstance(fn, SDEPath):
             raise TypeError(f"site '{name}': WienerReparam needs an SDEPath; got {type(fn).__name__}")

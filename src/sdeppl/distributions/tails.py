@@ -6,8 +6,10 @@ from typing import Any
 import pyro.distributions as dist
 import torch
 
+from .typing import Distribution
 
-def has_tails(fn: Any) -> bool:
+
+def has_tails(fn: Distribution) -> bool:
     """Whether `log_cdf` and `log_survival` know the distribution fn: continuous, with a cdf."""
     fn = _unwrapped(fn)
     if isinstance(fn, (torch.distributions.HalfNormal, torch.distributions.HalfCauchy)):
@@ -19,17 +21,17 @@ def has_tails(fn: Any) -> bool:
     return not fn.support.is_discrete and type(fn).cdf is not torch.distributions.Distribution.cdf
 
 
-def log_cdf(fn: Any, value: torch.Tensor) -> torch.Tensor:
+def log_cdf(fn: Distribution, value: torch.Tensor) -> torch.Tensor:
     """ln P(X ≤ value), elementwise and differentiable; value may be infinite."""
     return _log_tail(_unwrapped(fn), value, upper=False)
 
 
-def log_survival(fn: Any, value: torch.Tensor) -> torch.Tensor:
+def log_survival(fn: Distribution, value: torch.Tensor) -> torch.Tensor:
     """ln P(X > value), elementwise and differentiable; value may be infinite."""
     return _log_tail(_unwrapped(fn), value, upper=True)
 
 
-def log_between(fn: Any, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+def log_between(fn: Distribution, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
     """ln P(low < X ≤ high), from the tail that both bounds lie in, else from both tails.
 
     In a tail the relative error of the probability is that of the difference of two logarithms.
@@ -85,7 +87,7 @@ _SYMMETRIC = (
 )
 
 
-def _log_tail(fn: Any, value: torch.Tensor, upper: bool) -> torch.Tensor:
+def _log_tail(fn: Distribution, value: torch.Tensor, upper: bool) -> torch.Tensor:
     """Beyond the support, and at infinity, the probability is 0 or 1; inside it the family says."""
     low, high = _bounds(fn)
     under, over = value <= low, value >= high
@@ -96,7 +98,7 @@ def _log_tail(fn: Any, value: torch.Tensor, upper: bool) -> torch.Tensor:
     return torch.where(none, -math.inf, torch.where(all_of_it, 0.0, found))
 
 
-def _inside(fn: Any, value: torch.Tensor, upper: bool) -> torch.Tensor:
+def _inside(fn: Distribution, value: torch.Tensor, upper: bool) -> torch.Tensor:
     for family, log_tail in _SYMMETRIC:
         if isinstance(fn, family):
             z = (value - fn.loc) / fn.scale
@@ -114,7 +116,7 @@ def _inside(fn: Any, value: torch.Tensor, upper: bool) -> torch.Tensor:
     return torch.log1p(-fn.cdf(value)) if upper else torch.log(fn.cdf(value))
 
 
-def _transformed(fn: Any, value: torch.Tensor, upper: bool) -> torch.Tensor:
+def _transformed(fn: Distribution, value: torch.Tensor, upper: bool) -> torch.Tensor:
     base, sign = _unwrapped(fn.base_dist), 1
     for part in reversed(fn.transforms):
         value, sign = part.inv(value), sign * part.sign
@@ -123,14 +125,14 @@ def _transformed(fn: Any, value: torch.Tensor, upper: bool) -> torch.Tensor:
     return torch.where(sign > 0, _log_tail(base, value, upper), _log_tail(base, value, not upper))
 
 
-def _bounds(fn: Any) -> tuple[Any, Any]:
+def _bounds(fn: Distribution) -> tuple[Any, Any]:
     support: Any = getattr(fn, "support", None)
     while hasattr(support, "base_constraint"):
         support = support.base_constraint
     return getattr(support, "lower_bound", -math.inf), getattr(support, "upper_bound", math.inf)
 
 
-def _middle(low: Any, high: Any) -> Any:
+def _middle(low: Any, high: Any) -> torch.Tensor:
     """Some number inside the bounds."""
     low, high = torch.as_tensor(low), torch.as_tensor(high)
     left = torch.where(torch.isinf(low), torch.where(torch.isinf(high), -1.0, high - 2.0), low)
@@ -144,7 +146,7 @@ def _is_monotone(part: Any) -> bool:
         return False
 
 
-def _unwrapped(fn: Any) -> Any:
+def _unwrapped(fn: Distribution) -> Distribution:
     """What lies inside `mask` and `expand`."""
     while isinstance(fn, (dist.MaskedDistribution, dist.torch_distribution.ExpandedDistribution)):
         fn = fn.base_dist

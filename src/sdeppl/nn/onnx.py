@@ -63,7 +63,11 @@ def export_onnx(module: nn.Module, path: str | Path, dim: int | None = None) -> 
         part.write_bytes(model.SerializeToString())
 
 
-def _program(module: nn.Module, weights: dict[str, Any], example: tuple[Any, Any, Any]) -> Any:
+def _program(
+    module: nn.Module,
+    weights: dict[str, torch.Tensor],
+    example: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+) -> Any:
     x, level, v = example
     several, batch = torch.export.Dim("several"), torch.export.Dim("batch")
     with SHARED, warnings.catch_warnings():
@@ -83,7 +87,9 @@ def _program(module: nn.Module, weights: dict[str, Any], example: tuple[Any, Any
 class _Pulled(nn.Module):
     """x, ln(α/σ), v (batch, dim) ↦ value, vᵀ ∂value/∂x, as a traced graph of elementary operations."""
 
-    def __init__(self, module: nn.Module, weights: dict[str, Any], example: tuple[Any, ...]) -> None:
+    def __init__(
+        self, module: nn.Module, weights: dict[str, torch.Tensor], example: tuple[torch.Tensor, ...]
+    ) -> None:
         from torch._decomp import get_decompositions  # slow to load
         from torch.fx.experimental.proxy_tensor import make_fx
         from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -91,7 +97,9 @@ class _Pulled(nn.Module):
         super().__init__()
         self.weights = nn.ParameterList(nn.Parameter(w, requires_grad=False) for w in weights.values())
 
-        def pulled(weights: list[Any], x: Any, half_log_snr: Any, v: Any) -> tuple[Any, Any]:
+        def pulled(
+            weights: list[torch.Tensor], x: torch.Tensor, half_log_snr: torch.Tensor, v: torch.Tensor
+        ) -> tuple[torch.Tensor, torch.Tensor]:
             x = x.detach().requires_grad_()
             named = dict(zip(names, weights, strict=True))
             value = torch.func.functional_call(module, named, (x, half_log_snr))
@@ -106,7 +114,7 @@ class _Pulled(nn.Module):
         with sdpa_kernel(SDPBackend.MATH):  # attention of which every part has a derivative in ONNX
             self.graph = traced(list(weights.values()), *example)
 
-    def forward(self, x: Any, half_log_snr: Any, v: Any) -> Any:
+    def forward(self, x: torch.Tensor, half_log_snr: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         return self.graph(list(self.weights), x, half_log_snr, v)
 
 
@@ -117,12 +125,12 @@ class _SeveralPulled(nn.Module):
         super().__init__()
         self.pulled = pulled
 
-    def forward(self, x: Any, half_log_snr: Any, v: Any) -> Any:
+    def forward(self, x: torch.Tensor, half_log_snr: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         out_dims: Any = (None, 0)
         return torch.func.vmap(self.pulled, in_dims=(None, None, 0), out_dims=out_dims)(x, half_log_snr, v)
 
 
-def _example(weights: dict[str, Any], dim: int) -> tuple[Any, Any, Any]:
+def _example(weights: dict[str, torch.Tensor], dim: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Inputs to trace with. The tracer takes equal sizes for the same size: that of the batch is no other."""
     sizes = {size for value in weights.values() for size in value.shape} | {dim}
     batch = next(n for n in itertools.count(1009) if n not in sizes)
@@ -151,12 +159,14 @@ def convolution(
 
 
 @convolution.register_fake
-def _(x: Any, weight: Any, *options: Any) -> Any:
+def _(x: torch.Tensor, weight: torch.Tensor, *options: Any) -> Any:
     return aten.convolution(x, weight, None, *options)
 
 
 @convolution.register_vmap
-def _(info: Any, in_dims: Any, x: Any, weight: Any, *options: Any) -> tuple[Any, int]:
+def _(
+    info: Any, in_dims: Any, x: torch.Tensor, weight: torch.Tensor, *options: Any
+) -> tuple[torch.Tensor, int]:
     rows = x.movedim(in_dims[0], 0)
     found = aten.convolution(rows.flatten(0, 1), weight, None, *options)
     return found.unflatten(0, rows.shape[:2]), 0
@@ -171,9 +181,9 @@ def derivatives() -> dict[Any, Callable[..., Any]]:
 
 
 def convolution_backward(
-    slope: Any,
-    x: Any,
-    weight: Any,
+    slope: torch.Tensor,
+    x: torch.Tensor,
+    weight: torch.Tensor,
     bias_sizes: Any,
     stride: Sequence[int],
     padding: Sequence[int],
@@ -182,7 +192,7 @@ def convolution_backward(
     output_padding: Sequence[int],
     groups: int,
     output_mask: Sequence[bool],
-) -> tuple[Any, None, None]:
+) -> tuple[torch.Tensor, None, None]:
     """Of a convolution the transposed one with the same weights, and the other way round.
 
     Sizes that the stride does not divide lose a remainder, which is the transposed one's output padding.
@@ -200,8 +210,8 @@ def convolution_backward(
 
 
 def avg_pool2d_backward(
-    slope: Any,
-    x: Any,
+    slope: torch.Tensor,
+    x: torch.Tensor,
     kernel: Sequence[int],
     stride: Sequence[int],
     padding: Sequence[int],
@@ -224,6 +234,6 @@ def avg_pool2d_backward(
     return convolution_backward(slope, x, weight, None, *options, [True, False, False])[0]
 
 
-def _sizes(images: Any) -> list[int]:
+def _sizes(images: torch.Tensor) -> list[int]:
     """Height and width as numbers: the tracer need not carry them as symbols, unlike the rows."""
     return [int(size) for size in images.shape[2:]]

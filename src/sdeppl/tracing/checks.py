@@ -12,6 +12,7 @@ from torch.distributions import constraints
 
 from ..backend.sharing import SHARED
 from ..distributions import Diffusion
+from ..distributions.typing import Args, Distribution, Kwargs, Model, Nodes, Site
 from .draws import SlowDrawsWarning, prior_draws
 from .errors import ModelError, random_parent
 from .latents import LatentSpace
@@ -61,9 +62,7 @@ def check_values(name: str, kept: torch.Tensor, at: Iterable[tuple[Any, torch.Te
         )
 
 
-def check_observed(
-    observed: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], draws: int = 16
-) -> None:
+def check_observed(observed: Callable[..., Any], args: Args, kwargs: Kwargs, draws: int = 16) -> None:
     """`check_values` of all that a model observes, once given its data (`Observe`), at draws of its own."""
 
     @cache
@@ -91,7 +90,7 @@ def check_observed(
             check_values(name, whole.reshape(*base.batch_shape, -1)[..., 0], at(name))
 
 
-def _has_density(base: Any, value: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
+def _has_density(base: Distribution, value: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
     if isinstance(base, dist.Delta) or base.support.is_discrete:  # whose ends are numbers like any other
         return inside
     return torch.isfinite(log_density(base, value))
@@ -189,9 +188,7 @@ def _touched(before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tenso
     return ""
 
 
-def _check_without_density(
-    reader: SiteReader, nodes: Mapping[str, Any], masked: Mapping[str, torch.Tensor]
-) -> None:
+def _check_without_density(reader: SiteReader, nodes: Nodes, masked: Mapping[str, torch.Tensor]) -> None:
     """A latent that is only drawn shows by its draws alone what it depends on."""
     parents = origins_of(reader.model, reader.args, reader.kwargs, sample_sites_of(nodes)).parents()
     for name in reader.space.names:
@@ -206,7 +203,7 @@ def _check_without_density(
 # ---- What keeps data from being observed at a site of the model
 
 
-def check_prior(nodes: Mapping[str, Any], space: LatentSpace) -> None:
+def check_prior(nodes: Nodes, space: LatentSpace) -> None:
     """The prior is known by its draws, so nothing may change it after them. Raises: ModelError."""
     latents = set(space.names)
     for name, node in nodes.items():
@@ -225,9 +222,7 @@ def check_prior(nodes: Mapping[str, Any], space: LatentSpace) -> None:
             raise ModelError(f"latent site '{name}' is scaled or subsampled; a posterior needs scale 1")
 
 
-def own_observations(
-    nodes: Mapping[str, Any], again: Mapping[str, Any], known: Sequence[str]
-) -> dict[str, torch.Tensor]:
+def own_observations(nodes: Nodes, again: Nodes, known: Sequence[str]) -> dict[str, torch.Tensor]:
     """{site: value} of what the model itself observes, in two runs at other latents, but for sites `known`,
     the forward SDE and what is computed."""
     found, left_out = {}, set(known)
@@ -238,7 +233,7 @@ def own_observations(
     return found
 
 
-def _is_weighted(node: Any) -> bool:
+def _is_weighted(node: Site) -> bool:
     """Whether an observed Delta has a log_density that counts."""
     base = unwrap(node["fn"]) if node["type"] == "sample" and node["is_observed"] else None
     if not isinstance(base, dist.Delta) or not bool((torch.as_tensor(base.log_density) != 0).any()):
@@ -247,9 +242,7 @@ def _is_weighted(node: Any) -> bool:
     return mask is None or bool(mask.any())
 
 
-def check_fixed(
-    model: Callable[..., Any], space: LatentSpace, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> None:
+def check_fixed(model: Model, space: LatentSpace, args: Args, kwargs: Kwargs) -> None:
     """Check that the sites of a model, and their densities, are the same in all runs at given latents.
 
     Looked at in prior draws, one by one where the model branches on what it draws, and with seeds for what
@@ -266,7 +259,7 @@ def check_fixed(
             raise random_parent(name, space.names)
 
 
-def _densities(nodes: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+def _densities(nodes: Nodes) -> dict[str, torch.Tensor]:
     """{site: log-density} of those that have one."""
     found = {}
     for name, node in sample_sites_of(nodes).items():
@@ -275,7 +268,7 @@ def _densities(nodes: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     return found
 
 
-def check_site(name: str, value: torch.Tensor, nodes: Mapping[str, Any], space: LatentSpace) -> None:
+def check_site(name: str, value: torch.Tensor, nodes: Nodes, space: LatentSpace) -> None:
     """Check that the model has the site, and that the data fit it. Raises: ModelError, naming it."""
     latents = space.names
     if name in latents:
@@ -302,10 +295,10 @@ def check_site(name: str, value: torch.Tensor, nodes: Mapping[str, Any], space: 
 
 
 def check_parents(
-    model: Callable[..., Any],
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-    nodes: Mapping[str, Any],
+    model: Model,
+    args: Args,
+    kwargs: Kwargs,
+    nodes: Nodes,
     names: Sequence[str],
     space: LatentSpace,
 ) -> set[str]:

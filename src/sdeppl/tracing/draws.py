@@ -12,6 +12,7 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 
 from ..backend import Progress
+from ..distributions.typing import Args, Kwargs, Model, Site
 from .errors import ModelError, first_line
 from .randomness import batched, seeded
 from .running import unvalidated
@@ -26,12 +27,12 @@ class SlowDrawsWarning(UserWarning):
 
 
 def prior_draws(
-    model: Callable[..., Any],
+    model: Model,
     names: Sequence[str],
     draws: int,
     seed: Sequence[int],
-    args: Sequence[Any] = (),
-    kwargs: Mapping[str, Any] | None = None,
+    args: Args = (),
+    kwargs: Kwargs | None = None,
     progress: bool | None = None,
     said: set[str] | None = None,
 ) -> dict[str, torch.Tensor]:
@@ -47,7 +48,7 @@ def prior_draws(
     """
     kwargs, first_run = dict(kwargs or {}), list[str]()
 
-    def run(index: torch.Tensor, model: Callable[..., Any] = model) -> dict[str, Any]:
+    def run(index: torch.Tensor, model: Model = model) -> dict[str, Any]:
         trace = batched(lambda: poutine.trace(model).get_trace(*args, **kwargs), index)
         found = sample_sites_of(trace.nodes)
         first_run.extend([] if first_run else found)
@@ -108,7 +109,7 @@ class OnlyDrawn(Messenger):
         super().__init__()
         self.names = frozenset(names)
 
-    def _pyro_sample(self, msg: Any) -> None:
+    def _pyro_sample(self, msg: Site) -> None:
         if not (msg["name"] in self.names or msg["is_observed"] or site_is_subsample(msg)):
             msg["value"], msg["done"] = torch.zeros(()).as_subclass(_NotDrawn), True
 
@@ -117,7 +118,7 @@ class _NotDrawn(torch.Tensor):
     """Stands where a value was not drawn. Raises: RuntimeError for any use of it."""
 
     @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(cls, func: Any, types: Any, args: Args = (), kwargs: Kwargs | None = None) -> Any:
         raise RuntimeError("the model uses the value of a site that was not drawn")
 
 
@@ -165,12 +166,12 @@ def _in_words(error: Exception) -> str:
 
 
 def replicates(
-    model: Callable[..., Any],
+    model: Model,
     latents: Mapping[str, torch.Tensor],
     names: Sequence[str],
     seed: Sequence[int],
-    args: Sequence[Any] = (),
-    kwargs: Mapping[str, Any] | None = None,
+    args: Args = (),
+    kwargs: Kwargs | None = None,
 ) -> dict[str, torch.Tensor]:
     """{name: (n, *shape)} for latents {site: (n, *shape)}: what the model draws at observed sites `names`.
 

@@ -1,6 +1,6 @@
 """Latents of no prior that fill gaps in what a model observes: drawn from the site that observes them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import update_wrapper
 from typing import Any
@@ -10,13 +10,12 @@ import torch
 from pyro.poutine.messenger import Messenger
 from torch.distributions import biject_to
 
+from ..distributions.typing import Args, Distribution, Kwargs, Model, Nodes, Site
 from .observe import data_tensor
 from .randomness import seeded
 from .running import traced, unvalidated
 from .runs import Origins, origins_of, sample_sites_of
 from .unwrap import own_mask, unwrap
-
-Model = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Gaps:
     above: frozenset[str]
 
 
-def imputed(model: Model, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Model:
+def imputed(model: Model, args: Args, kwargs: Kwargs) -> Model:
     """The model with each latent of no prior (wholly masked, or an ImproperUniform) that fills gaps in what a
     site of independent numbers is observed at drawn from that site, which is then observed in the other
     numbers alone: the same joint density, of latents that can be drawn. The model itself where there is none.
@@ -55,7 +54,7 @@ def original(model: Model) -> Model:
     return model
 
 
-def _gaps(model: Model, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Gaps]:
+def _gaps(model: Model, args: Args, kwargs: Kwargs) -> list[Gaps]:
     sites = _run(model, args, kwargs, {})
     improper = [name for name, site in sites.items() if _has_no_prior(site)]
     if not improper:
@@ -65,7 +64,7 @@ def _gaps(model: Model, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Gap
     return [one for one in found if one is not None]
 
 
-def _has_no_prior(site: Any) -> bool:
+def _has_no_prior(site: Site) -> bool:
     if site["is_observed"] or not site["value"].numel():
         return False
     mask = own_mask(site["fn"], site["mask"])
@@ -74,9 +73,9 @@ def _has_no_prior(site: Any) -> bool:
 
 def _source(
     model: Model,
-    args: Sequence[Any],
-    kwargs: dict[str, Any],
-    sites: Mapping[str, Any],
+    args: Args,
+    kwargs: Kwargs,
+    sites: Nodes,
     origins: Origins,
     name: str,
 ) -> Gaps | None:
@@ -99,13 +98,13 @@ def _source(
     return None
 
 
-def _is_kept(site: Any, gaps: torch.Tensor) -> bool:
+def _is_kept(site: Site, gaps: torch.Tensor) -> bool:
     """Whether the source's own mask keeps these numbers."""
     mask = own_mask(site["fn"], site["mask"])
     return mask is None or bool(mask.reshape(-1)[gaps].all())
 
 
-def _is_simple(site: Any) -> bool:
+def _is_simple(site: Site) -> bool:
     """Whether its numbers can be drawn one without another, of one support, at scale 1."""
     bounds = [getattr(site["fn"].support, key, 0.0) for key in ("lower_bound", "upper_bound")]
     one = all(torch.as_tensor(bound).numel() == 1 for bound in bounds)
@@ -124,9 +123,7 @@ def _closure(name: str, parents: Mapping[str, set[str]]) -> set[str]:
     return found
 
 
-def _run(
-    model: Model, args: Sequence[Any], kwargs: dict[str, Any], values: Mapping[str, Any]
-) -> dict[str, Any]:
+def _run(model: Model, args: Args, kwargs: Kwargs, values: Mapping[str, Any]) -> dict[str, Any]:
     with seeded(0), torch.no_grad(), unvalidated():
         return sample_sites_of(traced(_filled(model, values), args, kwargs))
 
@@ -139,7 +136,7 @@ def _filled(model: Model, values: Mapping[str, Any]) -> Model:
     return run
 
 
-def _start(fn: Any, seed: int) -> torch.Tensor:
+def _start(fn: Distribution, seed: int) -> torch.Tensor:
     """Numbers in the support of a latent."""
     base = unwrap(fn)
     if not isinstance(base, dist.ImproperUniform):
@@ -160,7 +157,7 @@ class _Fill(Messenger):
         super().__init__()
         self.values = values
 
-    def _pyro_sample(self, msg: Any) -> None:
+    def _pyro_sample(self, msg: Site) -> None:
         if msg["is_observed"] or msg["value"] is not None:
             return
         if msg["name"] in self.values:
@@ -192,9 +189,9 @@ class _Above(Messenger):
         super().__init__()
         self.gaps = gaps
         self.values: dict[str, Any] = {}
-        self.fn: Any = None
+        self.fn: Distribution = None
 
-    def _pyro_sample(self, msg: Any) -> None:
+    def _pyro_sample(self, msg: Site) -> None:
         name = msg["name"]
         msg["stop"] = name not in self.gaps.above
         if name == self.gaps.source:
@@ -202,7 +199,7 @@ class _Above(Messenger):
         elif msg["stop"] and msg["value"] is None and isinstance(unwrap(msg["fn"]), dist.ImproperUniform):
             msg["value"] = _start(msg["fn"], 0)
 
-    def _pyro_post_sample(self, msg: Any) -> None:
+    def _pyro_post_sample(self, msg: Site) -> None:
         if msg["name"] in self.gaps.above:
             self.values[msg["name"]] = msg["value"]
 
@@ -214,7 +211,7 @@ class _Draw(Messenger):
         super().__init__()
         self.gaps, self.above = gaps, above
 
-    def _pyro_sample(self, msg: Any) -> None:
+    def _pyro_sample(self, msg: Site) -> None:
         name, index = msg["name"], self.gaps.index
         if name in self.above.values:
             msg["value"], msg["stop"] = self.above.values[name], True
@@ -236,7 +233,7 @@ class Entries(dist.TorchDistribution):
 
     arg_constraints: dict[str, Any] = {}
 
-    def __init__(self, base: Any, index: torch.Tensor, shape: torch.Size) -> None:
+    def __init__(self, base: Distribution, index: torch.Tensor, shape: torch.Size) -> None:
         self.base, self.index = base, index
         # where each number of the base is taken from; one that is no entry is any other
         self.places = torch.zeros(base.batch_shape.numel(), dtype=torch.long)
@@ -248,7 +245,7 @@ class Entries(dist.TorchDistribution):
         """That of the base, one for all numbers."""
         return self.base.support
 
-    def sample(self, sample_shape: Any = torch.Size()) -> torch.Tensor:
+    def sample(self, sample_shape: Sequence[int] = torch.Size()) -> torch.Tensor:
         """Draws (*sample_shape, *shape)."""
         drawn: torch.Tensor = self.base.sample(sample_shape)
         return drawn.reshape(*sample_shape, -1)[..., self.index].reshape(*sample_shape, *self.batch_shape)
@@ -260,7 +257,7 @@ class Entries(dist.TorchDistribution):
         terms: torch.Tensor = self.base.log_prob(whole)
         return terms.reshape(*lead, -1)[..., self.index].reshape(value.shape)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "Entries":
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> "Entries":
         """Itself, of its own shape. Raises: NotImplementedError for another."""
         if torch.Size(batch_shape) != self.batch_shape:
             raise NotImplementedError(f"entries of shape {tuple(self.batch_shape)} to {tuple(batch_shape)}")

@@ -18,6 +18,7 @@ from torch.distributions import (
 )
 
 from ..backend.arguments import sites_in_words
+from ..distributions.typing import Nodes
 from .errors import ModelError
 from .supports import Between, Image, bounds, fixed_support, plain
 
@@ -175,7 +176,7 @@ class LatentSpace:
         return [site.name for site in self.sites]
 
     @classmethod
-    def from_trace(cls, sites: Mapping[str, Any]) -> "LatentSpace":
+    def from_trace(cls, sites: Nodes) -> "LatentSpace":
         """From the traced sites. Raises: ModelError for a discrete or a NaN latent."""
         found: list[LatentSite] = []
         start = 0

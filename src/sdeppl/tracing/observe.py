@@ -3,7 +3,7 @@
 import math
 import pickle
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from ..backend import host_numbers
 from ..backend.arguments import sites_in_words
 from ..backend.sharing import SHARED, sent_state
 from ..distributions import Diffusion
+from ..distributions.typing import Args, Distribution, Kwargs, Model, Nodes, Site
 from .errors import ModelError, cannot_leave_out
 from .probing import FAILURES
 from .randomness import BatchedRandomness, seeded
@@ -52,7 +53,7 @@ class Observe(Messenger):
         }
         self.missing = {name: where for name, where in missing.items() if where.any()}
 
-    def _pyro_sample(self, msg: Any) -> None:
+    def _pyro_sample(self, msg: Site) -> None:
         name = msg["name"]
         if isinstance(msg["fn"], Diffusion):
             msg["fn"] = msg["fn"].mask(False)
@@ -87,7 +88,7 @@ def data_tensor(name: str, value: Any, dtype: torch.dtype | None = None) -> torc
     return torch.as_tensor(owned, dtype=dtype)
 
 
-def check_shape(name: str, fn: Any, value: torch.Tensor) -> None:
+def check_shape(name: str, fn: Distribution, value: torch.Tensor) -> None:
     """Check that data have the site's shape. Raises: ModelError."""
     if tuple(value.shape) != tuple(fn.shape()):
         raise ModelError(
@@ -97,7 +98,7 @@ def check_shape(name: str, fn: Any, value: torch.Tensor) -> None:
 
 
 def observed_part(
-    name: str, fn: Any, value: torch.Tensor, gaps: NDArray[np.bool_]
+    name: str, fn: Distribution, value: torch.Tensor, gaps: NDArray[np.bool_]
 ) -> tuple[Any, torch.Tensor]:
     """A distribution and a value of the same density as fn at `value` without the entries that are `gaps`.
 
@@ -126,7 +127,7 @@ def observed_part(
     return _over_events(wide, kept, fn), torch.where(missing, _filler(wide, value, of_event), value)
 
 
-def _filler(base: Any, value: torch.Tensor, gaps: NDArray[np.bool_]) -> torch.Tensor:
+def _filler(base: Distribution, value: torch.Tensor, gaps: NDArray[np.bool_]) -> torch.Tensor:
     """Numbers in the support for missing events: they are masked, but NaN would reach the gradient.
 
     One that was seen, where all have the same support: draws would be made at every evaluation.
@@ -143,13 +144,13 @@ def _filler(base: Any, value: torch.Tensor, gaps: NDArray[np.bool_]) -> torch.Te
     return drawn
 
 
-def _over_events(base: Any, kept: torch.Tensor, fn: Any) -> Any:
+def _over_events(base: Distribution, kept: torch.Tensor, fn: Distribution) -> Any:
     """base, of which whole events are kept, with as many event dimensions as fn."""
     mask = kept.reshape(*base.batch_shape, -1)[..., 0]
     return base.mask(mask).to_event(fn.event_dim - base.event_dim)
 
 
-def _marginal(base: Any, value: torch.Tensor, missing: torch.Tensor) -> tuple[Any, torch.Tensor]:
+def _marginal(base: Distribution, value: torch.Tensor, missing: torch.Tensor) -> tuple[Any, torch.Tensor]:
     """Multivariate normals whose missing numbers are independent of the rest, at a value where their density
     is one: N(0; 0, 1/2π) = 1."""
     pairs = ~missing[..., :, None] & ~missing[..., None, :]
@@ -160,11 +161,11 @@ def _marginal(base: Any, value: torch.Tensor, missing: torch.Tensor) -> tuple[An
 
 
 def observed_values(
-    model: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], names: Sequence[str]
+    model: Model, args: Args, kwargs: Kwargs, names: Sequence[str]
 ) -> dict[str, torch.Tensor]:
     """What the model itself observes at the sites `names`, called with these arguments."""
     with seeded(0), torch.no_grad(), unvalidated():
-        nodes: Mapping[str, Any] = poutine.trace(model).get_trace(*args, **kwargs).nodes
+        nodes: Nodes = poutine.trace(model).get_trace(*args, **kwargs).nodes
     return {name: nodes[name]["value"] for name in names if name in nodes and nodes[name]["is_observed"]}
 
 
@@ -176,9 +177,9 @@ class GivenModel:
     """A model given data {site: tensor}, NaN where not observed; own: what it observes by itself besides;
     axes: {site: (names, labels)} of data that had them, as a Series or a DataArray has."""
 
-    model: Callable[..., Any]
-    args: Sequence[Any]
-    kwargs: Mapping[str, Any]
+    model: Model
+    args: Args
+    kwargs: Kwargs
     data: Mapping[str, torch.Tensor]
     own: Mapping[str, torch.Tensor] = field(default_factory=dict)
     axes: Mapping[str, Any] = field(default_factory=dict)
@@ -235,17 +236,17 @@ class GivenModel:
         return torch.where(missing, torch.nan, value)
 
 
-def _is_data(site: Any, latents: Mapping[str, Any]) -> bool:
+def _is_data(site: Site, latents: Mapping[str, Any]) -> bool:
     if site["type"] != "sample" or not site["is_observed"] or site["name"] in latents:
         return False
     return not site_is_subsample(site) and not isinstance(unwrap(site["fn"]), _SILENT)
 
 
-def _pointwise(site: Any) -> torch.Tensor:
+def _pointwise(site: Site) -> torch.Tensor:
     return _masked(_by_number(site["fn"], site["value"]), site["mask"]) * site["scale"]
 
 
-def _by_number(fn: Any, value: torch.Tensor) -> torch.Tensor:
+def _by_number(fn: Distribution, value: torch.Tensor) -> torch.Tensor:
     """ln p, not summed over the numbers of an event that are independent."""
     if isinstance(fn, torch.distributions.Independent):
         return _by_number(fn.base_dist, value)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ..distributions.typing import Distribution
 from .latents import LatentSpace
 from .randomness import batched
 from .running import shared, unvalidated
@@ -191,7 +192,7 @@ def _pair(sites: Sequence[ObservedSite]) -> str:
     return "' and '".join(site.name for site in sites)
 
 
-def _alike(site: Any) -> tuple[Any, ...]:
+def _alike(site: ObservedSite) -> tuple[Any, ...]:
     """What sites of one class must share; None in it for a site that is merged with no other."""
     if isinstance(site, GaussianSite):
         return site.R is not None, site.H is not None
@@ -212,7 +213,7 @@ def _sort(site: FamilySite) -> tuple[Any, ...]:
     return (_classes(family.pattern), family.free, steps, tuple(shapes), site.y.dtype)
 
 
-def _classes(fn: Any) -> tuple[type, ...]:
+def _classes(fn: Distribution) -> tuple[type, ...]:
     """The class of a distribution, and of those inside it."""
     inner = [getattr(fn, name, None) for name in ("base_dist", "component_distribution")]
     return (type(fn), *(kind for part in inner if part is not None for kind in _classes(part)))

@@ -1,7 +1,7 @@
 """ln p(latents, data) of many chains at once, with its gradient."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from pyro.poutine.messenger import Messenger
 
 from ..backend import warn_user
 from ..backend.sharing import SHARED, sent_state
+from ..distributions.typing import Args, Distribution, Kwargs, Model, Site
 from ..mcmc import Density, State
 from .errors import ModelError, first_line
 from .latents import LatentSpace
@@ -35,7 +36,7 @@ Run = TypeVar("Run")
 # models".
 
 
-def location_scale(fn: Any) -> tuple[torch.Tensor, torch.Tensor] | None:
+def location_scale(fn: Distribution) -> tuple[torch.Tensor, torch.Tensor] | None:
     """Location and scale, of the site's shape, of families that have no other parameter of their latents."""
     base = unwrap(fn)
     if not isinstance(base, FAMILIES):
@@ -43,7 +44,7 @@ def location_scale(fn: Any) -> tuple[torch.Tensor, torch.Tensor] | None:
     return base.loc.expand(fn.shape()), base.scale.expand(fn.shape())
 
 
-def standardise(fn: Any, value: torch.Tensor) -> torch.Tensor:
+def standardise(fn: Distribution, value: torch.Tensor) -> torch.Tensor:
     """u of a value."""
     found = location_scale(fn)
     assert found is not None
@@ -59,7 +60,7 @@ class PutStandardised(Messenger):
         self.u = u
         self.jacobian: dict[str, torch.Tensor] = {}
 
-    def _pyro_sample(self, msg: Any) -> None:
+    def _pyro_sample(self, msg: Site) -> None:
         name = msg["name"]
         if name not in self.u:
             return
@@ -74,7 +75,7 @@ class PutStandardised(Messenger):
         msg["is_observed"] = True
 
 
-def _positive(fn: Any) -> bool:
+def _positive(fn: Distribution) -> bool:
     return isinstance(unwrap(fn), td.LogNormal)
 
 
@@ -128,10 +129,10 @@ class Potential:
     standardised: latents whose numbers in z are u = (value - location)/scale instead, |dx/du| with them.
     """
 
-    model: Callable[..., Any]
+    model: Model
     space: LatentSpace
-    args: Sequence[Any]
-    kwargs: dict[str, Any]
+    args: Args
+    kwargs: Kwargs
     prior: bool = True
     standardised: frozenset[str] = frozenset()
 
@@ -332,7 +333,7 @@ def _run_instead(run: Run, error: Exception | None = None) -> Run:
     return run
 
 
-def _log_prob(name: str, node: Any) -> torch.Tensor:
+def _log_prob(name: str, node: Site) -> torch.Tensor:
     if is_data_set(node["fn"]):
         raise _without_density(name, node["fn"])
     try:
@@ -343,7 +344,7 @@ def _log_prob(name: str, node: Any) -> torch.Tensor:
     return scaled
 
 
-def _without_density(name: str, fn: Any) -> ModelError:
+def _without_density(name: str, fn: Distribution) -> ModelError:
     return ModelError(
         f"site '{name}': {type(unwrap(fn)).__name__} has no log-density, which HMC needs; a prior that can "
         "only be sampled is what ScoreGuide learns: condition a trained guide, or give it to reference.hmc "

@@ -2,10 +2,9 @@
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from pyro import poutine
@@ -13,6 +12,7 @@ from scipy.stats import ks_2samp
 
 from ..backend import seed_number, whole_number
 from ..backend.sharing import SHARED
+from ..distributions.typing import Args, Kwargs, Model
 from .draws import OnlyDrawn, prior_draws
 from .latents import LatentSite, LatentSpace
 from .probing import FAILURES, over_rows
@@ -110,9 +110,9 @@ class PriorCheck:
 
 
 def check_prior(
-    model: Callable[..., Any],
-    args: Sequence[Any] = (),
-    kwargs: Mapping[str, Any] | None = None,
+    model: Model,
+    args: Args = (),
+    kwargs: Kwargs | None = None,
     *,
     latents: Sequence[str] | None = None,
     draws: int = DRAWS,
@@ -142,10 +142,10 @@ def check_prior(
 class OwnDensities:
     """ln p of every latent site given its parents, and its slope along the site's own numbers."""
 
-    model: Callable[..., Any]
+    model: Model
     space: LatentSpace
-    args: Sequence[Any]
-    kwargs: dict[str, Any]
+    args: Args
+    kwargs: Kwargs
 
     def check(self, z: torch.Tensor) -> tuple[PriorCheck, torch.Tensor | None]:
         """Of draws z (draws, dim) from the model's prior, and ln p of all latents at the first of them that

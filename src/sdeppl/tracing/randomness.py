@@ -11,6 +11,7 @@ from torch.distributions import dirichlet, von_mises
 from torch.overrides import TorchFunctionMode
 
 from ..backend.sharing import SHARED
+from ..distributions.typing import Args, Kwargs
 
 T = TypeVar("T")
 PROPOSALS = 32  # of an angle
@@ -95,7 +96,7 @@ class BatchedRandomness(TorchFunctionMode):
         von_mises._rejection_sample = self._by_loop
         SHARED.release()
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Args = (), kwargs: Kwargs | None = None) -> Any:
         name = getattr(func, "__name__", "")
         if name == "multinomial" and _is_plain(args, kwargs or {}):
             return _categories(args[0], args[1])
@@ -192,7 +193,7 @@ def _angles(
     return (side.sign() * angle.acos() + torch.pi + loc) % (2 * torch.pi) - torch.pi
 
 
-def _is_plain(args: Any, named: dict[str, Any]) -> bool:
+def _is_plain(args: Args, named: Kwargs) -> bool:
     """Whether it is torch.multinomial(probabilities, count, True), as torch.distributions writes it."""
     return len(args) == 3 and args[2] is True and not named
 

@@ -1,6 +1,6 @@
 """Reading observed sites: what p(y | z) is as a function of the unconstrained latents z."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from operator import itemgetter
@@ -10,6 +10,7 @@ import pyro.distributions as dist
 import torch
 from torch.distributions import AffineTransform, biject_to
 
+from ..distributions.typing import Args, Distribution, Kwargs, Model, Site
 from .checks import check_masks, check_parents, check_prior, check_site, check_support, own_observations
 from .errors import ModelError, NoLatent, cannot_leave_out, depends_on_no_latent
 from .latents import LatentSpace
@@ -99,7 +100,7 @@ def _flat(target: Target, parameter: Parameter) -> torch.Tensor:
 # ---- Reading an observed site as y = A(z) + Gaussian noise
 
 
-def is_gaussian(base: Any) -> bool:
+def is_gaussian(base: Distribution) -> bool:
     """Whether it is a normal, a multivariate normal, or a bijection, number by number, of a normal."""
     if isinstance(base, torch.distributions.TransformedDistribution):
         plain = all(part.bijective and part.domain.event_dim == 0 for part in base.transforms)
@@ -195,7 +196,7 @@ def _moments_at(target: Target, nodes: Nodes) -> tuple[torch.Tensor, torch.Tenso
     return _moments(target.base(nodes), target.y)[1:]
 
 
-def _moments(base: Any, data: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _moments(base: Distribution, data: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Flat y, mean, and variances or covariance, of the numbers that are normal; float64.
 
     The variance of a negative scale is negative, not a square that hides it.
@@ -288,12 +289,12 @@ def _constrained(target: Target, nodes: Nodes) -> torch.Tensor:
 
 @torch.no_grad()
 def read_sites(
-    model: Callable[..., Any],
+    model: Model,
     space: LatentSpace,
     data: Mapping[str, torch.Tensor],
     draws: torch.Tensor,
-    args: Sequence[Any] = (),
-    kwargs: Mapping[str, Any] | None = None,
+    args: Args = (),
+    kwargs: Kwargs | None = None,
 ) -> list[ObservedSite]:
     """The observed sites of `data`, each as the most special kind that it is.
 
@@ -356,7 +357,7 @@ def _read(target: Target) -> Reading[ObservedSite]:
     return site or (yield from read_density(target))
 
 
-def _like(node: Any, value: torch.Tensor) -> torch.Tensor:
+def _like(node: Site, value: torch.Tensor) -> torch.Tensor:
     """The data in the dtype of what the model draws there, since another site may use them."""
     drawn = node["value"]
     if not isinstance(drawn, torch.Tensor):

@@ -13,6 +13,8 @@ from torch._subclasses import FakeTensorMode
 from torch.fx import Graph, GraphModule, Interpreter, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from ..distributions.typing import Model
+
 ATEN = torch.ops.aten
 FROM_SHAPES = {  # their values do not depend on those of what they are given
     ATEN.ones_like.default, ATEN.zeros_like.default, ATEN.full_like.default, ATEN.new_zeros.default,
@@ -59,7 +61,7 @@ class Record:
         return self._forward(z)
 
     @cached_property
-    def _forward(self) -> Callable[..., Any]:
+    def _forward(self) -> Model:
         return partial(GraphModule({}, self.graph).forward, *self.constants)
 
     def first(self) -> "Record":

@@ -13,16 +13,15 @@ from pyro import poutine
 from pyro.poutine.messenger import Messenger
 
 from ..backend.sharing import SHARED, sent_state
+from ..distributions.typing import Args, Kwargs, Model, Nodes, Site
 from .errors import ModelError
 from .latents import LatentSpace
 from .randomness import batched, seeded
 from .supports import log_density
 from .unwrap import PlainNormals, unwrap
 
-Nodes = Mapping[str, Any]
 
-
-def check_call(model: Any, args: Any = (), kwargs: Any = None, latents: Any = None) -> None:
+def check_call(model: Any, args: Args = (), kwargs: Any = None, latents: Any = None) -> None:
     """Check what a model is called with. Raises: TypeError, naming the argument."""
     if not callable(model):
         raise TypeError(f"model must be a function, the Pyro model; got {model!r:.80}")
@@ -43,19 +42,19 @@ class _Reached(Messenger):
         self.names: list[str] = []
         self.kind = ""
 
-    def _pyro_sample(self, msg: Any) -> None:
+    def _pyro_sample(self, msg: Site) -> None:
         self.names.append(msg["name"])
         self.kind = type(unwrap(msg["fn"])).__name__
 
 
-def traced(model: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+def traced(model: Model, args: Args, kwargs: Kwargs) -> Mapping[str, Any]:
     """The sites of one run. Raises: ModelError for parameters outside their range, as a covariance that is
     not positive definite, and for a site that cannot be drawn from."""
     reached = _Reached()
     handler = poutine.trace(PlainNormals()(reached(model)))
     try:
         with SHARED:
-            nodes: Mapping[str, Any] = handler.get_trace(*args, **kwargs).nodes
+            nodes: Nodes = handler.get_trace(*args, **kwargs).nodes
     except (torch.linalg.LinAlgError, ValueError) as error:
         text = str(error).splitlines()[0] if str(error) else ""
         where = f"the site after '{reached.names[-1]}'" if reached.names else "the first site"
@@ -98,10 +97,10 @@ def unvalidated() -> Iterator[None]:
 class SiteReader:
     """Runs the model with its latents and data put in, and reads its sites' distributions."""
 
-    model: Callable[..., Any]
+    model: Model
     space: LatentSpace
-    args: Sequence[Any]
-    kwargs: dict[str, Any]
+    args: Args
+    kwargs: Kwargs
     data: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What runs of a model tell of its sites: what is the same in several, and which depends on which."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch.overrides import TorchFunctionMode
 
+from ..distributions.typing import Args, Kwargs, Model, Nodes, Site
 from .errors import ModelError, first_line
 from .observe import data_tensor
 from .randomness import seeded
@@ -22,9 +23,7 @@ SHOWN = 6
 Names = dict[str, set[str]]
 
 
-def two_runs(
-    model: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def two_runs(model: Model, args: Args, kwargs: Kwargs) -> tuple[dict[str, Any], dict[str, Any]]:
     """The sample sites of runs with two seeds, without the choices of subsamples.
 
     Raises: ModelError where a site is in one of them alone.
@@ -34,20 +33,18 @@ def two_runs(
     return runs[0], runs[1]
 
 
-def drawn(
-    model: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], seed: int
-) -> dict[str, Any]:
+def drawn(model: Model, args: Args, kwargs: Kwargs, seed: int) -> dict[str, Any]:
     """The sample sites of a run with a seed. Raises: ModelError, as `traced` does."""
     with seeded(seed), torch.no_grad():
         return sample_sites_of(traced(model, args, kwargs))
 
 
 def check_random(
-    model: Callable[..., Any],
-    args: Sequence[Any],
-    kwargs: dict[str, Any],
+    model: Model,
+    args: Args,
+    kwargs: Kwargs,
     latents: Collection[str],
-    *runs: Mapping[str, Any],
+    *runs: Nodes,
 ) -> None:
     """Check that the latents have other values in runs with other seeds. Raises: ModelError, naming one that
     has not."""
@@ -70,7 +67,7 @@ def check_random(
         )
 
 
-def sample_sites_of(nodes: Mapping[str, Any]) -> dict[str, Any]:
+def sample_sites_of(nodes: Nodes) -> dict[str, Any]:
     """The sample sites of a trace, without the choices of subsamples."""
     return {
         name: site for name, site in nodes.items() if site["type"] == "sample" and not site_is_subsample(site)
@@ -135,9 +132,7 @@ class Origins:
         return {name: (found | self.value[name]) - {*but} for name, found in self.distribution.items()}
 
 
-def origins_of(
-    model: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], sites: Mapping[str, Any]
-) -> Origins:
+def origins_of(model: Model, args: Args, kwargs: Kwargs, sites: Nodes) -> Origins:
     """The origins of `sites`, of a trace of the model, whose values are used again.
 
     Raises: ModelError for a site without a density at its value.
@@ -156,7 +151,7 @@ def origins_of(
     )
 
 
-def _of_distribution(site: Any) -> frozenset[str]:
+def _of_distribution(site: Site) -> frozenset[str]:
     fn = unwrap(site["fn"])
     if isinstance(fn, dist.Delta):  # its density depends on nothing but whether the values agree
         return get_provenance(fn.v)
@@ -179,20 +174,20 @@ class _Track(Messenger):
     Torch cannot draw all distributions of tensors that are tracked.
     """
 
-    def __init__(self, sites: Mapping[str, Any]) -> None:
+    def __init__(self, sites: Nodes) -> None:
         super().__init__()
         self.sites = sites
         self.of_value: dict[str, frozenset[str]] = {}
         self.data: set[str] = set()
 
-    def _pyro_sample(self, msg: Any) -> None:
+    def _pyro_sample(self, msg: Site) -> None:
         if msg["is_observed"]:
             msg["value"] = data_tensor(msg["name"], msg["value"])
             self.of_value[msg["name"]] = get_provenance(msg["value"])
         elif msg["name"] in self.sites and not isinstance(unwrap(msg["fn"]), dist.Delta):
             msg["value"] = self.sites[msg["name"]]["value"]
 
-    def _pyro_post_sample(self, msg: Any) -> None:
+    def _pyro_post_sample(self, msg: Site) -> None:
         name = msg["name"]
         if site_is_subsample(msg) or isinstance(unwrap(msg["fn"]), dist.Delta):
             return
@@ -216,7 +211,7 @@ class _InPlace(TorchFunctionMode):
         for tensor in self._changed:
             tensor.__class__ = torch.Tensor
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Args = (), kwargs: Kwargs | None = None) -> Any:
         result = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")
         if name == "__setitem__" or (name.endswith("_") and not name.endswith("__")):

@@ -1,12 +1,12 @@
 """Which sites of a model are latent, which can be observed, and which is the forward SDE."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pyro import poutine
 
 from ..distributions import Diffusion
+from ..distributions.typing import Args, Kwargs, Model, Nodes
 from ..sde import IsotropicSDE
 from .errors import ModelError, no_data
 from .latents import LatentSpace
@@ -29,9 +29,9 @@ class ModelSites:
 
 
 def find_sites(
-    model: Callable[..., Any],
-    args: Sequence[Any] = (),
-    kwargs: Mapping[str, Any] | None = None,
+    model: Model,
+    args: Args = (),
+    kwargs: Kwargs | None = None,
     latents: Sequence[str] | None = None,
 ) -> ModelSites:
     """Trace the model and sort its sample sites.
@@ -58,12 +58,12 @@ def find_sites(
 
 
 def without_unseen(
-    model: Callable[..., Any],
+    model: Model,
     data: Collection[str],
-    args: Sequence[Any] = (),
-    kwargs: Mapping[str, Any] | None = None,
+    args: Args = (),
+    kwargs: Kwargs | None = None,
     latents: Sequence[str] | None = None,
-) -> tuple[Callable[..., Any], list[str]]:
+) -> tuple[Model, list[str]]:
     """The model without its observable sites of no value, and the names of the latents that remain.
 
     data: names of the sites that get a value; the model's own observations stand besides.
@@ -106,8 +106,8 @@ class _Sorted:
     value, which say nothing.
     """
 
-    sites: dict[str, Any]
-    again: dict[str, Any]
+    sites: Nodes
+    again: Nodes
     latent: list[str]
     observable: list[str]
     moving: list[str]
@@ -116,9 +116,7 @@ class _Sorted:
     parents: dict[str, set[str]]
 
 
-def _sort(
-    model: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], latents: Sequence[str] | None
-) -> _Sorted:
+def _sort(model: Model, args: Args, kwargs: Kwargs, latents: Sequence[str] | None) -> _Sorted:
     sites, again = two_runs(model, args, kwargs)
     computed = [name for name in sites if is_computed(sites[name], again[name])]
     sites = {name: site for name, site in sites.items() if name not in computed}
@@ -145,9 +143,7 @@ def _sort(
     return _Sorted(sites, again, chosen, observable, moving, computed, diffusions, parents)
 
 
-def _check_names(
-    latents: Sequence[str], plain: Sequence[str], computed: Sequence[str], sites: Mapping[str, Any]
-) -> None:
+def _check_names(latents: Sequence[str], plain: Sequence[str], computed: Sequence[str], sites: Nodes) -> None:
     """Check that the latents that the user names are sites that can be. Raises: ModelError."""
     made = [name for name in latents if name in computed]
     if made:
@@ -186,7 +182,7 @@ def _check_fixed_supports(found: _Sorted, space: LatentSpace) -> None:
         )
 
 
-def _forward(sites: dict[str, Any], diffusions: list[str], latents: list[str]) -> IsotropicSDE | None:
+def _forward(sites: Nodes, diffusions: list[str], latents: list[str]) -> IsotropicSDE | None:
     if not diffusions:
         return None
     if len(diffusions) > 1:

@@ -1,6 +1,7 @@
 """Where a distribution has mass, which is not always what it says, and its density there alone."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import pyro.distributions as dist
@@ -20,6 +21,8 @@ from torch.distributions import (
     constraints,
 )
 from torch.distributions.transforms import AbsTransform
+
+from ..distributions.typing import Distribution, Site
 
 # drawn from one turn of the circle, while their densities go round and round
 _CIRCULAR = (dist.VonMises, dist.SineBivariateVonMises, dist.SineSkewed)
@@ -46,7 +49,7 @@ class Between(constraints.Constraint):
 class Image(constraints.Constraint):
     """What a bijection makes of a support, where no simpler description is at hand."""
 
-    def __init__(self, base: Any, part: Any) -> None:
+    def __init__(self, base: Distribution, part: Any) -> None:
         self.base, self.part = base, part
         change = part.codomain.event_dim - part.domain.event_dim
         self._event_dim = max(part.codomain.event_dim, base.event_dim + change)
@@ -70,7 +73,7 @@ class Image(constraints.Constraint):
 class InSupport(Messenger):
     """Give sites whose density does not know its moving support one that does, for Pyro's own samplers."""
 
-    def _pyro_sample(self, msg: Any) -> None:
+    def _pyro_sample(self, msg: Site) -> None:
         if needs_guard(msg["fn"]):
             msg["fn"] = _Within(msg["fn"])
 
@@ -80,7 +83,7 @@ class _Within(dist.TorchDistribution):
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
 
-    def __init__(self, base: Any) -> None:
+    def __init__(self, base: Distribution) -> None:
         self.base_dist = base
         super().__init__(base.batch_shape, base.event_shape, validate_args=False)
 
@@ -92,20 +95,20 @@ class _Within(dist.TorchDistribution):
     def has_rsample(self) -> bool:  # type: ignore[override]
         return bool(self.base_dist.has_rsample)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "_Within":
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> "_Within":
         return _Within(self.base_dist.expand(batch_shape))
 
-    def sample(self, sample_shape: Any = ()) -> Any:
+    def sample(self, sample_shape: Sequence[int] = ()) -> Any:
         return self.base_dist.sample(sample_shape)
 
-    def rsample(self, sample_shape: Any = ()) -> Any:
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Any:
         return self.base_dist.rsample(sample_shape)
 
     def log_prob(self, value: torch.Tensor) -> torch.Tensor:
         return log_density(self.base_dist, value)
 
 
-def true_support(fn: Any) -> Any:
+def true_support(fn: Distribution) -> Any:
     """The support of fn: of a transformed distribution what the transforms make of the base's support.
 
     torch takes the last transform's codomain: the real line for 2 + Exponential. Raises: NotImplementedError
@@ -126,12 +129,12 @@ def true_support(fn: Any) -> Any:
     return fn.support
 
 
-def data_support(fn: Any) -> Any:
+def data_support(fn: Distribution) -> Any:
     """`true_support`, but that an angle may be given in any turn."""
     return fn.support if isinstance(fn, _CIRCULAR) else true_support(fn)
 
 
-def fixed_support(fn: Any) -> Any:
+def fixed_support(fn: Distribution) -> Any:
     """`true_support` in torch's own words where it has them. For bounds that are numbers, not under vmap."""
     return _simplest(true_support(fn))
 
@@ -154,7 +157,7 @@ def bounds(support: Any) -> tuple[Any, Any] | None:
     return -math.inf if found[0] is None else found[0], math.inf if found[1] is None else found[1]
 
 
-def log_density(fn: Any, value: torch.Tensor) -> torch.Tensor:
+def log_density(fn: Distribution, value: torch.Tensor) -> torch.Tensor:
     """ln p(value), and -∞ outside the support, in fn's batch shape.
 
     With validation off, as a support that moves with the latents needs it, many densities go on outside as
@@ -177,7 +180,7 @@ def log_density(fn: Any, value: torch.Tensor) -> torch.Tensor:
     return _inside(fn, true_support(fn), value)
 
 
-def _inside(fn: Any, support: Any, value: torch.Tensor) -> torch.Tensor:
+def _inside(fn: Distribution, support: Any, value: torch.Tensor) -> torch.Tensor:
     """ln p where the value is in the support, which depends on parameters; else -∞, and no NaN in a slope."""
     inside, ends = support.check(value), bounds(support)
     if ends is not None:
@@ -187,7 +190,7 @@ def _inside(fn: Any, support: Any, value: torch.Tensor) -> torch.Tensor:
     return torch.where(inside, terms, -math.inf)
 
 
-def _moves(fn: Any) -> bool:
+def _moves(fn: Distribution) -> bool:
     """Whether parameters are among the bounds of the support, and its density may not say so by itself."""
     if isinstance(fn, torch.distributions.Uniform):
         return False
@@ -202,7 +205,7 @@ def _moves(fn: Any) -> bool:
     return isinstance(inner, Image) or any(isinstance(end, torch.Tensor) for end in ends or ())
 
 
-def needs_guard(fn: Any) -> bool:
+def needs_guard(fn: Distribution) -> bool:
     """Whether `log_density` is another than the distribution's own where a support moves."""
     if isinstance(fn, (torch.distributions.Independent, dist.MaskedDistribution, ExpandedDistribution)):
         return needs_guard(fn.base_dist)
@@ -211,14 +214,14 @@ def needs_guard(fn: Any) -> bool:
     return not isinstance(fn, _CIRCULAR) and _moves(fn)
 
 
-def _takes_codomain(fn: Any) -> bool:
+def _takes_codomain(fn: Distribution) -> bool:
     """Whether its support is what torch says of every transformed distribution, and not its class's own."""
     if not isinstance(fn, TransformedDistribution):
         return False
     return type(fn).support is TransformedDistribution.support
 
 
-def _pushed(fn: Any) -> Any:
+def _pushed(fn: Distribution) -> Any:
     support = true_support(fn.base_dist)
     shape = fn.base_dist.batch_shape + fn.base_dist.event_shape
     for part in _parts(fn.transforms):
@@ -340,7 +343,7 @@ def _folded(low: Any, high: Any) -> Any:
     return Between(nearest, torch.maximum(low.abs(), high.abs()))
 
 
-def _hull(component: Any) -> Any:
+def _hull(component: Distribution) -> Any:
     """From the least to the largest number that a component of a mixture takes."""
     support = true_support(component)
     inner, ends = plain(support), bounds(support)
@@ -353,7 +356,7 @@ def _hull(component: Any) -> Any:
     return _independent(Between(low.amin(dim), high.amax(dim)), component.event_dim)
 
 
-def _of_two(fn: Any) -> Any:
+def _of_two(fn: Distribution) -> Any:
     """Of a mixture by a mask: of the component that the mask takes."""
     ends = [bounds(true_support(part)) for part in (fn.component0, fn.component1)]
     if None in ends:

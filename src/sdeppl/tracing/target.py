@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 
+from ..distributions.typing import Distribution, Site
 from .errors import ModelError, infinite_density, random_parent
 from .observe import data_tensor
 from .probing import FAILURES, SLOW_PROBES, Probes, Reading, Values
@@ -186,12 +187,12 @@ def _filled(
     return runs, name, y, value, kept, probes
 
 
-def _mask(node: Any) -> torch.Tensor:
+def _mask(node: Site) -> torch.Tensor:
     mask = own_mask(node["fn"], node["mask"])
     return torch.tensor(True) if mask is None else mask
 
 
-def _filler(base: Any, y: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+def _filler(base: Distribution, y: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
     """Numbers in the support for what was not observed; they enter no density, but gradients."""
     try:
         with seeded(0), torch.no_grad():

@@ -13,6 +13,7 @@ from pyro.poutine.messenger import Messenger
 from torch.distributions import MixtureSameFamily, TransformedDistribution
 
 from ..distributions import Censored, Interval
+from ..distributions.typing import Distribution, Site
 
 _WRAPPERS = (torch.distributions.Independent, dist.MaskedDistribution, ExpandedDistribution)
 
@@ -22,14 +23,14 @@ _PLAIN: dict[type, type] = {
 }
 
 
-def unwrap(fn: Any) -> Any:
+def unwrap(fn: Distribution) -> Any:
     """The distribution inside; a transformed one is left whole, since its density is another."""
     while isinstance(fn, _WRAPPERS):
         fn = fn.base_dist
     return fn
 
 
-def is_data_set(fn: Any) -> bool:
+def is_data_set(fn: Distribution) -> bool:
     """Whether it draws rows of a data set: its log_prob is then of a mass, which is no density, and compares
     each row with every sample."""
     return isinstance(unwrap(fn), dist.Empirical)
@@ -41,11 +42,11 @@ class PlainNormals(Messenger):
     Theirs look at the data to do so, which neither vmap nor a trace of operations can.
     """
 
-    def _pyro_sample(self, msg: Any) -> None:
+    def _pyro_sample(self, msg: Site) -> None:
         msg["fn"] = plain_normals(msg["fn"])
 
 
-def plain_normals(fn: Any) -> Any:
+def plain_normals(fn: Distribution) -> Any:
     """The distribution with `NanMaskedNormal`s inside made `Normal`s, multivariate ones too."""
     kind = _PLAIN.get(type(fn))
     inner = plain_normals(fn.base_dist) if isinstance(fn, _WRAPPERS) else None
@@ -59,7 +60,7 @@ def plain_normals(fn: Any) -> Any:
     return found
 
 
-def own_mask(fn: Any, outer: Any = None) -> torch.Tensor | None:
+def own_mask(fn: Distribution, outer: Any = None) -> torch.Tensor | None:
     """Where `fn.mask` and a handler's mask (`outer`) keep the site, in its shape; None for no mask."""
     shape, batch, masks = fn.shape(), fn.batch_shape, [outer]
     while isinstance(fn, _WRAPPERS):
@@ -86,7 +87,7 @@ class Parameter:
     constraint: Any
 
 
-def parameters(fn: Any, prefix: str = "") -> dict[str, Parameter]:
+def parameters(fn: Distribution, prefix: str = "") -> dict[str, Parameter]:
     """The parameters of a distribution by path, those of the distributions inside it among them.
 
     Of two ways to give one parameter, logits. Raises: TypeError for what is not built of parameters.
@@ -102,7 +103,7 @@ def parameters(fn: Any, prefix: str = "") -> dict[str, Parameter]:
     return own
 
 
-def rebuilt(fn: Any, values: Mapping[str, torch.Tensor], prefix: str = "") -> Any:
+def rebuilt(fn: Distribution, values: Mapping[str, torch.Tensor], prefix: str = "") -> Any:
     """A distribution of the same kind with parameters `values`, by the paths of `parameters`."""
     given: dict[str, Any] = {name: values[prefix + name] for name in _own(fn)}
     inner = {name: rebuilt(part, values, f"{prefix}{name}.") for name, part in _inner(fn).items()}
@@ -114,7 +115,7 @@ def rebuilt(fn: Any, values: Mapping[str, torch.Tensor], prefix: str = "") -> An
     return type(fn)(**given, validate_args=False)
 
 
-def _inner(fn: Any) -> dict[str, Any]:
+def _inner(fn: Distribution) -> dict[str, Any]:
     """The distributions that a distribution is made of, by the names of its attributes."""
     names: tuple[str, ...] = ()
     if isinstance(fn, MixtureSameFamily):
@@ -126,7 +127,7 @@ def _inner(fn: Any) -> dict[str, Any]:
     return {name: unwrap(part).expand(part.batch_shape) for name, part in parts.items()}
 
 
-def _own(fn: Any) -> list[str]:
+def _own(fn: Distribution) -> list[str]:
     """Names of the parameters that its constructor takes and that it was given."""
     taken = [name for name in inspect.signature(type(fn).__init__).parameters if name in fn.arg_constraints]
     for given, wanted in (("probs", "logits"), ("gate", "gate_logits")):
@@ -138,7 +139,7 @@ def _own(fn: Any) -> list[str]:
 # ---- A location family moved by what it is observed at: y - v of y ~ p(y; loc) is p(y; loc - v) at zero
 
 
-def shifted(base: Any, value: torch.Tensor) -> Any:
+def shifted(base: Distribution, value: torch.Tensor) -> Any:
     """The distribution of y - value, y from `base`, whose location is its parameter `loc` (of a Delta, `v`).
 
     Whether its density is that of `base` moved has to be seen by evaluating both: a lognormal's `loc` is no
