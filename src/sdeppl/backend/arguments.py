@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from numbers import Real
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 from .data import host_numbers
@@ -14,28 +15,28 @@ SAID = 10**5  # bounds above it are there for time and memory, and said where th
 SHOWN = 6
 
 
-def word(name: str, value: Any, *known: str) -> str:
+def word(name: str, value: object, *known: str) -> str:
     """One of a few words. Raises: ValueError, naming it."""
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"{name} must be {' or '.join(repr(one) for one in known)}; got {value!r:.80}")
     return value
 
 
-def path_of(value: Any, name: str = "path") -> Path:
+def path_of(value: object, name: str = "path") -> Path:
     """A path. Raises: TypeError, naming it."""
     if not isinstance(value, (str, os.PathLike)):
         raise TypeError(f"{name}: a path is a str or a Path; got {value!r:.80}")
     return Path(value)
 
 
-def kind(name: str, value: Any, kinds: Any, words: str) -> None:
+def kind(name: str, value: object, kinds: type | UnionType | tuple[()], words: str) -> None:
     """Check that it is an instance. Raises: TypeError, naming it."""
     if not isinstance(value, kinds):
         got = f"the class {value.__name__}; make one of it" if isinstance(value, type) else repr(value)[:80]
         raise TypeError(f"{name} must be {words}; got {got}")
 
 
-def has(name: str, value: Any, attribute: str, words: str) -> None:
+def has(name: str, value: object, attribute: str, words: str) -> None:
     """Check that it has what is asked of it. Raises: TypeError, naming it."""
     if isinstance(value, type) or not hasattr(value, attribute):
         kind(name, value, (), words)
@@ -59,7 +60,7 @@ class WholeNumberError(TypeError, ValueError):
     """What is no whole number: of another type, where a number is concerned of another value."""
 
 
-def whole_number(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:
+def whole_number(name: str, value: object, least: int | None = None, most: int | None = None) -> int:
     """A count as Python's int: of Python, NumPy or torch, also an array of no dimension.
 
     Neither truth values nor 10.0 are counts. Raises: ValueError, naming `name`, what was got and what is
@@ -75,12 +76,12 @@ def whole_number(name: str, value: Any, least: int | None = None, most: int | No
     return whole
 
 
-def seed_number(value: Any, name: str = "seed") -> int:
+def seed_number(value: object, name: str = "seed") -> int:
     """A seed, 0 to 2⁶⁴ - 1, as `whole_number` takes it."""
     return whole_number(name, value, 0, SEEDS)
 
 
-def real_number(value: Any) -> float | None:
+def real_number(value: object) -> float | None:
     """A real number as Python's float: of Python or NumPy, also an array of no dimension on the host without
     gradient; None for anything else."""
     if isinstance(value, Real):
@@ -93,7 +94,7 @@ def real_number(value: Any) -> float | None:
         return None
 
 
-def real_parameter(name: str, value: Any) -> float:
+def real_parameter(name: str, value: object) -> float:
     """`real_number`. Raises: TypeError, naming `name`, for what is no real number."""
     number = real_number(value)
     if number is None:
@@ -101,7 +102,7 @@ def real_parameter(name: str, value: Any) -> float:
     return number
 
 
-def real_times(who: str, times: Any) -> list[float]:
+def real_times(who: str, times: object) -> list[float]:
     """Times as floats. Raises: TypeError for what is no list of numbers, dates among it."""
     listed = times if hasattr(times, "__array__") or not hasattr(times, "__iter__") else list(times)
     if hasattr(times, "tolist") and hasattr(times, "requires_grad"):
@@ -134,7 +135,7 @@ def _expected(least: int | None, most: int | None) -> str:
 # ---- Short words for what holds many numbers
 
 
-def sites_in_words(values: Any, skip: int = 0) -> str:
+def sites_in_words(values: object, skip: int = 0) -> str:
     """'x (3,), tau ()': names and shapes of arrays, or of shapes, by name, without their first `skip` axes;
     of one array its shape alone. Of many names the first."""
     if not isinstance(values, Mapping):

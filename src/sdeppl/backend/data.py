@@ -1,7 +1,7 @@
 """Data as people have them, taken in as numbers: the one place where that happens."""
 
 import datetime
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from decimal import Decimal
 from numbers import Integral, Number, Real
 from typing import Any
@@ -20,7 +20,7 @@ class _Refused(TypeError):
     """What is wrong with data, in words that go on from "the data"."""
 
 
-def host_numbers(value: Any, what: str = "the data") -> np.ndarray:
+def host_numbers(value: object, what: str = "the data") -> np.ndarray:
     """Real numbers as a NumPy array of a native dtype: bool, int64 or smaller, float64 or smaller.
 
     value: an array of any library or backend, on any device; a pandas Series or frame, an xarray DataArray,
@@ -36,7 +36,7 @@ def host_numbers(value: Any, what: str = "the data") -> np.ndarray:
         raise TypeError(f"{what} {error}") from error
 
 
-def _numbers(value: Any) -> np.ndarray:
+def _numbers(value: object) -> np.ndarray:
     host = _array(value)
     kind = host.dtype.kind
     if kind == "O":
@@ -83,7 +83,7 @@ def _unmasked(value: Any) -> np.ndarray:
     return np.asarray(np.ma.filled(value.astype(np.result_type(value.dtype, np.float32)), np.nan))
 
 
-def _of_list(values: Any) -> np.ndarray:
+def _of_list(values: Sequence[Any]) -> np.ndarray:
     if not any(_is_container(item) for item in values):
         try:
             found = np.asarray(values)
@@ -94,7 +94,7 @@ def _of_list(values: Any) -> np.ndarray:
     return _stacked([_numbers(item) for item in values])
 
 
-def _is_container(item: Any) -> bool:
+def _is_container(item: object) -> bool:
     return isinstance(item, (list, tuple)) or (
         hasattr(item, "__array__") and not isinstance(item, np.generic)
     )
@@ -121,7 +121,7 @@ def _of_items(host: np.ndarray) -> np.ndarray:
     return np.array(items, dtype=dtype).reshape(host.shape)
 
 
-def _number(item: Any, ndim: int) -> Any:
+def _number(item: object, ndim: int) -> Any:
     """One object as bool, int, float, or an array of numbers."""
     if item is np.ma.masked or type(item).__name__ == "NAType":
         return np.nan
@@ -149,7 +149,7 @@ def _number(item: Any, ndim: int) -> Any:
     )
 
 
-def axes_of(value: Any) -> tuple[tuple[str, ...], dict[str, np.ndarray]] | None:
+def axes_of(value: object) -> tuple[tuple[str, ...], dict[str, np.ndarray]] | None:
     """Names of the axes of data that have them, and the labels along them: of a pandas Series or frame whose
     index says more than a count, or of an xarray DataArray; None for others."""
     if hasattr(value, "dims") and hasattr(value, "coords"):

@@ -1,14 +1,17 @@
 """Derivatives of functions on arrays of any backend."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from array_api_compat import array_namespace, device
 
 from .resolve import backend_of
+from .typing import Array, Number
+
+Result = TypeVar("Result")
 
 
-def jvp(function: Callable[[Any], Any], x: Any, v: Any) -> Any:
+def jvp(function: Callable[[Array], Array], x: Array, v: Array) -> Array:
     """(∂function/∂x) v for x and v (..., dim) and a function of each row alone, (..., *out).
 
     torch differentiates exactly; NumPy, CuPy and array-api-strict take central differences of order
@@ -19,7 +22,9 @@ def jvp(function: Callable[[Any], Any], x: Any, v: Any) -> Any:
     return backend_of(x).adapter.jvp(function, x, v)
 
 
-def with_pullback(function: Callable[[Any], Any], x: Any, width: float) -> tuple[Any, Callable[[Any], Any]]:
+def with_pullback(
+    function: Callable[[Array], Array], x: Array, width: float
+) -> tuple[Array, Callable[[Array], Array]]:
     """function(x), and v ↦ vᵀ ∂function/∂x, for x and v (batch, dim) and a function of each row alone.
 
     torch takes vector–Jacobian products from one evaluation, several at once for v (k, batch, dim). The
@@ -30,7 +35,9 @@ def with_pullback(function: Callable[[Any], Any], x: Any, width: float) -> tuple
     return backend_of(x).adapter.with_pullback(function, x, width)
 
 
-def bilinear_slope(pullback_at: Callable[[Any], Callable[[Any], Any]], x: Any, left: Any, right: Any) -> Any:
+def bilinear_slope(
+    pullback_at: Callable[[Array], Callable[[Array], Array]], x: Array, left: Array, right: Array
+) -> Array:
     """∂/∂x Σ_a l_aᵀ (∂f/∂x) r_a row by row, (batch, dim), for left and right (batch, dim, k).
 
     pullback_at: x (rows, dim) ↦ (v ↦ vᵀ ∂f/∂x). The derivative of the pullback of l_a along r_a, by `jvp`:
@@ -38,7 +45,7 @@ def bilinear_slope(pullback_at: Callable[[Any], Callable[[Any], Any]], x: Any, l
     """
     xp, (batch, dim, k) = array_namespace(x), left.shape
 
-    def rows(columns: Any) -> Any:
+    def rows(columns: Array) -> Array:
         return xp.reshape(xp.matrix_transpose(columns), (batch * k, dim))
 
     repeated = rows(xp.broadcast_to(x[:, :, None], (batch, dim, k)))
@@ -46,7 +53,7 @@ def bilinear_slope(pullback_at: Callable[[Any], Callable[[Any], Any]], x: Any, l
     return xp.sum(xp.reshape(slopes, (batch, k, dim)), axis=1)
 
 
-def checkpoint(function: Callable[..., Any], x: Any, *arguments: Any) -> Any:
+def checkpoint(function: Callable[..., Result], x: Array, *arguments: Any) -> Result:
     """function(x, *arguments), keeping no intermediate result for gradients: they are computed again.
 
     The function must do the same when called again; gradients flow to x, to the arguments and to
@@ -55,7 +62,7 @@ def checkpoint(function: Callable[..., Any], x: Any, *arguments: Any) -> Any:
     return backend_of(x).adapter.checkpoint(function, x, *arguments)
 
 
-def numerical_gradient(function: Callable[[Any, Any], Any], x: Any, at_once: int = 16384) -> Any:
+def numerical_gradient(function: Callable[[Array, Array], Array], x: Array, at_once: int = 16384) -> Array:
     """∂function/∂x, (batch, dim), for x (batch, dim) and a function of each row alone, to (rows,).
 
     By central differences of order 4, with the steps of `jvp` on NumPy: 4 dim evaluations, in calls of
@@ -70,7 +77,7 @@ def numerical_gradient(function: Callable[[Any, Any], Any], x: Any, at_once: int
     return xp.concat([_differences(function, x, h, part) for part in parts], axis=1)
 
 
-def _differences(function: Callable[[Any, Any], Any], x: Any, h: Any, directions: Any) -> Any:
+def _differences(function: Callable[[Array, Array], Array], x: Array, h: Number, directions: Array) -> Array:
     """Slopes (batch, k) along `directions` (k, dim), with steps h (batch, 1)."""
     xp, (batch, dim), k = array_namespace(x), x.shape, directions.shape[0]
     offsets = xp.asarray([1.0, -1.0, 2.0, -2.0], dtype=x.dtype, device=device(x))

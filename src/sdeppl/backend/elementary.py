@@ -9,9 +9,10 @@ from array_api_compat import array_namespace
 
 from .arguments import real_number
 from .resolve import backend_of
+from .typing import Array, Namespace, Number
 
 
-def elementary(t: Any) -> Any:
+def elementary(t: Number) -> Namespace:
     """The module whose `exp`, `expm1`, `sqrt`, `log` take `t`: `math` for a number, else its namespace.
 
     In a solve every time is a Python float, so coefficients cost no array and no host
@@ -43,7 +44,7 @@ def python_floats(value: Any, gradients: bool = False) -> None:
             )
 
 
-def require_positive(value: Any, *names: str) -> None:
+def require_positive(value: object, *names: str) -> None:
     """Check that these fields of a dataclass are positive, finite floats. Raises: ValueError, naming both."""
     for name in names:
         number = getattr(value, name)
@@ -54,17 +55,17 @@ def require_positive(value: Any, *names: str) -> None:
 # ---- Special functions that the Array API lacks
 
 
-def lgamma(x: Any) -> Any:
+def lgamma(x: Array) -> Array:
     """ln |Γ(x)|, elementwise; a Python number gives a Python number."""
     return math.lgamma(x) if isinstance(x, (int, float)) else backend_of(x).adapter.lgamma(x)
 
 
-def log_ndtr(x: Any) -> Any:
+def log_ndtr(x: Array) -> Array:
     """ln Φ(x) of the standard normal distribution, elementwise, right in the far left tail."""
     return backend_of(x).adapter.log_ndtr(x)
 
 
-def ndtri(p: Any) -> Any:
+def ndtri(p: Array) -> Array:
     """Φ⁻¹(p) of the standard normal distribution, elementwise."""
     return backend_of(p).adapter.ndtri(p)
 
@@ -72,7 +73,7 @@ def ndtri(p: Any) -> Any:
 # ---- Looking at an array in a step, where that is free
 
 
-def all_without_sync(mask: Any) -> bool:
+def all_without_sync(mask: Array) -> bool:
     """Whether all of `mask` is true and seeing it costs nothing; False without a look on a device.
 
     For loops that may end early where the arrays are the host's, and run their full length, with the same

@@ -1,16 +1,16 @@
 """Triangular factors of many small matrices, for which the Array API has one library call a matrix."""
 
 import math
-from typing import Any
 
 from array_api_compat import array_namespace
 
 from .resolve import backend_of
+from .typing import Array
 
 SMALL = 24  # up to here loops over columns, vectorised over the batch, beat one LAPACK call a matrix
 
 
-def cholesky(matrix: Any) -> Any:
+def cholesky(matrix: Array) -> Array:
     """The lower L with L Lᵀ = matrix (n, n) or (batch, n, n), symmetric and positive definite.
 
     A row of a batch that is not positive definite, or holds NaN, comes back with NaN and leaves the others
@@ -23,7 +23,7 @@ def cholesky(matrix: Any) -> Any:
     if n > SMALL:
         return backend_of(matrix).adapter.cholesky(matrix)
     flat = _batch_last(matrix)
-    columns: list[Any] = []
+    columns: list[Array] = []
     for j in range(n):
         column = flat[j:, j, :]
         for i, earlier in enumerate(columns):
@@ -37,7 +37,7 @@ def cholesky(matrix: Any) -> Any:
     return _batch_first(xp.stack(padded, axis=1))
 
 
-def solve_lower(lower: Any, right: Any) -> Any:
+def solve_lower(lower: Array, right: Array) -> Array:
     """L⁻¹ B for lower-triangular L (n, n) or (batch, n, n) and B (n, k) or (batch, n, k)."""
     xp, n = array_namespace(lower, right), lower.shape[-1]
     if lower.ndim == 3 and right.ndim == 2:
@@ -48,7 +48,7 @@ def solve_lower(lower: Any, right: Any) -> Any:
     if lower.ndim == 2 or n > SMALL:
         return backend_of(lower).adapter.solve_triangular(lower, right, False)
     left, flat = _batch_last(lower), _batch_last(right)
-    rows: list[Any] = []
+    rows: list[Array] = []
     for i in range(n):
         row = flat[i, :, :]
         for j, earlier in enumerate(rows):
@@ -57,13 +57,13 @@ def solve_lower(lower: Any, right: Any) -> Any:
     return _batch_first(xp.stack(rows, axis=0))
 
 
-def solve_lower_transposed(lower: Any, right: Any) -> Any:
+def solve_lower_transposed(lower: Array, right: Array) -> Array:
     """L⁻ᵀ B for lower-triangular L (n, n) or (batch, n, n) and B (n, k) or (batch, n, k), as many as L."""
     xp, n = array_namespace(lower, right), lower.shape[-1]
     if lower.ndim == 2 or n > SMALL:
         return backend_of(lower).adapter.solve_triangular(xp.matrix_transpose(lower), right, True)
     left, flat = _batch_last(lower), _batch_last(right)
-    rows: list[Any] = []  # from the last on
+    rows: list[Array] = []  # from the last on
     for i in reversed(range(n)):
         row = flat[i, :, :]
         for j, later in zip(range(n - 1, i, -1), rows, strict=True):
@@ -72,19 +72,19 @@ def solve_lower_transposed(lower: Any, right: Any) -> Any:
     return _batch_first(xp.stack(rows[::-1], axis=0))
 
 
-def log_diagonal(lower: Any) -> Any:
+def log_diagonal(lower: Array) -> Array:
     """Σ ln L_ii of a lower-triangular L: half of ln det(L Lᵀ); () or (batch,)."""
     xp = array_namespace(lower)
     return xp.sum(xp.log(xp.linalg.diagonal(lower)), axis=-1)
 
 
-def _batch_last(array: Any) -> Any:
+def _batch_last(array: Array) -> Array:
     """(batch, n, k) as (n, k, batch), copied so that the rows of a batch lie side by side in memory."""
     xp, (batch, n, k) = array_namespace(array), array.shape
     return xp.reshape(xp.reshape(xp.permute_dims(array, (1, 2, 0)), (n * k, batch)), (n, k, batch))
 
 
-def _batch_first(array: Any) -> Any:
+def _batch_first(array: Array) -> Array:
     """(n, k, batch) as (batch, n, k), copied likewise."""
     xp, (n, k, batch) = array_namespace(array), array.shape
     return xp.reshape(xp.reshape(xp.permute_dims(array, (2, 0, 1)), (batch, n * k)), (batch, n, k))

@@ -5,12 +5,12 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from array_api_compat import array_namespace
 
 from .arguments import told_apart
 from .resolve import Backend
+from .typing import Array
 
 VARIABLE = "SDEPPL_MEMORY_GB"
 SHARE = 0.5  # of what is free, that the arrays of one chunk may take
@@ -67,7 +67,7 @@ def rows_at_once(row: float, backend: Backend, what: str, instead: str) -> int:
     return max(int(room // max(row, 1.0)), 1)
 
 
-def in_chunks(function: Callable[[Any, slice], Any], rows: Any, count: int) -> Any:
+def in_chunks(function: Callable[[Array, slice], Array], rows: Array, count: int) -> Array:
     """function(rows[part, ...], part) for parts of at most `count` rows, one after the other again.
 
     function: of each row alone, to an array or a tuple of arrays with as many rows.

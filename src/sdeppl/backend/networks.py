@@ -11,7 +11,9 @@ from .derivatives import bilinear_slope
 from .files import CorruptFile
 from .resolve import backend_of
 from .transfer import from_torch, place, to_host, to_torch
+from .typing import Array
 
+Pullback = Callable[[Array], Array]
 KIND = "sdeppl network 1"  # in the metadata of a file that `export_onnx` wrote
 INPUTS, OUTPUTS = ("x", "half_log_snr", "v"), ("value", "pulled")
 DTYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64}
@@ -33,7 +35,7 @@ class TorchFunction:
         self.module = module.eval()
         self.parameter = next(module.parameters(), None)
 
-    def __call__(self, x: Any, *numbers: float) -> Any:
+    def __call__(self, x: Array, *numbers: float) -> Array:
         """module(x, *numbers), (batch, dim)."""
         import torch
 
@@ -42,7 +44,7 @@ class TorchFunction:
                 return self._run(x, numbers).to(x.dtype)
             return from_torch(self._run(to_torch(x), numbers), backend_of(x))
 
-    def with_pullback(self, x: Any, *numbers: float) -> tuple[Any, Callable[[Any], Any]]:
+    def with_pullback(self, x: Array, *numbers: float) -> tuple[Array, Pullback]:
         """The value at x, and v ↦ vᵀ ∂module/∂x row by row, from one evaluation.
 
         The pullback takes v (batch, dim), or several at once, (k, batch, dim), which is faster.
@@ -51,15 +53,16 @@ class TorchFunction:
 
         backend, is_torch = backend_of(x), isinstance(x, torch.Tensor)
         tensor = x if is_torch else to_torch(x)  # not detached, so that derivatives pass through
-        value, pull = backend_of(tensor).adapter.with_pullback(lambda z: self._run(z, numbers), tensor, 1.0)
+        adapter: Any = backend_of(tensor).adapter
+        value, pull = adapter.with_pullback(lambda z: self._run(z, numbers), tensor, 1.0)
 
-        def pullback(v: Any) -> Any:
+        def pullback(v: Any) -> Array:
             found = pull((v if is_torch else to_torch(v)).to(value.dtype))
             return found if is_torch else from_torch(found, backend)
 
         return value.to(x.dtype) if is_torch else from_torch(value, backend), pullback
 
-    def bilinear_slope(self, x: Any, left: Any, right: Any, *numbers: float) -> Any:
+    def bilinear_slope(self, x: Array, left: Array, right: Array, *numbers: float) -> Array:
         """∂/∂x Σ_a l_aᵀ (∂module/∂x) r_a row by row, (batch, dim), for left and right (batch, dim, k).
 
         Differentiated twice in torch, whatever the library of x; one evaluation of batch × k rows.
@@ -90,7 +93,7 @@ class TorchFunction:
         return self.module(tensor.to(self.parameter.dtype), *numbers)
 
 
-def wants_gradient(array: Any) -> bool:
+def wants_gradient(array: object) -> bool:
     """Whether it is a tensor that a gradient is to pass through; torch is imported for nothing else."""
     if not getattr(array, "requires_grad", False):
         return False
@@ -119,29 +122,29 @@ class OnnxFunction:
         self.threads = threads
         self.dtype = DTYPES[self.session.get_inputs()[0].type]
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return OnnxFunction, (self.content, self.threads)
 
-    def __call__(self, x: Any, half_log_snr: float) -> Any:
+    def __call__(self, x: Array, half_log_snr: float) -> Array:
         """(batch, dim); half_log_snr: ln(α/σ)."""
         rows = self._rows(x)
         return place(self._run("value", rows, half_log_snr, rows[None, ...][:0]), backend_of(x))
 
-    def with_pullback(self, x: Any, half_log_snr: float) -> tuple[Any, Callable[[Any], Any]]:
+    def with_pullback(self, x: Array, half_log_snr: float) -> tuple[Array, Pullback]:
         """The value at x, and v ↦ vᵀ ∂value/∂x row by row; the pullback evaluates the network once more.
 
         It takes v (batch, dim), or several at once, (k, batch, dim), which is faster.
         """
         rows, backend = self._rows(x), backend_of(x)
 
-        def pullback(v: Any) -> Any:
+        def pullback(v: Array) -> Array:
             several = self._rows(v)
             found = self._run("pulled", rows, half_log_snr, several if v.ndim == 3 else several[None, ...])
             return place(found if v.ndim == 3 else found[0, ...], backend)
 
         return self(x, half_log_snr), pullback
 
-    def bilinear_slope(self, x: Any, left: Any, right: Any, half_log_snr: float) -> Any:
+    def bilinear_slope(self, x: Array, left: Array, right: Array, half_log_snr: float) -> Array:
         """∂/∂x Σ_a l_aᵀ (∂value/∂x) r_a row by row, (batch, dim), for left and right (batch, dim, k).
 
         By differences on the host (`jvp`), whatever the library of x: to 1e-4 for a network in float32.
@@ -151,7 +154,7 @@ class OnnxFunction:
         )
         return place(found, backend_of(x))
 
-    def _rows(self, array: Any) -> Any:
+    def _rows(self, array: Array) -> np.ndarray:
         """On the host, in the network's dtype. Raises: TypeError where a gradient is wanted."""
         if wants_gradient(array):
             raise TypeError(_NO_GRADIENT)
@@ -162,7 +165,7 @@ class OnnxFunction:
                 raise
             raise TypeError(_NO_GRADIENT) from error
 
-    def _run(self, output: str, x: Any, half_log_snr: float, v: Any) -> Any:
+    def _run(self, output: str, x: np.ndarray, half_log_snr: float, v: np.ndarray) -> np.ndarray:
         level = np.asarray(half_log_snr, dtype=self.dtype)
         return self.session.run([output], dict(zip(INPUTS, (x, level, v), strict=True)))[0]
 

@@ -1,7 +1,7 @@
 """Standard normal noise, from a seed, in two modes behind one interface."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from .adapters.base import Normal
 from .arguments import seed_number
 from .resolve import Backend
 from .transfer import require_floating
+from .typing import Array
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class NoiseStream:
     backend: Backend
     native: Normal | None
 
-    def normal(self, step: int, shape: tuple[int, ...], index: int = 0) -> Any:
+    def normal(self, step: int, shape: tuple[int, ...], index: int = 0) -> Array:
         """Standard normals of `shape` for `step` ≥ 0; in native mode the next ones of the generator.
 
         index: 0 to 2¹⁵, for steps that need several independent ones.
@@ -67,7 +68,7 @@ class NoiseStream:
         host = generator.standard_normal(shape)
         return self.backend.xp.asarray(host, dtype=self.backend.dtype, device=self.backend.device)
 
-    def uniform(self, step: int, count: int, index: int = 0) -> Any:
+    def uniform(self, step: int, count: int, index: int = 0) -> Array:
         """Numbers (count,) uniform in [0, 1) for `step` ≥ 0, independent of its normals.
 
         Made on the host in both modes, as they are few; the first n are the same whatever the count.
@@ -79,7 +80,7 @@ class NoiseStream:
 
     def draws(
         self, step: int, s: float, t: float, kinds: tuple[str, ...], shapes: tuple[tuple[int, ...], ...]
-    ) -> tuple[Any, ...]:
+    ) -> tuple[Array, ...]:
         """Independent standard normals for one step from s to t, of each of `shapes`, whatever the kinds."""
         if self.native is not None and len(shapes) == 1:  # nearly every step of every solver
             return (self.native(shapes[0], self.backend.dtype),)
@@ -88,7 +89,7 @@ class NoiseStream:
 
 def keyed_normal(
     backend: Backend, shape: tuple[int, ...], seed: int, name: tuple[int, int], index: int = 0
-) -> Any:
+) -> Array:
     """Standard normals of `shape` that belong to (seed, name, index) and to nothing else, on `backend`.
 
     Any name may be asked for at any time, in any order. Drawn on the host by NumPy's Philox in

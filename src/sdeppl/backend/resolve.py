@@ -8,6 +8,7 @@ import array_api_compat
 
 from .adapters import ADAPTERS, Adapter
 from .adapters.base import BackendMismatch, BackendUnavailable
+from .typing import Device, DType, Namespace
 
 ENVIRONMENT_VARIABLE = "SDEPPL_BACKEND"
 DEFAULT = "torch"
@@ -21,9 +22,9 @@ class Backend:
     """
 
     name: str
-    xp: Any
-    device: Any
-    dtype: Any
+    xp: Namespace
+    device: Device
+    dtype: DType
 
     @property
     def adapter(self) -> type[Adapter]:
@@ -40,7 +41,7 @@ class Backend:
         """Bytes of a number."""
         return 4 if self.dtype_name == "float32" else 8
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         # a namespace is a module, which pickle does not take
         return _opened, (self.name, self.adapter.device_name(self.device), self.dtype_name)
 

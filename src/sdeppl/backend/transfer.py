@@ -1,17 +1,21 @@
 """Crossing between array libraries: DLPack, zero-copy where the libraries allow it."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .adapters.base import BackendMismatch
 from .data import host_numbers
 from .resolve import Backend, backend_of, resolve
+from .typing import Array
+
+if TYPE_CHECKING:
+    import torch
 
 FOREIGN = ("float128", "float96", "longdouble")
 
 
-def to_torch(array: Any) -> Any:
+def to_torch(array: Array) -> "torch.Tensor":
     """`array` of any backend as a detached torch tensor on the same device.
 
     Memory is shared, except for read-only, negatively strided or byte-swapped NumPy arrays and
@@ -20,7 +24,7 @@ def to_torch(array: Any) -> Any:
     return backend_of(array).adapter.to_torch(array)
 
 
-def from_torch(tensor: Any, backend: Backend) -> Any:
+def from_torch(tensor: "torch.Tensor", backend: Backend) -> Array:
     """A torch tensor, detached, as an array of `backend` in the backend's dtype.
 
     Raises: BackendMismatch where the tensor is on another device than the backend's.
@@ -31,12 +35,12 @@ def from_torch(tensor: Any, backend: Backend) -> Any:
     return backend.adapter.from_torch(tensor.detach().to(dtype), backend.device)
 
 
-def to_host(array: Any) -> Any:
+def to_host(array: Array) -> np.ndarray:
     """`array` of any backend as a NumPy array; an explicit transfer, so a device may be crossed."""
     return backend_of(array).adapter.to_host(array)
 
 
-def convert(array: Any, backend: Backend) -> Any:
+def convert(array: Array, backend: Backend) -> Array:
     """`array` of any library on the same device as an array of `backend`, in its dtype.
 
     Raises: BackendMismatch where the devices differ; use `place` to copy data to a device.
@@ -47,7 +51,7 @@ def convert(array: Any, backend: Backend) -> Any:
     return from_torch(here.adapter.to_torch(array), backend)
 
 
-def place(data: Any, backend: Backend | str | None = None) -> Any:
+def place(data: Any, backend: Backend | str | None = None) -> Array:
     """Data as an array of `backend`, in its dtype.
 
     data: an array of any library, a Series, a list, a number: what `host_numbers` takes. It is an explicit
@@ -63,20 +67,20 @@ def place(data: Any, backend: Backend | str | None = None) -> Any:
     return backend.xp.asarray(host, dtype=backend.dtype, device=backend.device)
 
 
-def _is_plain(array: Any) -> bool:
+def _is_plain(array: object) -> bool:
     """Whether an array means by its numbers what others do."""
     sparse = str(getattr(array, "layout", "torch.strided")) != "torch.strided"
     return not sparse and not isinstance(array, np.ma.MaskedArray | np.matrix)
 
 
-def _backend_if_any(array: Any) -> Backend | None:
+def _backend_if_any(array: object) -> Backend | None:
     try:
         return backend_of(array)
     except TypeError:
         return None
 
 
-def require_same(backend: Backend, **arrays: Any) -> None:
+def require_same(backend: Backend, **arrays: object) -> None:
     """Check that named arrays are of one library and device. Raises: BackendMismatch, naming both."""
     for name, array in arrays.items():
         try:
@@ -90,7 +94,7 @@ def require_same(backend: Backend, **arrays: Any) -> None:
             )
 
 
-def require_arrays(who: str, **arrays: Any) -> Backend:
+def require_arrays(who: str, **arrays: object) -> Backend:
     """The backend of named arrays of real numbers that share library, device and dtype; None is passed over.
 
     Raises: TypeError, BackendMismatch, naming who asks and the argument.

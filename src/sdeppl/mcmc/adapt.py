@@ -2,10 +2,10 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 from array_api_compat import array_namespace, device
 
+from ..backend import Array
 from .trajectory import Proposal, Scale
 
 BEHIND = 3.0  # in ln(step): a twentieth
@@ -64,21 +64,21 @@ class OwnSteps:
     density is steepest, and hold up all the others.
     """
 
-    log_step: Any
+    log_step: Array
     count: int = 0
 
     @property
-    def step(self) -> Any:
+    def step(self) -> Array:
         """To try next, (chains, 1)."""
         return array_namespace(self.log_step).exp(self.log_step)[:, None]
 
     @property
-    def behind(self) -> Any:
+    def behind(self) -> Array:
         """(chains,): whose steps are far below the others', since they are stuck somewhere steep."""
         ordered = array_namespace(self.log_step).sort(self.log_step)
         return self.log_step < ordered[(ordered.shape[0] - 1) // 2] - BEHIND
 
-    def update(self, acceptance: Any, target: float) -> "OwnSteps":
+    def update(self, acceptance: Array, target: float) -> "OwnSteps":
         """After an iteration with these acceptances, (chains,)."""
         count = self.count + 1
         return replace(self, log_step=self.log_step + 2 * (acceptance - target) / count**0.5, count=count)
@@ -146,7 +146,7 @@ def harmonic_mean(proposal: Proposal) -> float:
     return kept / float(xp.sum(xp.where(met, xp.zeros_like(inverse), inverse)))
 
 
-def chees_slope(z: Any, proposal: Proposal, scale: Scale, time: float) -> float:
+def chees_slope(z: Array, proposal: Proposal, scale: Scale, time: float) -> float:
     """Slope of ChEES in ln(length), of whitened latents, after trajectories of `time` from z."""
     xp = array_namespace(z)
     weights = proposal.acceptance / xp.clip(xp.sum(proposal.acceptance), min=1e-12)
@@ -165,7 +165,7 @@ def halton(index: int) -> float:
     return found
 
 
-def covariance_scale(z: Any, dense: bool) -> Scale:
+def covariance_scale(z: Array, dense: bool) -> Scale:
     """L of draws z (count, dim), shrunk a little towards the diagonal, and that towards nothing."""
     xp, (count, dim) = array_namespace(z), z.shape
     sd = xp.sqrt(xp.clip(xp.var(z, axis=0, correction=1.0), min=1e-20))
@@ -178,7 +178,7 @@ def covariance_scale(z: Any, dense: bool) -> Scale:
     return Scale(sd[:, None] * xp.linalg.cholesky(shrunk))
 
 
-def robust_scale(z: Any) -> Scale:
+def robust_scale(z: Array) -> Scale:
     """Diagonal L of draws (count, dim) that may have heavy tails, by their quartiles."""
     xp = array_namespace(z)
     ordered = xp.sort(z, axis=0)
@@ -186,7 +186,7 @@ def robust_scale(z: Any) -> Scale:
     return Scale(xp.clip((high - low) / 1.349, min=1e-10))
 
 
-def _quantile(ordered: Any, level: float) -> Any:
+def _quantile(ordered: Array, level: float) -> Array:
     """Of rising rows (count, dim), linear between two of them."""
     place = level * (ordered.shape[0] - 1)
     below = int(place)

@@ -11,7 +11,7 @@ from typing import Any
 
 from array_api_compat import array_namespace, device
 
-from ..backend import ndtri
+from ..backend import Array, ndtri
 
 TAILS = (0.05, 0.95)
 
@@ -27,7 +27,7 @@ class Convergence:
     tail_ess: Any
 
 
-def convergence(draws: Any) -> Convergence:
+def convergence(draws: Array) -> Convergence:
     """All three at once, which share their sorting."""
     xp, shape = array_namespace(draws), tuple(draws.shape[2:])
     chains, count = draws.shape[:2]
@@ -47,22 +47,22 @@ def convergence(draws: Any) -> Convergence:
     return Convergence(*found)
 
 
-def r_hat(draws: Any) -> Any:
+def r_hat(draws: Array) -> Array:
     """See `Convergence`."""
     return convergence(draws).r_hat
 
 
-def bulk_ess(draws: Any) -> Any:
+def bulk_ess(draws: Array) -> Array:
     """See `Convergence`."""
     return convergence(draws).bulk_ess
 
 
-def tail_ess(draws: Any) -> Any:
+def tail_ess(draws: Array) -> Array:
     """See `Convergence`."""
     return convergence(draws).tail_ess
 
 
-def _tail_ess(flat: Any, ordered: Any) -> Any:
+def _tail_ess(flat: Array, ordered: Array) -> Array:
     xp, count, found = array_namespace(flat), ordered.shape[0], []
     for level in TAILS:
         edge = ordered[min(int(level * count), count - 1), :]
@@ -73,12 +73,12 @@ def _tail_ess(flat: Any, ordered: Any) -> Any:
     return xp.where(xp.isinf(least), xp.full_like(least, math.nan), least)
 
 
-def _varies(flat: Any) -> Any:
+def _varies(flat: Array) -> Array:
     xp = array_namespace(flat)
     return xp.any(flat != flat[:1, :1, :], axis=(0, 1))
 
 
-def _normal_scores(ordered: Any, order: Any, shape: tuple[int, ...]) -> Any:
+def _normal_scores(ordered: Array, order: Array, shape: tuple[int, ...]) -> Array:
     """Φ⁻¹((rank - 3/8) / (count + 1/4)) over all chains; equal draws share their mean rank.
 
     ordered, order: (chains × draws, numbers), sorted and by which indices; the result has the shape
@@ -95,7 +95,7 @@ def _normal_scores(ordered: Any, order: Any, shape: tuple[int, ...]) -> Any:
     return xp.reshape(xp.take_along_axis(scores, back, axis=0), shape)
 
 
-def _shared(ranks: Any, starts: Any) -> Any:
+def _shared(ranks: Array, starts: Array) -> Array:
     """The mean of first and last rank of each run of equal numbers; starts: where another one begins."""
     xp = array_namespace(ranks)
     edge, far = xp.ones_like(starts[:1, :]), xp.full_like(ranks, math.inf)
@@ -105,7 +105,7 @@ def _shared(ranks: Any, starts: Any) -> Any:
     return 0.5 * (up_to - running_least(-first))
 
 
-def running_least(x: Any) -> Any:
+def running_least(x: Array) -> Array:
     """The least of all rows up to each, by doubling."""
     xp, step = array_namespace(x), 1
     while step < x.shape[0]:
@@ -114,26 +114,26 @@ def running_least(x: Any) -> Any:
     return x
 
 
-def _split(flat: Any) -> Any:
+def _split(flat: Array) -> Array:
     """Each chain as two halves, (2 chains, draws // 2, numbers); of an odd count the middle is left out."""
     half = flat.shape[1] // 2
     return array_namespace(flat).concat([flat[:, :half, :], flat[:, flat.shape[1] - half :, :]])
 
 
-def _variances(x: Any) -> tuple[Any, Any]:
+def _variances(x: Array) -> tuple[Array, Array]:
     """Variance within chains, and the posterior's by that and the spread of the chains' means."""
     xp, n = array_namespace(x), x.shape[1]
     within = xp.mean(xp.var(x, axis=1, correction=1.0), axis=0)
     return within, within * (n - 1) / n + xp.var(xp.mean(x, axis=1), axis=0, correction=1.0)
 
 
-def _r_hat(x: Any) -> Any:
+def _r_hat(x: Array) -> Array:
     xp, (within, total) = array_namespace(x), _variances(x)
     moves, one = within > 0, xp.ones_like(within)
     return xp.where(moves, xp.sqrt(total / xp.where(moves, within, one)), xp.full_like(one, math.inf))
 
 
-def _ess(x: Any) -> Any:
+def _ess(x: Array) -> Array:
     """By Geyer's initial monotone sequence; at most count · log10(count), which antithetic chains come to.
 
     Correlations are 1 - variogram / variance (Gelman et al., Bayesian Data Analysis, 3rd ed., section 11.5),

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from array_api_compat import array_namespace, device
 
-from ..backend import solve_lower
+from ..backend import Array, Number, solve_lower
 
 DIVERGED = 1000.0
 
@@ -30,7 +30,7 @@ class State:
         xp = array_namespace(self.z)
         return xp.isfinite(self.log_p) & xp.all(xp.isfinite(self.gradient), axis=-1)
 
-    def where(self, condition: Any, other: "State") -> "State":
+    def where(self, condition: Array, other: "State") -> "State":
         """This where the condition (chains,) holds, else the other."""
         xp, rows = array_namespace(self.z), condition[:, None]
         return State(
@@ -39,7 +39,7 @@ class State:
             xp.where(rows, self.gradient, other.gradient),
         )
 
-    def take(self, index: Any) -> "State":
+    def take(self, index: Array) -> "State":
         """The chains `index`."""
         xp = array_namespace(self.z)
         return State(*(xp.take(part, index, axis=0) for part in (self.z, self.log_p, self.gradient)))
@@ -59,30 +59,30 @@ class Density(Protocol):
 class Scale:
     """L with the posterior's covariance about L Lᵀ: diagonal (dim,), or lower triangular (dim, dim)."""
 
-    L: Any
+    L: Array
 
-    def apply(self, n: Any) -> Any:
+    def apply(self, n: Array) -> Array:
         """L n of rows."""
         return n * self.L if self.L.ndim == 1 else n @ self.L.T
 
     @cached_property
-    def square(self) -> Any:
+    def square(self) -> Array:
         """L Lᵀ, or its diagonal."""
         return self.L * self.L if self.L.ndim == 1 else self.L @ self.L.T
 
     @cached_property
-    def inverse(self) -> Any:
+    def inverse(self) -> Array:
         """L⁻¹ of a triangular L."""
         xp = array_namespace(self.L)
         return solve_lower(self.L, xp.eye(self.L.shape[0], dtype=self.L.dtype, device=device(self.L)))
 
-    def kick(self, v: Any, gradient: Any, size: Any) -> Any:
+    def kick(self, v: Array, gradient: Array, size: Array) -> Array:
         """v + size · L Lᵀ gradient, of rows: the change of velocities v = L n; size: one, or (rows, 1)."""
         if self.L.ndim == 1:
             return v + gradient * (size * self.square)
         return v + size * (gradient @ self.square)
 
-    def whiten(self, z: Any) -> Any:
+    def whiten(self, z: Array) -> Array:
         """L⁻¹ of rows."""
         return z / self.L if self.L.ndim == 1 else z @ self.inverse.T
 
@@ -93,13 +93,15 @@ class Proposal:
     probability, whether the energy error is above 1,000 or not a number, and whether it is the latter."""
 
     state: State
-    momentum: Any
-    acceptance: Any
-    diverged: Any
-    non_finite: Any
+    momentum: Array
+    acceptance: Array
+    diverged: Array
+    non_finite: Array
 
 
-def propose(density: Density, state: State, momentum: Any, scale: Scale, step: Any, steps: int) -> Proposal:
+def propose(
+    density: Density, state: State, momentum: Array, scale: Scale, step: Number, steps: int
+) -> Proposal:
     """`steps` >= 1 leapfrog steps of size `step`, one for all chains or (chains, 1): second order,
     reversible, of volume one.
 
@@ -124,11 +126,11 @@ def propose(density: Density, state: State, momentum: Any, scale: Scale, step: A
     return Proposal(end, n, acceptance, change < -DIVERGED, non_finite)
 
 
-def _energy(log_p: Any, momentum: Any) -> Any:
+def _energy(log_p: Array, momentum: Array) -> Array:
     return 0.5 * array_namespace(momentum).sum(momentum * momentum, axis=-1) - log_p
 
 
-def choose(state: State, proposal: Proposal, uniform: Any) -> tuple[State, Any]:
+def choose(state: State, proposal: Proposal, uniform: Array) -> tuple[State, Array]:
     """The proposal where uniform (chains,) is below its acceptance probability, and where that is."""
     accepted = uniform < proposal.acceptance
     return proposal.state.where(accepted, state), accepted

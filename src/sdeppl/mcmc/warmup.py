@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from array_api_compat import array_namespace, device
 
+from ..backend import Array, Number
 from .adapt import (
     Length,
     OwnSteps,
@@ -38,15 +39,15 @@ class Tuned:
 class Randomness(Protocol):
     """Where random numbers come from: the next ones at each call."""
 
-    def normal(self, shape: tuple[int, ...]) -> Any:
+    def normal(self, shape: tuple[int, ...]) -> Array:
         """Standard normals of this shape."""
         ...
 
-    def uniform(self, count: int) -> Any:
+    def uniform(self, count: int) -> Array:
         """Numbers (count,) in [0, 1)."""
         ...
 
-    def integers(self, count: int, below: int) -> Any:
+    def integers(self, count: int, below: int) -> Array:
         """Whole numbers (count,), 0 to below - 1."""
         ...
 
@@ -64,7 +65,7 @@ class Run:
         """Of the trajectory after `count` others."""
         return min(max(math.ceil(halton(count + 1) * length / step), 1), largest)
 
-    def iterate(self, state: State, scale: Scale, step: Any, steps: int) -> tuple[State, Proposal, Any]:
+    def iterate(self, state: State, scale: Scale, step: Number, steps: int) -> tuple[State, Proposal, Array]:
         """One iteration: the new state, the proposal, and which chains accepted."""
         momentum = self.random.normal(tuple(state.z.shape))
         uniform = self.random.uniform(state.z.shape[0])
@@ -73,7 +74,7 @@ class Run:
         self.bar.update()
         return chosen, proposal, accepted
 
-    def unstick(self, state: State, stuck: Any) -> tuple[State, int]:
+    def unstick(self, state: State, stuck: Array) -> tuple[State, int]:
         """Chains that are stuck, unless most are, put where a random other one is; and how many."""
         xp = array_namespace(stuck)
         count = int(xp.count_nonzero(stuck))
@@ -99,8 +100,8 @@ def warm_up(run: Run, state: State, warmup: int, dense: bool, target: float) -> 
         moved, begin = moved + count, end
     dim = state.z.shape[1]
     tuned = _fresh(scale, 0.5 * dim**-0.25, 2.0, begin)
-    places: list[Any] = []
-    acceptances: list[Any] = []
+    places: list[Array] = []
+    acceptances: list[Array] = []
     for index in range(begin, warmup):
         state, tuned, acceptance = _adapt(run, state, tuned, target, run.max_steps)
         places.append(state.z)
@@ -114,7 +115,9 @@ def warm_up(run: Run, state: State, warmup: int, dense: bool, target: float) -> 
     return state, tuned, moved
 
 
-def _approach(run: Run, state: State, scale: Scale, iterations: int, target: float) -> tuple[State, Any, Any]:
+def _approach(
+    run: Run, state: State, scale: Scale, iterations: int, target: float
+) -> tuple[State, Array, Array]:
     """Iterations of few steps, whose size each chain finds for itself, from where the chains start.
 
     Returns the state, positions (rows, dim) of the second half, and which chains are stuck.
@@ -131,13 +134,13 @@ def _approach(run: Run, state: State, scale: Scale, iterations: int, target: flo
     return state, _pooled(positions, stuck), stuck
 
 
-def _late_mean(values: list[Any]) -> Any:
+def _late_mean(values: list[Array]) -> Array:
     """Of the second half."""
     xp = array_namespace(values[0])
     return xp.mean(xp.stack(values[len(values) // 2 :]), axis=0)
 
 
-def _pooled(positions: list[Any], stuck: Any) -> Any:
+def _pooled(positions: list[Array], stuck: Array) -> Array:
     """The second half of the positions of chains that are not stuck, as rows."""
     xp = array_namespace(stuck)
     rows = xp.stack(positions[len(positions) // 2 :])
@@ -150,7 +153,7 @@ def _fresh(scale: Scale, step: float, length: float, count: int) -> Tuned:
     return Tuned(scale, StepSize.around(step), Length.at(length), count)
 
 
-def _adapt(run: Run, state: State, tuned: Tuned, target: float, largest: int) -> tuple[State, Tuned, Any]:
+def _adapt(run: Run, state: State, tuned: Tuned, target: float, largest: int) -> tuple[State, Tuned, Array]:
     """One iteration of the warm-up; also returns the chains' acceptance probabilities."""
     step = tuned.step.step
     steps = run.steps(tuned.count, tuned.length.length, step, largest)

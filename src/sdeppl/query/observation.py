@@ -115,8 +115,8 @@ def _gaussian(site: GaussianSite, bridge: Bridge) -> Observation:
 
 def _family(site: FamilySite, bridge: Bridge) -> Observation:
     known = array_family(site, bridge.backend)
-    log_density, y = known or (bridge.elementwise(site.log_density), site.y)
-    y = place(y, bridge.backend)
+    log_density, data = known or (bridge.elementwise(site.log_density), site.y)
+    y = place(data, bridge.backend)
     if site.H is not None and site.offset is not None:
         H, minus_offset = _standardised(site.H, -site.offset, bridge)
         return IndependentObservation(log_density, y, H=H, offset=-minus_offset)

@@ -4,12 +4,17 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from array_api_compat import array_namespace
 
-Normal = Callable[[tuple[int, ...], Any], Any]
+from ..typing import Array, Device, DType, Namespace
+
+if TYPE_CHECKING:
+    import torch
+
+Normal = Callable[[tuple[int, ...], DType], Array]
 
 
 class Adapter(ABC):
@@ -24,7 +29,7 @@ class Adapter(ABC):
 
     @classmethod
     @abstractmethod
-    def open(cls, device: str) -> tuple[Any, Any]:
+    def open(cls, device: str) -> tuple[Namespace, Device]:
         """The array namespace and the device object for the text after the colon.
 
         Raises: BackendUnavailable, in one line, where the library or the device is missing.
@@ -32,51 +37,51 @@ class Adapter(ABC):
 
     @classmethod
     @abstractmethod
-    def owns(cls, array: Any) -> bool:
+    def owns(cls, array: object) -> bool:
         """Whether `array` belongs to this library; never imports the library."""
 
     @classmethod
-    def device_name(cls, device: Any) -> str:
+    def device_name(cls, device: Device) -> str:
         """What `open` opens this device by."""
         return str(device)
 
     @classmethod
     @abstractmethod
-    def normal(cls, seed: int, device: Any) -> Normal:
+    def normal(cls, seed: int, device: Device) -> Normal:
         """A seeded stateful source of standard normals, `(shape, dtype) -> array`, on `device`."""
 
     @classmethod
     @abstractmethod
-    def to_torch(cls, array: Any) -> Any:
+    def to_torch(cls, array: Array) -> "torch.Tensor":
         """The same numbers as a torch tensor on the same device; shares memory where it can."""
 
     @classmethod
     @abstractmethod
-    def from_torch(cls, tensor: Any, device: Any) -> Any:
+    def from_torch(cls, tensor: "torch.Tensor", device: Device) -> Array:
         """A detached tensor as an array of this library on `device`; shares memory where it can."""
 
     @classmethod
     @abstractmethod
-    def to_host(cls, array: Any) -> Any:
+    def to_host(cls, array: Array) -> np.ndarray:
         """The same numbers as a NumPy array."""
 
     @classmethod
     @abstractmethod
-    def lgamma(cls, array: Any) -> Any:
+    def lgamma(cls, array: Array) -> Array:
         """ln |Γ|, elementwise, in the dtype of `array`."""
 
     @classmethod
     @abstractmethod
-    def log_ndtr(cls, array: Any) -> Any:
+    def log_ndtr(cls, array: Array) -> Array:
         """ln Φ, elementwise, in the dtype of `array`, right in the far left tail."""
 
     @classmethod
     @abstractmethod
-    def ndtri(cls, array: Any) -> Any:
+    def ndtri(cls, array: Array) -> Array:
         """Φ⁻¹, elementwise, in the dtype of `array`."""
 
     @classmethod
-    def readable(cls, array: Any) -> bool:
+    def readable(cls, array: Array) -> bool:
         """Whether its numbers may be looked at for nothing: on the host, and not while code is traced."""
         return False
 
@@ -86,11 +91,11 @@ class Adapter(ABC):
         return np.linalg.LinAlgError
 
     @classmethod
-    def cholesky(cls, matrices: Any) -> Any:
+    def cholesky(cls, matrices: Array) -> Array:
         """L of each of (batch, n, n), NaN for those that are not positive definite."""
         xp = array_namespace(matrices)
 
-        def root(matrix: Any) -> Any:
+        def root(matrix: Array) -> Array:
             try:
                 return xp.linalg.cholesky(matrix)
             except cls.no_root():
@@ -102,12 +107,12 @@ class Adapter(ABC):
             return xp.stack([root(matrices[k, :, :]) for k in range(matrices.shape[0])], axis=0)
 
     @classmethod
-    def solve_triangular(cls, matrix: Any, right: Any, upper: bool) -> Any:
+    def solve_triangular(cls, matrix: Array, right: Array, upper: bool) -> Array:
         """matrix⁻¹ right for a triangular matrix (..., n, n): here by the library's solver for any matrix."""
         return array_namespace(matrix).linalg.solve(matrix, right)
 
     @classmethod
-    def free_memory(cls, device: Any) -> int | None:
+    def free_memory(cls, device: Device) -> int | None:
         """Bytes free on a device with memory of its own; None for the host's."""
         return None
 
@@ -117,12 +122,12 @@ class Adapter(ABC):
         return False
 
     @classmethod
-    def silent(cls) -> AbstractContextManager[Any]:
+    def silent(cls) -> AbstractContextManager[object]:
         """Where numbers that overflow, or are none, are met and dealt with: no warnings of them."""
         return nullcontext()
 
     @classmethod
-    def detached(cls, array: Any) -> Any:
+    def detached(cls, array: Array) -> Array:
         """The same numbers, through which no gradient flows."""
         return array
 
@@ -135,7 +140,7 @@ class Adapter(ABC):
         raise TypeError(f"only torch takes gradients, so only it has checkpoints; got arrays of {cls.name}")
 
     @classmethod
-    def jvp(cls, function: Callable[[Any], Any], x: Any, v: Any) -> Any:
+    def jvp(cls, function: Callable[[Array], Array], x: Array, v: Array) -> Array:
         """(∂function/∂x) v for x, v (..., dim): here by central differences of order 4, row by row."""
         xp = array_namespace(x)
         size = xp.max(xp.abs(v), axis=-1, keepdims=True)
@@ -148,13 +153,13 @@ class Adapter(ABC):
 
     @classmethod
     def with_pullback(
-        cls, function: Callable[[Any], Any], x: Any, width: float
-    ) -> tuple[Any, Callable[[Any], Any]]:
+        cls, function: Callable[[Array], Array], x: Array, width: float
+    ) -> tuple[Array, Callable[[Array], Array]]:
         """function(x), and products with its slope: here by `jvp` along v, over steps of part of `width`."""
         xp = array_namespace(x)
         zeros = xp.zeros_like(x[:, :1])
 
-        def product(v: Any) -> Any:
+        def product(v: Array) -> Array:
             length = xp.sqrt(xp.sum(v * v, axis=-1, keepdims=True))
             step = width * v / xp.where(length > 0, length, xp.ones_like(length))
             return length / width * cls.jvp(lambda s: function(x + s * step), zeros, xp.ones_like(zeros))

@@ -1,10 +1,15 @@
 """CuPy. Runs only where a CUDA device is; here it is tested as far as that allows."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from array_api_compat import is_cupy_array
 
+from ..typing import Array, Device, DType, Namespace
 from .base import Adapter, BackendUnavailable, Normal, require_device
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
 
 
 def _one_line(error: Exception) -> str:
@@ -19,7 +24,7 @@ class CupyAdapter(Adapter):
     selectors = ("cupy", "cupy:<index>")
 
     @classmethod
-    def open(cls, device: str) -> tuple[Any, Any]:
+    def open(cls, device: str) -> tuple[Namespace, Device]:
         try:
             import cupy
         except ImportError as error:
@@ -38,47 +43,47 @@ class CupyAdapter(Adapter):
         return xp, found
 
     @classmethod
-    def owns(cls, array: Any) -> bool:
+    def owns(cls, array: object) -> bool:
         return is_cupy_array(array)
 
     @classmethod
-    def device_name(cls, device: Any) -> str:
+    def device_name(cls, device: Device) -> str:
         return str(device.id)
 
     @classmethod
-    def normal(cls, seed: int, device: Any) -> Normal:
+    def normal(cls, seed: int, device: Device) -> Normal:
         import cupy
 
         with device:
             generator = cupy.random.Generator(cupy.random.XORWOW(seed))
 
-        def draw(shape: tuple[int, ...], dtype: Any) -> Any:
+        def draw(shape: tuple[int, ...], dtype: DType) -> Array:
             with device:
                 return generator.standard_normal(shape, dtype=dtype)
 
         return draw
 
     @classmethod
-    def to_torch(cls, array: Any) -> Any:
+    def to_torch(cls, array: Any) -> "torch.Tensor":
         import torch
 
         return torch.from_dlpack(array)
 
     @classmethod
-    def from_torch(cls, tensor: Any, device: Any) -> Any:
+    def from_torch(cls, tensor: "torch.Tensor", device: Device) -> Array:
         import cupy
 
         require_device(str(tensor.device), f"cuda:{device.id}", "cupy")
         return cupy.from_dlpack(tensor)
 
     @classmethod
-    def to_host(cls, array: Any) -> Any:
+    def to_host(cls, array: Any) -> np.ndarray:
         import cupy
 
         return cupy.asnumpy(array)
 
     @classmethod
-    def free_memory(cls, device: Any) -> int | None:
+    def free_memory(cls, device: Device) -> int | None:
         import cupy
 
         with device:
@@ -86,19 +91,19 @@ class CupyAdapter(Adapter):
             return int(free + cupy.get_default_memory_pool().free_bytes())
 
     @classmethod
-    def lgamma(cls, array: Any) -> Any:
+    def lgamma(cls, array: Array) -> Array:
         from cupyx.scipy.special import gammaln
 
         return gammaln(array)
 
     @classmethod
-    def log_ndtr(cls, array: Any) -> Any:
+    def log_ndtr(cls, array: Array) -> Array:
         from cupyx.scipy.special import log_ndtr
 
         return log_ndtr(array)
 
     @classmethod
-    def ndtri(cls, array: Any) -> Any:
+    def ndtri(cls, array: Array) -> Array:
         from cupyx.scipy.special import ndtri
 
         return ndtri(array)

@@ -1,12 +1,16 @@
 """NumPy, and array-api-strict: NumPy with only the standard's functions, for tests."""
 
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from array_api_compat import is_array_api_strict_namespace, is_numpy_array
 
+from ..typing import Array, Device, Namespace
 from .base import Adapter, BackendUnavailable, Normal, require_device
+
+if TYPE_CHECKING:
+    import torch
 
 
 class NumpyAdapter(Adapter):
@@ -16,7 +20,7 @@ class NumpyAdapter(Adapter):
     selectors = ("numpy",)
 
     @classmethod
-    def open(cls, device: str) -> tuple[Any, Any]:
+    def open(cls, device: str) -> tuple[Namespace, Device]:
         import array_api_compat.numpy as xp
 
         if device not in ("", "cpu"):
@@ -24,16 +28,16 @@ class NumpyAdapter(Adapter):
         return xp, "cpu"
 
     @classmethod
-    def owns(cls, array: Any) -> bool:
+    def owns(cls, array: object) -> bool:
         return is_numpy_array(array)
 
     @classmethod
-    def normal(cls, seed: int, device: Any) -> Normal:
+    def normal(cls, seed: int, device: Device) -> Normal:
         generator = np.random.Generator(np.random.SFC64(seed))
         return lambda shape, dtype: generator.standard_normal(shape, dtype=dtype)
 
     @classmethod
-    def to_torch(cls, array: Any) -> Any:
+    def to_torch(cls, array: Any) -> "torch.Tensor":
         import torch
 
         # torch refuses read-only memory and aborts on negative strides: both are copied
@@ -43,36 +47,36 @@ class NumpyAdapter(Adapter):
         return torch.from_numpy(array)
 
     @classmethod
-    def from_torch(cls, tensor: Any, device: Any) -> Any:
+    def from_torch(cls, tensor: "torch.Tensor", device: Device) -> Array:
         require_device(tensor.device.type, "cpu", "numpy")
         return np.from_dlpack(tensor)
 
     @classmethod
-    def to_host(cls, array: Any) -> Any:
+    def to_host(cls, array: Any) -> np.ndarray:
         return array
 
     @classmethod
-    def silent(cls) -> AbstractContextManager[Any]:
+    def silent(cls) -> AbstractContextManager[object]:
         return np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
     @classmethod
-    def readable(cls, array: Any) -> bool:
+    def readable(cls, array: Array) -> bool:
         return True
 
     @classmethod
-    def lgamma(cls, array: Any) -> Any:
+    def lgamma(cls, array: Array) -> Array:
         from scipy.special import gammaln
 
         return gammaln(array)
 
     @classmethod
-    def log_ndtr(cls, array: Any) -> Any:
+    def log_ndtr(cls, array: Array) -> Array:
         from scipy.special import log_ndtr
 
         return log_ndtr(array)
 
     @classmethod
-    def ndtri(cls, array: Any) -> Any:
+    def ndtri(cls, array: Array) -> Array:
         from scipy.special import ndtri
 
         return ndtri(array)
@@ -88,7 +92,7 @@ class StrictAdapter(Adapter):
     selectors = ("strict", "strict:<device>")
 
     @classmethod
-    def open(cls, device: str) -> tuple[Any, Any]:
+    def open(cls, device: str) -> tuple[Namespace, Device]:
         try:
             import array_api_strict as xp
         except ImportError as error:
@@ -101,23 +105,23 @@ class StrictAdapter(Adapter):
             raise BackendUnavailable(f"array-api-strict has no device {device!r}: {error}") from error
 
     @classmethod
-    def owns(cls, array: Any) -> bool:
+    def owns(cls, array: object) -> bool:
         namespace = getattr(array, "__array_namespace__", None)
         return namespace is not None and is_array_api_strict_namespace(namespace())
 
     @classmethod
-    def device_name(cls, device: Any) -> str:
+    def device_name(cls, device: Device) -> str:
         return str(device).split("'")[1]
 
     @classmethod
-    def normal(cls, seed: int, device: Any) -> Normal:
+    def normal(cls, seed: int, device: Device) -> Normal:
         import array_api_strict as xp
 
         generator = np.random.Generator(np.random.SFC64(seed))
         return lambda shape, dtype: xp.asarray(generator.standard_normal(shape), dtype=dtype, device=device)
 
     @classmethod
-    def to_torch(cls, array: Any) -> Any:
+    def to_torch(cls, array: Any) -> "torch.Tensor":
         import torch
 
         # its devices are simulated and all hold NumPy memory, which the bridge may read; copied,
@@ -125,42 +129,42 @@ class StrictAdapter(Adapter):
         return torch.from_numpy(cls.to_host(array).copy())
 
     @classmethod
-    def from_torch(cls, tensor: Any, device: Any) -> Any:
+    def from_torch(cls, tensor: "torch.Tensor", device: Device) -> Array:
         import array_api_strict as xp
 
         require_device(tensor.device.type, "cpu", "array-api-strict")
         return xp.asarray(tensor.numpy(), device=device)
 
     @classmethod
-    def to_host(cls, array: Any) -> Any:
+    def to_host(cls, array: Any) -> np.ndarray:
         import array_api_strict as xp
 
         return np.asarray(array.to_device(xp.Device("CPU_DEVICE")))
 
     @classmethod
-    def silent(cls) -> AbstractContextManager[Any]:
+    def silent(cls) -> AbstractContextManager[object]:
         return NumpyAdapter.silent()
 
     @classmethod
-    def readable(cls, array: Any) -> bool:
+    def readable(cls, array: Array) -> bool:
         import array_api_strict as xp
 
         return bool(array.device == xp.Device("CPU_DEVICE"))
 
     @classmethod
-    def lgamma(cls, array: Any) -> Any:
+    def lgamma(cls, array: Array) -> Array:
         return cls._as(NumpyAdapter.lgamma(cls.to_host(array)), array)
 
     @classmethod
-    def log_ndtr(cls, array: Any) -> Any:
+    def log_ndtr(cls, array: Array) -> Array:
         return cls._as(NumpyAdapter.log_ndtr(cls.to_host(array)), array)
 
     @classmethod
-    def ndtri(cls, array: Any) -> Any:
+    def ndtri(cls, array: Array) -> Array:
         return cls._as(NumpyAdapter.ndtri(cls.to_host(array)), array)
 
     @classmethod
-    def _as(cls, numbers: Any, like: Any) -> Any:
+    def _as(cls, numbers: Array, like: Array) -> Array:
         import array_api_strict as xp
 
         return xp.asarray(numbers, dtype=like.dtype, device=like.device)

@@ -6,6 +6,7 @@ from typing import Any
 from array_api_compat import is_torch_array
 
 from ..sharing import SHARED
+from ..typing import Device, Namespace
 from .base import Adapter, BackendUnavailable, Normal, require_device
 
 
@@ -16,7 +17,7 @@ class TorchAdapter(Adapter):
     selectors = ("torch", "torch:cpu", "torch:cuda", "torch:cuda:<index>")
 
     @classmethod
-    def open(cls, device: str) -> tuple[Any, Any]:
+    def open(cls, device: str) -> tuple[Namespace, Device]:
         try:
             import array_api_compat.torch as xp
             import torch
@@ -44,11 +45,11 @@ class TorchAdapter(Adapter):
         return xp, found
 
     @classmethod
-    def owns(cls, array: Any) -> bool:
+    def owns(cls, array: object) -> bool:
         return is_torch_array(array)
 
     @classmethod
-    def normal(cls, seed: int, device: Any) -> Normal:
+    def normal(cls, seed: int, device: Device) -> Normal:
         import torch
 
         generator = torch.Generator(device=device).manual_seed(seed)
@@ -59,7 +60,7 @@ class TorchAdapter(Adapter):
         return array.detach()
 
     @classmethod
-    def from_torch(cls, tensor: Any, device: Any) -> Any:
+    def from_torch(cls, tensor: Any, device: Device) -> Any:
         require_device(tensor.device, device, "torch")
         return tensor
 
@@ -117,7 +118,7 @@ class TorchAdapter(Adapter):
         return torch.linalg.solve_triangular(matrix, right, upper=upper)
 
     @classmethod
-    def free_memory(cls, device: Any) -> int | None:
+    def free_memory(cls, device: Device) -> int | None:
         import torch
 
         if device.type != "cuda":
