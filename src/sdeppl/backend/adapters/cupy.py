@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from array_api_compat import is_cupy_array
 
 from ..typing import Array, Device, DType, Namespace
 from .base import Adapter, BackendUnavailable, Normal, require_device
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
 
