@@ -48,10 +48,10 @@ def guide():
 
 
 CASES = {
-    "both sites": (DATA, {}),
-    "one Gaussian site": ({"y": DATA["y"]}, {"steps": 40}),
+    "both sites": (DATA, {"steps": 20}),
+    "one Gaussian site": ({"y": DATA["y"]}, {"steps": 30}),
     "uncorrected": ({"y": DATA["y"]}, {"likelihood": "pigdm", "correction": None}),
-    "tempered": ({"y": DATA["y"]}, {"correction": sp.TemperedSMC(16, moves=2)}),
+    "tempered": ({"y": DATA["y"]}, {"correction": sp.TemperedSMC(16, moves=2), "steps": 20}),
 }
 
 
@@ -81,7 +81,7 @@ def test_the_file_gives_the_same_draws(case, guide, tmp_path, precise):
     selector = {"numpy": "numpy", "torch": "torch", "cupy": "cupy", "strict": "strict:device1"}[precise.name]
     loaded = sp.load_posterior(tmp_path / "p.safetensors", selector)
     assert (loaded.backend.name, loaded.backend.dtype) == (precise.name, precise.dtype)
-    wanted, found = posterior.run(40, seed=5), loaded.run(40, seed=5)
+    wanted, found = posterior.run(20, seed=5), loaded.run(20, seed=5)
     assert set(found.draws) == {"level", "scale", "share", "heavy", "field"}
     for name, values in wanted.draws.items():
         assert tuple(found.draws[name].shape) == values.shape
