@@ -42,8 +42,8 @@ class Diagonal:
             return True
         name, test = found[0], item.nodeid.split("[")[0]
         place = ON[name].index(spec.params[name])
-        if place == 0:
-            return True
+        if place == 0 or item.get_closest_marker("once"):
+            return place == 0
         case = (test, *(id(value) for n, value in spec.params.items() if n != name))
         if case not in self.cases:
             self.cases[case] = self.counts[test] = self.counts.get(test, -1) + 1

@@ -56,6 +56,7 @@ def said(posterior, draws=40, **settings):
 @pytest.mark.parametrize(
     ("likelihood", "observation"), [("dps", regression), ("dps", counts), ("naive", counts), ("dps", linear)]
 )
+@pytest.mark.once
 def test_draws_that_went_astray_are_said_to_have(likelihood, observation, precise):
     seen = observation(precise) if observation is not linear else linear(precise, 1e4, (3e3, -2e4))
     x, (message,) = said(sp.Posterior(prior_on(precise), seen, likelihood, correction=None))
@@ -66,12 +67,14 @@ def test_draws_that_went_astray_are_said_to_have(likelihood, observation, precis
 
 @pytest.mark.parametrize("likelihood", ["tweedie", "pigdm", "sda"])
 @pytest.mark.parametrize("noise", [1e-4, 0.3, 1e6])
+@pytest.mark.once
 def test_draws_that_did_not_are_left_alone(likelihood, noise, precise):
     """Of data that say all, something and nothing."""
     assert not said(sp.Posterior(prior_on(precise), linear(precise, noise), likelihood, correction=None))[1]
 
 
 @pytest.mark.parametrize("likelihood", ["cubature", "pigdm"])
+@pytest.mark.once
 def test_draws_that_follow_no_unknown_scale_are_said_to(likelihood, precise):
     """The scale of 60 rows stays as wide as in the prior, .9, where the data leave .1; nothing is far out."""
     prior = prior_on(precise)
@@ -83,6 +86,7 @@ def test_draws_that_follow_no_unknown_scale_are_said_to(likelihood, precise):
         assert "where half should" in message
 
 
+@pytest.mark.once
 def test_the_posteriors_own_draws_are_left_alone(precise):
     """Of a curved likelihood, by rejection: no false alarm in 40 looks, each at 5 standard errors."""
     rng, prior = np.random.default_rng(4), prior_on(precise)
@@ -125,6 +129,7 @@ def test_a_matrix_without_a_root_names_the_likelihood(precise):
         sp.Posterior(prior_on(precise), seen, "sda", correction=None).sample(40)
 
 
+@pytest.mark.once
 def test_even_weights_of_particles_that_went_astray_together_are_not_trusted(precise):
     """'naive' takes all of them to where the counts cannot be: their weights are even, and worth nothing."""
     posterior = sp.Posterior(prior_on(precise), counts(precise), "naive", correction=sp.TwistedSMC())

@@ -86,6 +86,7 @@ def truth():
 
 
 @pytest.mark.parametrize("draws", [100, 1_000])
+@pytest.mark.once
 def test_the_draws_are_the_posterior(draws, precise):
     """Seed 1; limits of five standard errors of as many independent draws as they are worth."""
     run = posterior_of(precise, cubic, sp.HamiltonianMC()).run(draws, seed=1)
@@ -110,6 +111,7 @@ def test_a_seed_gives_the_same_draws_and_few_draws_take_few_chains(precise):
     assert one.diagnosis.runs == 64 and posterior.run(1_000).diagnosis.runs == 125
 
 
+@pytest.mark.once
 def test_modes_that_no_trajectory_joins_are_not_trusted(precise):
     settings = sp.HamiltonianMC(warmup=60, max_steps=20)
     with pytest.warns(sp.UntrustedWarning, match="do not agree"):
@@ -142,6 +144,7 @@ def test_an_error_of_one_correction_is_its_failure_and_not_the_query_s(precise, 
         broken.run(10)
 
 
+@pytest.mark.once
 def test_guidance_that_works_is_kept_and_what_cannot_be_followed_is_not(precise):
     posterior = posterior_of(precise, cubic)
     assert posterior.choice.hamiltonian == sp.HamiltonianMC()

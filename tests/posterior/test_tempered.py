@@ -70,6 +70,7 @@ def test_moved_share_of_copies(copies):
 
 
 @pytest.mark.parametrize("level", [0.1, 0.5, 2.0, 20.0])  # the last is cut to 2.2
+@pytest.mark.once
 def test_moves_leave_the_prior_where_it_is(level, precise):
     """20 moves of 4,000 exact draws of a mixture that is known by its mean and covariance alone: the shares
     of its components, mean, mean square and mean log-density stay, each to 5 standard errors; seed 8."""
@@ -93,6 +94,7 @@ def test_moves_leave_the_prior_where_it_is(level, precise):
     assert np.abs(errors).max() < 5 / math.sqrt(4_000) + slack
 
 
+@pytest.mark.once
 def test_a_mixture_known_by_its_mean_alone(precise):
     """As of a network, whose covariance takes products: a mixture seen through a half ring, seed 6."""
     mixture = mixture_on(precise)
@@ -110,6 +112,7 @@ def test_a_mixture_known_by_its_mean_alone(precise):
 
 
 @pytest.mark.parametrize("c", [0.5, 1.0, 1.5])
+@pytest.mark.once
 def test_a_gaussian_posterior_is_drawn_exactly(c, precise):
     """Mean, each entry of the whitened covariance, and ln p(y); seed 5."""
     seen = sp.LinearGaussian(array(H, precise), array(Y, precise), array(R, precise))

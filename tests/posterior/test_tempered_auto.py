@@ -25,6 +25,7 @@ import sdeppl as sp
 from sdeppl.posterior import correction
 
 
+@pytest.mark.once
 def test_auto_tempers_where_there_is_no_derivative(precise):
     """A narrow half ring, seed 4."""
     prior = sp.GaussianDenoiser(SDE, array([0.3, -0.2], precise), array(GAUSSIAN, precise))
@@ -43,6 +44,7 @@ def test_auto_tempers_where_there_is_no_derivative(precise):
     assert_array(run.draws, draws, precise, 0.0)
 
 
+@pytest.mark.once
 def test_auto_tempers_without_a_derivative_whatever_the_prior(precise):
     """A prior that tells nothing of itself, as a network does: guidance would take hundreds of densities for
     each row and step. A mixture seen through a wide ring; seed 7."""
@@ -90,6 +92,7 @@ def product_of(precise, sd):
 
 
 @pytest.mark.parametrize(("sd", "correction"), [(0.004, "twisted SMC"), (0.0005, "tempered SMC")])
+@pytest.mark.once
 def test_auto_tempers_where_guidance_fails(sd, correction, precise):
     """No Gaussian l(y given x_t) knows a cross: weights make up for it where it is not too narrow; where it
     is, 'auto' says how guidance failed, and tempers. Seed 4; limits at the least effective share."""
@@ -104,6 +107,7 @@ def test_auto_tempers_where_guidance_fails(sd, correction, precise):
     assert abs(diagnosis.log_evidence - evidence) < min(5 * diagnosis.log_evidence_error, 0.3)
 
 
+@pytest.mark.once
 def test_auto_keeps_guidance_where_it_works(precise):
     seen = sp.NonlinearGaussian(
         lambda x: (x**3, 3 * x[:, :, None] ** 2 * array(np.eye(2), precise)),

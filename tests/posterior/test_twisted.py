@@ -42,6 +42,7 @@ def test_a_gaussian_prior_has_weights_of_one_at_any_number_of_steps(steps, preci
 
 
 @pytest.mark.parametrize("c", [0.5, 1.0, 1.5])
+@pytest.mark.once
 def test_a_gaussian_posterior_is_drawn_exactly(c, precise):
     """4,000 draws of independent weights of one; χ² of the mean and each entry of the whitened covariance,
     seed 5; false alarm 1e-5."""

@@ -37,6 +37,7 @@ def of_skewed(count, rng):
     return np.stack([first, 1 + 0.7 * first + 0.4 * rng.normal(size=count)], axis=1)
 
 
+@pytest.mark.once
 def test_the_evidence_of_a_skewed_posterior(precise):
     """Seed 1; five standard errors."""
     found = weighed(precise, skewed, of_skewed(4_000, np.random.default_rng(1)), 1)
@@ -69,6 +70,7 @@ def of_two_bells(count, second, rng):
     return x
 
 
+@pytest.mark.once
 def test_a_mode_that_no_draw_has_found(precise):
     """A fifth of the posterior; points as wide as the starts find it. Seed 2."""
     found = weighed(precise, two_bells, of_two_bells(2_000, 0.0, np.random.default_rng(2)), 2)
@@ -76,6 +78,7 @@ def test_a_mode_that_no_draw_has_found(precise):
 
 
 @pytest.mark.parametrize(("second", "right"), [(0.2, True), (0.5, False), (0.05, False)])
+@pytest.mark.once
 def test_modes_of_wrong_weight(second, right, precise):
     """Seed 3; shares differ by 30 and by 10 standard errors of 2,000 draws."""
     found = weighed(precise, two_bells, of_two_bells(2_000, second, np.random.default_rng(3)), 3)
@@ -83,6 +86,7 @@ def test_modes_of_wrong_weight(second, right, precise):
     assert right or "other moments" in found.reasons[0]
 
 
+@pytest.mark.once
 def test_a_thin_ring_is_no_bell_and_its_evidence_is_not_told(precise):
     """Draws are right, so nothing speaks against them. Seed 4."""
     rng = np.random.default_rng(4)

@@ -22,11 +22,13 @@ STRONG = [row for row in ROWS if not math.isnan(row.strong)]
 
 
 @pytest.mark.parametrize("row", STRONG, ids=[row.name for row in STRONG])
+@pytest.mark.once
 def test_strong_order(row, precise):
     assert row.measured_strong(precise) == pytest.approx(row.strong, abs=0.1)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
+@pytest.mark.once
 def test_weak_order(row, precise):
     assert row.measured_weak(precise) == pytest.approx(row.weak, abs=0.15)
 
