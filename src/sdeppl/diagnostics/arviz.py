@@ -16,7 +16,7 @@ LARGEST = 2**27  # numbers of a log-likelihood that is made unasked: a gigabyte
 def to_arviz(
     draws: Any,
     *,
-    observed: Mapping[str, Any] | None = None,
+    observed: Mapping[str, object] | None = None,
     prior: Mapping[str, Any] | None = None,
     log_likelihood: Mapping[str, Any] | bool | None = None,
     coords: Mapping[str, Sequence[Any]] | None = None,
@@ -178,7 +178,7 @@ def _terms(given: Any, draws: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _by_chain(draws: Any, chains: int, count: int | None = None) -> dict[str, np.ndarray]:
+def _by_chain(draws: object, chains: int, count: int | None = None) -> dict[str, np.ndarray]:
     """{site: (chains, draws, *shape)}; count: of all draws, where others have said."""
     if not isinstance(draws, Mapping) or not draws:
         got = "none" if isinstance(draws, Mapping) else type(draws).__name__

@@ -179,7 +179,7 @@ def tarp(
     sets: int = 2_000,
     draws: int = 99,
     *,
-    references: Any = None,
+    references: object = None,
     seed: int = 0,
     **arguments: Any,
 ) -> Calibration:
@@ -247,7 +247,7 @@ def coverage(
     return Calibration("coverage", tuple(tests), found.sets, found.count, found.untrusted, found.how)
 
 
-def _references(references: Any, drawn: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def _references(references: object, drawn: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     sets, _, numbers = drawn.shape
     if references is None:
         low, high = drawn.min(axis=(0, 1)), drawn.max(axis=(0, 1))
@@ -268,7 +268,7 @@ def _distance(difference: np.ndarray, scale: np.ndarray) -> np.ndarray:
 @names_apart
 def posterior_sbc(
     guide: ScoreGuide,
-    data: Mapping[str, Any] | None = None,
+    data: Mapping[str, object] | None = None,
     /,
     *,
     sets: int = 500,
@@ -276,7 +276,7 @@ def posterior_sbc(
     seed: int = 0,
     progress: bool | None = None,
     settings: Mapping[str, Any] | None = None,
-    **observed: Any,
+    **observed: object,
 ) -> Calibration:
     """Whether the guide is right near the posterior given these data, where prior draws seldom are.
 
@@ -309,7 +309,7 @@ def posterior_sbc(
     return sbc(simulations, seed=seed, kind="posterior SBC")
 
 
-def _require_whole(values: Mapping[str, Any]) -> None:
+def _require_whole(values: Mapping[str, object]) -> None:
     gaps = [name for name, value in values.items() if bool(torch.isnan(data_tensor(name, value)).any())]
     if gaps:
         raise ModelError(

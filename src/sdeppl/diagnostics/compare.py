@@ -154,7 +154,7 @@ class _Options:
 
 
 def compare(
-    draws: Any, reference: Any, seed: int = 0, *, tolerance: float = 0.05, classifier: bool = True
+    draws: object, reference: object, seed: int = 0, *, tolerance: float = 0.05, classifier: bool = True
 ) -> Comparison:
     """Compare draws with a reference, site by site, and all sites together.
 
@@ -201,7 +201,7 @@ def compare(
     return Comparison(tuple(found), joint, tolerance, tuple(notes), doubts)
 
 
-def _check_supports(mine: dict[str, SampleSummary], supports: Any, draws: Any) -> None:
+def _check_supports(mine: dict[str, SampleSummary], supports: Any, draws: object) -> None:
     others = getattr(draws, "supports", {})
     for name, support in supports.items():
         if name in others and str(others[name]) != str(support):

@@ -21,7 +21,7 @@ DIRECTIONS = 16
 MOST = 10**9  # fresh draws
 
 
-def advice(prior: Any, denoiser: Denoiser, bent: bool = True) -> str:
+def advice(prior: object, denoiser: Denoiser, bent: bool = True) -> str:
     """What to do about a score that is wrong; bent: whether in what is not linear in x_t."""
     if isinstance(denoiser, NetworkDenoiser):
         return "train longer, or a wider network"
@@ -36,7 +36,7 @@ def advice(prior: Any, denoiser: Denoiser, bent: bool = True) -> str:
     return "the prior is not Gaussian, and the guide has no trained network in use: train it, or a wider one"
 
 
-def prior_and_draws(check: str, prior: Any, draws: Any, seed: int) -> tuple[Denoiser, Any]:
+def prior_and_draws(check: str, prior: object, draws: object, seed: int) -> tuple[Denoiser, Any]:
     """The denoiser and x_0 in its coordinates: an array, or how many fresh draws of a guide's own model.
 
     Raises: TypeError, ValueError, naming the check.
@@ -192,7 +192,7 @@ class ScoreCheck:
 
 
 def check_score(
-    prior: ScoreGuide | Denoiser, draws: Any = 20_000, *, levels: int = 8, seed: int = 0
+    prior: ScoreGuide | Denoiser, draws: object = 20_000, *, levels: int = 8, seed: int = 0
 ) -> ScoreCheck:
     """Test E[(ε - ε̂(x_t, t)) φ(x_t)] = 0, which holds for every φ where ε̂ is the exact score's.
 
@@ -318,7 +318,7 @@ class CovarianceCheck:
 
 
 def check_covariance(
-    prior: ScoreGuide | Denoiser, draws: Any = 5_000, *, levels: int = 8, seed: int = 0
+    prior: ScoreGuide | Denoiser, draws: object = 5_000, *, levels: int = 8, seed: int = 0
 ) -> CovarianceCheck:
     """Test E[((x_0 - m)(x_0 - m)ᵀ - C) φ(x_t)] = 0 for m, C = E, Cov[x_0 given x_t] as the denoiser has them.
 

@@ -56,8 +56,8 @@ class LocalC2ST:
 
 def local_c2st(
     simulations: Simulations,
-    data: Any,
-    draws: Any,
+    data: object,
+    draws: object,
     *,
     nulls: int = 100,
     classifier: Any = None,
@@ -136,7 +136,7 @@ def _in_order(values: Any, names: list[str]) -> list[np.ndarray]:
     return [found[name] for name in names]
 
 
-def _rows(draws: Any, names: list[str], numbers: int) -> np.ndarray:
+def _rows(draws: object, names: list[str], numbers: int) -> np.ndarray:
     flat = np.concatenate([value.reshape(len(value), -1) for value in _in_order(draws, names)], axis=1)
     if flat.shape[1] != numbers or not len(flat):
         raise ValueError(f"expected draws of {numbers} numbers each; got {flat.shape}")

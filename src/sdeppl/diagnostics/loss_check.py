@@ -90,9 +90,9 @@ class LossCheck:
 
 def check_loss(
     prior: ScoreGuide | Denoiser,
-    draws: Any = 20_000,
+    draws: object = 20_000,
     *,
-    exact: Any = None,
+    exact: object = None,
     seen: Any = None,
     levels: int = 8,
     seed: int = 0,
@@ -175,7 +175,7 @@ def _p(z: list[float]) -> float:
     return min(1.0, 0.5 * probability(max(z), len(z))) if max(z) > 0 else 1.0
 
 
-def _standardised(guide: ScoreGuide, draws: Any) -> Any:
+def _standardised(guide: ScoreGuide, draws: object) -> Any:
     """x_0 of site values. Raises: ModelError."""
     if not isinstance(draws, Mapping) or set(draws) != set(guide.space.names):
         raise ModelError(f"give draws of a guide's sites by name: {guide.space.names}")
@@ -189,7 +189,7 @@ def _part(guide: ScoreGuide) -> GaussianPart:
     return guide.gaussian
 
 
-def _exact(prior: Any, exact: Any, denoiser: Denoiser) -> Denoiser:
+def _exact(prior: object, exact: object, denoiser: Denoiser) -> Denoiser:
     if isinstance(exact, Denoiser):
         return exact
     if not isinstance(prior, ScoreGuide) or not isinstance(exact, tuple) or len(exact) != 2:

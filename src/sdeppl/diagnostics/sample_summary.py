@@ -47,7 +47,7 @@ class SampleSummary:
         return SampleSummary((int(kept.sum()),), values, mean, sd, size, tails, self.known)
 
 
-def sample_summaries(source: Any) -> dict[str, SampleSummary]:
+def sample_summaries(source: object) -> dict[str, SampleSummary]:
     """By site name; a source is what `compare` takes. Raises: TypeError; ValueError, naming the site."""
     draws = getattr(source, "draws", source)
     if not isinstance(draws, Mapping) or not draws:
@@ -78,7 +78,7 @@ def joined(sides: list[SampleSummary]) -> SampleSummary | None:
     return SampleSummary((values.shape[1],), values, mean, sd, size, tails)
 
 
-def _drawn(name: str, value: Any, ess: Any, tail_ess: Any, share: float) -> SampleSummary:
+def _drawn(name: str, value: object, ess: object, tail_ess: object, share: float) -> SampleSummary:
     host = host_numbers(value, f"site '{name}': the draws").astype(float)
     if host.ndim < 1 or host.shape[0] < 2:
         raise ValueError(f"site '{name}': at least 2 draws are needed; got shape {host.shape}")
@@ -95,7 +95,7 @@ def _drawn(name: str, value: Any, ess: Any, tail_ess: Any, share: float) -> Samp
     return SampleSummary(host.shape[1:], values, values.mean(axis=0), sd, size, tails)
 
 
-def _effective(ess: Any, values: np.ndarray) -> np.ndarray:
+def _effective(ess: object, values: np.ndarray) -> np.ndarray:
     """(numbers,), at least 2; NaN, of numbers that never vary, counts as all draws."""
     sizes = host_numbers(ess).astype(float).reshape(-1)
     return np.maximum(np.where(np.isnan(sizes), len(values), sizes), 2.0)

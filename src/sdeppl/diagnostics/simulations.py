@@ -195,7 +195,7 @@ def of_posteriors(
     data: Sites,
     draws: int,
     seed: int,
-    c: Any,
+    c: float | Callable[[float], float],
     progress: bool | None,
 ) -> Simulations:
     """Draws of compiled posteriors beside the truths, with log-likelihoods where there is a density."""
@@ -244,7 +244,7 @@ def _check(name: str, truths: np.ndarray, draws: np.ndarray) -> None:
         )
 
 
-def _host(value: Any, what: str = "the numbers") -> np.ndarray:
+def _host(value: object, what: str = "the numbers") -> np.ndarray:
     return host_numbers(value, what).astype(np.float64, copy=False)
 
 

@@ -1,9 +1,6 @@
 """Layer 3: SDEs and censored data as Pyro distributions."""
 
-from .censored import Censored
-from .diffusion import Diffusion
-from .interval import Interval
-from .path import SDEPath
-from .reparam import WienerReparam
+from .censored import Censored, Interval
+from .path import Diffusion, SDEPath, WienerReparam
 
 __all__ = ["Censored", "Diffusion", "Interval", "SDEPath", "WienerReparam"]

@@ -12,6 +12,7 @@ from ..backend import Backend, Progress, TorchFunction, axes_of, resolve, whole_
 from ..backend.files import CorruptFile, check_folder, read, write
 from ..backend.sharing import sent_state
 from ..denoisers import Denoiser, NetworkDenoiser
+from ..distributions.typing import Args, Kwargs, Model
 from ..nn import ResidualMLP
 from ..posterior import FitCheck, Network, Posterior, UntrustedWarning
 from ..query import (
@@ -90,11 +91,11 @@ class ScoreGuide:
 
     def __init__(
         self,
-        model: Callable[..., Any],
+        model: Model,
         sde: IsotropicSDE | None = None,
         net: NetworkFactory | None = ResidualMLP,
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
+        args: Args = (),
+        kwargs: Kwargs | None = None,
         latents: Sequence[str] | None = None,
         seed: int = 0,
         tails: bool = True,
@@ -242,17 +243,17 @@ class ScoreGuide:
     @names_apart
     def condition(
         self,
-        data: Mapping[str, Any] | None = None,
+        data: Mapping[str, object] | None = None,
         /,
         *,
-        args: Sequence[Any] | None = None,
-        kwargs: Mapping[str, Any] | None = None,
-        model: Callable[..., Any] | None = None,
+        args: Args | None = None,
+        kwargs: Kwargs | None = None,
+        model: Model | None = None,
         backend: str | Backend | None = None,
         likelihood: str = "auto",
         steps: int = 100,
         correction: Any = "auto",
-        **observed: Any,
+        **observed: object,
     ) -> SitePosterior:
         """Compile p(latents given the data); nothing is trained.
 
@@ -288,17 +289,17 @@ class ScoreGuide:
     @names_apart
     def condition_many(
         self,
-        data: Mapping[str, Any] | None = None,
+        data: Mapping[str, object] | None = None,
         /,
         *,
-        args: Sequence[Any] | None = None,
-        kwargs: Mapping[str, Any] | None = None,
-        model: Callable[..., Any] | None = None,
+        args: Args | None = None,
+        kwargs: Kwargs | None = None,
+        model: Model | None = None,
         backend: str | Backend | None = None,
         likelihood: str = "auto",
         steps: int = 100,
         correction: Any = "auto",
-        **observed: Any,
+        **observed: object,
     ) -> SitePosteriors:
         """Compile p(latents given the data) for many data sets, solved together: {site: (data sets, *shape)}.
 
@@ -320,9 +321,9 @@ class ScoreGuide:
 
     def read_near(
         self,
-        model: Callable[..., Any],
+        model: Model,
         data: Mapping[str, torch.Tensor],
-        args: Any,
+        args: Args,
         kwargs: Any,
     ) -> list[ObservedSite]:
         """The observed sites, looked at on draws from the prior and near the posterior."""
@@ -336,10 +337,10 @@ class ScoreGuide:
 
     def asked(
         self,
-        model: Callable[..., Any] | None,
-        args: Sequence[Any] | None,
-        kwargs: Mapping[str, Any] | None,
-    ) -> tuple[Callable[..., Any], Any, Any]:
+        model: Model | None,
+        args: Args | None,
+        kwargs: Kwargs | None,
+    ) -> tuple[Model, Any, Any]:
         """The model and its inputs: the guide's own where none are given; gaps in them are drawn."""
         if model is None and args is None and kwargs is None:
             return self.model, self.args, self.kwargs
@@ -350,9 +351,9 @@ class ScoreGuide:
 
     def density_of(
         self,
-        model: Callable[..., Any],
+        model: Model,
         data: Mapping[str, torch.Tensor],
-        args: Any,
+        args: Args,
         kwargs: Any,
         sites: Sequence[ObservedSite],
         backend: Backend,
@@ -363,9 +364,7 @@ class ScoreGuide:
             model, self.space, data, tuple(args), dict(kwargs), gaussian, backend, tuple(sites), self.seed
         )
 
-    def check_latents(
-        self, model: Callable[..., Any], args: Any, kwargs: Any
-    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def check_latents(self, model: Model, args: Args, kwargs: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Check that the prior is the one trained on; returns the names of the sites that can get data, and
         of those observed at values that depend on the latents.
 
@@ -384,7 +383,7 @@ class ScoreGuide:
             raise
         return names
 
-    def check_prior_record(self, model: Callable[..., Any], args: Any, kwargs: Any, rows: int = ROWS) -> None:
+    def check_prior_record(self, model: Model, args: Args, kwargs: Any, rows: int = ROWS) -> None:
         """Check the prior against what it was when the guide was fitted. rows: of densities, for less work.
 
         Raises: ModelError, naming the site.
@@ -401,9 +400,7 @@ class ScoreGuide:
                 "guide for this model, these inputs and whatever else it reads (globals, pyro.param, modules)"
             )
 
-    def _same_latents(
-        self, model: Callable[..., Any], args: Any, kwargs: Any
-    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def _same_latents(self, model: Model, args: Args, kwargs: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
         sites = find_sites(model, args, kwargs, latents=self.space.names)
         differs = sites.space.same_as(self.traced)
         if differs:
@@ -427,7 +424,7 @@ class ScoreGuide:
         write(path, KIND, tensors, content if origin is None else content | {"origin": origin})
 
     @classmethod
-    def load(cls, path: str | Path, model: Callable[..., Any], **arguments: Any) -> "ScoreGuide":
+    def load(cls, path: str | Path, model: Model, **arguments: Any) -> "ScoreGuide":
         """Read a guide saved by `save`, for the model it was trained on.
 
         arguments: as for ScoreGuide. Raises: FileNotFoundError; CorruptFile; ModelError where the
@@ -460,7 +457,7 @@ class ScoreGuide:
         }
         return tensors, content
 
-    def restore(self, tensors: dict[str, Any], content: dict[str, Any], path: Any) -> None:
+    def restore(self, tensors: dict[str, Any], content: dict[str, Any], path: object) -> None:
         """Put saved contents into a self. Raises: ModelError for another prior, CorruptFile."""
         mine = {site.name: list(site.shape) for site in self.space.sites}
         if content.get("latents") != mine:
@@ -494,7 +491,7 @@ class ScoreGuide:
         """Read a guide's file into it."""
         self.restore(*read(path, KIND), path)
 
-    def _trained_before(self, tensors: dict[str, Any], content: dict[str, Any], path: Any) -> PriorRecord:
+    def _trained_before(self, tensors: dict[str, Any], content: dict[str, Any], path: object) -> PriorRecord:
         """What the prior was, where it still is. Raises: ModelError; CorruptFile."""
         z = tensors.get("check.z")
         if z is None or z.shape[1:] != (self.space.dim,) or len(z) < ROWS:
@@ -519,14 +516,14 @@ class ScoreGuide:
         return self.gaussian
 
 
-def _check_sde(sde: Any) -> None:
+def _check_sde(sde: object) -> None:
     if isinstance(sde, type):
         raise TypeError(f"sde={sde.__name__} is a class; give an instance: {sde.__name__}()")
     if sde is not None and not isinstance(sde, IsotropicSDE):
         raise TypeError(f"sde is a {type(sde).__name__}; expected an IsotropicSDE such as VPSDE()")
 
 
-def _check_net(net: Any) -> None:
+def _check_net(net: object) -> None:
     if net is not None and (isinstance(net, torch.nn.Module) or not callable(net)):
         raise TypeError(
             f"net is a {type(net).__name__}; give a factory, dim ↦ module, such as ResidualMLP, or None"

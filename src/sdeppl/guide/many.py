@@ -1,6 +1,6 @@
 """Conditioning a guide on many data sets at once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +9,7 @@ import torch
 from ..backend import resolve
 from ..backend.sharing import sent_state
 from ..denoisers import Denoiser
+from ..distributions.typing import Args, Kwargs, Model
 from ..likelihood import joint_observation
 from ..posterior import Posterior, Posteriors
 from ..query import (
@@ -32,9 +33,9 @@ def condition_many(
     data: Mapping[str, Any],
     *,
     given: Mapping[str, Any] | None = None,
-    args: Sequence[Any] | None = None,
-    kwargs: Mapping[str, Any] | None = None,
-    model: Callable[..., Any] | None = None,
+    args: Args | None = None,
+    kwargs: Kwargs | None = None,
+    model: Model | None = None,
     backend: Any = None,
     likelihood: str = "auto",
     steps: int = 100,
@@ -85,9 +86,9 @@ class _One:
     """The number of a data set ↦ its posterior, compiled when it is first asked for."""
 
     guide: "ScoreGuide"
-    model: Callable[..., Any]
-    args: Sequence[Any]
-    kwargs: Mapping[str, Any]
+    model: Model
+    args: Args
+    kwargs: Kwargs
     rows: Mapping[str, torch.Tensor]
     fixed: Sequence[ObservedSite]
     gaussian: GaussianPart

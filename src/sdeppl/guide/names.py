@@ -29,7 +29,7 @@ def names_apart(function: Callable[P, R]) -> Callable[P, R]:
         guide: Any = given[0]
         if not hasattr(guide, "observable"):
             raise TypeError(f"{function.__name__} takes a ScoreGuide; got a {type(guide).__name__}")
-        data: Any = given[1] if len(given) > 1 and given[1] is not None else {}
+        data: object = given[1] if len(given) > 1 and given[1] is not None else {}
         if not isinstance(data, Mapping):
             raise TypeError(_unnamed(data, guide))
         twice = sorted(data.keys() & (named.keys() - options))
@@ -65,7 +65,7 @@ def _refuse(name: str, doubtful: list[str], observable: Collection[str]) -> None
             )
 
 
-def _unnamed(data: Any, guide: Any) -> str:
+def _unnamed(data: object, guide: Any) -> str:
     site, kind = next(iter(getattr(guide, "observable", ())), "y"), type(data).__name__
     return (
         f"the data are a {kind}; give them by site name: condition({site}=...) or "

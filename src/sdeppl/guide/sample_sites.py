@@ -15,14 +15,13 @@ from pyro.poutine.subsample_messenger import SubsampleMessenger
 
 from ..backend import host_numbers, to_torch
 from ..backend.sharing import SHARED
+from ..distributions.typing import Args, Kwargs
 from .names import SiteData
 
 BLOCK = 256
 
 
-def sample_sites(
-    guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any], cache: dict[Any, Any]
-) -> dict[str, torch.Tensor]:
+def sample_sites(guide: Any, args: Args, kwargs: Kwargs, cache: dict[Any, Any]) -> dict[str, torch.Tensor]:
     """One `pyro.sample` for each latent, from the posterior given the observed sites in the call.
 
     Draws are made a block at a time and handed out one by one, so that a loop over the guide costs
@@ -36,9 +35,7 @@ def sample_sites(
         return _sampled(guide, args, kwargs, cache)
 
 
-def _sampled(
-    guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any], cache: dict[Any, Any]
-) -> dict[str, torch.Tensor]:
+def _sampled(guide: Any, args: Args, kwargs: Kwargs, cache: dict[Any, Any]) -> dict[str, torch.Tensor]:
     plates = {m.dim: m.size for m in _PYRO_STACK if isinstance(m, SubsampleMessenger) and m.dim is not None}
     shape = [1] * max((-dim for dim in plates), default=0)
     for dim, size in plates.items():
@@ -57,7 +54,7 @@ def _sampled(
     return values
 
 
-def _check_kept(guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any], cache: dict[Any, Any]) -> None:
+def _check_kept(guide: Any, args: Args, kwargs: Kwargs, cache: dict[Any, Any]) -> None:
     """Check that the prior of a kept posterior is still the one trained on: at one latent for every call, in
     full where new draws are made. Raises: ModelError."""
     if cache.get("key") == _content((args, kwargs)):
@@ -65,9 +62,7 @@ def _check_kept(guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any], cache
         guide.check_prior_record(guide.model, **cache["asked"], **rows)
 
 
-def _next_draws(
-    guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any], cache: dict[Any, Any], count: int
-) -> dict[str, Any]:
+def _next_draws(guide: Any, args: Args, kwargs: Kwargs, cache: dict[Any, Any], count: int) -> dict[str, Any]:
     key = _content((args, kwargs))
     if "key" not in cache or cache["key"] != key:
         cache.clear()
@@ -86,7 +81,7 @@ def _next_draws(
     return {name: values[first : first + count, ...] for name, values in cache["draws"].items()}
 
 
-def _asked(guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _asked(guide: Any, args: Args, kwargs: Kwargs) -> tuple[Any, dict[str, Any]]:
     """Data among the sites named in the call, and the model's args and kwargs, which may observe others."""
     parameters = inspect.signature(guide.model).parameters.values()
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
@@ -98,7 +93,7 @@ def _asked(guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[A
     return data, {"args": args, "kwargs": inputs}
 
 
-def _content(value: Any) -> Any:
+def _content(value: object) -> Any:
     """What two calls must share to have the same posterior: the numbers of arrays, all else itself."""
     if hasattr(value, "__array__"):  # which may change in place
         with contextlib.suppress(TypeError):
@@ -117,7 +112,7 @@ def _content(value: Any) -> Any:
 class _Same:
     """Equal to another of the very same object, which it keeps alive."""
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: object) -> None:
         self.value = value
 
     def __eq__(self, other: object) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..backend import Backend, BackendMismatch, from_torch, place, to_torch
+from ..backend import Array, Backend, BackendMismatch, from_torch, place, to_torch
 from ..backend.sharing import SHARED, cached_property
 from ..tracing import over_rows
 from .gaussian_part import GaussianPart
@@ -24,12 +24,12 @@ class Bridge:
     backend: Backend
     vectorised: bool
 
-    def values(self, function: Callable[[torch.Tensor], Any], chunk: int = 16384) -> Callable[[Any], Any]:
+    def values(self, function: Callable[[torch.Tensor], Any], chunk: int = 16384) -> Callable[[Array], Any]:
         """x ↦ function(z), for z (dim,) ↦ a tensor or a tuple of them; chunk: rows at a time."""
 
         return partial(self._values, function, chunk)
 
-    def _values(self, function: Callable[[torch.Tensor], Any], chunk: int, x: Any) -> Any:
+    def _values(self, function: Callable[[torch.Tensor], Any], chunk: int, x: Array) -> Any:
         found = over_rows(function, self.latents(x), self.vectorised, chunk)
         if isinstance(found, tuple):
             return tuple(self.arrive(part) for part in found)
@@ -37,7 +37,7 @@ class Bridge:
 
     def with_jacobian(
         self, function: Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
-    ) -> Callable[[Any], tuple[Any, ...]]:
+    ) -> Callable[[Array], Any]:
         """x ↦ predictor (batch, n), its Jacobian in x (batch, n, dim), and what else the function gives.
 
         function: z (dim,) ↦ (predictor (n,), ...).
@@ -55,7 +55,7 @@ class Bridge:
         """How the Jacobian and R of `with_jacobian(function)` change; function: z ↦ (predictor (n,)[, R])."""
         return Bend(self, function)
 
-    def gradient(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Any], Any]:
+    def gradient(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Array], Array]:
         """x ↦ ∂function/∂x (batch, dim), for z (dim,) ↦ a number."""
         return self.values(partial(self._slope, function))
 
@@ -65,24 +65,24 @@ class Bridge:
 
     def elementwise(
         self, function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-    ) -> Callable[[Any, Any], Any]:
+    ) -> Callable[[Array, Array], Array]:
         """The function of arrays of the backend instead of tensors; no latents are among them."""
 
         return partial(self._elementwise, function)
 
-    def _elementwise(self, function: Callable[..., torch.Tensor], *arrays: Any) -> Any:
+    def _elementwise(self, function: Callable[..., torch.Tensor], *arrays: Array) -> Array:
         like = self.gaussian.location
         with torch.no_grad():
             return self.arrive(function(*(to_torch(array).to(like) for array in arrays)))
 
-    def arrive(self, tensor: torch.Tensor) -> Any:
+    def arrive(self, tensor: torch.Tensor) -> Array:
         """A tensor as an array of the backend; the model runs where it runs, whatever the backend."""
         try:
             return from_torch(tensor, self.backend)
         except BackendMismatch:
             return place(tensor, self.backend)
 
-    def latents(self, x: Any) -> torch.Tensor:
+    def latents(self, x: Array) -> torch.Tensor:
         """z (batch, dim) in torch."""
         z: torch.Tensor = self.gaussian.location + self.gaussian.scale * to_torch(x).to(
             self.gaussian.location
@@ -108,7 +108,7 @@ class Bend:
     bridge: Bridge
     function: Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
 
-    def __call__(self, x: Any, of_H: Any, of_R: Any) -> Any | None:
+    def __call__(self, x: Array, of_H: Array, of_R: Array) -> Array | None:
         if not self._twice:
             return None
         z = self.bridge.latents(x)

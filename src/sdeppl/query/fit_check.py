@@ -3,13 +3,12 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from scipy.special import gammaincc, psi
 
-from ..backend import Noise, place, to_host, whole_number
+from ..backend import Array, Noise, place, to_host, whole_number
 from ..denoisers import Denoiser
 from ..posterior import FitCheck, Network
 from ..sde import IsotropicSDE, log_snr_grid
@@ -169,7 +168,7 @@ class Noised:
     t: float
     alpha: float
     sigma: float
-    x: Any
+    x: Array
     clean: np.ndarray
     eps: np.ndarray
 
@@ -186,7 +185,7 @@ class Noised:
         return found
 
 
-def noised_levels(denoiser: Denoiser, x0: Any, levels: int, seed: int) -> Iterator[Noised]:
+def noised_levels(denoiser: Denoiser, x0: Array, levels: int, seed: int) -> Iterator[Noised]:
     """x_0 under fresh noise at levels evenly in ln(α/σ), from T to σ/α = 0.05. Raises: ValueError."""
     levels = whole_number("levels", levels, 1)
     backend, sde = denoiser.backend, denoiser.sde

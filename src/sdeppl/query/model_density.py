@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
-from ..backend import Backend, to_torch
+from ..backend import Array, Backend, to_torch
 from ..backend.sharing import SHARED, cached_property, sent_state
 from ..denoisers import GaussianDenoiser
+from ..distributions.typing import Args, Kwargs, Model
 from ..mcmc import Density, State
 from ..sde import IsotropicSDE
 from ..tracing import (
@@ -46,11 +47,11 @@ class ModelDensity:
     prior. The model is run when the density is first asked for.
     """
 
-    model: Callable[..., Any]
+    model: Model
     space: LatentSpace
     data: Mapping[str, torch.Tensor]
-    args: Sequence[Any]
-    kwargs: dict[str, Any]
+    args: Args
+    kwargs: Kwargs
     gaussian: GaussianPart
     backend: Backend
     sites: Sequence[ObservedSite]
@@ -146,11 +147,11 @@ class ModelDensity:
         """Of the moments that were fitted to draws."""
         return self.gaussian.denoiser(sde, self.backend)
 
-    def log_prob(self, x: Any) -> Any:
+    def log_prob(self, x: Array) -> Array:
         """At rows of these coordinates, (rows,), of their density; -∞ where it is not a number."""
         return self._log_prob(self.potential.values, x)
 
-    def recorded_log_prob(self, x: Any) -> Callable[[Any], Any]:
+    def recorded_log_prob(self, x: Array) -> Callable[[Array], Array]:
         """`log_prob` for many batches like x, with the model's operations alone if they can be recorded."""
         with SHARED, seeded(0):
             values = self.potential.recorded_values(self._latents(x), self._values.get("values"))
@@ -158,7 +159,7 @@ class ModelDensity:
             self._values["values"] = values
         return partial(self._log_prob, values)
 
-    def _log_prob(self, values: Callable[[torch.Tensor], torch.Tensor], x: Any) -> Any:
+    def _log_prob(self, values: Callable[[torch.Tensor], torch.Tensor], x: Array) -> Array:
         with SHARED, seeded(0):
             found = values(self._latents(x)) + self._scale.log().sum()
         return self._bridge.arrive(torch.where(torch.isnan(found), -torch.inf, found))
@@ -192,14 +193,14 @@ class ModelDensity:
             return "its likelihood is not what the posterior has read of the observed sites"
         return ""
 
-    def __call__(self, x: Any) -> State:
+    def __call__(self, x: Array) -> State:
         return self._state(x, self.potential)
 
-    def gradient(self, x: Any) -> Any:
+    def gradient(self, x: Array) -> Array:
         """(chains, dim)."""
         return self._gradient(x, self.potential)
 
-    def recorded(self, x: Any) -> Density:
+    def recorded(self, x: Array) -> Density:
         """With the model's operations alone, for rows like x."""
         with SHARED, seeded(0):
             return _Recorded(self, self.potential.recorded(self._latents(x)))
@@ -212,7 +213,7 @@ class ModelDensity:
                 found = self.potential(self.plain.to_standardised(found.z, self.standardised))
         return self._arrived((found.z - self._location) / self._scale, found)
 
-    def points(self, x: Any) -> Any:
+    def points(self, x: Array) -> Array:
         """Standardised latents (rows, dim), as the posterior has them."""
         if not self.standardised:
             return x
@@ -220,18 +221,18 @@ class ModelDensity:
             z = self.potential.from_standardised(self._latents(x))
         return self._bridge.arrive((z - self.gaussian.location) / self.gaussian.scale)
 
-    def _arrived(self, x: Any, found: State) -> State:
+    def _arrived(self, x: Array, found: State) -> State:
         arrive = self._bridge.arrive
         x = arrive(x) if isinstance(x, torch.Tensor) else x
         return State(x, arrive(found.log_p), arrive(found.gradient * self._scale))
 
-    def _state(self, x: Any, density: Density) -> State:
+    def _state(self, x: Array, density: Density) -> State:
         return self._arrived(x, density(self._latents(x)))
 
-    def _gradient(self, x: Any, density: Density) -> Any:
+    def _gradient(self, x: Array, density: Density) -> Array:
         return self._bridge.arrive(density.gradient(self._latents(x)) * self._scale)
 
-    def _latents(self, x: Any) -> torch.Tensor:
+    def _latents(self, x: Array) -> torch.Tensor:
         z: torch.Tensor = torch.addcmul(self._location, to_torch(x).to(self._location), self._scale)
         return z
 
@@ -261,9 +262,9 @@ class _Recorded:
     of: ModelDensity
     record: Density
 
-    def __call__(self, x: Any) -> State:
+    def __call__(self, x: Array) -> State:
         return self.of._state(x, self.record)
 
-    def gradient(self, x: Any) -> Any:
+    def gradient(self, x: Array) -> Array:
         """(chains, dim)."""
         return self.of._gradient(x, self.record)

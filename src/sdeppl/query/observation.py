@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from ..backend import Backend, place, resolve
+from ..backend import Array, Backend, place, resolve
 from ..backend.sharing import SHARED, warn
+from ..distributions.typing import Distribution
 from ..likelihood import (
     DensityObservation,
     IndependentObservation,
@@ -136,7 +137,7 @@ def _alone(function: Callable[[torch.Tensor], torch.Tensor], z: torch.Tensor) ->
     return (function(z),)
 
 
-def _standardised(H: torch.Tensor, y: torch.Tensor, bridge: Bridge) -> tuple[Any, Any]:
+def _standardised(H: torch.Tensor, y: torch.Tensor, bridge: Bridge) -> tuple[Array, Array]:
     """H and y of y = H x, from those of y = H z."""
     gaussian = bridge.gaussian
     return (
@@ -185,7 +186,7 @@ def array_family(site: FamilySite, backend: Backend) -> tuple[Any, torch.Tensor]
     return None
 
 
-def _name(fn: Any) -> str:
+def _name(fn: Distribution) -> str:
     """The name of the class, with that of the distribution inside it."""
     for attribute in ("base_dist", "component_distribution"):
         inner = getattr(fn, attribute, None)
@@ -230,7 +231,7 @@ class SiteDensity:
     site: DensitySite
     asked: Asked = field(default_factory=Asked, compare=False)
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Array) -> Array:
         z = self.bridge.latents(x)
         values = over_rows(self.site.log_prob, z, self.bridge.vectorised)
         infinite, undefined = values == torch.inf, torch.isnan(values)

@@ -19,7 +19,7 @@ from torch.distributions import (
 )
 from torch.distributions.transforms import identity_transform
 
-from ..backend import Backend, from_torch, place, to_host, to_torch, warn_user
+from ..backend import Array, Backend, from_torch, place, to_host, to_torch, warn_user
 from ..backend.files import check_folder, write
 from ..denoisers import Denoiser, NetworkDenoiser
 from ..likelihood import observation_to_dict
@@ -78,11 +78,11 @@ class SitePosterior(PosteriorBySite[PosteriorRun]):
         """
         save_posterior(self, path)
 
-    def _in_units(self, x: Any) -> dict[str, Any]:
+    def _in_units(self, x: Array) -> dict[str, Array]:
         return site_values(self.space, self.gaussian, self.backend, x)
 
 
-def site_values(space: LatentSpace, gaussian: GaussianPart, backend: Backend, x: Any) -> dict[str, Any]:
+def site_values(space: LatentSpace, gaussian: GaussianPart, backend: Backend, x: Array) -> dict[str, Array]:
     """Draws (draws, dim) of the standardised vector as {site name: (draws, *shape)}, in the sites' units."""
     xp, values = backend.xp, {}
     z = place(gaussian.location, backend) + place(gaussian.scale, backend) * x
@@ -223,7 +223,7 @@ def _check_moves(solved: Posterior) -> None:
         )
 
 
-def _network(prior: Any) -> Arrays:
+def _network(prior: object) -> Arrays:
     """The weights of the library's own network; the ONNX file of another, byte for byte."""
     if not isinstance(prior, NetworkDenoiser):
         return {}

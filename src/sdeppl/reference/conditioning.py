@@ -2,12 +2,12 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
+from ..distributions.typing import Args, Kwargs, Model
 from ..tracing import LatentSpace, ModelError, Potential, over_rows, prior_draws
 from ..tracing.errors import first_line
 from ..tracing.probing import FAILURES
@@ -21,11 +21,11 @@ HOW = "conditioning of the joint Gaussian of latents and data, which every site'
 
 @torch.no_grad()
 def exact(
-    model: Callable[..., Any],
-    data: Mapping[str, Any],
+    model: Model,
+    data: Mapping[str, object],
     *,
-    args: Sequence[Any] = (),
-    kwargs: Mapping[str, Any] | None = None,
+    args: Args = (),
+    kwargs: Kwargs | None = None,
     draws: int = 1_000,
     seed: int = 0,
     latents: Sequence[str] | None = None,

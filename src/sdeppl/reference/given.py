@@ -1,12 +1,13 @@
 """The model given the data, for samplers that evaluate its density."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from pyro import poutine
 
 from ..backend import axes_of, seed_number, whole_number
+from ..distributions.typing import Args, Kwargs, Model, Nodes
 from ..tracing import (
     GivenModel,
     LatentSpace,
@@ -27,12 +28,12 @@ MOST = 100_000_000  # draws, steps or chains
 
 
 def condition_model(
-    model: Callable[..., Any],
-    data: Mapping[str, Any],
-    args: Sequence[Any] = (),
-    kwargs: Mapping[str, Any] | None = None,
+    model: Model,
+    data: Mapping[str, object],
+    args: Args = (),
+    kwargs: Kwargs | None = None,
     latents: Sequence[str] | None = None,
-) -> tuple[LatentSpace, Callable[..., Any]]:
+) -> tuple[LatentSpace, Model]:
     """The latents, and the model given the data, without its observable sites of no value.
 
     Raises: ModelError, naming the site, for a discrete latent, an unknown site, a wrong shape, data
@@ -56,9 +57,7 @@ def condition_model(
     return space, observed
 
 
-def model_given(
-    model: Callable[..., Any], data: Mapping[str, Any], args: Sequence[Any], kwargs: Mapping[str, Any] | None
-) -> GivenModel:
+def model_given(model: Model, data: Mapping[str, object], args: Args, kwargs: Kwargs | None) -> GivenModel:
     """The model given the data, for the likelihood of each number."""
     tensors = {name: data_tensor(name, value).detach() for name, value in data.items()}
     axes = {name: found for name, value in data.items() if (found := axes_of(value)) is not None}
@@ -67,15 +66,13 @@ def model_given(
     return GivenModel(model, tuple(args), dict(kwargs or {}), tensors, _own(model, args, kwargs, nodes), axes)
 
 
-def _own(
-    model: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any] | None, nodes: Mapping[str, Any]
-) -> dict[str, torch.Tensor]:
+def _own(model: Model, args: Args, kwargs: Kwargs | None, nodes: Nodes) -> dict[str, torch.Tensor]:
     """What the model observes by itself."""
     names = [name for name, node in nodes.items() if node["type"] == "sample" and node["is_observed"]]
     return observed_values(model, args, dict(kwargs or {}), names)
 
 
-def whole_counts(seed: Any, **counts: tuple[Any, int]) -> list[int]:
+def whole_counts(seed: object, **counts: tuple[Any, int]) -> list[int]:
     """The seed and each (count, least) by name as Python's ints. Raises: TypeError, ValueError."""
     found = [whole_number(name, count, least, MOST) for name, (count, least) in counts.items()]
     return [seed_number(seed), *found]

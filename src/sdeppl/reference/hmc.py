@@ -1,7 +1,7 @@
 """Hamiltonian Monte Carlo of hundreds of chains at once, on the same model."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from pyro import poutine
 from ..backend import Progress, real_parameter
 from ..backend.arguments import word
 from ..denoisers import Denoiser
+from ..distributions.typing import Args, Kwargs, Model
 from ..guide import ScoreGuide
 from ..mcmc import Density, Run, State, sample, warm_up
 from ..posterior import log_density
@@ -69,7 +70,7 @@ class FlowPrior:
         """The score at a small t, (chains, dim)."""
         x, sde = (z - self.location) / self.scale, self.denoiser.sde
         alpha = sde.alpha(self.t)
-        score: Any = self.denoiser.score(alpha * x + sde.shift(self.t), self.t)
+        score: object = self.denoiser.score(alpha * x + sde.shift(self.t), self.t)
         return alpha * score / self.scale
 
 
@@ -90,7 +91,7 @@ class WithFlow:
         return self.likelihood.gradient(z) + self.prior.force(z)
 
 
-def checked_space(prior: Any, space: LatentSpace, reparam: Mapping[str, Any] | None) -> LatentSpace:
+def checked_space(prior: object, space: LatentSpace, reparam: Mapping[str, Any] | None) -> LatentSpace:
     """The guide's own space of these latents. Raises: TypeError; ValueError; ModelError for other latents."""
     if not isinstance(prior, ScoreGuide):
         raise TypeError(f"prior is a trained ScoreGuide; got {type(prior).__name__}")
@@ -107,11 +108,11 @@ def checked_space(prior: Any, space: LatentSpace, reparam: Mapping[str, Any] | N
 
 def reparametrised(
     space: LatentSpace,
-    model: Callable[..., Any],
+    model: Model,
     config: Mapping[str, Any] | None,
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any] | None,
-) -> tuple[LatentSpace, Callable[..., Any]]:
+    args: Args,
+    kwargs: Kwargs | None,
+) -> tuple[LatentSpace, Model]:
     """The latents to sample and the model, as `poutine.reparam` makes them; both as they are for no config.
 
     Raises: ModelError, as `find_sites` does; ValueError for a name that is no latent.
@@ -176,11 +177,11 @@ def place_of(space: LatentSpace, z: torch.Tensor, starts: torch.Tensor) -> str:
 
 
 def hmc(
-    model: Callable[..., Any],
-    data: Mapping[str, Any],
+    model: Model,
+    data: Mapping[str, object],
     *,
-    args: Sequence[Any] = (),
-    kwargs: Mapping[str, Any] | None = None,
+    args: Args = (),
+    kwargs: Kwargs | None = None,
     draws: int = 100,
     warmup: int = 200,
     chains: int = 256,

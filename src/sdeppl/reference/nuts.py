@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from pyro.infer import MCMC, NUTS, Predictive
 from pyro.infer.autoguide.initialization import init_to_sample
 
 from ..backend import Progress
+from ..distributions.typing import Args, Kwargs, Model
 from ..tracing.randomness import seeded
 from ..tracing.supports import InSupport
 from .given import condition_model, model_given, whole_counts
@@ -19,11 +20,11 @@ from .result import Reference, summary, warn_of_chains
 
 
 def nuts(
-    model: Callable[..., Any],
-    data: Mapping[str, Any],
+    model: Model,
+    data: Mapping[str, object],
     *,
-    args: Sequence[Any] = (),
-    kwargs: Mapping[str, Any] | None = None,
+    args: Args = (),
+    kwargs: Kwargs | None = None,
     draws: int = 1000,
     warmup: int = 500,
     chains: int = 2,
@@ -31,7 +32,7 @@ def nuts(
     reparam: Mapping[str, Any] | None = None,
     latents: Sequence[str] | None = None,
     progress: bool | None = None,
-    **kernel: Any,
+    **kernel: object,
 ) -> Reference:
     """Sample p(latents given data) with Pyro's NUTS, chain after chain.
 
@@ -94,7 +95,7 @@ class _Clock:
     def __enter__(self) -> None:
         self._started = self._warm = time.perf_counter()
 
-    def hook(self, kernel: Any, samples: Any, stage: str, index: int) -> None:
+    def hook(self, kernel: object, samples: object, stage: str, index: int) -> None:
         self.bar.update()
         if stage.startswith("Warmup"):
             self._warm = time.perf_counter()

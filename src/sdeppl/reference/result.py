@@ -56,7 +56,7 @@ class Reference:
     seconds: float
     warmup_seconds: float
     tuning: Mapping[str, float] = field(default_factory=dict)
-    supports: Mapping[str, Any] = field(default_factory=dict)
+    supports: Mapping[str, object] = field(default_factory=dict)
     how: str | None = None
     moments: Mapping[str, Exact] = field(default_factory=dict)
     log_evidence: float | None = None
@@ -151,7 +151,7 @@ def summary(
     seconds: float,
     warmup_seconds: float,
     tuning: Mapping[str, float] | None = None,
-    supports: Mapping[str, Any] | None = None,
+    supports: Mapping[str, object] | None = None,
     place: str = "",
     stats: Mapping[str, torch.Tensor] | None = None,
 ) -> Reference:

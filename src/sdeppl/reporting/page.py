@@ -47,7 +47,7 @@ def badge(state: str, text: str) -> str:
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Text as it is, numbers with four significant digits."""
 
-    def cell(value: Any) -> str:
+    def cell(value: object) -> str:
         if isinstance(value, float):
             return f"<td>{value:.4g}</td>"
         return f'<td class="text">{escape(str(value))}</td>'

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from .. import plots
-from ..backend import seed_number, to_host, whole_number
+from ..backend import Array, seed_number, to_host, whole_number
 from ..backend.arguments import has, kind
 from ..backend.files import check_folder, replacing
 from ..diagnostics import compare
@@ -49,7 +49,7 @@ class Check:
     needed: bool = False
 
     @classmethod
-    def of(cls, name: str, result: Any, independent: bool = False) -> "Check":
+    def of(cls, name: str, result: object, independent: bool = False) -> "Check":
         """Of a result that has a `verdict` in words (or a `text`), and is `trusted` (or `good`) or not.
 
         Raises: TypeError for a result that has neither.
@@ -109,13 +109,13 @@ def report(
     posterior: Any,
     path: str | Path = "report.html",
     *,
-    reference: Any = None,
+    reference: object = None,
     sbc: Any = None,
     coverage: Any = None,
-    score: Any = None,
+    score: object = None,
     guide: Any = None,
     training: Any = None,
-    checks: Mapping[str, Any] | None = None,
+    checks: Mapping[str, object] | None = None,
     draws: int = 2_000,
     seed: int = 0,
     title: str = "Can this posterior be believed?",
@@ -239,7 +239,7 @@ def _role(site: Site, latents: Sequence[str]) -> str:
     return "observed" if site.observed else "latent" if site.name in latents else "drawn"
 
 
-def answer_section(posterior: Any, draws: Mapping[str, Any]) -> str:
+def answer_section(posterior: Any, draws: Mapping[str, Array]) -> str:
     """How the draws were made, and their moments and quantiles number by number."""
     arrays = posterior.arrays
     made = [
@@ -259,7 +259,7 @@ def answer_section(posterior: Any, draws: Mapping[str, Any]) -> str:
     return table(("", ""), made) + table(head, rows[:MOST_ROWS]) + more
 
 
-def pictures_section(draws: Mapping[str, Any], reference: Any) -> str:
+def pictures_section(draws: Mapping[str, Array], reference: object) -> str:
     """Pairs of numbers where they are few, and each long site as a band over its index."""
     found = []
     count = len(numbers_of(draws))
@@ -297,7 +297,7 @@ def check_section(check: Check, drawing: str = "") -> str:
     return badge(check.state, check.text) + drawing + (preformatted(check.table) if check.table else "")
 
 
-def again_section(settings: Mapping[str, Any]) -> str:
+def again_section(settings: Mapping[str, object]) -> str:
     """What it takes to make the same draws: settings and versions."""
     packages = ("sdeppl", "numpy", "torch", "pyro-ppl", "array-api-compat", "scipy")
     rows = [(name, repr(value)) for name, value in settings.items()]
@@ -307,7 +307,7 @@ def again_section(settings: Mapping[str, Any]) -> str:
     return preformatted(call) + table(("", ""), rows)
 
 
-def _count(draws: Mapping[str, Any]) -> int:
+def _count(draws: Mapping[str, Array]) -> int:
     return int(next(iter(draws.values())).shape[0])
 
 
