@@ -4,7 +4,7 @@
 
 prints the rows of docs/families.md: errors of the posterior mean in posterior standard deviations, of
 `guide.condition(...).run(300)` after a fit of moments alone, and of `reference.hmc` (64 chains of 20 draws).
-The truth is quadrature over the latent (data) or 200,000 weighted draws of the prior (priors).
+The truth is quadrature over the latent (data) or 20,000 weighted draws of the prior (priors).
 """
 
 import signal
