@@ -22,7 +22,8 @@ class ReverseSDE(SDE):
     `c` counts in units of g: γ = c g for a number c ≥ 0, γ = g c for a matrix (wiener_dim, m), or a
     function of t that gives either; every c has the same marginals; 0 is the probability-flow ODE, 1
     Anderson's reverse SDE. For a forward SDE dx = -a x dt + b dW and a number c this is
-    DESIGN's [a x + (1 + c²) b²/2 s] dt_R + c b dW. A forward SDE in Stratonovich's sense is converted.
+    [a x + (1 + c²) b²/2 s] dt_R + c b dW, with dt_R = -dt (docs/architecture.md). A forward SDE in
+    Stratonovich's sense is converted.
 
     denoiser: gives the score, by `.score(x, t)`, by `.mean(x, t)` = E[x_0 given x_t = x] and Tweedie's
     formula, or as a function (x, t) ↦ score. m: the columns of a matrix c that is a function of t.
