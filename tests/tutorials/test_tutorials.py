@@ -19,8 +19,15 @@ def run(script, backend, *options):
     )
 
 
-@pytest.mark.parametrize("library", ["numpy", "torch"])
-@pytest.mark.parametrize("script", SCRIPTS)
+# each on one library in turn; on the other with what is slow
+CASES = [
+    pytest.param(script, library, marks=[] if (i + j) % 2 == 0 else pytest.mark.slow)
+    for i, script in enumerate(SCRIPTS)
+    for j, library in enumerate(["numpy", "torch"])
+]
+
+
+@pytest.mark.parametrize(("script", "library"), CASES)
 def test_a_tutorial_ends_in_its_assertions_and_a_picture(script, library):
     """Each script asserts on its own numbers, such as the errors against the Kalman smoother."""
     picture = TUTORIALS / "output" / "quick" / f"{script.removesuffix('.py')}.png"
