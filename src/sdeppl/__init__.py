@@ -43,11 +43,11 @@ _NAMES_OF_MODULE = {
     "reporting": "Report report",
 }
 _MODULE_OF_NAME = {name: m for m, names in _NAMES_OF_MODULE.items() for name in names.split()}
-_MODULES = (*_NAMES_OF_MODULE, "plots", "reference")
+_MODULES = (*_NAMES_OF_MODULE, "linalg", "plots", "reference")
 
 _FORMER_NAMES = {"Surrogate": "SiteApproximation"}
 
-__all__ = sorted([*_MODULE_OF_NAME, "plots", "reference"])
+__all__ = sorted([*_MODULE_OF_NAME, "linalg", "plots", "reference"])
 
 
 def __getattr__(name: str) -> Any:

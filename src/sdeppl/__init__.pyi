@@ -1,6 +1,7 @@
 # Written by tests/lint/write_stub.py.
 # ruff: noqa: I001
 
+from . import linalg as linalg
 from . import plots as plots
 from . import reference as reference
 from .backend import (

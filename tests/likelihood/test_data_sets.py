@@ -7,7 +7,6 @@ from observed_families import CASES
 
 import sdeppl as sp
 from sdeppl.likelihood import exact_posterior, joint_observation
-from sdeppl.likelihood.gradient import log_prob_gradient
 
 DIM, SETS = 3, 4
 GENERATOR = np.random.default_rng(3)
@@ -62,8 +61,8 @@ def test_log_density_and_gradient_of_each_row_are_of_its_own_data(kind, precise)
     x = array(X, precise)
     rows = [one.log_prob(x[i : i + 1, :]) for i, one in enumerate(single)]
     assert_array(many.log_prob(x), np.concatenate([host(row) for row in rows]), precise, 1e-12)
-    slopes = [log_prob_gradient(one, x[i : i + 1, :]) for i, one in enumerate(single)]
-    assert_array(log_prob_gradient(many, x), np.concatenate([host(row) for row in slopes]), precise, 1e-9)
+    slopes = [one.log_prob_gradient(x[i : i + 1, :]) for i, one in enumerate(single)]
+    assert_array(many.log_prob_gradient(x), np.concatenate([host(row) for row in slopes]), precise, 1e-9)
     # neighbours of one data set, and data sets in another order
     twice = array(np.repeat(X, 2, axis=0), precise)
     assert_array(many.log_prob(twice), np.repeat(host(many.log_prob(x)), 2), precise, 1e-12)

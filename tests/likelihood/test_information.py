@@ -7,7 +7,7 @@ import pytest
 from checks import array, assert_array, covariance_matrix, host
 
 import sdeppl as sp
-from sdeppl.likelihood.information import compressed
+from sdeppl.likelihood.base import compressed
 from sdeppl.likelihood.observation import Linearisation, SiteApproximation
 
 rng = np.random.default_rng(11)

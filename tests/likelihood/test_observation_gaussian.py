@@ -68,9 +68,9 @@ def test_linear_gaussian(R, missing, backend):
     assert_array(found.y, Y[kept], backend)
     assert found.log_scale == 0.0
     v = np.random.default_rng(4).standard_normal((5, len(kept)))
-    assert_array(found.noise_product(array(v, backend)), v @ R_kept, backend)
+    assert_array(found.noise.matvec(array(v, backend)), v @ R_kept, backend)
     plus = np.random.default_rng(5).standard_normal((5, len(kept), len(kept)))
-    assert_array(found.add_noise(array(plus, backend)), plus + R_kept, backend)
+    assert_array(found.noise.added_to(array(plus, backend)), plus + R_kept, backend)
 
 
 @KINDS
@@ -122,9 +122,9 @@ def test_noise_that_depends_on_x0(full, missing, with_value, backend):
     assert_array(found.y, Y[kept], backend)
     assert_array(found.R, dense if full and len(kept) else R[:, kept] if not full else R[:, 0, :0], backend)
     v = np.random.default_rng(4).standard_normal((5, len(kept)))
-    assert_array(found.noise_product(array(v, backend)), np.einsum("bij,bj->bi", dense, v), backend)
+    assert_array(found.noise.matvec(array(v, backend)), np.einsum("bij,bj->bi", dense, v), backend)
     zero = array(np.zeros((5, len(kept), len(kept))), backend)
-    assert_array(found.add_noise(zero), dense, backend)
+    assert_array(found.noise.added_to(zero), dense, backend)
 
 
 @MISSING

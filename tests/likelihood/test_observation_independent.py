@@ -109,7 +109,7 @@ def test_missing_rows_are_rows_left_out(name, precise):
     empty = nothing.site_approximation(nothing.linearise(x0), array(V[:, :0], precise))
     assert (empty.y.shape, empty.R.shape, empty.log_scale) == ((0,), (0,), 0.0)
     zero = array(np.zeros((6, 0, 0)), precise)
-    assert empty.add_noise(zero).shape == (6, 0, 0)
+    assert empty.noise.added_to(zero).shape == (6, 0, 0)
 
 
 @pytest.mark.parametrize("name", CASES)

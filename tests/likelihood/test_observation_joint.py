@@ -82,14 +82,14 @@ def test_a_joint_observation_is_its_parts(names, missing, backend):
         log_scale += host(alone.log_scale) if not isinstance(alone.log_scale, float) else 0.0
         start += n
     zero = array(np.zeros((4, joint.count, joint.count)), backend)
-    assert_array(found.add_noise(zero), dense, backend, 1e-14)
+    assert_array(found.noise.added_to(zero), dense, backend, 1e-14)
     np.testing.assert_array_equal(np.broadcast_to(host(found.y), y.shape), y)
     np.testing.assert_allclose(
         np.zeros(4) + (found.log_scale if isinstance(found.log_scale, float) else host(found.log_scale)),
         log_scale,
     )
     w = np.random.default_rng(6).standard_normal((4, joint.count))
-    assert_array(found.noise_product(array(w, backend)), np.einsum("bij,bj->bi", dense, w), backend)
+    assert_array(found.noise.matvec(array(w, backend)), np.einsum("bij,bj->bi", dense, w), backend)
 
 
 def test_linear_gaussian_parts_are_one_linear_gaussian(backend):

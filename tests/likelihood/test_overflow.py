@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import sdeppl as sp
-from sdeppl.likelihood.information import compressed
+from sdeppl.likelihood.base import compressed
 from sdeppl.likelihood.observation import Linearisation, SiteApproximation, bounded, positive, possible
 
 

@@ -22,6 +22,7 @@ from guided_mixture import (
 )
 
 import sdeppl as sp
+from sdeppl.linalg import Triangular
 
 
 @pytest.mark.parametrize("t", [0.2, 0.7])
@@ -94,7 +95,7 @@ def test_cubature_has_the_moments_of_a_quadratic_predictor_and_of_its_noise(prec
     moments = prior(x, t)
     m, C = host(moments.mean), host(moments.covariance.dense())
     root = np.linalg.cholesky(C)
-    linear, spread = rung._linearised(moments.mean, array(root, precise))
+    linear, spread = rung._linearised(moments.mean, Triangular(array(root, precise)))
     mean, slope, noise = host(linear.predicted), np.swapaxes(host(linear.H), 1, 2), host(spread.R)
     expected = np.stack([m[:, 0] + 0.3 * (m[:, 1] ** 2 + C[:, 1, 1]), m[:, 2] * m[:, 0] + C[:, 0, 2]], axis=1)
     np.testing.assert_allclose(mean, expected, rtol=1e-10)

@@ -11,7 +11,6 @@ from site_models import nan, prior, read, t
 
 import sdeppl as sp
 from sdeppl.likelihood import Observation
-from sdeppl.likelihood.gradient import log_prob_gradient
 from sdeppl.query import observation_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::sdeppl.tracing.SlowDrawsWarning")
@@ -79,7 +78,7 @@ def test_the_gradient_of_a_density_with_noise_of_its_own(name, precise):
     observation = observation_of([site], PART, precise)
     z = PART.location + PART.scale * torch.tensor(X)
     wanted = torch.stack([torch.func.grad(site.log_prob)(row) * PART.scale for row in z]).numpy()
-    found = host(log_prob_gradient(observation, array(X, precise)))
+    found = host(observation.log_prob_gradient(array(X, precise)))
     np.testing.assert_allclose(found, wanted, rtol=1e-8, atol=1e-8)
 
 

@@ -1,17 +1,15 @@
 """Layer 3: observations, and mean likelihoods l(y given x_t) as conditioned denoisers."""
 
 from . import families
-from .base import Guided, MeanLikelihood, PseudoObservation
-from .classifier import classifier_observation
+from .base import Guided, MeanLikelihood, PseudoObservation, psd_part
 from .cubature import CubatureDenoiser
-from .density import DensityObservation
+from .density import DensityObservation, classifier_observation
 from .dps import DPSDenoiser
 from .exact import ExactPosterior, exact_posterior, has_exact_posterior
 from .exact_rows import MixtureRows, exact_rows
 from .independent import IndependentObservation
 from .joint import JointObservation, joint_observation
-from .linear_constraint import LinearConstraint
-from .linear_gaussian import LinearGaussian
+from .linear_gaussian import LinearConstraint, LinearGaussian
 from .monte_carlo import MonteCarloDenoiser
 from .naive import NaiveDenoiser
 from .nested import NestedDenoiser
@@ -20,7 +18,7 @@ from .observation import Linearisation, NotDifferentiable, Observation, SiteAppr
 from .pigdm import PiGDMDenoiser
 from .sda import SDADenoiser
 from .serialise import observation_from_dict, observation_to_dict
-from .tweedie import TweedieDenoiser, positive_part, positive_rows
+from .tweedie import TweedieDenoiser
 
 __all__ = [
     "CubatureDenoiser",
@@ -54,6 +52,5 @@ __all__ = [
     "joint_observation",
     "observation_from_dict",
     "observation_to_dict",
-    "positive_part",
-    "positive_rows",
+    "psd_part",
 ]

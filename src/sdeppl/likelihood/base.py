@@ -1,38 +1,52 @@
 """What a mean likelihood is: l(y given x_t) = ∫ p(y given x_0) p(x_0 given x_t) dx_0, as a denoiser."""
 
 import copy
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar, Literal
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
-from ..backend import BackendMismatch, cholesky, in_chunks, rows_at_once, solve_lower
+from ..backend import Array, BackendMismatch, cholesky, in_chunks, rows_at_once
 from ..backend.arguments import kind
 from ..backend.sharing import cached_property, warn
 from ..denoisers import Denoiser, Moments
-from ..linalg import Dense
-from .observation import Observation, SiteApproximation
-from .positive import clipped
+from ..linalg import (
+    Dense,
+    Diagonal,
+    LinearOperator,
+    Triangular,
+    as_operator,
+    matrix_transpose,
+    project_psd,
+    psd_or_diagonal,
+)
+from .observation import Linearisation, Observation, SiteApproximation
 
+DENSE_LIMIT = 128  # numbers in x_0 up to which a covariance that is no matrix is written out
+LEARNED_LIMIT = 16  # the same where C takes a product of a network for each number
+ROUNDING = 1e-14  # of the mean information, for directions of which nothing was seen
 SMALLER = "use likelihood='sda' or 'dps', which need no covariance, fewer observed numbers, or fewer latents"
 
 
-@dataclass(frozen=True)
 class PseudoObservation:
-    """A Gaussian observation H x_0 + N(0, R): H (n, dim) or (batch, n, dim); noise: its R."""
+    """A Gaussian observation H x_0 + N(0, R): H an operator, (n, dim) or (batch, n, dim); noise: its R."""
 
-    H: Any
-    noise: SiteApproximation
+    def __init__(self, H: Array | LinearOperator, noise: SiteApproximation) -> None:
+        self.jacobian, self.noise = as_operator(H), noise
 
-    def reduction(self, cross: Any) -> Any:
+    @property
+    def H(self) -> Array:
+        """All entries of the operator."""
+        return self.jacobian.dense()
+
+    def reduction(self, cross: Array) -> Array:
         """U = C Hᵀ L⁻ᵀ with L Lᵀ = H C Hᵀ + R, for cross = C Hᵀ: C - U Uᵀ is the covariance given y."""
-        xp = array_namespace(cross)
-        projected = self.H @ cross
-        projected = 0.5 * (projected + xp.matrix_transpose(projected))
-        root = cholesky(self.noise.add_noise(projected))
-        transposed = xp.matrix_transpose(cross)
-        return xp.matrix_transpose(solve_lower(root, transposed))
+        projected = self.jacobian.matmat(cross)
+        projected = 0.5 * (projected + matrix_transpose(projected))
+        root = Triangular(cholesky(self.noise.noise.added_to(projected)))
+        return matrix_transpose(root.solve_columns(matrix_transpose(cross)))
 
 
 @dataclass(frozen=True)
@@ -47,10 +61,10 @@ class Guided:
     """
 
     prior: Moments
-    mean: Any
-    log_likelihood: Any
+    mean: Array
+    log_likelihood: Array
     pseudo_observation: PseudoObservation | None = None
-    covariance: Any | None = None
+    covariance: Array | None = None
 
 
 class MeanLikelihood(Denoiser):
@@ -79,19 +93,19 @@ class MeanLikelihood(Denoiser):
         self.observation = observation
 
     @abstractmethod
-    def guided(self, x: Any, t: float) -> Guided:
+    def guided(self, x: Array, t: float) -> Guided:
         """Everything about x_0 given x_t = x and y, from one evaluation of the prior."""
 
-    def guide(self, x: Any, t: float) -> Guided:
+    def guide(self, x: Array, t: float) -> Guided:
         """The former name of `guided`."""
         warn("MeanLikelihood.guide is called guided now", DeprecationWarning, stacklevel=2)
         return self.guided(x, t)
 
-    def log_likelihood(self, x: Any, t: float) -> Any:
+    def log_likelihood(self, x: Array, t: float) -> Array:
         """ln l(y given x_t = x), (batch,)."""
         return self.guided(x, t).log_likelihood
 
-    def mean(self, x: Any, t: float) -> Any:
+    def mean(self, x: Array, t: float) -> Array:
         """E[x_0 given x_t = x, y], (batch, dim), in as many rows at a time as fit in memory.
 
         Raises: OutOfMemory where not even one does.
@@ -103,7 +117,7 @@ class MeanLikelihood(Denoiser):
         batch = x.shape[0]
         return in_chunks(lambda rows, part: self._of_rows(part, batch)._mean(rows, t), x, self.rows_at_once)
 
-    def _mean(self, x: Any, t: float) -> Any:
+    def _mean(self, x: Array, t: float) -> Array:
         """`mean` of rows that fit, where something was observed."""
         return self.guided(x, t).mean
 
@@ -130,34 +144,32 @@ class MeanLikelihood(Denoiser):
         )
 
     @property
-    def end(self) -> Any:
+    def end(self) -> Array:
         """The middle of x_T, (1, dim): where one asks what kind of operators there are."""
         xp, sde, backend = self.backend.xp, self.sde, self.backend
         return xp.zeros((1, self.dim), dtype=backend.dtype, device=backend.device) + sde.shift(sde.T)
 
-    def __call__(self, x: Any, t: float) -> Moments:
+    def __call__(self, x: Array, t: float) -> Moments:
         """Mean and covariance; where the method knows no covariance, the prior's stands for it."""
         guided = self.guided(x, t)
         if guided.covariance is not None:
             return Moments(guided.mean, Dense(guided.covariance))
         if guided.pseudo_observation is None:
             return Moments(guided.mean, guided.prior.covariance)
-        xp, covariance = self.backend.xp, guided.prior.covariance.dense()
+        covariance = guided.prior.covariance.dense()
         if guided.prior.covariance.may_be_indefinite:
-            covariance = clipped(covariance)  # near T little trains the slope of a network
-        reduction = guided.pseudo_observation.reduction(
-            covariance @ xp.matrix_transpose(guided.pseudo_observation.H)
-        )
-        reduced = covariance - reduction @ xp.matrix_transpose(reduction)
-        return Moments(guided.mean, Dense(reduced))
+            covariance = project_psd(covariance)  # near T little trains the slope of a network
+        pseudo = guided.pseudo_observation
+        reduction = pseudo.reduction(covariance @ pseudo.jacobian.T.dense())
+        return Moments(guided.mean, Dense(covariance - reduction @ matrix_transpose(reduction)))
 
-    def of_sets(self, index: Any) -> "MeanLikelihood":
+    def of_sets(self, index: Array) -> "MeanLikelihood":
         """The same where row i of x_t belongs to data set index[i]; see `Observation.with_data`."""
         chosen = copy.copy(self)
         chosen.observation = self.observation.of_sets(index)
         return chosen
 
-    def unguided(self, x: Any, t: float) -> Guided:
+    def unguided(self, x: Array, t: float) -> Guided:
         """What `guide` gives where nothing was observed."""
         xp, moments = self.backend.xp, self.prior(x, t)
         return Guided(moments, moments.mean, xp.zeros_like(moments.mean[:, 0]))
@@ -181,3 +193,90 @@ def require_fit(prior: Denoiser, observation: Observation) -> None:
         raise ValueError(
             f"the observation is in {theirs.dtype}, the prior in {ours.dtype}; make both in one dtype"
         )
+
+
+def require_jacobian(name: str, observation: Observation) -> None:
+    """Raises: TypeError, naming the method, for an observation that cannot be linearised."""
+    if not observation.has_jacobian:
+        raise TypeError(
+            f"likelihood='{name}' needs the derivative of the observation, which "
+            f"{type(observation).__name__} has not; use likelihood='monte-carlo', which is gradient-free"
+        )
+
+
+def require_density(name: str, observation: Observation) -> None:
+    """Raises: TypeError, naming the method, for a hard constraint, which has no p(y given x_0)."""
+    if observation.hard:
+        raise TypeError(
+            f"likelihood='{name}' needs the density of y given x_0, which a hard constraint has not; use "
+            "likelihood='tweedie', or LinearGaussian with a small variance"
+        )
+
+
+@dataclass(frozen=True)
+class Innovation:
+    """The Gaussian form that most mean likelihoods share: y = η + noise, with η ~ N(predicted, P) given x_t.
+
+    l(y given x_t) = N(y; predicted, S), S = P + R, times the scale of the site approximation. root: L with
+    L Lᵀ = S; weights: S⁻¹ (y - predicted), (batch, n); log_likelihood: (batch,).
+    """
+
+    root: LinearOperator
+    weights: Array
+    log_likelihood: Array
+
+    @classmethod
+    def of(cls, site: SiteApproximation, linear: Linearisation, projected: Array) -> "Innovation":
+        """projected: P, (n, n) or (batch, n, n), in units of η²."""
+        xp, root = array_namespace(linear.predicted), Triangular(cholesky(site.noise.added_to(projected)))
+        residual = site.y - linear.predicted
+        white = root.solve(residual)
+        constant = root.logdet() + 0.5 * residual.shape[-1] * math.log(2 * math.pi)
+        log_likelihood = site.log_scale - 0.5 * xp.sum(white * white, axis=-1) - constant
+        return cls(root, root.rsolve(white), log_likelihood)
+
+
+def compressed(linear: Linearisation, noise: SiteApproximation) -> tuple[Linearisation, SiteApproximation]:
+    """The same function of δ = x_0 - m from dim numbers, where n > dim were observed.
+
+    N(y; η + H δ, R) = N(y'; Lᵀ δ, I) times a number that log_scale takes, with L Lᵀ = Hᵀ R⁻¹ H and
+    L y' = Hᵀ R⁻¹ (y - η). R must be diagonal and positive. Matrices of dim × dim take the place of n × n.
+    Source: the information form of the Kalman filter.
+    """
+    xp, H, variances = array_namespace(linear.predicted), linear.H, noise.noise.diagonal()
+    n, dim = H.shape[-2:]
+    weight, residual = 1 / variances, noise.y - linear.predicted
+    if H.ndim == 2 and weight.ndim == 2:
+        products = xp.reshape(H[:, :, None] * H[:, None, :], (n, dim * dim))
+        information = xp.reshape(weight @ products, (weight.shape[0], dim, dim))
+    else:
+        information = xp.matrix_transpose(H) @ (weight[..., :, None] * H)
+    identity = xp.eye(dim, dtype=H.dtype, device=device(H))
+    scale = xp.mean(xp.linalg.diagonal(information), axis=-1)[..., None, None]
+    least = float(xp.finfo(H.dtype).smallest_normal)  # where nothing at all was seen, as of a scale alone
+    root = Triangular(cholesky(information + xp.clip(ROUNDING * scale, min=least) * identity))
+    y = root.solve(linear.jacobian.rmatvec(residual * weight))
+    left_over = xp.sum(weight * residual * residual, axis=-1) - xp.sum(y * y, axis=-1)
+    constant = 0.5 * (n - dim) * math.log(2 * math.pi)
+    log_scale = noise.log_scale - 0.5 * (left_over + xp.sum(xp.log(variances), axis=-1)) - constant
+    few = Linearisation(xp.zeros_like(y), root.T)
+    return few, SiteApproximation(y, Diagonal(xp.ones_like(y)), log_scale)
+
+
+def psd_part(
+    covariance: LinearOperator, count: int, repair: Literal["eigenvalues", "diagonal"] = "diagonal"
+) -> LinearOperator:
+    """The covariance; a learned one of few numbers as a matrix, its positive part.
+
+    Errors of a learned score can make C negative along some direction, S with it, and the gain
+    then throws draws far away, silently; a true covariance has no such part. repair: by eigenvalues, or
+    where a Cholesky factor, at a tenth of the cost, shows that a row is not positive, its variances alone.
+    Of many numbers, more than 16 and than the `count` of products that are wanted, it stays an operator.
+    """
+    if not covariance.may_be_indefinite:
+        return covariance
+    dim = covariance.shape[-1]
+    if dim > max(LEARNED_LIMIT, count) or dim > DENSE_LIMIT:
+        return covariance
+    dense = covariance.dense()
+    return Dense(project_psd(dense) if repair == "eigenvalues" else psd_or_diagonal(dense))

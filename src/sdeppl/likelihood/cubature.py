@@ -3,15 +3,12 @@
 import math
 from typing import Any
 
-from ..backend import cholesky, solve_lower
+from ..backend import Array, cholesky
 from ..denoisers import Denoiser, Moments
-from .base import Guided, MeanLikelihood, PseudoObservation
-from .data_sets import matched
-from .information import compressed
-from .innovation import Innovation
+from ..linalg import Dense, LinearOperator, Triangular, as_covariance
+from .base import Guided, Innovation, MeanLikelihood, PseudoObservation, compressed, psd_part
 from .nonlinear_gaussian import NonlinearGaussian
-from .observation import Linearisation, Observation, SiteApproximation, bounded, positive
-from .tweedie import positive_part
+from .observation import Linearisation, Observation, SiteApproximation, bounded, matched, positive
 
 JITTER = 1e-9
 
@@ -44,18 +41,18 @@ class CubatureDenoiser(MeanLikelihood):
         if self.observation.count == 0:
             return self.unguided(x, t)
         xp, moments = self.backend.xp, self.prior(x, t)
-        covariance = positive_part(moments.covariance, self.dim)
+        covariance = psd_part(moments.covariance, self.dim)
         identity = xp.eye(self.dim, dtype=self.backend.dtype, device=self.backend.device)
         floor = JITTER * self.sde.sigma(t) ** 2 / (self.sde.alpha(t) ** 2 + self.sde.sigma(t) ** 2)
         shape = (x.shape[0], self.dim, self.dim)
-        root = cholesky(xp.broadcast_to(covariance.dense(), shape) + floor * identity)
-        linear, noise = self._linearised(moments.mean, root)
-        slope = xp.matrix_transpose(linear.H)
-        seen = PseudoObservation(linear.H @ solve_lower(root, identity), noise)
-        innovation = Innovation(noise, linear, linear.H @ slope)
-        shift = (root @ (slope @ innovation.weights[..., None]))[..., 0]
+        root = Triangular(cholesky(xp.broadcast_to(covariance.dense(), shape) + floor * identity))
+        linear, site = self._linearised(moments.mean, root)
+        slope = linear.jacobian
+        pseudo = PseudoObservation(slope.matmat(root.inverse().dense()), site)
+        innovation = Innovation.of(site, linear, slope.matmat(slope.T.dense()))
+        shift = root.matvec(slope.rmatvec(innovation.weights))
         return Guided(
-            Moments(moments.mean, covariance), moments.mean + shift, innovation.log_likelihood, seen
+            Moments(moments.mean, covariance), moments.mean + shift, innovation.log_likelihood, pseudo
         )
 
     def row_numbers(self) -> int:
@@ -66,32 +63,29 @@ class CubatureDenoiser(MeanLikelihood):
         jacobians = 0 if self.observation.value is not None else 6 * dim * n * dim  # it has no other value
         return 10 * dim * n + 6 * dim * dim + 6 * wide * wide + jacobians
 
-    def _linearised(self, m: Any, root: Any) -> tuple[Linearisation, SiteApproximation]:
+    def _linearised(self, m: Array, root: LinearOperator) -> tuple[Linearisation, SiteApproximation]:
         """A(x_0) as a linear function of the white ξ in x_0 = m + C^½ ξ, and noise: R and what that leaves.
 
         What is left is that of dim more white numbers ζ. Where far more numbers were seen than ξ and ζ
         have, with independent noise, these are `compressed` first.
         """
         xp, (batch, dim) = self.backend.xp, m.shape
-        mean, slope, left, R = self._moments(m, root)
-        y, diagonal = matched(self.observation.y, batch), self._is_diagonal(R)
-        if mean.shape[-1] > 2 * dim and diagonal:
+        mean, slope, left, noise = self._moments(m, root.dense())
+        site = SiteApproximation(matched(self.observation.y, batch), noise)
+        if mean.shape[-1] > 2 * dim and noise.is_diagonal:
             both = Linearisation(mean, xp.concat([slope, left], axis=-1))
-            few, noise = compressed(both, SiteApproximation(y, R, 0.0, True))
-            left = few.H[:, :, dim:]
-            mean, slope, y = few.predicted, few.H[:, :, :dim], noise.y
-            spread = noise.add_noise(left @ xp.matrix_transpose(left))
-            return Linearisation(mean, slope), SiteApproximation(y, spread, noise.log_scale, False)
-        spread = SiteApproximation(y, R, 0.0, diagonal).add_noise(left @ xp.matrix_transpose(left))
-        return Linearisation(mean, slope), SiteApproximation(y, spread, 0.0, False)
+            few, site = compressed(both, site)
+            mean, slope, left = few.predicted, few.H[:, :, :dim], few.H[:, :, dim:]
+        spread = Dense(site.noise.added_to(left @ xp.matrix_transpose(left)), positive=True)
+        return Linearisation(mean, slope), SiteApproximation(site.y, spread, site.log_scale)
 
     def _is_diagonal(self, R: Any) -> bool:
         """Whether R, the observation's own or that at some x_0, holds variances alone."""
         assert isinstance(self.observation, NonlinearGaussian)
-        own = self.observation.R
-        return bool(R.ndim == 2) if own is None else bool(own.ndim == 1)
+        own = self.observation.noise
+        return R.ndim == 2 if own is None else own.is_diagonal
 
-    def _moments(self, m: Any, root: Any) -> tuple[Any, Any, Any, Any]:
+    def _moments(self, m: Array, root: Array) -> tuple[Array, Array, Array, LinearOperator]:
         """E[A], (batch, n); Cov[A, ξ] and a root of what it leaves of Cov[A], (batch, n, dim); E[R]."""
         xp, (batch, dim) = self.backend.xp, m.shape
         assert isinstance(self.observation, NonlinearGaussian)
@@ -105,8 +99,9 @@ class CubatureDenoiser(MeanLikelihood):
         ahead, behind = predicted[:, 0, ...], predicted[:, 1, ...]
         slope = (ahead - behind) * (0.5 / math.sqrt(dim))
         left = (0.5 * (ahead + behind) - mean[:, None, :]) * (1 / math.sqrt(dim))
-        if R is None:
-            R = self.observation.R
-        else:
+        noise = self.observation.noise
+        if R is not None:
             R = xp.mean(xp.reshape(positive(R), (batch, 2 * dim, *R.shape[1:])), axis=1)
-        return mean, xp.matrix_transpose(slope), xp.matrix_transpose(left), R
+            noise = as_covariance(R, leading_axis=True)
+        assert noise is not None
+        return mean, xp.matrix_transpose(slope), xp.matrix_transpose(left), noise

@@ -5,8 +5,7 @@ from typing import Any
 
 from ..backend import real_parameter
 from ..denoisers import Denoiser
-from .base import Guided, MeanLikelihood
-from .gradient import log_prob_gradient, require_density
+from .base import Guided, MeanLikelihood, require_density
 from .observation import Observation
 
 
@@ -50,7 +49,7 @@ class DPSDenoiser(MeanLikelihood):
             return self.unguided(x, t)
         moments = self.prior(x, t)
         if self.zeta is None:
-            gradient = log_prob_gradient(self.observation, moments.mean)
+            gradient = self.observation.log_prob_gradient(moments.mean)
             likelihood = self.observation.log_prob(moments.mean)
         else:
             gradient, likelihood = self._normalised(moments.mean, t)
@@ -71,4 +70,4 @@ class DPSDenoiser(MeanLikelihood):
         first = size * math.sqrt(snr / (1 + snr)) * -math.expm1(-2 * self.step)
         # the shift of the mean is C times the gradient at m, and C = σ²/α ∂m/∂x
         weight = self.zeta / first * alpha / sigma**2
-        return weight * linear.adjoint(unit), -weight * norm
+        return weight * linear.jacobian.rmatvec(unit), -weight * norm

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from array_api_compat import array_namespace
 
-from ..backend import Array, cholesky, log_diagonal
+from ..backend import Array, cholesky
 from ..denoisers import Denoiser, GaussianDenoiser, GaussianMixtureDenoiser, decomposed
-from ..linalg import Diagonalisable
+from ..linalg import Diagonalisable, Triangular
 from ..sde.mixture import GaussianMixture, log_sum
 from .base import require_fit
 from .observation import Linearisation, Observation
@@ -85,22 +85,24 @@ def condition_gaussians(means: Array, C: Array, observation: Observation) -> tup
     if n == 0:
         return means, C, xp.sum(0 * means, axis=-1)
     linear = observation.linearise(means)
-    H, residual = linear.H, observation.y[..., None, :] - linear.predicted
+    H, residual = linear.jacobian, observation.y[..., None, :] - linear.predicted
     first = observation.of_sets(xp.zeros((1,), dtype=xp.int64, device=observation.backend.device))
-    noise = first.site_approximation(Linearisation(linear.predicted[:1, :], H), 0 * linear.predicted[:1, :])
-    S = noise.add_noise(H @ C @ H.T)
+    of_one = Linearisation(linear.predicted[..., :1, :], H)
+    noise = first.site_approximation(of_one, 0 * of_one.predicted).noise
+    cross = H.matmat(C)
+    S = noise.added_to(H.matmat(cross.T))
     S = 0.5 * (S + S.T)
     try:
-        root = cholesky(S)
+        root = Triangular(cholesky(S))
     except (RuntimeError, ValueError) as error:  # torch's and NumPy's LinAlgError
         raise ValueError(
             "H C Hᵀ + R is singular: some observed combination has no noise and no prior variance, or two "
             "rows say the same; leave one out, or give it noise"
         ) from error
-    gain = xp.linalg.solve(S, H @ C).T
-    white = xp.linalg.solve(root, xp.reshape(residual, (-1, n)).T)
-    constant = log_diagonal(root) + 0.5 * n * math.log(2 * math.pi)
-    squares = xp.reshape(xp.sum(white * white, axis=0), tuple(residual.shape[:-1]))
-    kept = xp.eye(C.shape[-1], dtype=C.dtype, device=observation.backend.device) - gain @ H
-    reduced = kept @ C @ kept.T + gain @ noise.add_noise(0 * S) @ gain.T
-    return means + residual @ gain.T, 0.5 * (reduced + reduced.T), -0.5 * squares - constant
+    gain = xp.linalg.solve(S, cross).T
+    white = root.solve(residual)
+    constant = root.logdet() + 0.5 * n * math.log(2 * math.pi)
+    kept = xp.eye(C.shape[-1], dtype=C.dtype, device=observation.backend.device) - H.rmatvec(gain)
+    reduced = kept @ C @ kept.T + gain @ noise.matmat(gain.T)
+    logs = -0.5 * xp.sum(white * white, axis=-1) - constant
+    return means + residual @ gain.T, 0.5 * (reduced + reduced.T), logs

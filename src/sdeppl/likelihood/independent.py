@@ -1,21 +1,100 @@
 """Numbers y_i that are independent given their predictors η_i, with any distribution."""
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ..backend import Backend, backend_of, real_number, require_arrays, require_same, whole_number
-from .data_sets import checked_data, matched
+from ..backend import Array, Backend, backend_of, real_number, require_arrays, require_same, whole_number
+from ..linalg import Diagonal, LinearOperator, Selection, as_operator
 from .families import ConvolvedFamily, Family
-from .mode_bracket import mode_bracket
-from .normal_noise import observed_rows, places_of
-from .observation import Linearisation, Observation, SiteApproximation, possible
-from .predictor import FunctionPredictor, LinearPredictor, Predictor
-from .quadrature import Quadrature
+from .observation import (
+    Linearisation,
+    NotDifferentiable,
+    Observation,
+    SiteApproximation,
+    checked_data,
+    matched,
+    observed_numbers,
+    possible,
+)
+from .quadrature import Quadrature, mode_bracket
 from .tilted_moments import gaussian_of
 
 BLOCK = 2**18  # numbers in the largest intermediate array, as long as a row of x_0 allows it
+
+
+class Predictor(ABC):
+    """η(x_0), (batch, dim) to (batch, observations), and its Jacobian."""
+
+    has_jacobian: bool = True
+
+    @abstractmethod
+    def value(self, x0: Any) -> Any:
+        """η(x_0)."""
+
+    @abstractmethod
+    def linearise(self, x0: Any) -> Linearisation:
+        """η and its Jacobian. Raises: NotDifferentiable where there is none."""
+
+    def bend(self, x0: Any, of_H: Any) -> Any | None:
+        """As `Observation.bend`, or None where nothing is better than its differences."""
+        return None
+
+
+@dataclass(frozen=True)
+class LinearPredictor(Predictor):
+    """η = H x_0 + offset: H of (observations, dim), offset (observations,)."""
+
+    jacobian: LinearOperator
+    offset: Array
+
+    @property
+    def H(self) -> Array:
+        """All entries of the operator."""
+        return self.jacobian.dense()
+
+    def value(self, x0: Any) -> Any:
+        return self.jacobian.matvec(x0) + self.offset
+
+    def linearise(self, x0: Any) -> Linearisation:
+        return Linearisation(self.value(x0), self.jacobian)
+
+
+class FunctionPredictor(Predictor):
+    """function: x_0 ↦ η of all rows and its Jacobian (batch, observations, dim); `value` without it.
+
+    Either may be None; observed: those that were; slopes: as `bend` of `IndependentObservation`, or None.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Any], Any] | None,
+        value: Callable[[Any], Any] | None,
+        observed: Selection,
+        slopes: Callable[[Any, Any, Any], Any] | None = None,
+    ) -> None:
+        self.function, self.plain, self.observed, self.slopes = function, value, observed, slopes
+        self.has_jacobian = function is not None
+
+    def bend(self, x0: Any, of_H: Any) -> Any | None:
+        if self.slopes is None:
+            return None
+        return self.slopes(x0, self.observed.T.matmat(of_H), None)
+
+    def value(self, x0: Any) -> Any:
+        if self.plain is None:
+            return self.linearise(x0).predicted
+        return self.observed.matvec(self.plain(x0))
+
+    def linearise(self, x0: Any) -> Linearisation:
+        if self.function is None:
+            raise NotDifferentiable(
+                "the predictor was given without its Jacobian; use likelihood='monte-carlo', which needs none"
+            )
+        predicted, jacobian = self.function(x0)
+        return Linearisation(self.observed.matvec(predicted), self.observed.matmat(jacobian))
 
 
 class IndependentObservation(Observation):
@@ -59,21 +138,21 @@ class IndependentObservation(Observation):
         if y.ndim != 1:
             raise ValueError(f"{name}: y must be (observations,); got {tuple(y.shape)}")
         self.backend, y = _common(name, y, H)
-        observed = observed_rows(self.backend, y)
+        observed = observed_numbers(self.backend, y)
         self.predictor: Predictor
         if H is not None:
             self.predictor, self.dim = _linear(name, self.backend, H, offset, observed), H.shape[1]
         elif dim is None or offset is not None:
             raise TypeError(f"{name}: a function needs dim, the numbers in x_0, and takes no offset")
         else:
-            self.predictor = FunctionPredictor(function, value, observed, places_of(y), bend)
+            self.predictor = FunctionPredictor(function, value, observed, bend)
             self.dim = dim
         self.has_jacobian = self.predictor.has_jacobian
         self.nodes = nodes
-        self.y = self.backend.xp.take(y, observed, axis=0)
+        self.y = observed.matvec(y)
         self.log_density = log_density
         if isinstance(log_density, Family):
-            self.log_density = log_density.rows(y, observed)
+            self.log_density = log_density.rows(y, observed.index)
         self._prepare()
 
     def _prepare(self) -> None:
@@ -115,7 +194,7 @@ class IndependentObservation(Observation):
     def site_approximation(self, linear: Linearisation, variance: Any) -> SiteApproximation:
         xp, predicted = self.backend.xp, linear.predicted
         if self.count == 0:
-            return SiteApproximation(self.y, self.y, 0.0, True)
+            return SiteApproximation(self.y, Diagonal(self.y))
         variance = xp.broadcast_to(variance, predicted.shape)
         rows = max(1, BLOCK // (self.nodes * self.count))
         count = predicted.shape[0]
@@ -127,7 +206,7 @@ class IndependentObservation(Observation):
         if len(parts) == 1:
             return parts[0]
         y, R, log_scale = (xp.concat([getattr(p, k) for p in parts]) for k in ("y", "R", "log_scale"))
-        return SiteApproximation(y, R, log_scale, True)
+        return SiteApproximation(y, Diagonal(R), log_scale)
 
     def _with(self, function: Callable[[Any], Any]) -> "IndependentObservation":
         """With the function of y (data sets, observations), and of what depends on it."""
@@ -157,26 +236,28 @@ def _common(name: str, y: Any, H: Any) -> tuple[Backend, Any]:
     """The backend of y and H, and y in its dtype; whole numbers and booleans take the dtype of H."""
     if H is None:
         return require_arrays(name, y=y), y
-    if H.ndim != 2 or H.shape[0] != y.shape[0]:
+    if len(H.shape) != 2 or H.shape[0] != y.shape[0]:
         raise ValueError(
             f"expected H (observations, dim) and y (observations,); got {tuple(H.shape)} and {tuple(y.shape)}"
         )
-    xp = require_arrays(name, H=H).xp
-    require_same(backend_of(H), y=y)
+    like = H.like if isinstance(H, LinearOperator) else H
+    xp = require_arrays(name, H=like).xp
+    require_same(backend_of(like), y=y)
     if not xp.isdtype(y.dtype, "real floating"):
-        y = xp.astype(y, H.dtype)
-    return require_arrays(name, H=H, y=y), y
+        y = xp.astype(y, like.dtype)
+    return require_arrays(name, H=like, y=y), y
 
 
-def _linear(name: str, backend: Backend, H: Any, offset: Any, rows: Any) -> LinearPredictor:
-    xp = backend.xp
-    if not bool(xp.all(xp.isfinite(H))):
+def _linear(
+    name: str, backend: Backend, H: Array | LinearOperator, offset: Any, observed: Selection
+) -> LinearPredictor:
+    xp, count, operator = backend.xp, observed.shape[1], as_operator(H)
+    if operator.materialised and not bool(xp.all(xp.isfinite(operator.dense()))):
         raise ValueError("the operator H holds NaN or infinity")
     if offset is None or real_number(offset) is not None:
-        offset = xp.full((H.shape[0],), float(offset or 0.0), dtype=H.dtype, device=backend.device)
-    require_arrays(name, H=H, offset=offset)
-    if tuple(offset.shape) != (H.shape[0],) or not bool(xp.all(xp.isfinite(offset))):
-        raise ValueError(
-            f"{name}: offset must be finite and ({H.shape[0]},); got shape {tuple(offset.shape)}"
-        )
-    return LinearPredictor(xp.take(H, rows, axis=0), xp.take(offset, rows, axis=0))
+        offset = xp.full((count,), float(offset or 0.0), dtype=backend.dtype, device=backend.device)
+    require_arrays(name, H=operator.like, offset=offset)
+    if tuple(offset.shape) != (count,) or not bool(xp.all(xp.isfinite(offset))):
+        raise ValueError(f"{name}: offset must be finite and ({count},); got shape {tuple(offset.shape)}")
+    kept = operator if observed.shape[0] == count else operator.rows(observed.index)
+    return LinearPredictor(kept, observed.matvec(offset))

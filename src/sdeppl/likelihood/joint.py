@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
-from ..backend import require_same
+from ..backend import Array, Namespace, require_same
 from ..backend.arguments import kind
-from .linear_constraint import LinearConstraint
-from .linear_gaussian import LinearGaussian
+from ..linalg import Diagonal, LinearOperator, block_diagonal, stacked
+from .linear_gaussian import AffineObservation, LinearConstraint, LinearGaussian
 from .observation import Linearisation, Observation, SiteApproximation
 
 
@@ -34,11 +34,8 @@ def joint_observation(parts: Sequence[Observation]) -> Observation:
     noisy = [part for part in flat if isinstance(part, LinearGaussian)]
     exact = [part for part in flat if isinstance(part, LinearConstraint)]
     if len(noisy) == len(flat):
-        H, y = (xp.concat([getattr(part, name) for part in noisy]) for name in ("H", "y"))
-        return LinearGaussian(H, y, _noise(xp, [(part.R, part.R.ndim == 1) for part in noisy]))
-    if len(exact) == len(flat):
-        return LinearConstraint(*(xp.concat([getattr(part, name) for part in exact]) for name in ("H", "y")))
-    return together
+        return LinearGaussian(*_together(xp, noisy), block_diagonal([part.noise for part in noisy]))
+    return LinearConstraint(*_together(xp, exact)) if len(exact) == len(flat) else together
 
 
 class JointObservation(Observation):
@@ -64,8 +61,7 @@ class JointObservation(Observation):
         require_one_backend(self.parts)
         constraints = [part for part in self.parts if isinstance(part, LinearConstraint)]
         if len(constraints) > 1:  # which checks that they do not depend on one another
-            xp = self.backend.xp
-            LinearConstraint(*(xp.concat([getattr(c, name) for c in constraints]) for name in ("H", "y")))
+            LinearConstraint(*_together(self.backend.xp, constraints))
         self.is_linear = all(part.is_linear for part in self.parts)
         self.is_gaussian = all(part.is_gaussian for part in self.parts)
         self.has_jacobian = all(part.has_jacobian for part in self.parts)
@@ -114,36 +110,46 @@ class JointObservation(Observation):
     def undefined_share(self, x0: Any) -> float:
         return max(part.undefined_share(x0) for part in self.parts)
 
-    def linearise(self, x0: Any) -> Linearisation:
-        xp = self.backend.xp
-        found = [part.linearise(x0) for part in self.parts]
-        predicted = xp.concat([linear.predicted for linear in found], axis=-1)
-        H = _stack(xp, [linear.H for linear in found], (predicted.shape[0],), -2)
-        if all(linear.R is None for linear in found):
-            return Linearisation(predicted, H)
-        blocks = [xp.zeros_like(linear.predicted) if linear.R is None else linear.R for linear in found]
-        return Linearisation(predicted, H, _noise(xp, [(R, R.ndim == 2) for R in blocks]))
+    def log_prob_gradient(self, x0: Array) -> Array:
+        gradients = [part.log_prob_gradient(x0) for part in self.parts if part.count]
+        return sum(gradients[1:], start=gradients[0])
 
-    def bend(self, x0: Any, of_H: Any | None, of_R: Any = None) -> Any:
+    def linearise(self, x0: Array) -> Linearisation:
+        found = [part.linearise(x0) for part in self.parts]
+        predicted = self.backend.xp.concat([linear.predicted for linear in found], axis=-1)
+        H = stacked([linear.jacobian for linear in found])
+        if all(linear.noise is None for linear in found):
+            return Linearisation(predicted, H)
+        nothing = [Diagonal(0 * linear.predicted) for linear in found]
+        noise = [linear.noise or zero for linear, zero in zip(found, nothing, strict=True)]
+        return Linearisation(predicted, H, block_diagonal(noise))
+
+    def bend(self, x0: Array, of_H: Array | None, of_R: Array | None = None) -> Array:
         """The sum of the parts'; those with one H for all rows have none of it."""
         total = 0 * x0
         for part, rows in zip(self.parts, self.rows, strict=True):
             linear = part.linearise(x0[:1, :])
-            if linear.H.ndim == 2 and linear.R is None:
+            if linear.jacobian.shared and linear.noise is None:
                 continue
-            noise = None if linear.R is None else _own_noise(of_R, rows, linear.R.ndim == 2)
+            noise = None if linear.noise is None else _own_noise(of_R, rows, linear.noise.is_diagonal)
             total = total + part.bend(x0, None if of_H is None else of_H[:, rows, :], noise)
         return total
 
-    def site_approximation(self, linear: Linearisation, variance: Any) -> SiteApproximation:
-        xp, log_scale = self.backend.xp, 0.0
-        found = []
+    def site_approximation(self, linear: Linearisation, variance: Array) -> SiteApproximation:
+        xp, found = self.backend.xp, []
+        log_scale: Array | float = 0.0
         for part, rows in zip(self.parts, self.rows, strict=True):
             found.append(part.site_approximation(_part(linear, rows), variance[..., rows]))
             log_scale = log_scale + found[-1].log_scale
-        y = _stack(xp, [one.y for one in found], (linear.predicted.shape[0],), -1)
-        noise = [(one.R, one.diagonal) for one in found]
-        return SiteApproximation(y, _noise(xp, noise), log_scale, all(diagonal for _, diagonal in noise))
+        batch = linear.predicted.shape[0]
+        several = any(site.y.ndim == 2 for site in found)
+        y = [
+            site.y if site.y.ndim == 2 or not several else xp.broadcast_to(site.y, (batch, *site.y.shape))
+            for site in found
+        ]
+        return SiteApproximation(
+            xp.concat(y, axis=-1), block_diagonal([site.noise for site in found]), log_scale
+        )
 
 
 def require_one_backend(parts: Sequence[Observation]) -> None:
@@ -154,46 +160,21 @@ def require_one_backend(parts: Sequence[Observation]) -> None:
         require_same(first, **{type(part).__name__: probe})
 
 
+def _together(xp: Namespace, parts: Sequence[AffineObservation]) -> tuple[LinearOperator, Array]:
+    """H and y of all."""
+    return stacked([part.jacobian for part in parts]), xp.concat([part.y for part in parts])
+
+
 def _part(linear: Linearisation, rows: slice) -> Linearisation:
     """The rows of one part."""
-    R = linear.R
-    if R is not None:
-        R = R[:, rows, rows] if R.ndim == 3 else R[:, rows]
-    return Linearisation(linear.predicted[:, rows], linear.H[..., rows, :], R)
+    noise = None if linear.noise is None else linear.noise.block(rows)
+    return Linearisation(linear.predicted[:, rows], linear.jacobian.rows(rows), noise)
 
 
-def _own_noise(of_R: Any, rows: slice, diagonal: bool) -> Any:
+def _own_noise(of_R: Array | None, rows: slice, diagonal: bool) -> Array:
     """The entries that belong to one part's R."""
+    assert of_R is not None
     if of_R.ndim == 2:
         return of_R[:, rows]
     own = of_R[:, rows, rows]
     return array_namespace(own).linalg.diagonal(own) if diagonal else own
-
-
-def _stack(xp: Any, blocks: list[Any], batch: tuple[int, ...], axis: int) -> Any:
-    """Blocks one after the other along axis; where one has rows of its own, the others are repeated."""
-    most = max(block.ndim for block in blocks)
-    blocks = [
-        block if block.ndim == most else xp.broadcast_to(block, (*batch, *block.shape)) for block in blocks
-    ]
-    return xp.concat(blocks, axis=axis)
-
-
-def _noise(xp: Any, blocks: list[tuple[Any, bool]]) -> Any:
-    """Variances (..., n) where all blocks are diagonal, else covariances (..., n, n), from (R, diagonal)."""
-    batched = [R.ndim > (1 if diagonal else 2) for R, diagonal in blocks]
-    batch = next((R.shape[:1] for (R, _), own in zip(blocks, batched, strict=True) if own), ())
-    if all(diagonal for _, diagonal in blocks):
-        return _stack(xp, [R for R, _ in blocks], batch, -1)
-    count = sum(R.shape[-1] for R, _ in blocks)
-    rows, before = [], 0
-    for R, diagonal in blocks:
-        n = R.shape[-1]
-        if diagonal:
-            R = R[..., None, :] * xp.eye(n, dtype=R.dtype, device=device(R))
-        R = xp.broadcast_to(R, (*batch, n, n))
-        left = xp.zeros((*batch, n, before), dtype=R.dtype, device=device(R))
-        right = xp.zeros((*batch, n, count - before - n), dtype=R.dtype, device=device(R))
-        rows.append(xp.concat([left, R, right], axis=-1))
-        before += n
-    return xp.concat(rows, axis=-2)

@@ -3,8 +3,7 @@
 from typing import Any
 
 from ..denoisers import Denoiser
-from .base import Guided, MeanLikelihood
-from .gradient import log_prob_gradient, require_density
+from .base import Guided, MeanLikelihood, require_density
 from .observation import Observation
 
 
@@ -31,5 +30,5 @@ class NaiveDenoiser(MeanLikelihood):
             return self.unguided(x, t)
         moments = self.prior(x, t)
         scale = self.sde.sigma(t) ** 2 / self.sde.alpha(t)
-        mean = moments.mean + scale * log_prob_gradient(self.observation, x)
+        mean = moments.mean + scale * self.observation.log_prob_gradient(x)
         return Guided(moments, mean, self.observation.log_prob(x))

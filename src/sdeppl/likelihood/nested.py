@@ -7,10 +7,9 @@ from ..backend import keyed_normal, seed_number, whole_number
 from ..denoisers import Denoiser
 from ..sde import ReverseSDE, log_snr_grid
 from ..solvers import ExponentialHeun
-from .base import Guided, MeanLikelihood
-from .gradient import require_density
+from .base import Guided, MeanLikelihood, require_density
+from .monte_carlo import weigh
 from .observation import Observation
-from .weighted import weigh
 
 STREAM = 0x6E6573746564
 

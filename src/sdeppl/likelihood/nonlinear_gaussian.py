@@ -4,15 +4,19 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from ..backend import real_number, require_arrays, whole_number
-from .data_sets import checked_data, matched
-from .normal_noise import NormalNoise, observed_noise, observed_rows, places_of, spread_rows
+from ..backend import Array, real_number, require_arrays, whole_number
+from ..linalg import as_covariance
 from .observation import (
     Linearisation,
     NotDifferentiable,
     Observation,
     SiteApproximation,
     bounded,
+    checked_data,
+    entries,
+    matched,
+    noise_covariance,
+    observed_numbers,
     positive,
     possible,
 )
@@ -56,13 +60,14 @@ class NonlinearGaussian(Observation):
         self.dim = whole_number(f"{name}: dim", dim, 1)
         self.function, self.value, self.slopes = function, value, bend
         self.has_jacobian = function is not None
-        self.observed, self.places = observed_rows(self.backend, y), places_of(y)
-        self.y = self.backend.xp.take(y, self.observed, axis=0)
-        self.R: Any = None
-        self.noise: NormalNoise | None = None
-        if R is not None:
-            self.R = observed_noise(self.backend, R, y.shape[0], self.observed)
-            self.noise = NormalNoise(self.R, self.R.ndim == 1)
+        self.observed = observed_numbers(self.backend, y)
+        self.y = self.observed.matvec(y)
+        self.noise = None if R is None else noise_covariance(self.backend, R, self.observed)
+
+    @property
+    def R(self) -> Array | None:
+        """Variances or covariance, where it is the same at all x_0."""
+        return None if self.noise is None else entries(self.noise)
 
     @property
     def columns(self) -> int:
@@ -71,8 +76,8 @@ class NonlinearGaussian(Observation):
 
     def log_prob(self, x0: Any) -> Any:
         predicted, R = self.predict(x0)
-        noise = self.noise or NormalNoise(R, R.ndim == 2)
-        return possible(noise.log_density(matched(self.y, x0.shape[0]) - predicted))
+        noise = self.noise or as_covariance(R, leading_axis=True)
+        return possible(noise.log_normal(matched(self.y, x0.shape[0]) - predicted))
 
     def linearise(self, x0: Any) -> Linearisation:
         if self.function is None:
@@ -80,47 +85,42 @@ class NonlinearGaussian(Observation):
                 f"{type(self).__name__} was given no Jacobian; use likelihood='monte-carlo', which needs none"
             )
         predicted, jacobian, *R = self.function(x0)
-        noise = positive(self._keep_noise(R[0])) if self.R is None else None
-        return Linearisation(bounded(self._keep(predicted)), bounded(self._keep(jacobian)), noise)
+        noise = positive(self._keep_noise(R[0])) if self.noise is None else None
+        kept = self.observed.matmat(jacobian)
+        return Linearisation(bounded(self.observed.matvec(predicted)), bounded(kept), noise)
 
-    def bend(self, x0: Any, of_H: Any | None, of_R: Any = None) -> Any:
-        spread_H, spread_R = None if of_H is None else self._spread(of_H, 1), of_R
-        if of_R is not None:
-            spread_R = self._spread(of_R, 1)
-            spread_R = self._spread(spread_R, 2) if of_R.ndim == 3 else spread_R
-        found = None if self.slopes is None else self.slopes(x0, spread_H, spread_R)
+    def bend(self, x0: Array, of_H: Array | None, of_R: Array | None = None) -> Array:
+        found = None
+        if self.slopes is not None:
+            back = self.observed.T
+            all_R = of_R if of_R is None or of_R.ndim == 2 else back.matmat(of_R)
+            all_R = None if all_R is None else back.matvec(all_R)
+            found = self.slopes(x0, None if of_H is None else back.matmat(of_H), all_R)
         return super().bend(x0, of_H, of_R) if found is None else found
 
-    def site_approximation(self, linear: Linearisation, variance: Any) -> SiteApproximation:
-        y = matched(self.y, linear.predicted.shape[0])
-        if self.R is None:
-            return SiteApproximation(y, linear.R, 0.0, linear.R.ndim == 2)
-        return SiteApproximation(y, self.R, 0.0, self.R.ndim == 1)
+    def site_approximation(self, linear: Linearisation, variance: Array) -> SiteApproximation:
+        noise = linear.noise if self.noise is None else self.noise
+        assert noise is not None
+        return SiteApproximation(matched(self.y, linear.predicted.shape[0]), noise)
 
     def with_data(self, y: Any) -> "NonlinearGaussian":
         other = copy.copy(self)
         other.y = checked_data(type(self).__name__, y, self.y, self.count)
         return other
 
-    def predict(self, x0: Any) -> tuple[Any, Any]:
+    def predict(self, x0: Array) -> tuple[Array, Array | None]:
         """A(x_0) of the observed rows; R(x_0), or None where R is constant."""
         if self.value is None:
             linear = self.linearise(x0)
             return linear.predicted, linear.R
-        if self.R is not None:
-            return self._keep(self.value(x0)), None
+        if self.noise is not None:
+            return self.observed.matvec(self.value(x0)), None
         predicted, R = self.value(x0)
-        return self._keep(predicted), self._keep_noise(R)
+        return self.observed.matvec(predicted), self._keep_noise(R)
 
-    def _keep(self, rows: Any) -> Any:
-        return self.backend.xp.take(rows, self.observed, axis=1)
-
-    def _keep_noise(self, R: Any) -> Any:
-        xp, kept = self.backend.xp, self._keep(R)
-        if R.ndim == 3 and self.count:
-            return xp.take(kept, self.observed, axis=2)
-        return xp.reshape(kept, (R.shape[0], self.count))
-
-    def _spread(self, kept: Any, axis: int) -> Any:
-        """What belongs to the observed rows among all, 0 at the others."""
-        return spread_rows(kept, self.places, axis)
+    def _keep_noise(self, R: Array) -> Array:
+        if R.ndim == 2:
+            return self.observed.matvec(R)
+        kept = self.observed.matvec(self.observed.matmat(R))
+        # no library factors a matrix without entries
+        return kept if self.count else self.backend.xp.reshape(kept, (R.shape[0], 0))

@@ -3,12 +3,13 @@
 import copy
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import Any
 
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace, device, is_array_api_obj
 
-from ..backend import Backend, numerical_gradient
+from ..backend import Array, Backend, numerical_gradient, real_number
+from ..backend.sharing import warn
+from ..linalg import Dense, Diagonal, LinearOperator, Selection, as_covariance, as_operator
 
 LARGEST = 2**22  # numbers in one array of Jacobians of which differences are taken
 
@@ -45,54 +46,83 @@ class NotDifferentiable(TypeError):
     """An observation has no Jacobian to linearise it with."""
 
 
-@dataclass(frozen=True)
 class Linearisation:
     """The predictor η near a batch of x_0: η(x_0) as `predicted` (batch, observations), its Jacobian H.
 
-    H: (observations, dim) where it is the same for all rows, else (batch, observations, dim).
-    R: None, but where the noise depends on x_0: variances (batch, observations) or covariances
-    (batch, observations, observations) at these x_0.
+    H: an operator, or a matrix (observations, dim) where it is the same for all rows, else (batch,
+    observations, dim). R: None, but where the noise depends on x_0: its covariance at these x_0, as an
+    operator, variances (batch, observations) or covariances (batch, observations, observations).
     """
 
-    predicted: Any
-    H: Any
-    R: Any = None
+    def __init__(self, predicted: Array, H: Array | LinearOperator, R: Array | LinearOperator | None = None):
+        self.predicted, self.jacobian = predicted, as_operator(H)
+        self.noise = None if R is None else as_covariance(R, leading_axis=True)
 
-    def forward(self, v: Any) -> Any:
-        """H v row by row: (batch, dim) to (batch, observations)."""
-        return v @ self.H.T if self.H.ndim == 2 else (self.H @ v[..., None])[..., 0]
+    @property
+    def H(self) -> Array:
+        """All entries of the Jacobian."""
+        return self.jacobian.dense()
 
-    def adjoint(self, w: Any) -> Any:
-        """Hᵀ w row by row: (batch, observations) to (batch, dim)."""
-        return w @ self.H if self.H.ndim == 2 else (w[..., None, :] @ self.H)[..., 0, :]
+    @property
+    def R(self) -> Array | None:
+        """Variances or covariances of noise that depends on x_0."""
+        return None if self.noise is None else entries(self.noise)
+
+    def forward(self, v: Array) -> Array:
+        """The former name of `jacobian.matvec`."""
+        warn("Linearisation.forward is jacobian.matvec now", DeprecationWarning, stacklevel=2)
+        return self.jacobian.matvec(v)
+
+    def adjoint(self, w: Array) -> Array:
+        """The former name of `jacobian.rmatvec`."""
+        warn("Linearisation.adjoint is jacobian.rmatvec now", DeprecationWarning, stacklevel=2)
+        return self.jacobian.rmatvec(w)
 
 
-@dataclass(frozen=True)
 class SiteApproximation:
     """p(y given η) near some η as exp(log_scale) N(y; η, R), row by row.
 
-    y: (observations,) or (batch, observations); log_scale: (batch,), or 0.0 where nothing is scaled.
-    R: where `diagonal`, variances (observations,) or (batch, observations); else covariances
-    (observations, observations) or (batch, observations, observations). A variance is 0 where the
-    observation is exact.
+    y: (observations,) or (batch, observations); R: an operator, or a number for each observation where
+    `diagonal`, (observations,) or (batch, observations), else covariances (observations, observations) or
+    (batch, observations, observations). A variance is 0 where the observation is exact. log_scale: (batch,),
+    or 0.0 where nothing is scaled.
     """
 
-    y: Any
-    R: Any
-    log_scale: Any
-    diagonal: bool
+    def __init__(
+        self,
+        y: Array,
+        R: Array | LinearOperator,
+        log_scale: Array | float = 0.0,
+        diagonal: bool | None = None,
+    ) -> None:
+        if not isinstance(R, LinearOperator) and diagonal is not None:
+            R = Diagonal(R) if diagonal else Dense(R, positive=True)
+        self.y, self.noise, self.log_scale = y, as_covariance(R), log_scale
 
-    def add_noise(self, matrix: Any) -> Any:
-        """matrix (..., observations, observations) + R."""
-        if not self.diagonal:
-            return matrix + self.R
-        xp = array_namespace(self.R)
-        identity = xp.eye(self.R.shape[-1], dtype=self.R.dtype, device=device(self.R))
-        return matrix + self.R[..., None, :] * identity
+    @property
+    def diagonal(self) -> bool:
+        """Whether the numbers are independent given η."""
+        return self.noise.is_diagonal
 
-    def noise_product(self, v: Any) -> Any:
-        """R v row by row: (batch, observations)."""
-        return v * self.R if self.diagonal else (self.R @ v[..., None])[..., 0]
+    @property
+    def R(self) -> Array:
+        """Variances where `diagonal`, else covariances."""
+        return entries(self.noise)
+
+    def add_noise(self, matrix: Array) -> Array:
+        """The former name of `noise.added_to`."""
+        warn("add_noise is noise.added_to now", DeprecationWarning, stacklevel=2)
+        return self.noise.added_to(matrix)
+
+    def noise_product(self, v: Array) -> Array:
+        """The former name of `noise.matvec`."""
+        warn("noise_product is noise.matvec now", DeprecationWarning, stacklevel=2)
+        return self.noise.matvec(v)
+
+
+def entries(R: LinearOperator) -> Array:
+    """Variances where R is diagonal, else all entries."""
+    return R.diagonal() if R.is_diagonal else R.dense()
 
 
 class Observation(ABC):
@@ -187,6 +217,26 @@ class Observation(ABC):
 
         return numerical_gradient(value, x0, LARGEST // max(self.count * self.dim, 1))
 
+    def log_prob_gradient(self, x0: Array) -> Array:
+        """∂ ln p(y given x_0)/∂x_0, (batch, dim), by the Jacobian where there is one, else by differences.
+
+        Those take 4 dim evaluations of `log_prob`, to about 1e-10 in float64.
+        """
+        if not self.has_jacobian:
+            at_once = LARGEST // (self.count + self.dim)
+            return numerical_gradient(lambda rows, index: self.of_sets(index).log_prob(rows), x0, at_once)
+        # Hᵀ R⁻¹ r + ½ ∂R/∂x_0 · (R⁻¹ r rᵀ R⁻¹ - R⁻¹), r = y - η, the second where R depends on x_0
+        linear = self.linearise(x0)
+        site = self.site_approximation(linear, 0 * linear.predicted)
+        pull = site.noise.solve(site.y - linear.predicted)
+        by_mean = linear.jacobian.rmatvec(pull)
+        if linear.noise is None:
+            return by_mean
+        if site.noise.is_diagonal:
+            return by_mean + self.bend(x0, None, 0.5 * (pull * pull - 1 / site.noise.diagonal()))
+        outer = pull[:, :, None] * pull[:, None, :]
+        return by_mean + self.bend(x0, None, 0.5 * (outer - site.noise.inverse().dense()))
+
     @abstractmethod
     def site_approximation(self, linear: Linearisation, variance: Any) -> SiteApproximation:
         """p(y given η) as a Gaussian of η, where η ~ N(linear.predicted, diag(variance)).
@@ -194,3 +244,82 @@ class Observation(ABC):
         variance: (batch, observations) or (observations,), in units of η². Gaussian noise is its own
         surrogate, whatever the variance.
         """
+
+
+def observed_numbers(backend: Backend, y: Array) -> Selection:
+    """Those of y (observations,) that are not NaN. Raises: ValueError for infinite data."""
+    xp = backend.xp
+    if bool(xp.any(xp.isinf(y))):
+        raise ValueError("the data hold infinity; mark what was not observed with NaN")
+    return Selection(xp.nonzero(~xp.isnan(y))[0], y.shape[0], y)
+
+
+def noise_covariance(backend: Backend, R: Any, observed: Selection) -> LinearOperator:
+    """That of the observed numbers, from that of all: a number, variances, a covariance or an operator.
+
+    Raises: ValueError where R does not fit or is not positive definite, as far as its entries are at hand.
+    """
+    xp, count, number = backend.xp, observed.shape[1], real_number(R)
+    if number is not None:
+        R = xp.full((count,), number, dtype=backend.dtype, device=backend.device)
+    if R is None:
+        raise TypeError("R must be a number or an array, variances or covariance; got None")
+    if tuple(R.shape) not in ((count,), (count, count)):
+        raise ValueError(f"expected R of shape ({count},) or ({count}, {count}); got {tuple(R.shape)}")
+    noise = as_covariance(R)
+    if observed.shape[0] < count:
+        noise = noise.block(observed.index)
+    if observed.shape[0] == 0:  # no library factors a matrix without entries
+        return Diagonal(xp.zeros((0,), dtype=backend.dtype, device=backend.device))
+    if noise.materialised:
+        _check_noise(entries(noise))
+    return noise
+
+
+def _check_noise(R: Array) -> None:
+    xp = array_namespace(R)
+    if not bool(xp.all(xp.isfinite(R))):
+        raise ValueError("the noise covariance R holds NaN or infinity; mark what was not observed in y")
+    if R.ndim == 2 and bool(xp.any(xp.abs(R - R.T) > 1e-6 * xp.max(xp.abs(R)))):
+        raise ValueError("the noise covariance R must be symmetric")
+    smallest = float(xp.min(xp.linalg.eigvalsh(R) if R.ndim == 2 else R))
+    if not smallest > 0:
+        raise ValueError(
+            f"the noise covariance R must be positive definite; its smallest eigenvalue is {smallest:.3g}"
+        )
+
+
+def checked_data(name: str, y: Any, like: Any, count: int) -> Any:
+    """y (count,) or (data sets, count), an array of like's library, device and dtype.
+
+    Raises: TypeError for another kind of array; ValueError for another shape, NaN or infinity.
+    """
+    shape = tuple(y.shape) if is_array_api_obj(y) else type(y).__name__
+    if not is_array_api_obj(y) or y.ndim not in (1, 2) or y.shape[-1] != count:
+        raise ValueError(
+            f"{name}: data must be ({count},) or (data sets, {count}), as many numbers as were observed; got "
+            f"{shape}"
+        )
+    xp = array_namespace(like)
+    if array_namespace(y) is not xp or device(y) != device(like) or y.dtype != like.dtype:
+        raise TypeError(f"{name}: data sets must be an array like the first, in {like.dtype}; got {y.dtype}")
+    if not bool(xp.all(xp.isfinite(y))):
+        raise ValueError(
+            f"{name}: many data sets must all be observed in the same numbers, without NaN or infinity"
+        )
+    return y
+
+
+def matched(values: Any, batch: int) -> Any:
+    """(data sets, ...) repeated for `batch` rows of x_0, neighbours of one set; (observations,) as it is.
+
+    Raises: ValueError where the rows cannot be shared out evenly.
+    """
+    if values.ndim == 1 or values.shape[0] == batch:
+        return values
+    sets = values.shape[0]
+    if sets == 0 or batch % sets:
+        raise ValueError(f"{batch} rows of x_0 cannot be shared out among {sets} data sets")
+    xp, shape = array_namespace(values), tuple(values.shape)
+    each = xp.broadcast_to(values[:, None, ...], (sets, batch // sets, *shape[1:]))
+    return xp.reshape(each, (batch, *shape[1:]))

@@ -4,8 +4,7 @@ from typing import Any
 
 from ..backend import real_parameter
 from ..denoisers import Denoiser
-from .information import compressed
-from .innovation import Innovation
+from .base import Innovation, compressed
 from .observation import Linearisation, Observation, SiteApproximation
 from .sda import FixedVarianceDenoiser
 
@@ -26,16 +25,17 @@ class PiGDMDenoiser(FixedVarianceDenoiser):
             raise ValueError(f"PiGDMDenoiser: variance must be positive; got {variance!r}")
         self.variance = variance
 
-    def spread(self, linear: Linearisation, t: float) -> Any:
-        return self._r2(t) * self.backend.xp.sum(linear.H * linear.H, axis=-1)
+    def predicted_variance(self, linear: Linearisation, t: float) -> Any:
+        H = linear.H
+        return self._r2(t) * self.backend.xp.sum(H * H, axis=-1)
 
     def innovation(
         self, noise: SiteApproximation, linear: Linearisation, t: float
     ) -> tuple[Any, Linearisation, Any]:
-        if linear.H.shape[-2] > self.dim and noise.diagonal and not self.observation.hard:
+        if linear.jacobian.shape[0] > self.dim and noise.diagonal and not self.observation.hard:
             linear, noise = compressed(linear, noise)
-        projected = self._r2(t) * (linear.H @ self.backend.xp.matrix_transpose(linear.H))
-        found = Innovation(noise, linear, projected)
+        projected = self._r2(t) * linear.jacobian.matmat(linear.jacobian.T.dense())
+        found = Innovation.of(noise, linear, projected)
         return found.weights, linear, found.log_likelihood
 
     def row_numbers(self) -> int:

@@ -6,10 +6,9 @@ from typing import Any
 
 from ..backend import real_parameter
 from ..denoisers import Denoiser
-from .base import Guided, MeanLikelihood
-from .innovation import Innovation
+from ..linalg import Diagonal
+from .base import Guided, Innovation, MeanLikelihood, require_jacobian
 from .observation import Linearisation, Observation, SiteApproximation
-from .tweedie import require_jacobian
 
 
 class FixedVarianceDenoiser(MeanLikelihood):
@@ -23,7 +22,7 @@ class FixedVarianceDenoiser(MeanLikelihood):
         require_jacobian(self.name, observation)
 
     @abstractmethod
-    def spread(self, linear: Linearisation, t: float) -> Any:
+    def predicted_variance(self, linear: Linearisation, t: float) -> Any:
         """The diagonal of P, (n,) or (batch, n)."""
 
     @abstractmethod
@@ -41,9 +40,9 @@ class FixedVarianceDenoiser(MeanLikelihood):
             return self.unguided(x, t)
         moments = self.prior(x, t)
         linear = self.observation.linearise(moments.mean)
-        noise = self.observation.site_approximation(linear, self.spread(linear, t))
+        noise = self.observation.site_approximation(linear, self.predicted_variance(linear, t))
         weights, linear, log_likelihood = self.innovation(noise, linear, t)
-        shift = moments.covariance.matvec(linear.adjoint(weights))
+        shift = moments.covariance.matvec(linear.jacobian.rmatvec(weights))
         return Guided(moments, moments.mean + shift, log_likelihood)
 
 
@@ -63,7 +62,7 @@ class SDADenoiser(FixedVarianceDenoiser):
             raise ValueError(f"SDADenoiser: gamma must be positive; got {gamma!r}")
         self.gamma = gamma
 
-    def spread(self, linear: Linearisation, t: float) -> Any:
+    def predicted_variance(self, linear: Linearisation, t: float) -> Any:
         xp, backend = self.backend.xp, self.backend
         variance = self.gamma * self.sde.sigma(t) ** 2 / self.sde.alpha(t) ** 2
         return xp.full((self.observation.count,), variance, dtype=backend.dtype, device=backend.device)
@@ -71,12 +70,11 @@ class SDADenoiser(FixedVarianceDenoiser):
     def innovation(
         self, noise: SiteApproximation, linear: Linearisation, t: float
     ) -> tuple[Any, Linearisation, Any]:
-        xp, spread = self.backend.xp, self.spread(linear, t)
+        xp, P = self.backend.xp, Diagonal(self.predicted_variance(linear, t))
         if not noise.diagonal:
-            identity = xp.eye(self.observation.count, dtype=self.backend.dtype, device=self.backend.device)
-            whole = Innovation(noise, linear, spread * identity)
+            whole = Innovation.of(noise, linear, P.dense())
             return whole.weights, linear, whole.log_likelihood
-        variance, residual = noise.R + spread, noise.y - linear.predicted
+        variance, residual = noise.noise.diagonal() + P.values, noise.y - linear.predicted
         pull = residual / variance
         logs = xp.sum(xp.log(2 * math.pi * variance), axis=-1)
         return pull, linear, noise.log_scale - 0.5 * (xp.sum(residual * pull, axis=-1) + logs)

@@ -7,12 +7,10 @@ from typing import Any
 from array_api_compat import is_array_api_obj
 
 from . import families
-from .independent import IndependentObservation
+from .independent import IndependentObservation, LinearPredictor
 from .joint import JointObservation, joint_observation
-from .linear_constraint import LinearConstraint
-from .linear_gaussian import LinearGaussian
+from .linear_gaussian import LinearConstraint, LinearGaussian
 from .observation import Observation
-from .predictor import LinearPredictor
 
 Arrays = dict[str, Any]
 

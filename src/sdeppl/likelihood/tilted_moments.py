@@ -6,6 +6,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
+from ..linalg import Diagonal
 from .observation import SiteApproximation
 
 
@@ -42,7 +43,7 @@ def gaussian_of(tilt: TiltedMoments, predicted: Any, variance: Any, width: Any) 
     R = xp.clip(shrinkage, min=epsilon**2) / information
     total = variance + R
     log_scale = tilt.log_mass + 0.5 * (xp.log(2 * math.pi * total) + squared * total)
-    return SiteApproximation(predicted + tilt.slope * total, R, xp.sum(log_scale, axis=-1), True)
+    return SiteApproximation(predicted + tilt.slope * total, Diagonal(R), xp.sum(log_scale, axis=-1))
 
 
 def normal_innovation(

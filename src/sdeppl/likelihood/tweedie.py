@@ -1,22 +1,36 @@
 """The Gaussian mean likelihood with Tweedie's mean and exact covariance."""
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
-from ..backend import cholesky, whole_number
-from ..backend.linear_algebra import SMALL
+from ..backend import Array, whole_number
 from ..denoisers import Denoiser, Moments
-from ..linalg import Dense, LinearOperator
-from .base import Guided, MeanLikelihood, PseudoObservation
-from .information import compressed
-from .innovation import Innovation
-from .matrix_free import LowRank, matrix_free_shift
+from ..linalg import (
+    Dense,
+    LinearOperator,
+    LowRankUpdate,
+    conjugate_gradients,
+    matrix_transpose,
+    matvec,
+    psd_or_diagonal,
+)
+from .base import (
+    DENSE_LIMIT,
+    Guided,
+    Innovation,
+    MeanLikelihood,
+    PseudoObservation,
+    compressed,
+    psd_part,
+    require_jacobian,
+)
 from .observation import Linearisation, Observation, SiteApproximation
-from .positive import clipped
 
-DENSE_LIMIT = 128
-LEARNED_LIMIT = 16  # numbers in x_0 up to which a learned covariance is written out
+TOLERANCE, LEARNED_TOLERANCE = 1e-6, 1e-3
+LEARNED_ITERATIONS = 32
+PRECONDITIONED = 512  # observed numbers up to which a matrix of their size is inverted in each step
 METHODS = ("auto", "dense", "matrix-free", "low-rank")
 
 
@@ -40,7 +54,7 @@ class TweedieDenoiser(MeanLikelihood):
     residual; 'low-rank' takes H C Hᵀ on the `rank` directions along which it is largest at T (Nyström);
     these two know the gradient of 'mean' alone. 'auto':
     dense where C is at hand or dim ≤ 128. A learned C counts by its positive part; repair: how that is found
-    (`positive_part`).
+    (`psd_part`).
 
     Raises: as `MeanLikelihood`; ValueError for an unknown method or gradient; TypeError for an observation
     without a Jacobian. Source: Rozet et al. 2024 (MMPS), eq. 11-13; Boys et al. 2023 (TMPD); the full
@@ -91,7 +105,7 @@ class TweedieDenoiser(MeanLikelihood):
         linear = self.observation.linearise(moments.mean)
         if self.low_rank is not None:
             weights = self.low_rank.weights(self.observation, linear, moments.covariance)
-            return moments.mean + moments.covariance.matvec(linear.adjoint(weights))
+            return moments.mean + moments.covariance.matvec(linear.jacobian.rmatvec(weights))
         return moments.mean + matrix_free_shift(
             self.observation, linear, moments.covariance, self.tolerance, self.iterations
         )
@@ -103,28 +117,28 @@ class TweedieDenoiser(MeanLikelihood):
 
     def _guide(self, x: Any, t: float, moments: Moments) -> Guided:
         xp = self.backend.xp
-        covariance = positive_part(moments.covariance, self.observation.count, self.repair)
+        covariance = psd_part(moments.covariance, self.observation.count, self.repair)
         moments = Moments(moments.mean, covariance)
         linear = self.observation.linearise(moments.mean)
-        cross = covariance.matmat(xp.matrix_transpose(linear.H))
-        variance = xp.clip(xp.sum(linear.H * xp.matrix_transpose(cross), axis=-1), min=0.0)
+        H = linear.H
+        cross = covariance.matmat(xp.matrix_transpose(H))
+        variance = xp.clip(xp.sum(H * xp.matrix_transpose(cross), axis=-1), min=0.0)
         noise = self.observation.site_approximation(linear, variance)
-        bends = linear.H.ndim == 3 or linear.R is not None
+        bends = not linear.jacobian.shared or linear.noise is not None
         if self._is_compressible(linear, noise, bends):
             linear, noise = compressed(linear, noise)
-            cross = covariance.matmat(xp.matrix_transpose(linear.H))
+            cross = covariance.matmat(linear.jacobian.T.dense())
         projected = projected_covariance(linear, cross, covariance)
-        innovation = Innovation(noise, linear, projected)
-        shift = _rows(cross, innovation.weights)
+        innovation = Innovation.of(noise, linear, projected)
+        shift = matvec(cross, innovation.weights)
         if self.gradient == "full":
             shift = shift + self._slopes(x, t, moments, linear, cross, innovation, bends)
-        return Guided(
-            moments, moments.mean + shift, innovation.log_likelihood, PseudoObservation(linear.H, noise)
-        )
+        pseudo = PseudoObservation(linear.jacobian, noise)
+        return Guided(moments, moments.mean + shift, innovation.log_likelihood, pseudo)
 
     def _is_compressible(self, linear: Linearisation, noise: SiteApproximation, bends: bool) -> bool:
         """Whether more numbers were seen than are in x_0, and no gradient asks how each depends on x."""
-        many = linear.H.shape[-2] > self.dim and self.dim <= DENSE_LIMIT
+        many = linear.jacobian.shape[0] > self.dim and self.dim <= DENSE_LIMIT
         return (
             many and noise.diagonal and not self.observation.hard and not (bends and self.gradient == "full")
         )
@@ -148,7 +162,7 @@ class TweedieDenoiser(MeanLikelihood):
         that of its H and R."""
         xp, covariance = self.backend.xp, moments.covariance
         shift: Any = 0.0
-        inverse, q = innovation.inverse_root, innovation.weights
+        inverse, q = innovation.root.inverse().dense(), innovation.weights
         rows = xp.broadcast_to(inverse, (q.shape[0], *inverse.shape[-2:]))
         directions = xp.concat([q[:, None, :], rows], axis=1)  # q qᵀ - S⁻¹ = Σ_a w_a u_a u_aᵀ
         signs = xp.ones_like(directions[:, :, 0])
@@ -166,57 +180,82 @@ class TweedieDenoiser(MeanLikelihood):
         """∂/∂m ½ tr(W (H C Hᵀ + R)) with H and R at m, W (batch, n, n) and C held fixed, for cross = C Hᵀ."""
         xp, of_R = self.backend.xp, None
         of_H = weights @ xp.matrix_transpose(cross)
-        if linear.R is not None:
-            of_R = 0.5 * (xp.linalg.diagonal(weights) if linear.R.ndim == 2 else weights)
+        if linear.noise is not None:
+            of_R = 0.5 * (xp.linalg.diagonal(weights) if linear.noise.is_diagonal else weights)
         return self.observation.bend(m, of_H, of_R)
-
-
-def require_jacobian(name: str, observation: Observation) -> None:
-    """Raises: TypeError, naming the method, for an observation that cannot be linearised."""
-    if not observation.has_jacobian:
-        raise TypeError(
-            f"likelihood='{name}' needs the derivative of the observation, which "
-            f"{type(observation).__name__} has not; use likelihood='monte-carlo', which is gradient-free"
-        )
-
-
-def positive_part(
-    covariance: LinearOperator, count: int, repair: Literal["eigenvalues", "diagonal"] = "diagonal"
-) -> LinearOperator:
-    """The covariance; a learned one of few numbers as a matrix, its positive part.
-
-    Errors of a learned score can make C negative along some direction, S with it, and the gain
-    then throws draws far away, silently; a true covariance has no such part. repair: by eigenvalues, or
-    where a Cholesky factor, at a tenth of the cost, shows that a row is not positive, its variances alone.
-    Of many numbers, more than 16 and than the `count` of products that are wanted, it stays an operator.
-    """
-    if not covariance.may_be_indefinite:
-        return covariance
-    dim = covariance.shape[-1]
-    if dim > max(LEARNED_LIMIT, count) or dim > DENSE_LIMIT:
-        return covariance
-    dense = covariance.dense()
-    return Dense(clipped(dense) if repair == "eigenvalues" else positive_rows(dense))
-
-
-def positive_rows(matrix: Any) -> Any:
-    """Matrices (batch, n, n), those that are not positive definite cut down to their variances."""
-    xp, n = array_namespace(matrix), matrix.shape[-1]
-    if n > SMALL:
-        return clipped(matrix)
-    positive = xp.all(xp.isfinite(xp.linalg.diagonal(cholesky(matrix))), axis=-1)
-    identity = xp.eye(n, dtype=matrix.dtype, device=device(matrix))
-    variances = xp.clip(xp.linalg.diagonal(matrix), min=0.0)[..., None, :] * identity
-    return xp.where(positive[:, None, None], matrix, variances)
 
 
 def projected_covariance(linear: Linearisation, cross: Any, covariance: LinearOperator) -> Any:
     """H C Hᵀ, symmetric; of a learned C that is no matrix, the positive part."""
     xp = array_namespace(cross)
-    projected = linear.H @ cross
+    projected = linear.jacobian.matmat(cross)
     projected = 0.5 * (projected + xp.matrix_transpose(projected))
-    return positive_rows(projected) if covariance.may_be_indefinite else projected
+    return psd_or_diagonal(projected) if covariance.may_be_indefinite else projected
 
 
-def _rows(matrix: Any, v: Any) -> Any:
-    return v @ matrix.T if matrix.ndim == 2 else (matrix @ v[..., None])[..., 0]
+def matrix_free_shift(
+    observation: Observation,
+    linear: Linearisation,
+    covariance: LinearOperator,
+    tolerance: float | None,
+    iterations: int,
+) -> Array:
+    """C Hᵀ S⁻¹ (y - η), (batch, dim), by one product with C an iteration.
+
+    Where C has a Gaussian part (`LinearOperator.near`), with one H and R for all rows, the iterations
+    start from that part's S⁻¹, which leaves them what the network adds. A network's C is `learned`: 1e-3
+    is its default tolerance, and 32 the most iterations, since its own error is larger. Of others it is 1e-6.
+    """
+    site, H = observation.site_approximation(linear, 0 * linear.predicted), linear.jacobian
+
+    def product(v: Array) -> tuple[Array, Array]:
+        wanted = covariance.matvec(H.rmatvec(v))
+        return H.matvec(wanted) + site.noise.matvec(v), wanted
+
+    part = covariance.near
+    learned = part is not None
+    # without R it may not exist
+    near = None if observation.hard or part is None else _near_inverse(H @ part @ H.T + site.noise)
+    precondition = None if near is None else near.matvec
+    residual = site.y - linear.predicted
+    goal = tolerance or (LEARNED_TOLERANCE if learned else TOLERANCE)
+    most = min(iterations, LEARNED_ITERATIONS) if learned else iterations
+    return conjugate_gradients(product, residual, goal, most, precondition, learned)
+
+
+def _near_inverse(S: LinearOperator) -> LinearOperator | None:
+    """S⁻¹ for an S near the true one, or None where no one matrix serves all rows."""
+    return S.inverse() if S.shared and S.shape[0] <= PRECONDITIONED else None
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """S ≈ Y (Ωᵀ Y)⁻¹ Yᵀ + R with Y = H C Hᵀ Ω (Nyström), Ω (n, rank) the same at every t.
+
+    Ω: the leading eigenvectors of H C Hᵀ at T, where C is nearly the prior's covariance. Exact where
+    H C Hᵀ has no more than `rank` directions. Source: Williams & Seeger 2001.
+    """
+
+    directions: Array
+
+    @classmethod
+    def of(cls, prior: Denoiser, observation: Observation, rank: int) -> "LowRank":
+        """From the prior's covariance at T. Raises: ValueError for a rank below 1."""
+        rank = whole_number("rank", rank, 1)
+        xp, sde = prior.backend.xp, prior.sde
+        x = xp.zeros((1, prior.dim), dtype=prior.backend.dtype, device=prior.backend.device)
+        moments = prior(x + sde.shift(sde.T), sde.T)
+        H, C = observation.linearise(moments.mean).jacobian, moments.covariance
+        H, C = H if H.shared else H.take(0), C if C.shared else Dense(C.dense()[0, ...])
+        projected = H.matmat(C.matmat(H.T.dense()))
+        _, basis = xp.linalg.eigh(0.5 * (projected + projected.T))
+        return cls(basis[:, max(observation.count - rank, 0) :])
+
+    def weights(self, observation: Observation, linear: Linearisation, covariance: LinearOperator) -> Array:
+        """S⁻¹ (y - η), (batch, n), by rank products with C and Woodbury's identity."""
+        xp, H = array_namespace(linear.predicted), linear.jacobian
+        Y = H.matmat(covariance.matmat(H.T.matmat(self.directions)))
+        core = self.directions.T @ Y
+        core = 0.5 * (core + matrix_transpose(core))
+        site = observation.site_approximation(linear, xp.sum(Y * self.directions, axis=-1))
+        return LowRankUpdate(site.noise, Y, core).solve(site.y - linear.predicted)

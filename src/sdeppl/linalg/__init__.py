@@ -1,29 +1,24 @@
 """Layer 0, over `backend`: linear operators, with an optional leading axis for rows or data sets."""
 
 from .conjugate_gradients import conjugate_gradients
-from .matrices import matmat, matvec, rmatvec, row_by_row
+from .matrices import matmat, matrix_transpose, matvec, project_psd, psd_or_diagonal, rmatvec, row_by_row
 from .operators import (
-    BlockDiagonal,
     Dense,
     Diagonal,
     Diagonalisable,
     Isotropic,
     LinearOperator,
-    LowRankUpdate,
     MatrixFree,
     Product,
     Selection,
-    Spectral,
-    Stack,
     Sum,
     Symmetric,
     Triangular,
     as_covariance,
     as_operator,
-    block_diagonal,
     scaled_identity,
-    stacked,
 )
+from .structures import BlockDiagonal, LowRankUpdate, Spectral, Stack, block_diagonal, stacked
 
 __all__ = [
     "BlockDiagonal",
@@ -46,7 +41,10 @@ __all__ = [
     "block_diagonal",
     "conjugate_gradients",
     "matmat",
+    "matrix_transpose",
     "matvec",
+    "project_psd",
+    "psd_or_diagonal",
     "rmatvec",
     "row_by_row",
     "scaled_identity",

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
-from ..backend import Array
+from ..backend import Array, cholesky
+from ..backend.linear_algebra import SMALL
 
 
 def matvec(A: Array, v: Array) -> Array:
@@ -46,3 +47,30 @@ def row_by_row(solve: Callable[[Array, Array], Array], A: Array, b: Array) -> Ar
     if b.ndim == 2:
         return solve(A, b[..., None])[..., 0]
     return xp.permute_dims(solve(A, xp.permute_dims(b, (1, 2, 0))), (2, 0, 1))
+
+
+def matrix_transpose(A: Array) -> Array:
+    """Of the last two axes."""
+    return array_namespace(A).matrix_transpose(A)
+
+
+def project_psd(A: Array) -> Array:
+    """The nearest positive semidefinite matrix to a symmetric one (..., n, n): no negative eigenvalues."""
+    xp = array_namespace(A)
+    values, basis = xp.linalg.eigh(A)
+    return (basis * xp.clip(values, min=0.0)[..., None, :]) @ xp.matrix_transpose(basis)
+
+
+def psd_or_diagonal(A: Array) -> Array:
+    """Symmetric matrices (batch, n, n), those that are not positive definite cut down to their variances.
+
+    Which they are a Cholesky factor shows, at a tenth of the cost of eigenvalues; above n = 24, where it does
+    not, as `project_psd`.
+    """
+    xp, n = array_namespace(A), A.shape[-1]
+    if n > SMALL:
+        return project_psd(A)
+    positive = xp.all(xp.isfinite(xp.linalg.diagonal(cholesky(A))), axis=-1)
+    identity = xp.eye(n, dtype=A.dtype, device=device(A))
+    variances = xp.clip(xp.linalg.diagonal(A), min=0.0)[..., None, :] * identity
+    return xp.where(positive[:, None, None], A, variances)

@@ -2,8 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from itertools import accumulate, pairwise
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from array_api_compat import array_namespace, device, is_array_api_obj
@@ -11,7 +10,7 @@ from array_api_compat import array_namespace, device, is_array_api_obj
 from ..backend import Array, cholesky, log_diagonal, solve_lower, solve_lower_transposed
 from ..backend.sharing import cached_property, warn
 from .conjugate_gradients import conjugate_gradients
-from .matrices import matmat, matvec, rmatvec, row_by_row
+from .matrices import matvec, rmatvec, row_by_row
 
 LARGEST = 2**26  # entries of a matrix that `dense` writes out where only products are known
 DIRECT = 512  # numbers up to which equations without a closed form are solved by all entries
@@ -158,14 +157,21 @@ class LinearOperator(ABC):
         """A + c I, for a number c or one for each row: in A's own structure where that has room for it."""
         return self + scaled_identity(c, self.shape[0], self.like)
 
-    def rows(self, index: Array) -> "LinearOperator":
-        """The rows A_i of i in `index` (k,), as of what was observed."""
-        return Selection(index, self.shape[0], self.like) @ self
+    def rows(self, index: Array | slice) -> "LinearOperator":
+        """The rows A_i of i in `index`, (k,) or a slice, as of what was observed."""
+        return self._selection(index) @ self
 
-    def block(self, index: Array) -> "LinearOperator":
-        """A_ij for i and j in `index` (k,), as the covariance of what was observed."""
-        chosen = Selection(index, self.shape[0], self.like)
+    def block(self, index: Array | slice) -> "LinearOperator":
+        """A_ij for i and j in `index`, (k,) or a slice, as the covariance of what was observed."""
+        chosen = self._selection(index)
         return chosen @ self @ chosen.T
+
+    def _selection(self, index: Array | slice) -> "Selection":
+        if not isinstance(index, slice):
+            return Selection(index, self.shape[0], self.like)
+        xp = array_namespace(self.like)
+        numbers = xp.arange(index.start, index.stop, dtype=xp.int64, device=device(self.like))
+        return Selection(numbers, self.shape[0], self.like)
 
     @property
     def T(self) -> "LinearOperator":
@@ -353,32 +359,32 @@ class Scaled(LinearOperator):
 
     def __init__(self, operator: LinearOperator, c: Any) -> None:
         own = c.shape[0] if getattr(c, "ndim", 0) == 1 else None
-        super().__init__(operator.shape, _common_batch(operator.batch, own), operator.like)
+        super().__init__(operator.shape, common_batch(operator.batch, own), operator.like)
         self.operator, self.c = operator, c
         self.materialised, self.is_diagonal = operator.materialised, operator.is_diagonal
         self.may_be_indefinite = operator.may_be_indefinite
         self.near = None if operator.near is None else Scaled(operator.near, c)
 
     def matvec(self, v: Array) -> Array:
-        return _before(self.c, 1) * self.operator.matvec(v)
+        return before(self.c, 1) * self.operator.matvec(v)
 
     def rmatvec(self, w: Array) -> Array:
-        return _before(self.c, 1) * self.operator.rmatvec(w)
+        return before(self.c, 1) * self.operator.rmatvec(w)
 
     def matmat(self, M: Array) -> Array:
-        return _before(self.c, 2) * self.operator.matmat(M)
+        return before(self.c, 2) * self.operator.matmat(M)
 
     def dense(self) -> Array:
-        return _before(self.c, 2) * self.operator.dense()
+        return before(self.c, 2) * self.operator.dense()
 
     def diagonal(self) -> Array:
-        return _before(self.c, 1) * self.operator.diagonal()
+        return before(self.c, 1) * self.operator.diagonal()
 
     def solve(self, b: Array) -> Array:
-        return self.operator.solve(b) / _before(self.c, 1)
+        return self.operator.solve(b) / before(self.c, 1)
 
     def rsolve(self, b: Array) -> Array:
-        return self.operator.rsolve(b) / _before(self.c, 1)
+        return self.operator.rsolve(b) / before(self.c, 1)
 
     def sqrt(self) -> LinearOperator:
         return Scaled(self.operator.sqrt(), self.c**0.5)
@@ -394,7 +400,7 @@ class Scaled(LinearOperator):
         return Scaled(self.operator.T, self.c)
 
     def _take(self, index: Array | int) -> LinearOperator:
-        c = _chosen(self.c, index, 0) if getattr(self.c, "ndim", 0) else self.c
+        c = chosen(self.c, index, 0) if getattr(self.c, "ndim", 0) else self.c
         return Scaled(self.operator.take(index), c)
 
 
@@ -402,7 +408,7 @@ class Sum(LinearOperator):
     """A + B + …"""
 
     def __init__(self, *terms: LinearOperator) -> None:
-        super().__init__(terms[0].shape, _common_batch(*(term.batch for term in terms)), terms[0].like)
+        super().__init__(terms[0].shape, common_batch(*(term.batch for term in terms)), terms[0].like)
         if any(term.shape != self.shape for term in terms):
             raise ValueError(f"a sum needs terms of one shape; got {[term.shape for term in terms]}")
         self.terms = terms
@@ -413,13 +419,13 @@ class Sum(LinearOperator):
             self.near = Sum(*(term.near or term for term in terms))
 
     def matvec(self, v: Array) -> Array:
-        return _total(term.matvec(v) for term in self.terms)
+        return total(term.matvec(v) for term in self.terms)
 
     def rmatvec(self, w: Array) -> Array:
-        return _total(term.rmatvec(w) for term in self.terms)
+        return total(term.rmatvec(w) for term in self.terms)
 
     def matmat(self, M: Array) -> Array:
-        return _total(term.matmat(M) for term in self.terms)
+        return total(term.matmat(M) for term in self.terms)
 
     def dense(self) -> Array:
         first, *others = self.terms
@@ -429,7 +435,7 @@ class Sum(LinearOperator):
         return matrix
 
     def diagonal(self) -> Array:
-        return _total(term.diagonal() for term in self.terms)
+        return total(term.diagonal() for term in self.terms)
 
     @property
     def T(self) -> LinearOperator:
@@ -447,7 +453,7 @@ class Product(LinearOperator):
         if left.shape[1] != right.shape[0]:
             raise ValueError(f"A B needs as many columns of A as B has rows; got {left!r} and {right!r}")
         shape = left.shape[0], right.shape[1]
-        super().__init__(shape, _common_batch(left.batch, right.batch), left.like)
+        super().__init__(shape, common_batch(left.batch, right.batch), left.like)
         self.left, self.right = left, right
         self.may_be_indefinite = left.may_be_indefinite or right.may_be_indefinite
         if left.near is not None or right.near is not None:
@@ -547,73 +553,29 @@ class MatrixFree(LinearOperator):
         )
 
 
-class Isotropic(Diagonalisable):
-    """c I of n numbers: c an array () or (batch,)."""
-
-    materialised, is_diagonal = True, True
-
-    def __init__(self, c: Array, n: int) -> None:
-        super().__init__((n, n), c.shape[0] if c.ndim else None, c)
-        self.c = c
-
-    def matvec(self, v: Array) -> Array:
-        return _before(self.c, 1) * v
-
-    def matmat(self, M: Array) -> Array:
-        return _before(self.c, 2) * M
-
-    def dense(self) -> Array:
-        return _before(self.c, 2) * self._identity()
-
-    def diagonal(self) -> Array:
-        shape = (*self.c.shape, self.shape[0])
-        return array_namespace(self.c).broadcast_to(_before(self.c, 1), shape)
-
-    def solve(self, b: Array) -> Array:
-        return b / _before(self.c, 1)
-
-    def logdet(self) -> Array:
-        xp = array_namespace(self.c)
-        return self.shape[0] * xp.log(xp.abs(self.c))
-
-    def shifted(self, c: Any) -> LinearOperator:
-        return Isotropic(self.c + c, self.shape[0])
-
-    @property
-    def eigenvalues(self) -> Array:
-        """(1,) or (batch, 1), for all directions."""
-        return self.c[..., None]
-
-    def inside(self, v: Array) -> Array:
-        """v, where A is diagonal as it is."""
-        return v
-
-    def outside(self, u: Array) -> Array:
-        """u."""
-        return u
-
-    def map(self, function: Callable[[Array], Array]) -> "Isotropic":
-        return Isotropic(function(self.c), self.shape[0])
-
-    def block(self, index: Array) -> LinearOperator:
-        return Isotropic(self.c, index.shape[0])
-
-    def _take(self, index: Array | int) -> LinearOperator:
-        return Isotropic(_chosen(self.c, index, 0), self.shape[0])
-
-
 class Diagonal(Diagonalisable):
     """diag(values): values (n,) or (batch, n)."""
 
     materialised, is_diagonal = True, True
 
-    def __init__(self, values: Array) -> None:
-        n = values.shape[-1]
+    def __init__(self, values: Array, n: int | None = None) -> None:
+        n = values.shape[-1] if n is None else n
         super().__init__((n, n), values.shape[0] if values.ndim == 2 else None, values)
         self.values = values
 
-    def matvec(self, v: Array) -> Array:
-        return v * self.values
+    @property
+    def eigenvalues(self) -> Array:
+        """The values."""
+        return self.values
+
+    def inside(self, v: Array) -> Array:
+        return v
+
+    def outside(self, u: Array) -> Array:
+        return u
+
+    def map(self, function: Callable[[Array], Array]) -> "Diagonal":
+        return Diagonal(function(self.values))
 
     def matmat(self, M: Array) -> Array:
         return self.values[..., None] * M
@@ -632,29 +594,33 @@ class Diagonal(Diagonalisable):
         return xp.sum(xp.log(xp.abs(self.values)), axis=-1)
 
     def shifted(self, c: Any) -> LinearOperator:
-        return Diagonal(self.values + _before(c, 1))
+        return self.map(lambda values: values + before(c, 1))
 
-    @property
-    def eigenvalues(self) -> Array:
-        """(n,) or (batch, n)."""
-        return self.values
-
-    def inside(self, v: Array) -> Array:
-        """v, where A is diagonal as it is."""
-        return v
-
-    def outside(self, u: Array) -> Array:
-        """u."""
-        return u
-
-    def map(self, function: Callable[[Array], Array]) -> "Diagonal":
-        return Diagonal(function(self.values))
-
-    def block(self, index: Array) -> LinearOperator:
-        return Diagonal(array_namespace(index).take(self.values, index, axis=-1))
+    def block(self, index: Array | slice) -> LinearOperator:
+        return Diagonal(_places(self.values, index, -1))
 
     def _take(self, index: Array | int) -> LinearOperator:
-        return Diagonal(_chosen(self.values, index, 1))
+        return self.map(lambda values: chosen(values, index, 1))
+
+
+class Isotropic(Diagonal):
+    """c I of n numbers: c an array () or (batch,); `values` is (1,) or (batch, 1)."""
+
+    def __init__(self, c: Array, n: int) -> None:
+        super().__init__(c[..., None], n)
+
+    def map(self, function: Callable[[Array], Array]) -> "Isotropic":
+        return Isotropic(function(self.values)[..., 0], self.shape[0])
+
+    def diagonal(self) -> Array:
+        xp = array_namespace(self.values)
+        return xp.broadcast_to(self.values, (*self.values.shape[:-1], self.shape[0]))
+
+    def logdet(self) -> Array:
+        return self.shape[0] * super().logdet()
+
+    def block(self, index: Array | slice) -> LinearOperator:
+        return Isotropic(self.values[..., 0], self._selection(index).shape[0])
 
 
 class Dense(LinearOperator):
@@ -689,12 +655,11 @@ class Dense(LinearOperator):
     def logdet(self) -> Array:
         return 2 * self.root.logdet() if self.positive else super().logdet()
 
-    def rows(self, index: Array) -> LinearOperator:
-        return Dense(array_namespace(index).take(self.matrix, index, axis=-2))
+    def rows(self, index: Array | slice) -> LinearOperator:
+        return Dense(_places(self.matrix, index, -2))
 
-    def block(self, index: Array) -> LinearOperator:
-        xp = array_namespace(index)
-        return Dense(xp.take(xp.take(self.matrix, index, axis=-2), index, axis=-1), self.positive)
+    def block(self, index: Array | slice) -> LinearOperator:
+        return Dense(_places(_places(self.matrix, index, -2), index, -1), self.positive)
 
     def __mul__(self, c: Any) -> LinearOperator:
         return Scaled(self, c) if getattr(c, "ndim", 0) else Dense(c * self.matrix, self.positive)
@@ -706,7 +671,7 @@ class Dense(LinearOperator):
         return self if self.positive else Dense(xp.matrix_transpose(self.matrix))
 
     def _take(self, index: Array | int) -> LinearOperator:
-        return Dense(_chosen(self.matrix, index, 2), self.positive)
+        return Dense(chosen(self.matrix, index, 2), self.positive)
 
 
 class Triangular(LinearOperator):
@@ -747,166 +712,7 @@ class Triangular(LinearOperator):
         return log_diagonal(self.L)
 
     def _take(self, index: Array | int) -> LinearOperator:
-        return Triangular(_chosen(self.L, index, 2))
-
-
-class Spectral(Diagonalisable):
-    """U diag(along) Uᵀ + across (I - U Uᵀ), U with orthonormal columns; f(A) has the same form.
-
-    U: (n, q) or (batch, n, q); along: (q,) or (batch, q); across: (1,), or None for 0, as where U is square:
-    with q < n, A is then singular, and functions of it, its inverse among them, are 0 across, too. A product
-    costs 2 q n numbers for each row: little where A is near to a multiple of I.
-    """
-
-    def __init__(self, U: Array, along: Array, across: Array | None = None) -> None:
-        batch = _common_batch(
-            U.shape[0] if U.ndim == 3 else None, along.shape[0] if along.ndim == 2 else None
-        )
-        super().__init__((U.shape[-2], U.shape[-2]), batch, along)
-        self.U, self.along, self.across = U, along, across
-
-    @classmethod
-    def of(cls, eigenvalues: Array, basis: Array) -> "Spectral":
-        """From all eigenvalues (n,) and eigenvectors (n, n), with few columns where most are nearly equal."""
-        xp, n = array_namespace(eigenvalues), eigenvalues.shape[0]
-        common = xp.sort(eigenvalues)[n // 2]
-        eps = float(xp.finfo(eigenvalues.dtype).eps)
-        apart = xp.abs(eigenvalues - common) > 8 * n * eps * xp.max(eigenvalues)
-        few = 2 * int(xp.count_nonzero(apart)) < n
-        # along a direction of far less variance than `common` the two terms would cancel
-        if few and bool(xp.min(eigenvalues) > math.sqrt(eps) * common):
-            kept = xp.nonzero(apart)[0]
-            return cls(xp.take(basis, kept, axis=1), xp.take(eigenvalues, kept), common[None])
-        return cls(basis, eigenvalues)
-
-    def matvec(self, v: Array) -> Array:
-        if self.across is not None:
-            return self.across * v + matvec(self.U, rmatvec(self.U, v) * (self.along - self.across))
-        (n, q), many = self.U.shape[-2:], v.ndim == 2 and self.shared
-        if many and v.shape[0] * (2 * q - n) > q * n:  # less work with the matrix multiplied out
-            return v @ self.dense()
-        return matvec(self.U, rmatvec(self.U, v) * self.along)
-
-    def matmat(self, M: Array) -> Array:
-        xp = array_namespace(M)
-        inside = matmat(xp.matrix_transpose(self.U), M)
-        if self.across is None:
-            return matmat(self.U, self.along[..., None] * inside)
-        return self.across * M + matmat(self.U, (self.along - self.across)[..., None] * inside)
-
-    def dense(self) -> Array:
-        xp, U = array_namespace(self.U), self.U
-        if self.across is None:
-            return (U * self.along[..., None, :]) @ xp.matrix_transpose(U)
-        return self.matmat(self._identity())
-
-    def logdet(self) -> Array:
-        """Along U alone where A is singular."""
-        xp = array_namespace(self.along)
-        inside = xp.sum(xp.log(xp.abs(self.along)), axis=-1)
-        if self.across is None:
-            return inside
-        rest = self.U.shape[-2] - self.U.shape[-1]
-        return inside + rest * xp.log(xp.abs(self.across))[0]
-
-    def shifted(self, c: Any) -> LinearOperator:
-        if self.U.shape[-2] == self.U.shape[-1]:
-            return Spectral(self.U, self.along + _before(c, 1))
-        if getattr(c, "ndim", 0):
-            return super().shifted(c)
-        across = 0 * self.along[..., :1] if self.across is None else self.across
-        return super().shifted(c) if across.ndim == 2 else Spectral(self.U, self.along + c, across + c)
-
-    def log_normal(self, residual: Array) -> Array:
-        return super().log_normal(residual) if self.across is None else Symmetric.log_normal(self, residual)
-
-    def formed(self) -> LinearOperator:
-        return Dense(self.dense()) if self.across is None else self
-
-    @property
-    def eigenvalues(self) -> Array:
-        """Along U, (q,) or (batch, q)."""
-        return self.along
-
-    @property
-    def basis(self) -> Array:
-        """U."""
-        return self.U
-
-    def inside(self, v: Array) -> Array:
-        """Uᵀ v row by row, where A is diagonal."""
-        return rmatvec(self.U, v)
-
-    def outside(self, u: Array) -> Array:
-        """U u row by row."""
-        return matvec(self.U, u)
-
-    def map(self, function: Callable[[Array], Array]) -> "Spectral":
-        across = None if self.across is None else function(self.across)
-        return Spectral(self.U, function(self.along), across)
-
-    def _take(self, index: Array | int) -> LinearOperator:
-        return Spectral(_chosen(self.U, index, 2), _chosen(self.along, index, 1), self.across)
-
-
-class LowRankUpdate(Symmetric):
-    """D + U K⁻¹ Uᵀ, as of low rank plus diagonal: D a symmetric operator whose equations are easy.
-
-    U: (n, q) or (batch, n, q); K: symmetric positive definite, (q, q) or (batch, q, q), None for I.
-    `solve` by Woodbury's identity and `logdet` by the lemma of its name cost q² n beside D's; `sqrt` takes
-    the eigenvectors of a q × q matrix. Source: Golub & Van Loan, Matrix Computations, section 2.1.4.
-    """
-
-    def __init__(self, D: LinearOperator, U: Array, K: Array | None = None) -> None:
-        own = (part.shape[0] if part is not None and part.ndim == 3 else None for part in (U, K))
-        super().__init__(D.shape, _common_batch(D.batch, *own), U)
-        self.D, self.U = D, U
-        self.K = self._identity_of(U.shape[-1]) if K is None else K
-
-    def matvec(self, v: Array) -> Array:
-        inside = row_by_row(array_namespace(v).linalg.solve, self.K, rmatvec(self.U, v))
-        return self.D.matvec(v) + matvec(self.U, inside)
-
-    def dense(self) -> Array:
-        self._identity()
-        xp = array_namespace(self.U)
-        inside = xp.linalg.solve(self.K, xp.matrix_transpose(self.U))
-        return self.D.added_to(self.U @ inside)
-
-    def solve(self, b: Array) -> Array:
-        xp = array_namespace(b)
-        scaled = self.D.solve_columns(self.U)
-        inner = self.K + xp.matrix_transpose(self.U) @ scaled
-        alone = self.D.solve(b)
-        return alone - matvec(scaled, row_by_row(xp.linalg.solve, inner, rmatvec(self.U, alone)))
-
-    def sqrt(self) -> LinearOperator:
-        """D^½ (I + W G Wᵀ) with W Wᵀ = D^-½ U K⁻¹ Uᵀ D^-½: the root of I + W Wᵀ is symmetric."""
-        xp, root = array_namespace(self.U), self.D.sqrt()
-        white = root.solve_columns(self.U)
-        factor = Triangular(cholesky(self.K))
-        W = xp.matrix_transpose(factor.solve_columns(xp.matrix_transpose(white)))
-        values, basis = xp.linalg.eigh(xp.matrix_transpose(W) @ W)
-        core = (basis * (xp.sqrt(1 + xp.clip(values, min=0.0)) + 1)[..., None, :]) @ xp.matrix_transpose(
-            basis
-        )
-        unit = scaled_identity(1.0, self.shape[0], self.like)
-        return root @ LowRankUpdate(unit, W, core)
-
-    def logdet(self) -> Array:
-        xp = array_namespace(self.U)
-        inner = self.K + xp.matrix_transpose(self.U) @ self.D.solve_columns(self.U)
-        grown = xp.linalg.slogdet(inner).logabsdet - xp.linalg.slogdet(self.K).logabsdet
-        return self.D.logdet() + grown
-
-    def shifted(self, c: Any) -> LinearOperator:
-        return LowRankUpdate(self.D.shifted(c), self.U, self.K)
-
-    def _identity_of(self, n: int) -> Array:
-        return array_namespace(self.like).eye(n, dtype=self.like.dtype, device=device(self.like))
-
-    def _take(self, index: Array | int) -> LinearOperator:
-        return LowRankUpdate(self.D.take(index), _chosen(self.U, index, 2), _chosen(self.K, index, 2))
+        return Triangular(chosen(self.L, index, 2))
 
 
 class Selection(LinearOperator):
@@ -943,86 +749,6 @@ class Selection(LinearOperator):
         return self
 
 
-class BlockDiagonal(LinearOperator):
-    """Square operators along the diagonal, of numbers that are put one after the other."""
-
-    def __init__(self, parts: Sequence[LinearOperator]) -> None:
-        n = sum(part.shape[0] for part in parts)
-        super().__init__((n, n), _common_batch(*(part.batch for part in parts)), parts[0].like)
-        self.parts, self.places = tuple(parts), _places(part.shape[0] for part in parts)
-        self.materialised = all(part.materialised for part in parts)
-        self.is_diagonal = all(part.is_diagonal for part in parts)
-
-    def matvec(self, v: Array) -> Array:
-        return self._each(lambda part, own: part.matvec(own), v)
-
-    def rmatvec(self, w: Array) -> Array:
-        return self._each(lambda part, own: part.rmatvec(own), w)
-
-    def dense(self) -> Array:
-        xp, n, rows = array_namespace(self.like), self.shape[0], []
-        for part, place in zip(self.parts, self.places, strict=True):
-            block = _repeated(part.dense(), self.batch, 2)
-            before, after = (
-                xp.zeros((*block.shape[:-1], size), dtype=block.dtype, device=device(block))
-                for size in (place.start, n - place.stop)
-            )
-            rows.append(xp.concat([before, block, after], axis=-1))
-        return xp.concat(rows, axis=-2)
-
-    def diagonal(self) -> Array:
-        parts = [_repeated(part.diagonal(), self.batch, 1) for part in self.parts]
-        return array_namespace(self.like).concat(parts, axis=-1)
-
-    def solve(self, b: Array) -> Array:
-        return self._each(lambda part, own: part.solve(own), b)
-
-    def rsolve(self, b: Array) -> Array:
-        return self._each(lambda part, own: part.rsolve(own), b)
-
-    def sqrt(self) -> LinearOperator:
-        return BlockDiagonal([part.sqrt() for part in self.parts])
-
-    def logdet(self) -> Array:
-        return _total(part.logdet() for part in self.parts)
-
-    @property
-    def T(self) -> LinearOperator:
-        """The transposed blocks."""
-        return BlockDiagonal([part.T for part in self.parts])
-
-    def _each(self, function: Callable[[LinearOperator, Array], Array], v: Array) -> Array:
-        pairs = zip(self.parts, self.places, strict=True)
-        return array_namespace(v).concat([function(part, v[..., place]) for part, place in pairs], axis=-1)
-
-    def _take(self, index: Array | int) -> LinearOperator:
-        return BlockDiagonal([part.take(index) for part in self.parts])
-
-
-class Stack(LinearOperator):
-    """Operators on the same numbers, their results one after the other."""
-
-    def __init__(self, parts: Sequence[LinearOperator]) -> None:
-        shape = sum(part.shape[0] for part in parts), parts[0].shape[1]
-        super().__init__(shape, _common_batch(*(part.batch for part in parts)), parts[0].like)
-        self.parts, self.places = tuple(parts), _places(part.shape[0] for part in parts)
-        self.materialised = all(part.materialised for part in parts)
-
-    def matvec(self, v: Array) -> Array:
-        return array_namespace(v).concat([part.matvec(v) for part in self.parts], axis=-1)
-
-    def rmatvec(self, w: Array) -> Array:
-        pairs = zip(self.parts, self.places, strict=True)
-        return _total(part.rmatvec(w[..., place]) for part, place in pairs)
-
-    def dense(self) -> Array:
-        parts = [_repeated(part.dense(), self.batch, 2) for part in self.parts]
-        return array_namespace(self.like).concat(parts, axis=-2)
-
-    def _take(self, index: Array | int) -> LinearOperator:
-        return Stack([part.take(index) for part in self.parts])
-
-
 def scaled_identity(c: Any, n: int, like: Array) -> Isotropic:
     """c I of n numbers, for a number c or an array () or (batch,); like: as of `LinearOperator`."""
     xp = array_namespace(like)
@@ -1036,61 +762,48 @@ def as_operator(A: Any) -> LinearOperator:
     return A if isinstance(A, LinearOperator) else Dense(A)
 
 
-def as_covariance(R: Any, diagonal: bool | None = None) -> LinearOperator:
-    """R itself; variances (n,) or, where `diagonal`, (batch, n); else covariances, positive definite.
+def as_covariance(R: Any, leading_axis: bool = False) -> LinearOperator:
+    """R itself; variances (n,) or a covariance (n, n), positive definite, as an operator.
 
-    diagonal: None for what the count of axes says where there is no leading one.
+    leading_axis: arrays have one more in front.
     """
     if isinstance(R, LinearOperator):
         return R
-    return Diagonal(R) if (R.ndim == 1 if diagonal is None else diagonal) else Dense(R, positive=True)
+    return Diagonal(R) if R.ndim == 1 + leading_axis else Dense(R, positive=True)
 
 
-def stacked(parts: Sequence[LinearOperator]) -> LinearOperator:
-    """`Stack`, as one matrix where all entries are at hand."""
-    stack = Stack(parts)
-    return Dense(stack.dense()) if stack.materialised else stack
-
-
-def block_diagonal(parts: Sequence[LinearOperator]) -> LinearOperator:
-    """`BlockDiagonal`, as `Diagonal` where all parts are."""
-    blocks = BlockDiagonal(parts)
-    return Diagonal(blocks.diagonal()) if blocks.is_diagonal else blocks
-
-
-def _common_batch(*counts: int | None) -> int | None:
+def common_batch(*counts: int | None) -> int | None:
     """The one leading axis among several, or None. Raises: ValueError where they differ."""
-    found = {count for count in counts if count is not None}
-    if len(found) > 1:
-        raise ValueError(f"operators with leading axes of {sorted(found)} matrices do not go together")
-    return next(iter(found), None)
+    common = None
+    for count in counts:
+        if count is not None and common is not None and count != common:
+            raise ValueError(
+                f"operators with leading axes of {common} and {count} matrices do not go together"
+            )
+        common = common if count is None else count
+    return common
 
 
-def _before(c: Any, axes: int) -> Any:
+def before(c: Any, axes: int) -> Any:
     """A number, or one for each row (batch,) with `axes` more axes behind."""
     return c[(..., *(None,) * axes)] if getattr(c, "ndim", 0) else c
 
 
-def _chosen(array: Array, index: Array | int, axes: int) -> Array:
+def chosen(array: Array, index: Array | int, axes: int) -> Array:
     """Of an array with a leading axis before `axes` more, the rows `index`, or one without that axis."""
     if array.ndim == axes:
         return array
     return array[index, ...] if isinstance(index, int) else array_namespace(array).take(array, index, axis=0)
 
 
-def _repeated(array: Array, batch: int | None, axes: int) -> Array:
-    """An array of `axes` axes with the leading one that others have."""
-    if batch is None or array.ndim > axes:
-        return array
-    return array_namespace(array).broadcast_to(array, (batch, *array.shape))
+def _places(array: Array, index: Array | slice, axis: int) -> Array:
+    """What stands at `index` of one of the last two axes."""
+    if isinstance(index, slice):
+        return array[(..., index) if axis == -1 else (..., index, slice(None))]
+    return array_namespace(array).take(array, index, axis=axis)
 
 
-def _places(counts: Iterable[int]) -> list[slice]:
-    """Where each part stands, of parts one after the other."""
-    return [slice(*pair) for pair in pairwise(accumulate(counts, initial=0))]
-
-
-def _total(parts: Iterable[Array]) -> Array:
+def total(parts: Iterable[Array]) -> Array:
     """The sum of arrays, at least one."""
     first, *others = parts
     return sum(others, start=first)

@@ -7,7 +7,8 @@ from typing import Any
 from array_api_compat import array_namespace, device
 
 from ..backend import cholesky, log_diagonal, solve_lower
-from ..likelihood import Guided, positive_part, positive_rows
+from ..likelihood import Guided, psd_part
+from ..linalg import psd_or_diagonal
 from ..sde import StepCoefficients
 
 DENSE_LIMIT = 64  # numbers in x up to which a step has a full covariance
@@ -183,11 +184,11 @@ class MomentKernel:
         """L, and M ↦ C M with the C that it is made of."""
         xp, covariance = array_namespace(self.Q), guided.prior.covariance
         if covariance.shared or self.dim <= (DENSE_LIMIT if covariance.materialised else LEARNED_LIMIT):
-            dense = positive_part(covariance, self.dim).dense()
+            dense = psd_part(covariance, self.dim).dense()
             return MatrixRoot(cholesky(_step_covariance(dense, step))), lambda M: dense @ M
         variance = sum(v * ratio / (v + ratio) for v in self.across) / len(self.across)
         inner = self.Q.T @ covariance.matmat(self.Q)
-        inner = positive_rows(0.5 * (inner + xp.matrix_transpose(inner)))
+        inner = psd_or_diagonal(0.5 * (inner + xp.matrix_transpose(inner)))
         scale = math.sqrt(step.noise**2 + step.first**2 * variance)
         root = SubspaceRoot(self.Q, cholesky(_step_covariance(inner, step)), scale)
 

@@ -6,7 +6,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from ..denoisers import Denoiser
-from ..likelihood import Guided, MeanLikelihood, PseudoObservation, positive_part
+from ..likelihood import Guided, MeanLikelihood, PseudoObservation, psd_part
 from ..linalg import LinearOperator
 from .kernel import DENSE_LIMIT, LEARNED_LIMIT, rows
 
@@ -100,7 +100,7 @@ def _guided_covariance(denoiser: Denoiser, guided: Guided) -> Any:
     By the observation's own H where the method gives none, and without one by C alone. Not by draws: at small
     t all that matters is by how little α²/σ² C_y differs from I, which they do not see.
     """
-    covariance = positive_part(guided.prior.covariance, denoiser.dim)
+    covariance = psd_part(guided.prior.covariance, denoiser.dim)
     matrix = covariance.dense()
     pseudo = guided.pseudo_observation
     if pseudo is None and isinstance(denoiser, MeanLikelihood) and denoiser.observation.has_jacobian:

@@ -181,7 +181,8 @@ class TwistedSolve:
         reverse = ReverseSDE(sde, self.twist, self.c)
         x = self.start.draw(stream, runs * K, index)
         state = _Weights.initial(xp.zeros_like(xp.reshape(x[:, 0], (runs, K))))
-        watch, previous = Watch(x, self.times, every=1), 0.0
+        watch = Watch(x, self.times, every=1)
+        previous: Any = 0.0
         roughness: list[Any] = []
         for k, (s, t) in enumerate(itertools.pairwise(self.times)):
             step = reverse.coefficients(s, t)

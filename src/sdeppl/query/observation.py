@@ -304,16 +304,11 @@ def _moved(
     """Where the draws `start` move to, given the observation linearised about other points; NaN where it
     cannot be."""
     linear = observation.linearise(about)
-    basis = gaussian.basis * gaussian.eigenvalues
-    cross = basis @ (gaussian.basis.T @ linear.H.mT)
-    projected = linear.H @ cross
-    surrogate = observation.site_approximation(linear, projected.diagonal(dim1=-2, dim2=-1))
-    S = surrogate.add_noise(projected)
-    if surrogate.diagonal:
-        noise = noise * surrogate.R.sqrt()
-    else:
-        factor, failed = torch.linalg.cholesky_ex(surrogate.R)
-        noise = torch.where(failed[..., None] == 0, (factor @ noise[..., None])[..., 0], torch.nan)
-    residual = surrogate.y - linear.predicted + linear.forward(about - start) - noise
+    H, basis = linear.jacobian, gaussian.basis * gaussian.eigenvalues
+    cross: Any = basis @ (gaussian.basis.T @ H.T.dense())
+    projected: Any = H.matmat(cross)
+    site = observation.site_approximation(linear, projected.diagonal(dim1=-2, dim2=-1))
+    S: Any = site.noise.added_to(projected)
+    residual: Any = site.y - linear.predicted + H.matvec(about - start) - site.noise.root.matvec(noise)
     step, singular = torch.linalg.solve_ex(S, residual[..., None])
     return torch.where(singular[..., None] == 0, start + (cross @ step)[..., 0], torch.nan)

@@ -1,0 +1,285 @@
+"""Operators whose structure is worth more than their entries: eigenvectors, low rank, blocks, stacks."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate, pairwise
+from typing import Any
+
+from array_api_compat import array_namespace, device
+
+from ..backend import Array, cholesky
+from .matrices import matmat, matvec, rmatvec, row_by_row
+from .operators import (
+    Dense,
+    Diagonal,
+    Diagonalisable,
+    LinearOperator,
+    Symmetric,
+    Triangular,
+    before,
+    chosen,
+    common_batch,
+    scaled_identity,
+    total,
+)
+
+
+class Spectral(Diagonalisable):
+    """U diag(along) Uᵀ + across (I - U Uᵀ), U with orthonormal columns; f(A) has the same form.
+
+    U: (n, q) or (batch, n, q); along: (q,) or (batch, q); across: (1,), or None for 0, as where U is square:
+    with q < n, A is then singular, and functions of it, its inverse among them, are 0 across, too. A product
+    costs 2 q n numbers for each row: little where A is near to a multiple of I.
+    """
+
+    def __init__(self, U: Array, along: Array, across: Array | None = None) -> None:
+        batch = common_batch(U.shape[0] if U.ndim == 3 else None, along.shape[0] if along.ndim == 2 else None)
+        super().__init__((U.shape[-2], U.shape[-2]), batch, along)
+        self.U, self.along, self.across = U, along, across
+
+    @classmethod
+    def of(cls, eigenvalues: Array, basis: Array) -> "Spectral":
+        """From all eigenvalues (n,) and eigenvectors (n, n), with few columns where most are nearly equal."""
+        xp, n = array_namespace(eigenvalues), eigenvalues.shape[0]
+        common = xp.sort(eigenvalues)[n // 2]
+        eps = float(xp.finfo(eigenvalues.dtype).eps)
+        apart = xp.abs(eigenvalues - common) > 8 * n * eps * xp.max(eigenvalues)
+        few = 2 * int(xp.count_nonzero(apart)) < n
+        # along a direction of far less variance than `common` the two terms would cancel
+        if few and bool(xp.min(eigenvalues) > math.sqrt(eps) * common):
+            kept = xp.nonzero(apart)[0]
+            return cls(xp.take(basis, kept, axis=1), xp.take(eigenvalues, kept), common[None])
+        return cls(basis, eigenvalues)
+
+    def matvec(self, v: Array) -> Array:
+        if self.across is not None:
+            return self.across * v + matvec(self.U, rmatvec(self.U, v) * (self.along - self.across))
+        (n, q), many = self.U.shape[-2:], v.ndim == 2 and self.shared
+        if many and v.shape[0] * (2 * q - n) > q * n:  # less work with the matrix multiplied out
+            return v @ self.dense()
+        return matvec(self.U, rmatvec(self.U, v) * self.along)
+
+    def matmat(self, M: Array) -> Array:
+        xp = array_namespace(M)
+        inside = matmat(xp.matrix_transpose(self.U), M)
+        if self.across is None:
+            return matmat(self.U, self.along[..., None] * inside)
+        return self.across * M + matmat(self.U, (self.along - self.across)[..., None] * inside)
+
+    def dense(self) -> Array:
+        xp, U = array_namespace(self.U), self.U
+        if self.across is None:
+            return (U * self.along[..., None, :]) @ xp.matrix_transpose(U)
+        return self.matmat(self._identity())
+
+    def logdet(self) -> Array:
+        """Along U alone where A is singular."""
+        xp = array_namespace(self.along)
+        inside = xp.sum(xp.log(xp.abs(self.along)), axis=-1)
+        if self.across is None:
+            return inside
+        rest = self.U.shape[-2] - self.U.shape[-1]
+        return inside + rest * xp.log(xp.abs(self.across))[0]
+
+    def shifted(self, c: Any) -> LinearOperator:
+        if self.U.shape[-2] == self.U.shape[-1]:
+            return Spectral(self.U, self.along + before(c, 1))
+        if getattr(c, "ndim", 0):
+            return super().shifted(c)
+        across = 0 * self.along[..., :1] if self.across is None else self.across
+        return super().shifted(c) if across.ndim == 2 else Spectral(self.U, self.along + c, across + c)
+
+    def log_normal(self, residual: Array) -> Array:
+        return super().log_normal(residual) if self.across is None else Symmetric.log_normal(self, residual)
+
+    def formed(self) -> LinearOperator:
+        return Dense(self.dense()) if self.across is None else self
+
+    @property
+    def eigenvalues(self) -> Array:
+        """Along U, (q,) or (batch, q)."""
+        return self.along
+
+    @property
+    def basis(self) -> Array:
+        """U."""
+        return self.U
+
+    def inside(self, v: Array) -> Array:
+        """Uᵀ v row by row, where A is diagonal."""
+        return rmatvec(self.U, v)
+
+    def outside(self, u: Array) -> Array:
+        """U u row by row."""
+        return matvec(self.U, u)
+
+    def map(self, function: Callable[[Array], Array]) -> "Spectral":
+        across = None if self.across is None else function(self.across)
+        return Spectral(self.U, function(self.along), across)
+
+    def _take(self, index: Array | int) -> LinearOperator:
+        return Spectral(chosen(self.U, index, 2), chosen(self.along, index, 1), self.across)
+
+
+class LowRankUpdate(Symmetric):
+    """D + U K⁻¹ Uᵀ, as of low rank plus diagonal: D a symmetric operator whose equations are easy.
+
+    U: (n, q) or (batch, n, q); K: symmetric positive definite, (q, q) or (batch, q, q), None for I.
+    `solve` by Woodbury's identity and `logdet` by the lemma of its name cost q² n beside D's; `sqrt` takes
+    the eigenvectors of a q × q matrix. Source: Golub & Van Loan, Matrix Computations, section 2.1.4.
+    """
+
+    def __init__(self, D: LinearOperator, U: Array, K: Array | None = None) -> None:
+        own = (part.shape[0] if part is not None and part.ndim == 3 else None for part in (U, K))
+        super().__init__(D.shape, common_batch(D.batch, *own), U)
+        self.D, self.U = D, U
+        self.K = self._identity_of(U.shape[-1]) if K is None else K
+
+    def matvec(self, v: Array) -> Array:
+        inside = row_by_row(array_namespace(v).linalg.solve, self.K, rmatvec(self.U, v))
+        return self.D.matvec(v) + matvec(self.U, inside)
+
+    def dense(self) -> Array:
+        self._identity()
+        xp = array_namespace(self.U)
+        inside = xp.linalg.solve(self.K, xp.matrix_transpose(self.U))
+        return self.D.added_to(self.U @ inside)
+
+    def solve(self, b: Array) -> Array:
+        xp = array_namespace(b)
+        scaled = self.D.solve_columns(self.U)
+        inner = self.K + xp.matrix_transpose(self.U) @ scaled
+        alone = self.D.solve(b)
+        return alone - matvec(scaled, row_by_row(xp.linalg.solve, inner, rmatvec(self.U, alone)))
+
+    def sqrt(self) -> LinearOperator:
+        """D^½ (I + W G Wᵀ) with W Wᵀ = D^-½ U K⁻¹ Uᵀ D^-½: the root of I + W Wᵀ is symmetric."""
+        xp, root = array_namespace(self.U), self.D.sqrt()
+        white = root.solve_columns(self.U)
+        factor = Triangular(cholesky(self.K))
+        W = xp.matrix_transpose(factor.solve_columns(xp.matrix_transpose(white)))
+        values, basis = xp.linalg.eigh(xp.matrix_transpose(W) @ W)
+        core = (basis * (xp.sqrt(1 + xp.clip(values, min=0.0)) + 1)[..., None, :]) @ xp.matrix_transpose(
+            basis
+        )
+        unit = scaled_identity(1.0, self.shape[0], self.like)
+        return root @ LowRankUpdate(unit, W, core)
+
+    def logdet(self) -> Array:
+        xp = array_namespace(self.U)
+        inner = self.K + xp.matrix_transpose(self.U) @ self.D.solve_columns(self.U)
+        grown = xp.linalg.slogdet(inner).logabsdet - xp.linalg.slogdet(self.K).logabsdet
+        return self.D.logdet() + grown
+
+    def shifted(self, c: Any) -> LinearOperator:
+        return LowRankUpdate(self.D.shifted(c), self.U, self.K)
+
+    def _identity_of(self, n: int) -> Array:
+        return array_namespace(self.like).eye(n, dtype=self.like.dtype, device=device(self.like))
+
+    def _take(self, index: Array | int) -> LinearOperator:
+        return LowRankUpdate(self.D.take(index), chosen(self.U, index, 2), chosen(self.K, index, 2))
+
+
+class BlockDiagonal(LinearOperator):
+    """Square operators along the diagonal, of numbers that are put one after the other."""
+
+    def __init__(self, parts: Sequence[LinearOperator]) -> None:
+        n = sum(part.shape[0] for part in parts)
+        super().__init__((n, n), common_batch(*(part.batch for part in parts)), parts[0].like)
+        self.parts, self.places = tuple(parts), _slices(part.shape[0] for part in parts)
+        self.materialised = all(part.materialised for part in parts)
+        self.is_diagonal = all(part.is_diagonal for part in parts)
+
+    def matvec(self, v: Array) -> Array:
+        return self._each(lambda part, own: part.matvec(own), v)
+
+    def rmatvec(self, w: Array) -> Array:
+        return self._each(lambda part, own: part.rmatvec(own), w)
+
+    def dense(self) -> Array:
+        xp, n, rows = array_namespace(self.like), self.shape[0], []
+        for part, place in zip(self.parts, self.places, strict=True):
+            block = _repeated(part.dense(), self.batch, 2)
+            before, after = (
+                xp.zeros((*block.shape[:-1], size), dtype=block.dtype, device=device(block))
+                for size in (place.start, n - place.stop)
+            )
+            rows.append(xp.concat([before, block, after], axis=-1))
+        return xp.concat(rows, axis=-2)
+
+    def diagonal(self) -> Array:
+        parts = [_repeated(part.diagonal(), self.batch, 1) for part in self.parts]
+        return array_namespace(self.like).concat(parts, axis=-1)
+
+    def solve(self, b: Array) -> Array:
+        return self._each(lambda part, own: part.solve(own), b)
+
+    def rsolve(self, b: Array) -> Array:
+        return self._each(lambda part, own: part.rsolve(own), b)
+
+    def sqrt(self) -> LinearOperator:
+        return BlockDiagonal([part.sqrt() for part in self.parts])
+
+    def logdet(self) -> Array:
+        return total(part.logdet() for part in self.parts)
+
+    @property
+    def T(self) -> LinearOperator:
+        """The transposed blocks."""
+        return BlockDiagonal([part.T for part in self.parts])
+
+    def _each(self, function: Callable[[LinearOperator, Array], Array], v: Array) -> Array:
+        pairs = zip(self.parts, self.places, strict=True)
+        return array_namespace(v).concat([function(part, v[..., place]) for part, place in pairs], axis=-1)
+
+    def _take(self, index: Array | int) -> LinearOperator:
+        return BlockDiagonal([part.take(index) for part in self.parts])
+
+
+class Stack(LinearOperator):
+    """Operators on the same numbers, their results one after the other."""
+
+    def __init__(self, parts: Sequence[LinearOperator]) -> None:
+        shape = sum(part.shape[0] for part in parts), parts[0].shape[1]
+        super().__init__(shape, common_batch(*(part.batch for part in parts)), parts[0].like)
+        self.parts, self.places = tuple(parts), _slices(part.shape[0] for part in parts)
+        self.materialised = all(part.materialised for part in parts)
+
+    def matvec(self, v: Array) -> Array:
+        return array_namespace(v).concat([part.matvec(v) for part in self.parts], axis=-1)
+
+    def rmatvec(self, w: Array) -> Array:
+        pairs = zip(self.parts, self.places, strict=True)
+        return total(part.rmatvec(w[..., place]) for part, place in pairs)
+
+    def dense(self) -> Array:
+        parts = [_repeated(part.dense(), self.batch, 2) for part in self.parts]
+        return array_namespace(self.like).concat(parts, axis=-2)
+
+    def _take(self, index: Array | int) -> LinearOperator:
+        return Stack([part.take(index) for part in self.parts])
+
+
+def stacked(parts: Sequence[LinearOperator]) -> LinearOperator:
+    """`Stack`, as one matrix where all entries are at hand."""
+    stack = Stack(parts)
+    return Dense(stack.dense()) if stack.materialised else stack
+
+
+def block_diagonal(parts: Sequence[LinearOperator]) -> LinearOperator:
+    """`BlockDiagonal`, as `Diagonal` where all parts are."""
+    blocks = BlockDiagonal(parts)
+    return Diagonal(blocks.diagonal()) if blocks.is_diagonal else blocks
+
+
+def _repeated(array: Array, batch: int | None, axes: int) -> Array:
+    """An array of `axes` axes with the leading one that others have."""
+    if batch is None or array.ndim > axes:
+        return array
+    return array_namespace(array).broadcast_to(array, (batch, *array.shape))
+
+
+def _slices(counts: Iterable[int]) -> list[slice]:
+    """Where each part stands, of parts one after the other."""
+    return [slice(*pair) for pair in pairwise(accumulate(counts, initial=0))]
