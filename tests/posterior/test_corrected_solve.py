@@ -17,7 +17,7 @@ from langevin_targets import (
 
 import sdeppl as sp
 from sdeppl.posterior import start_moments
-from sdeppl.posterior.corrector import LangevinCorrector, solve_corrected, tune_corrector
+from sdeppl.posterior.langevin import LangevinCorrector, solve_corrected, tune_corrector
 
 
 @pytest.mark.parametrize("rung", [sp.PiGDMDenoiser, sp.SDADenoiser], ids=["pigdm", "sda"])
@@ -153,4 +153,4 @@ def test_chains_that_hardly_move_are_reported_and_a_black_box_is_tuned():
     settings = LangevinCorrector(steps=3)
     posterior = sp.Posterior(prior, box, "monte-carlo", steps=30, correction=settings)
     posterior.sample(20, seed=1)
-    assert posterior._langevin.step_size is not None
+    assert settings.tuned_for(posterior.problem).step_size is not None

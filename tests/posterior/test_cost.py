@@ -9,6 +9,7 @@ import pytest
 import sdeppl as sp
 from sdeppl.backend import OutOfMemory
 from sdeppl.posterior import twisted
+from sdeppl.posterior.twisted import Pilot
 
 
 class Clock:
@@ -64,28 +65,27 @@ def test_few_draws_are_little_work(draws, most, monkeypatch):
     """Particles of the solve itself, counted, beside the pilot's 512; 'auto' and its second try included."""
     posterior = sp.Posterior(*poisson(17, 8), steps=20)
     assert posterior.choice.correction == sp.TwistedSMC()
-    posterior.correction.pilot  # noqa: B018 - made here, so that it is not counted
-    rows, guide = [], type(posterior.choice.twist).guide
+    Pilot.of(posterior.problem)  # made here, so that it is not counted
+    rows, guide = [], type(posterior.choice.twist).guided
     kind = type(posterior.choice.twist)
-    monkeypatch.setattr(kind, "guide", lambda self, x, t: rows.append(x.shape[0]) or guide(self, x, t))
+    monkeypatch.setattr(kind, "guided", lambda self, x, t: rows.append(x.shape[0]) or guide(self, x, t))
     posterior.sample(draws)
     assert max(rows) <= most
 
 
 @pytest.mark.filterwarnings("ignore:20 steps are few")
 def test_a_second_try_has_as_many_runs_as_draws_from_8_to_32(monkeypatch):
-    correction = sp.Posterior(*poisson(4, 6), steps=20, correction=sp.TwistedSMC()).correction
-    assert correction.can_widen
+    problem = sp.Posterior(*poisson(4, 6), steps=20, correction=sp.TwistedSMC()).problem
+    wider = sp.TwistedSMC().wider(problem)
     asked, solve = [], twisted.TwistedSolve.solve
 
     def counted(self, runs, *rest, **settings):
         asked.append((runs, self.settings.particles))
         return solve(self, min(runs, 8), *rest, **settings)
 
-    correction.pilot  # noqa: B018 - made here, so that it is not counted
     monkeypatch.setattr(twisted.TwistedSolve, "solve", counted)
     for draws in (1, 20, 500):
-        correction.draw_wider(draws, sp.Noise(1).stream(correction.prior.backend), 1.0, False)
+        wider(problem, draws, sp.Noise(1).stream(problem.prior.backend))
     assert asked == [(8, 512), (20, 512), (32, 512)]
 
 
@@ -95,8 +95,9 @@ def test_blocks_of_large_particles_are_small_and_hold_little(monkeypatch):
     prior, seen = poisson(200, 200)
     monkeypatch.setattr(twisted, "LARGEST", 2**22)
     posterior = sp.Posterior(prior, seen, steps=20, correction=sp.TwistedSMC(particles=8))
-    problem = posterior.correction._problem(posterior.choice.twist, sp.TwistedSMC(8), [1.0, 0.5, 0.0], 1.0)
-    assert problem.rows_at_once == 2**22 // posterior.choice.twist.row_numbers()
+    twist, start = posterior.choice.twist, posterior.problem.prior_start
+    problem = twisted.TwistedSolve(twist, [1.0, 0.5, 0.0], 1.0, start, sp.TwistedSMC(8))
+    assert twisted.rows_at_once(twist) == 2**22 // posterior.choice.twist.row_numbers()
     tracemalloc.start()
     problem.solve(16, sp.Noise(0).stream(prior.backend))
     _, peak = tracemalloc.get_traced_memory()

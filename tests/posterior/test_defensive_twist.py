@@ -9,8 +9,7 @@ import pytest
 from checks import array, assert_array, host
 
 import sdeppl as sp
-from sdeppl.posterior.correction import TwistedCorrection
-from sdeppl.posterior.defensive_twist import DefensiveTwist
+from sdeppl.posterior.twisted import DefensiveTwist
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -61,7 +60,7 @@ def test_the_evidence_where_one_gaussian_is_far_too_narrow(monkeypatch):
 def test_a_doubt_that_nothing_mends_is_no_reason_to_solve_again(monkeypatch):
     """Of a prior without a density: larger runs have the same doubt."""
     wider = []
-    monkeypatch.setattr(TwistedCorrection, "draw_wider", lambda *_: wider.append(1))
+    monkeypatch.setattr(sp.TwistedSMC, "wider", lambda *_: wider.append(1))
     rng = np.random.default_rng(0)
     slopes = rng.normal(size=(20, 20))
 

@@ -7,7 +7,7 @@ import pytest
 from checks import array, host
 
 import sdeppl as sp
-from sdeppl.posterior.divergence import named, one_sided
+from sdeppl.posterior.guided import named, one_sided
 
 SDE = sp.VPSDE()
 MEAN, COVARIANCE = np.array([0.5, -1.0]), np.array([[1.4, 0.4], [0.4, 0.8]])

@@ -12,7 +12,7 @@ from checks import array, assert_array, host
 import sdeppl as sp
 from sdeppl.backend import Noise
 from sdeppl.mcmc import State
-from sdeppl.posterior.correction import TemperedCorrection, TwistedCorrection
+from sdeppl.posterior.twisted import Pilot
 
 SDE = sp.VPSDE()
 WIDTH, Y = 0.4, 1.3
@@ -62,7 +62,7 @@ def two_modes(x, xp):
     return -0.5 * rest**2, -2 * x * rest / 0.3
 
 
-def posterior_of(backend, likelihood, correction="auto", **joint):
+def posterior_of(backend, likelihood, correction="auto", of=Joint, **joint):
     """A prior that tells nothing of itself, so that 'auto' has only what it sees of the density."""
     xp = backend.xp
     seen = sp.NonlinearGaussian(
@@ -72,7 +72,7 @@ def posterior_of(backend, likelihood, correction="auto", **joint):
         WIDTH**2,
     )
     prior = sp.GaussianDenoiser(SDE, array(np.zeros(2), backend), array(np.eye(2), backend))
-    density = Joint(backend, likelihood, **joint)
+    density = of(backend, likelihood, **joint)
     return sp.Posterior(prior, seen, correction=correction, density=density)
 
 
@@ -130,16 +130,15 @@ def test_an_error_of_one_correction_is_its_failure_and_not_the_query_s(precise, 
     def fails(*_, **__):
         raise sp.NonFiniteState("NaN in the pilot")
 
-    monkeypatch.setattr(TwistedCorrection, "_trial", fails)
+    monkeypatch.setattr(Pilot, "_trial", fails)
     run = posterior_of(precise, cubic).run(100)
     assert run.diagnosis.correction == "Hamiltonian Monte Carlo" and run.diagnosis.trusted
     mean, variance, *_ = truth()
     assert abs(host(run.draws)[:, 0].mean() - mean) < 5 * math.sqrt(variance / 100)
     with pytest.raises(sp.NonFiniteState):
         posterior_of(precise, cubic, sp.TwistedSMC()).run(10)
-    monkeypatch.setattr(TemperedCorrection, "plan", property(fails))
-    broken = posterior_of(precise, cubic)
-    broken.density = Broken(precise, cubic)
+    monkeypatch.setattr(sp.TemperedSMC, "plan", fails)
+    broken = posterior_of(precise, cubic, of=Broken)
     with pytest.raises(FloatingPointError, match="no number"):
         broken.run(10)
 

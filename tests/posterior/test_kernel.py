@@ -10,8 +10,8 @@ from checks import array, assert_array, covariance_matrix, host
 import sdeppl as sp
 from sdeppl.likelihood import Guided, PseudoObservation, SiteApproximation
 from sdeppl.linalg import Dense
+from sdeppl.mcmc.smc import ess_fraction, normalised, systematic
 from sdeppl.posterior.kernel import MomentKernel, SubspaceRoot
-from sdeppl.posterior.resampling import ess_fraction, normalised, systematic
 from sdeppl.sde import StepCoefficients
 
 STEP = StepCoefficients(decay=0.8, first=0.35, second=0.0, noise=0.4)

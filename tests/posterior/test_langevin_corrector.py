@@ -28,7 +28,7 @@ from langevin_targets import (
 
 import sdeppl as sp
 from sdeppl.likelihood import Guided
-from sdeppl.posterior.corrector import LangevinCorrector
+from sdeppl.posterior.langevin import LangevinCorrector
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["density", "score"])

@@ -5,8 +5,7 @@ from checks import array, assert_array, boxed
 from langevin_targets import SDE, gaussian_on, gaussian_target, time_of
 
 import sdeppl as sp
-from sdeppl.posterior.corrector import LangevinCorrector
-from sdeppl.posterior.local_scale import local_scale
+from sdeppl.posterior.langevin import LangevinCorrector, local_scale
 
 
 def test_the_local_scale_of_a_gaussian_is_its_covariance(backend):

@@ -1,5 +1,7 @@
 """Many data sets in one solve: each has the posterior that it would have alone."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -7,6 +9,7 @@ from checks import array, assert_array, covariance_matrix, host
 
 import sdeppl as sp
 from sdeppl.likelihood import exact_posterior
+from sdeppl.posterior.twisted import Pilot
 
 SDE = sp.VPSDE()
 MEAN, COVARIANCE = np.array([2.0, -1.0, 0.5]), covariance_matrix(3, seed=21, smallest=0.1, largest=2.0)
@@ -81,11 +84,12 @@ def test_a_run_does_not_depend_on_other_data_sets(precise):
     """Given times and settings, which a pilot chooses for all; blocks of 4,096 particles as they come."""
     many = sp.Posteriors(mixture(precise), seen(precise), array(YS, precise), "tweedie")
     fewer = sp.Posteriors(mixture(precise), seen(precise), array(YS[[0, 1, 4]], precise), "tweedie")
-    all_sets, some = many.correction, fewer.correction
-    some.__dict__["pilot"] = all_sets.pilot[0].of_sets(index(precise, [0, 1, 4])), all_sets.pilot[1]
+    pilot = Pilot.of(many.problem)
+    twist = pilot.twist.of_sets(index(precise, [0, 1, 4]))
+    fewer.problem.once("twisted pilot", lambda: dataclasses.replace(pilot, twist=twist))
     stream = sp.Noise(2).stream(precise)
-    draws, found = all_sets.draw_sets(20, index(precise, range(5)), False, stream, 1.0, False)
-    again, _ = some.draw_sets(20, index(precise, [0, 1]), False, stream, 1.0, False)
+    draws, found = many.correction.draw(many.problem, 20, stream)
+    again, _ = fewer.correction.draw(fewer.problem.of([0, 1]), 20, stream)
     assert_array(again, host(draws)[:2], precise, 1e-9)
     assert [d.runs for d in found] == [8] * 5
 

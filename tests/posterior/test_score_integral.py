@@ -5,7 +5,7 @@ import pytest
 from checks import array, fitted_slope, host
 from langevin_targets import gaussian_on, mixture_on, time_of
 
-from sdeppl.posterior.score_integral import lobatto, score_integral
+from sdeppl.posterior.langevin import lobatto, score_integral
 
 
 @pytest.mark.parametrize("inner", [1, 2, 3, 4])

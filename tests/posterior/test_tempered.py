@@ -28,10 +28,10 @@ from tempered_targets import (
 import sdeppl as sp
 from sdeppl.backend import Noise
 from sdeppl.denoisers import tweedie_covariance
+from sdeppl.mcmc.smc import moved_ess_fraction, next_power
 from sdeppl.posterior.kernel import MomentKernel
-from sdeppl.posterior.renoising import Renoising
 from sdeppl.posterior.start import start_moments
-from sdeppl.posterior.tempering import moved_share, next_power
+from sdeppl.posterior.tempered import Renoising
 
 H, Y, R = np.array([[1.0, 0.5, 0.0], [0.0, -1.0, 2.0]]), np.array([1.5, 0.0]), np.array([0.2, 0.6])
 
@@ -66,7 +66,7 @@ def test_moved_share_of_copies(copies):
     rng = np.random.default_rng(3)
     x = 5.0 + 0.3 * np.repeat(rng.standard_normal((2_000, 64 // copies, 3)), copies, axis=1)
     moments = np.stack([x.mean(axis=1), (x * x).mean(axis=1)], axis=1)
-    assert moved_share(moments, 64) == pytest.approx(1 / copies, rel=0.1)
+    assert moved_ess_fraction(moments, 64) == pytest.approx(1 / copies, rel=0.1)
 
 
 @pytest.mark.parametrize("level", [0.1, 0.5, 2.0, 20.0])  # the last is cut to 2.2

@@ -22,7 +22,7 @@ from tempered_targets import (
 )
 
 import sdeppl as sp
-from sdeppl.posterior import correction
+from sdeppl.posterior import tempered
 
 
 @pytest.mark.once
@@ -147,11 +147,11 @@ def test_small_runs_that_are_not_to_be_trusted_give_way_to_whole_ones(monkeypatc
     numpy = sp.resolve("numpy")
     prior = sp.GaussianDenoiser(SDE, np.array([0.3, -0.2]), GAUSSIAN)
     posterior = sp.Posterior(prior, ring_on(numpy), correction=sp.TemperedSMC())
-    inner = correction.diagnose
+    inner = tempered.diagnose
 
     def distrusting(*arguments, **settings):
         found = inner(*arguments, **settings)
         return dataclasses.replace(found, trusted=found.particles > 64)
 
-    monkeypatch.setattr(correction, "diagnose", distrusting)
+    monkeypatch.setattr(tempered, "diagnose", distrusting)
     assert posterior.run(20, seed=4).diagnosis.particles == 256

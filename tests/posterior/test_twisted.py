@@ -157,7 +157,8 @@ def test_many_numbers_of_which_few_directions_are_far_from_gaussian(dim):
     run = posterior.run(1_000, seed=4)
     exact = sp.exact_posterior(prior, seen)
     shares = np.exp(exact.denoiser.log_weights)
-    size = 1_000 * min(run.diagnosis.ess * run.diagnosis.particles / posterior.correction.settings.kept, 1.0)
+    kept = posterior.correction._kept(posterior.problem).kept
+    size = 1_000 * min(run.diagnosis.ess * run.diagnosis.particles / kept, 1.0)
     found = (run.draws[:, 0] > 0).mean()
     assert abs(found - shares[1]) < 5 * math.sqrt(shares[0] * shares[1] / size)
     assert abs(run.diagnosis.log_evidence - float(exact.log_evidence)) < 0.05

@@ -83,7 +83,7 @@ def test_a_posterior_that_the_particles_miss_is_not_trusted():
 def test_the_pareto_shape_of_known_tails():
     """Pareto weights with k = 0.3 and 0.9, 4,000 of each: the tail has 189 values, and k̂ a standard error of
     (1 + k)/√189; four of them. Equal weights have no tail."""
-    from sdeppl.posterior.pareto import pareto_shape
+    from sdeppl.mcmc.smc import pareto_shape
 
     generator = np.random.default_rng(0)
     for k in (0.3, 0.9):

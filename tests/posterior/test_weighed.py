@@ -9,8 +9,7 @@ from scipy import stats
 
 import sdeppl as sp
 from sdeppl.backend import Noise
-from sdeppl.posterior.hamiltonian import _Numbers
-from sdeppl.posterior.weighed import NOT_WEIGHED, weigh
+from sdeppl.posterior.hamiltonian import NOT_WEIGHED, _Numbers, weigh
 
 LN_P = -7.3  # ln p(y), by which each normalised density here is multiplied
 

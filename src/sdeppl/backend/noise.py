@@ -55,6 +55,11 @@ class NoiseStream:
     backend: Backend
     native: Normal | None
 
+    @property
+    def mode(self) -> Literal["host", "native"]:
+        """That of its `Noise`."""
+        return "host" if self.native is None else "native"
+
     def normal(self, step: int, shape: tuple[int, ...], index: int = 0) -> Array:
         """Standard normals of `shape` for `step` ≥ 0; in native mode the next ones of the generator.
 

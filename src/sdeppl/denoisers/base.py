@@ -51,6 +51,10 @@ class Denoiser(ABC):
     def mean(self, x: Array, t: float) -> Array:
         """E[x_0 given x_t = x], (batch, dim)."""
 
+    def of_sets(self, index: Array) -> "Denoiser":
+        """The same where row i of x_t belongs to data set index[i]; itself where all rows share one."""
+        return self
+
     def score(self, x: Array, t: float) -> Array:
         """∂ ln p(x_t) = (α E[x_0 given x_t] - x)/σ² (Tweedie's formula), (batch, dim)."""
         return (self.sde.alpha(t) * self.mean(x, t) - self.sde.centre(x, t)) / self.sde.sigma(t) ** 2

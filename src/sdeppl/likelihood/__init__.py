@@ -6,7 +6,6 @@ from .cubature import CubatureDenoiser
 from .density import DensityObservation, classifier_observation
 from .dps import DPSDenoiser
 from .exact import ExactPosterior, exact_posterior, has_exact_posterior
-from .exact_rows import MixtureRows, exact_rows
 from .independent import IndependentObservation
 from .joint import JointObservation, joint_observation
 from .linear_gaussian import LinearConstraint, LinearGaussian
@@ -32,7 +31,6 @@ __all__ = [
     "LinearGaussian",
     "Linearisation",
     "MeanLikelihood",
-    "MixtureRows",
     "MonteCarloDenoiser",
     "NaiveDenoiser",
     "NestedDenoiser",
@@ -46,7 +44,6 @@ __all__ = [
     "TweedieDenoiser",
     "classifier_observation",
     "exact_posterior",
-    "exact_rows",
     "families",
     "has_exact_posterior",
     "joint_observation",

@@ -1,25 +1,29 @@
 """Layer 4: prior + observation to draws, and log-densities, on arrays alone."""
 
-from .by_site import PosteriorBySite
-from .choice import Choice
-from .corrector import LangevinCorrector
-from .diagnosis import Diagnosis, UntrustedWarning
-from .fit_check import SIGNIFICANT, FitCheck, Network
-from .hamiltonian import HamiltonianMC, JointDensity
+import sys
+
+from .by_site import KIND as PORTABLE
+from .by_site import ONNX, PortablePosterior, PosteriorBySite, load_posterior
+from .diagnosis import SIGNIFICANT, Diagnosis, FitCheck, Network, UntrustedWarning
+from .hamiltonian import HamiltonianMC
+from .langevin import LangevinCorrector
 from .log_density import LogDensity, log_density
-from .many import PosteriorRuns, Posteriors
-from .portable import KIND as PORTABLE
-from .portable import ONNX, PortablePosterior, load_posterior
-from .posterior import Posterior, PosteriorRun
+from .posterior import Posterior, PosteriorRun, PosteriorRuns, Posteriors
+from .problem import Choice, Correction, JointDensity, Problem
 from .start import SignalLeftWarning, Start, start_moments
 from .tempered import TemperedSMC
 from .twisted import TwistedSMC
+
+# runs that earlier versions pickled name the modules in which their classes stood
+sys.modules[f"{__name__}.many"] = sys.modules[PosteriorRuns.__module__]
+sys.modules[f"{__name__}.fit_check"] = sys.modules[FitCheck.__module__]
 
 __all__ = [
     "ONNX",
     "PORTABLE",
     "SIGNIFICANT",
     "Choice",
+    "Correction",
     "Diagnosis",
     "FitCheck",
     "HamiltonianMC",
@@ -33,6 +37,7 @@ __all__ = [
     "PosteriorRun",
     "PosteriorRuns",
     "Posteriors",
+    "Problem",
     "SignalLeftWarning",
     "Start",
     "TemperedSMC",

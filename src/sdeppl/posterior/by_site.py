@@ -1,22 +1,29 @@
-"""Draws by site name, from the posterior of a vector."""
+"""Draws by site name, from the posterior of a vector; and such a posterior from its file."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, Generic, Literal, TypeVar
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
-from ..backend import Backend
-from ..backend.sharing import warn
-from ..solvers import Solver
-from .diagnosis import UntrustedWarning
-from .fit_check import FitCheck
-from .many import PosteriorRuns
-from .posterior import PosteriorRun
+from ..backend import Backend, OnnxFunction, log_ndtr, place, resolve, warn_user
+from ..backend.arguments import sites_in_words
+from ..backend.files import CorruptFile, read
+from ..backend.typing import Array
+from ..denoisers import ArrayMLP, Denoiser, GaussianDenoiser, NetworkDenoiser
+from ..likelihood import observation_from_dict
+from ..sde import from_dict
+from .diagnosis import FitCheck, UntrustedWarning
+from .langevin import LangevinCorrector
+from .posterior import Posterior, PosteriorRun, PosteriorRuns
+from .problem import Sampler, Sampling
+from .tempered import TemperedSMC
+from .twisted import TwistedSMC
 
 Run = TypeVar("Run", PosteriorRun, PosteriorRuns)
 
 
-class PosteriorBySite(ABC, Generic[Run]):
+class PosteriorBySite(Sampler[Run], Generic[Run]):
     """`arrays`, the posterior of the standardised vector of latents, and what makes sites of its draws.
 
     arrays: a `Posterior`, or `Posteriors` of many data sets, whose draws have one more axis in front; fit:
@@ -33,45 +40,20 @@ class PosteriorBySite(ABC, Generic[Run]):
         found: Backend = self.arrays.prior.backend
         return found
 
-    def sample(
-        self,
-        draws: int,
-        *,
-        seed: int = 0,
-        c: float | Callable[[float], float] = 1.0,
-        solver: Solver | None = None,
-        noise: Literal["host", "native"] = "host",
-        progress: bool | None = None,
-    ) -> dict[str, Any]:
-        """{site name: ([data sets,] draws, *shape)}, as arrays of the backend in the site's dtype.
-
-        Arguments, errors and warnings as in `Posterior.sample`, `Posteriors.sample`. Warns: UntrustedWarning
-        where the learned prior is not the model's, and the draws do not follow the model's own density.
-        """
-        found = self.arrays.drawn(draws, seed=seed, c=c, solver=solver, noise=noise, progress=progress)
+    def _sampled(self, sampling: Sampling) -> dict[str, Array]:
+        found = self.arrays.drawn(sampling)
         if self.fit is not None and self.fit.state == "do not trust":
             judged = getattr(found, "diagnosis", found)  # None, of one data set, where nothing was measured
             if judged is None or judged.state != "do not trust" == judged.with_fit(self.fit).state:
-                warn(self.fit.verdict, UntrustedWarning, stacklevel=2)
+                warn_user(self.fit.verdict, UntrustedWarning)
         return self._in_units(found.draws)
 
-    def run(
-        self,
-        draws: int,
-        *,
-        seed: int = 0,
-        c: float | Callable[[float], float] = 1.0,
-        solver: Solver | None = None,
-        noise: Literal["host", "native"] = "host",
-        progress: bool | None = None,
-    ) -> Run:
-        """As `sample`, with a diagnosis, or one of each data set: what was chosen and why, effective share,
-        ln p(y), how well the prior is learned, in words. Warns: UntrustedWarning where it is not."""
+    def _run(self, sampling: Sampling) -> Run:
         before = self._asked()
-        found = self.arrays.run(draws, seed=seed, c=c, solver=solver, noise=noise, progress=progress)
+        found = self.arrays._run(sampling)
         judged: Run = self._noted(found, before).with_fit(self.fit)
         if judged.state == "do not trust" != found.state:
-            warn(str(judged), UntrustedWarning, stacklevel=2)
+            warn_user(str(judged), UntrustedWarning)
         changes: dict[str, Any] = {"draws": self._in_units(found.draws)}
         if self.given is not None:
             changes["given"] = self.given
@@ -88,3 +70,114 @@ class PosteriorBySite(ABC, Generic[Run]):
     @abstractmethod
     def _in_units(self, x: Any) -> dict[str, Any]:
         """Draws ([data sets,] draws, dim) of the standardised vector, by site and in its shape."""
+
+
+KIND = "posterior"
+ONNX = "onnx"  # the array of bytes that is the network, where it is not the library's own
+CORRECTIONS = {kind.__name__: kind for kind in (TwistedSMC, TemperedSMC, LangevinCorrector)}
+
+
+@dataclass(frozen=True)
+class PortableSite:
+    """A latent: where its numbers lie, its shape and dtype, and the steps from them to its support."""
+
+    name: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+    dtype: str
+    steps: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class PortablePosterior(PosteriorBySite[PosteriorRun]):
+    """p(latent sites given the data), as it was saved; `sample` solves the reverse SDE.
+
+    sites: how the latents are put together; location, scale: how they were standardised, (dim,); arrays:
+    the posterior of the standardised vector, whose `prior` is the trained denoiser.
+    """
+
+    sites: tuple[PortableSite, ...]
+    location: Any
+    scale: Any
+    constants: Mapping[str, Any]
+    arrays: Posterior
+    fit: FitCheck | None = None
+
+    def __repr__(self) -> str:
+        sites = sites_in_words({site.name: tuple(site.shape) for site in self.sites})
+        return f"PortablePosterior({sites}; {self.arrays.choice}; on {self.backend})"
+
+    def _in_units(self, x: Any) -> dict[str, Any]:
+        xp, z = self.backend.xp, self.location + self.scale * x
+        values = {}
+        for site in self.sites:
+            value = z[:, site.start : site.stop]
+            for step in site.steps:
+                value = self._apply(step, value)
+            dtype = xp.float32 if site.dtype == "float32" else value.dtype
+            values[site.name] = xp.astype(xp.reshape(value, (x.shape[0], *site.shape)), dtype, copy=False)
+        return values
+
+    def _apply(self, step: Mapping[str, Any], value: Any) -> Any:
+        xp, kind = self.backend.xp, step["kind"]
+        if kind == "exp":
+            return xp.exp(value)
+        if kind == "normal cdf":
+            return xp.exp(log_ndtr(value))
+        loc, scale = self.constants[step["loc"]], self.constants[step["scale"]]
+        return loc + scale * (xp.sinh(value) if kind == "sinh" else value)
+
+
+def load_posterior(
+    path: str | Path, backend: str | Backend | None = None, dtype: str = "float64"
+) -> PortablePosterior:
+    """A posterior that `SitePosterior.save` wrote, on a backend: SDEPPL_BACKEND, then torch, by default.
+
+    Neither Pyro nor, on another backend than torch's, torch is imported. dtype: 'float64' or 'float32'. A
+    network other than `ResidualMLP` is run by onnxruntime (`pip install 'sdeppl[onnx]'`), on the CPU.
+    Raises: FileNotFoundError; CorruptFile; ValueError, BackendUnavailable for the backend; ImportError
+    without onnxruntime where it is needed.
+    """
+    chosen = resolve(backend, dtype)
+    host, content = read(path, KIND, "numpy")
+    try:
+        onnx = host.pop(ONNX, None)
+        arrays = {name: place(value, chosen) for name, value in host.items()}
+        correction = content["correction"]
+        if isinstance(correction, dict):
+            correction = CORRECTIONS[correction["type"]](**correction["settings"])
+        posterior = Posterior(
+            _prior(arrays, content, onnx),
+            observation_from_dict(arrays, content["observation"]),
+            content["likelihood"],
+            content["steps"],
+            correction=correction,
+        )
+        return PortablePosterior(
+            _sites(content["sites"]),
+            arrays["location"],
+            arrays["scale"],
+            arrays,
+            posterior,
+            FitCheck.from_dict(content["fit"]),
+        )
+    except (KeyError, IndexError) as error:
+        raise CorruptFile(f"{path} is not whole: it has no {error}") from error
+
+
+def _prior(arrays: Mapping[str, Any], content: Mapping[str, Any], onnx: Any) -> Denoiser:
+    gaussian = GaussianDenoiser.from_eigenbasis(
+        from_dict(content["sde"]), 0 * arrays["location"], arrays["basis"], arrays["eigenvalues"]
+    )
+    if onnx is not None:
+        return NetworkDenoiser(gaussian, OnnxFunction(onnx.tobytes()))
+    weights = {name.removeprefix("net."): a for name, a in arrays.items() if name.startswith("net.")}
+    return NetworkDenoiser(gaussian, ArrayMLP(weights)) if weights else gaussian
+
+
+def _sites(found: Sequence[Mapping[str, Any]]) -> tuple[PortableSite, ...]:
+    return tuple(
+        PortableSite(s["name"], tuple(s["shape"]), s["start"], s["stop"], s["dtype"], tuple(s["steps"]))
+        for s in found
+    )

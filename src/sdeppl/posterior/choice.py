@@ -1,9 +1,10 @@
 """Which mean likelihood and which correction: from what the prior and the observation are."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from ..backend import keyed_normal
 from ..denoisers import Denoiser, GaussianDenoiser, GaussianMixtureDenoiser
 from ..likelihood import (
     CubatureDenoiser,
@@ -21,9 +22,9 @@ from ..likelihood import (
     exact_posterior,
     has_exact_posterior,
 )
-from .corrector import LangevinCorrector
-from .hamiltonian import HamiltonianMC, JointDensity
-from .known_gaussian import gaussian_posterior
+from .hamiltonian import HamiltonianMC
+from .langevin import LangevinCorrector
+from .problem import Choice, Correction, JointDensity
 from .tempered import TemperedSMC
 from .twisted import TwistedSMC
 
@@ -50,32 +51,6 @@ RUNGS: dict[str, type[MeanLikelihood]] = {
     )
 }
 LIKELIHOODS = ("auto", "exact", *RUNGS)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """denoiser: of x_0 given x_t and y; twist: the same as a mean likelihood, or None where it is exact;
-    alternative_twist: another twist, to be taken where it leaves the weights of a pilot solve more even.
-
-    correction: None where draws are those of the guided reverse SDE; fallback: another one, for where its
-    pilot shows that it fails; hamiltonian: moves on the known density, to be tried before that; known:
-    whether a closed form is of the known density; why: in words.
-    """
-
-    denoiser: Denoiser
-    name: str
-    why: str
-    exact: ExactPosterior | None = None
-    twist: MeanLikelihood | None = None
-    alternative_twist: MeanLikelihood | None = None
-    correction: TwistedSMC | TemperedSMC | LangevinCorrector | HamiltonianMC | None = None
-    fallback: TwistedSMC | TemperedSMC | None = None
-    hamiltonian: HamiltonianMC | None = None
-    known: bool = False
-
-    def __repr__(self) -> str:
-        how = "not corrected" if self.correction is None else f"corrected by {self.correction}"
-        return f"likelihood '{self.name}', {how}"
 
 
 def choose(
@@ -105,9 +80,9 @@ def choose(
             raise ValueError("likelihood was made with another prior or observation than the posterior's")
         settings = TwistedSMC() if correction == "auto" else correction
         return Choice(likelihood, likelihood.name, "as asked for", twist=likelihood, correction=settings)
-    if isinstance(correction, HamiltonianMC):
-        _require_density(density)
-        return Choice(prior, "density", "as asked for", correction=correction)
+    if isinstance(correction, HamiltonianMC):  # whatever the likelihood, even where there is a closed form
+        correction.require(observation, density)
+        return Choice(prior, correction.unguided, "as asked for", correction=correction)
     if doubt and likelihood == correction == "auto" and density is not None:
         known = _on_density(prior, density, f"the prior's own density is known, and {doubt}")
         if known is not None:
@@ -118,8 +93,9 @@ def choose(
         kind = type(prior).__name__.removesuffix("Denoiser")
         return Choice(exact.denoiser, "exact", f"{kind} prior, linear Gaussian observation", exact=exact)
     settings = TwistedSMC() if correction == "auto" else correction
-    if isinstance(settings, TemperedSMC):
-        return _without_guidance(prior, observation, settings)
+    if isinstance(settings, Correction) and settings.unguided:
+        settings.require(observation, density)
+        return Choice(prior, settings.unguided, "as asked for", correction=settings)
     if likelihood != "auto":
         return _asked_for(prior, observation, likelihood, settings, step)
     found = _suited(prior, observation, settings)
@@ -192,15 +168,6 @@ def _evaluations(found: Choice, prior: Denoiser, observation: Observation, data:
     return PER_DRAW * steps * (1 + prior.dim * learned + observed)
 
 
-def _require_density(density: JointDensity | None) -> None:
-    if density is None or density.why_not:
-        reason = density.why_not if density is not None else "the posterior has none (density=)"
-        raise ValueError(
-            f"HamiltonianMC needs ln p(x_0) + ln p(y given x_0), and it cannot be followed: {reason}; use "
-            "TwistedSMC or TemperedSMC"
-        )
-
-
 def _suited(prior: Denoiser, observation: Observation, settings: Any) -> Choice:
     """A twist, or two, for what the prior and the observation are."""
     if isinstance(observation, NonlinearGaussian) and prior.dim <= FEW_NUMBERS:
@@ -218,15 +185,6 @@ def _suited(prior: Denoiser, observation: Observation, settings: Any) -> Choice:
         why = _reason(prior, observation)
         twist = _tweedie(prior, observation, settings)
     return Choice(twist, twist.name, why, twist=twist, correction=settings)
-
-
-def _without_guidance(prior: Denoiser, observation: Observation, settings: TemperedSMC) -> Choice:
-    if observation.hard:
-        raise TypeError(
-            f"TemperedSMC takes powers of p(y given x_0), and {type(observation).__name__} is a hard "
-            "constraint, which has none; use TwistedSMC"
-        )
-    return Choice(prior, "tempered", "as asked for", correction=settings)
 
 
 def _check_names(likelihood: Any, correction: Any) -> None:
@@ -263,3 +221,54 @@ def _tweedie(prior: Denoiser, observation: Observation, settings: Any) -> MeanLi
     if not isinstance(settings, TwistedSMC):
         return TweedieDenoiser(prior, observation)
     return TweedieDenoiser(prior, observation, gradient="mean", repair="diagonal")
+
+
+LARGEST_GAUSSIAN = 2_048  # numbers in x_0: the gradient is asked at one row more
+FAR = 2.0  # how far from the prior's middle it is looked whether the gradient is affine
+AFFINE = 1e-3  # of the largest gradient there
+SAME = 1e-3  # nats by which ln p may leave the Gaussian's at its draws
+LOOKED_AT = 64  # draws, and as many twice as far out
+STREAM = (0x6761757373, 0)
+
+
+def gaussian_posterior(density: JointDensity, prior: Denoiser) -> ExactPosterior | None:
+    """p(x_0 given y) where ln p(x_0) + ln p(y given x_0) is quadratic in x_0; None where it is not.
+
+    Its middle and precision by the gradient, one run of the density for all numbers; it is taken if the
+    density is that of the Gaussian at its draws, and at draws twice as far out, to .001 nats.
+    """
+    if prior.dim > LARGEST_GAUSSIAN or density.why_not or not _affine(density, prior):
+        return None
+    xp, like = prior.backend.xp, prior.backend
+    eye = xp.eye(prior.dim, dtype=like.dtype, device=like.device)
+    zero = xp.zeros_like(eye[:1, :])
+    slopes = density.gradient(xp.concat([zero, eye]))
+    precision = slopes[:1, :] - slopes[1:, :]
+    precision = 0.5 * (precision + precision.T)
+    if not bool(xp.all(xp.isfinite(precision))):
+        return None
+    values, basis = xp.linalg.eigh(precision)
+    values, basis = xp.flip(values, axis=0), xp.flip(basis, axis=1)
+    if not float(values[-1]) > 1e-12 * float(values[0]):
+        return None
+    mean = (slopes[:1, :] @ basis / values) @ basis.T
+    z = keyed_normal(prior.backend, (LOOKED_AT, prior.dim), 0, STREAM)
+    z = xp.concat([0 * z[:1, :], z, 2 * z])
+    gaussian = -0.5 * xp.sum(z * z, axis=-1)
+    found = density.log_prob(mean + (z / xp.sqrt(values)) @ basis.T) - gaussian
+    if not float(xp.max(xp.abs(found - found[0]))) <= SAME:
+        return None
+    evidence = found[0] + 0.5 * (prior.dim * math.log(2 * math.pi) - xp.sum(xp.log(values)))
+    return ExactPosterior(
+        GaussianDenoiser.from_eigenbasis(prior.sde, mean[0, :], basis, 1 / values), evidence
+    )
+
+
+def _affine(density: JointDensity, prior: Denoiser) -> bool:
+    """Whether the gradient changes evenly along a line through the prior's middle: a look at few rows, for
+    most densities are not Gaussian."""
+    xp = prior.backend.xp
+    d = FAR * keyed_normal(prior.backend, (1, prior.dim), 0, STREAM, 1)
+    slopes = density.gradient(xp.concat([k * d for k in (-1.0, 0.0, 1.0, 2.0)]))
+    bends = slopes[2:, :] - 2 * slopes[1:-1, :] + slopes[:-2, :]
+    return float(xp.max(xp.abs(bends))) <= AFFINE * float(xp.max(xp.abs(slopes)))

@@ -1,18 +1,155 @@
 """Draws by Hamiltonian Monte Carlo, where the prior's own density is known: no denoiser, no weights."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 from array_api_compat import array_namespace
 
-from ..backend import NoiseStream, Progress
-from ..denoisers import GaussianDenoiser
-from ..mcmc import Density, Run, Sampled, State, convergence, sample, warm_up
-from ..sde import IsotropicSDE
+from ..backend import NoiseStream, Progress, cholesky, log_diagonal, solve_lower, to_host
+from ..likelihood import Observation
+from ..mcmc import Randomness, Run, Sampled, convergence, sample, smc, warm_up
 from .diagnosis import POOR_SHARE, Diagnosis
-from .weighed import LARGEST, NOT_WEIGHED, Weighed, weigh
+from .problem import Correction, Drawn, JointDensity, Problem
+
+LARGEST_WEIGHED = 16  # numbers up to which a bell is like enough to a posterior
+POINTS, AT_ONCE = 4_096, 1_024
+AROUND, NEAR, WIDE = 0.5, 0.25, 0.25  # shares of the points: around all draws, near one, around the starts
+FREEDOM = 5  # of Student's t
+CENTRES, NARROW = 256, 0.25  # draws that points are near, and how wide they lie, in deviations of all draws
+LEAST_WORTH = 100.0  # points below which weights tell nothing of p(y)
+HEAVY_TAIL = 0.7
+MISSED = 0.05  # share of the weight beyond all draws from which they are not the posterior
+GAP = 5.0  # standard errors
+FARTHEST = 10.0  # in standard deviations, where what is compared ends
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """log_evidence: ln p(y), and error: its standard error, NaN where the weights do not tell; worth: of
+    so many independent points; pareto_k: of their tail; reasons: in words, what speaks against the chains."""
+
+    log_evidence: float
+    error: float
+    worth: float
+    pareto_k: float
+    reasons: tuple[str, ...]
+
+    @property
+    def words(self) -> str:
+        """Of p(y)."""
+        how = "by importance sampling around the draws"
+        if math.isnan(self.worth):
+            return "ln p(y) is not known"
+        if math.isnan(self.log_evidence):
+            return f"ln p(y) is not known ({how} is worth {self.worth:.0f} of {POINTS} points)"
+        return f"ln p(y) = {self.log_evidence:.3f} ± {self.error:.3f} {how}"
+
+
+NOT_WEIGHED = Weighed(math.nan, math.nan, math.nan, math.nan, ())
+
+
+def weigh(log_prob: Any, starts: Any, x: Any, ess: float, random: Randomness) -> Weighed:
+    """The joint density p(x, y) at points of a mixture q, over q: its mean is p(y).
+
+    q: Student's t with the draws' moments; the same but narrow around some of them, where they have several
+    modes; and with the moments of where chains started, for modes that they have left. log_prob: ln p(x, y)
+    of rows x, constants included; x (rows, dim): the draws, worth `ess` independent ones; starts: wider rows.
+    Against the draws speaks weight beyond them all, and a mean or a mean square that differs from the
+    weighted one by more than five standard errors.
+    Source: Owen & Zhou 2000 for points of a mixture; Vehtari et al. 2024 for k.
+    """
+    xp, bell, wide = array_namespace(x), _Bell.of(x), _Bell.of(starts)
+    near, every = replace(bell, root=NARROW * bell.root), max(x.shape[0] // CENTRES, 1)
+    centres = x[: min(every * CENTRES, x.shape[0]) : every, :]
+    at = xp.take(centres, random.integers(round(NEAR * POINTS), centres.shape[0]), axis=0)
+    parts = ((AROUND, bell, bell.mean[None, :]), (NEAR, near, centres), (WIDE, wide, wide.mean[None, :]))
+    drawn = [
+        part.draw(at if part is near else part.mean, round(share * POINTS), random)
+        for share, part, _ in parts
+    ]
+    points = xp.concat(drawn)
+    logs = xp.concat([log_prob(points[k : k + AT_ONCE, :]) for k in range(0, POINTS, AT_ONCE)])
+    around, close, far = (math.log(share) + part.log_prob(points, where) for share, part, where in parts)
+    q = xp.logaddexp(xp.logaddexp(around, close), far)
+    return _judged(logs - q, bell, points, x, ess)
+
+
+@dataclass(frozen=True)
+class _Bell:
+    """Student's t whose scale has the root L (dim, dim), and the mean (dim,) from which it is whitened."""
+
+    mean: Any
+    root: Any
+
+    @classmethod
+    def of(cls, x: Any) -> "_Bell":
+        """Of the moments of rows (rows, dim)."""
+        mean = array_namespace(x).mean(x, axis=0)
+        return cls(mean, cholesky((x - mean).T @ (x - mean) / x.shape[0]))
+
+    def whiten(self, x: Any) -> Any:
+        """L⁻¹ (x - mean) of rows."""
+        return solve_lower(self.root, (x - self.mean).T).T
+
+    def draw(self, at: Any, count: int, random: Randomness) -> Any:
+        """(count, dim), around at, (dim,) or (count, dim)."""
+        z, others = random.normal((count, self.mean.shape[0])), random.normal((count, FREEDOM))
+        xp = array_namespace(z)
+        width = xp.sqrt(FREEDOM / xp.sum(others * others, axis=-1))
+        return at + (z * width[:, None]) @ self.root.T
+
+    def log_prob(self, x: Any, centres: Any) -> Any:
+        """Of rows x, under the even mixture of those around the rows of centres: (rows,)."""
+        xp, dim = array_namespace(x), x.shape[1]
+        a, c = self.whiten(x), self.whiten(centres)
+        square = xp.sum(a * a, axis=-1)[:, None] + xp.sum(c * c, axis=-1) - 2 * a @ c.T
+        logs = -0.5 * (FREEDOM + dim) * xp.log1p(xp.clip(square, min=0.0) / FREEDOM)
+        largest = xp.max(logs, axis=-1)
+        total = largest + xp.log(xp.mean(xp.exp(logs - largest[:, None]), axis=-1))
+        constant = math.lgamma(0.5 * (FREEDOM + dim)) - math.lgamma(0.5 * FREEDOM)
+        return total + constant - 0.5 * dim * math.log(FREEDOM * math.pi) - log_diagonal(self.root)
+
+
+def _judged(log_weights: Any, bell: _Bell, points: Any, x: Any, ess: float) -> Weighed:
+    """What the weights of points (points, dim) say of p(y) and of the draws x (rows, dim)."""
+    xp, nan = array_namespace(x), math.nan
+    possible = xp.isfinite(log_weights)
+    if not bool(xp.any(possible)):
+        return Weighed(nan, nan, 0.0, nan, ())
+    largest = float(xp.max(xp.where(possible, log_weights, xp.full_like(log_weights, -xp.inf))))
+    weights = xp.where(possible, xp.exp(log_weights - largest), xp.zeros_like(log_weights))
+    total = float(xp.sum(weights))
+    shares = weights / total
+    worth = 1 / float(xp.sum(shares * shares))
+    k = smc.pareto_shape([float(w) for w in to_host(weights)])
+    drawn, asked = bell.whiten(x), bell.whiten(points)
+    outside = xp.sum(asked * asked, axis=-1) > xp.max(xp.sum(drawn * drawn, axis=-1))
+    missed = float(xp.sum(xp.where(outside, shares, xp.zeros_like(shares))))
+    reasons = [f"{missed:.0%} of the posterior lies beyond all of them"] if missed > MISSED else []
+    gap = _gap(shares, asked, drawn, ess) if worth >= LEAST_WORTH else 0.0
+    if gap > GAP:
+        reasons.append(f"importance sampling around them finds other moments ({gap:.0f} standard errors off)")
+    if not worth >= LEAST_WORTH or k > HEAVY_TAIL:
+        return Weighed(nan, nan, worth, k, tuple(reasons))
+    error = math.sqrt(max(1 / worth - 1 / POINTS, 0.0))
+    return Weighed(largest + math.log(total / POINTS), error, worth, k, tuple(reasons))
+
+
+def _gap(shares: Any, asked: Any, drawn: Any, ess: float) -> float:
+    """The largest difference of a mean, or a mean square, of whitened numbers, in standard errors of both."""
+    xp = array_namespace(asked)
+
+    def features(u: Any) -> Any:
+        u = xp.clip(u, -FARTHEST, FARTHEST)
+        return xp.concat([u, u * u], axis=-1)
+
+    f = features(asked)
+    mean = shares @ f
+    square = (f - mean) ** 2
+    variance = (shares * shares) @ square + (shares @ square) / ess
+    return float(xp.max(xp.abs(xp.mean(features(drawn), axis=0) - mean) / xp.sqrt(variance)))
+
 
 LARGEST_DENSE = 256  # numbers up to which the mass matrix is dense
 FEWEST, MOST = 64, 256  # chains
@@ -25,71 +162,8 @@ SLACK = 1.5  # by which R-hat may fall faster than it should
 LEAST_ESS = 100.0
 
 
-class JointDensity(Protocol):
-    """ln p(x_0) + ln p(y given x_0) but for a constant, of rows x_0 (chains, dim), with its gradient.
-
-    Or of z, other coordinates of x_0, with ln |dx_0/dz|. why_not: in words, why chains cannot follow it; ''
-    where they can; why_no_values: the same of its values alone. coordinates: in words, what z is; '' for x_0
-    itself.
-    """
-
-    @property
-    def why_not(self) -> str: ...
-
-    @property
-    def why_no_values(self) -> str: ...
-
-    @property
-    def count(self) -> int:
-        """Of the numbers observed."""
-        ...
-
-    def base(self, sde: IsotropicSDE) -> GaussianDenoiser:
-        """The Gaussian that is like the prior."""
-        ...
-
-    def log_prob(self, z: Any, /) -> Any:
-        """The value at rows z (rows, dim), constants included, -∞ where it is not a number: (rows,)."""
-        ...
-
-    def recorded_log_prob(self, x0: Any, /) -> Callable[[Any], Any]:
-        """`log_prob` for many batches like x_0, as fast as it can be made."""
-        ...
-
-    @property
-    def coordinates(self) -> str: ...
-
-    @property
-    def sendable(self) -> bool:
-        """Whether it can be pickled."""
-        ...
-
-    @property
-    def others(self) -> tuple["JointDensity", ...]:
-        """The same in other coordinates, to be tried where chains do not move well in these."""
-        ...
-
-    def points(self, z: Any) -> Any:
-        """x_0 of rows z."""
-        ...
-
-    def __call__(self, z: Any, /) -> State: ...
-
-    def gradient(self, z: Any, /) -> Any:
-        """(chains, dim)."""
-        ...
-
-    def recorded(self, z: Any, /) -> Density:
-        """The same for many rows like z, as fast as it can be made."""
-        ...
-
-    def start(self, chains: int, seed: int) -> State:
-        """Draws of the prior that the data allow, wider than the posterior. Raises: ValueError for none."""
-        ...
-
-
 @dataclass(frozen=True)
-class HamiltonianMC:
+class HamiltonianMC(Correction):
     """How the correction runs: chains of Hamiltonian moves on ln p(x_0) + ln p(y given x_0), all in a batch.
 
     The prior's own density is followed, so that no error of a learned score enters. Chains start at draws
@@ -105,6 +179,8 @@ class HamiltonianMC:
     chains: by default one for each 8 draws, 64 to 256; target: of the acceptance; max_steps: of a
     trajectory. Raises: ValueError for numbers out of range. Source: Hoffman, Radul & Sountsov 2021 (ChEES).
     """
+
+    unguided: ClassVar[str] = "density"
 
     chains: int | None = None
     warmup: int = 200
@@ -124,6 +200,25 @@ class HamiltonianMC:
             raise ValueError(
                 f"HamiltonianMC: target is an acceptance probability, 0 to 1; got {self.target!r}"
             )
+
+    def require(self, observation: Observation, density: JointDensity | None) -> None:
+        """Raises: ValueError where the density is not known, or cannot be followed."""
+        if density is None or density.why_not:
+            reason = density.why_not if density is not None else "the posterior has none (density=)"
+            raise ValueError(
+                "HamiltonianMC needs ln p(x_0) + ln p(y given x_0), and it cannot be followed: "
+                f"{reason}; use TwistedSMC or TemperedSMC"
+            )
+
+    def draw(self, problem: Problem, draws: int, stream: NoiseStream) -> Drawn:
+        """By moves on the density alone. Raises: ValueError where no draw of the prior has a density to start
+        at."""
+        assert problem.density is not None
+        x, found = _Solve(problem.density, self, problem.why).draw(draws, stream, problem.progress)
+        return x[None, ...], [found]
+
+    def shortfall(self, ess: float) -> str:
+        return "its moves were not to be trusted"
 
     @property
     def iterations(self) -> int:
@@ -225,18 +320,15 @@ def _numbers(values: Any) -> list[float]:
 
 
 @dataclass(frozen=True)
-class HamiltonianCorrection:
+class _Solve:
     """`HamiltonianMC` on a density; why: of the diagnosis."""
 
     density: JointDensity
     settings: HamiltonianMC
     why: str
 
-    def draw(self, draws: int, stream: NoiseStream, c: Any, progress: bool | None) -> tuple[Any, Diagnosis]:
-        """(draws, dim), and the diagnosis; c is of a reverse SDE and does not matter here.
-
-        Raises: ValueError where no draw of the prior has a density to start at.
-        """
+    def draw(self, draws: int, stream: NoiseStream, progress: bool | None) -> tuple[Any, Diagnosis]:
+        """(draws, dim), and the diagnosis."""
         settings, numbers = self.settings, _Numbers(stream)
         total = settings.warmup + self._kept(draws, settings.chains_for(draws))
         with stream.backend.adapter.silent(), Progress(total, progress, "sampling", "iteration") as bar:
@@ -246,7 +338,7 @@ class HamiltonianCorrection:
 
     def _weighed(self, found: Chains, numbers: _Numbers) -> Weighed:
         """Not of chains that are not to be trusted, many numbers, and densities without values."""
-        if found.reasons() or found.z.shape[1] > LARGEST or self.density.why_no_values:
+        if found.reasons() or found.z.shape[1] > LARGEST_WEIGHED or self.density.why_no_values:
             return NOT_WEIGHED
         return weigh(found.density.log_prob, found.starts, found.z, found.ess, numbers)
 

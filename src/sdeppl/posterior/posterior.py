@@ -1,37 +1,41 @@
 """Draws from p(x_0 given y)."""
 
-from collections.abc import Callable, Iterator
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
-from ..backend import Noise, real_parameter, require_memory, seed_number, to_host, warn_user, whole_number
+from ..backend import Noise, NoiseStream, Progress, require_memory, warn_user, whole_number
 from ..backend.arguments import count_of, kind, sites_in_words
-from ..backend.sharing import cached_property, warn
-from ..denoisers import Denoiser, GaussianDenoiser
+from ..backend.sharing import said_once, unsaid
+from ..backend.typing import Array
+from ..denoisers import Denoiser
 from ..likelihood import MeanLikelihood, Observation
-from ..sde import ReverseSDE, log_snr_grid
-from ..solvers import ExponentialHeun, NonFiniteState, Solver, solve
-from . import pilot
+from ..solvers import NonFiniteState
 from .choice import choose
-from .correction import TemperedCorrection, TwistedCorrection
-from .corrector import LangevinCorrector, solve_corrected, tune_corrector
-from .diagnosis import POOR_SHARE, Diagnosis, UntrustedWarning, exact_diagnosis
-from .divergence import named, warn_of_divergence
-from .fit_check import FitCheck, State
-from .hamiltonian import HamiltonianCorrection, HamiltonianMC, JointDensity
+from .diagnosis import POOR_SHARE, Diagnosis, FitCheck, State, UntrustedWarning
+from .guided import FEWER, Guided, named, seed_of
+from .problem import (
+    Correction,
+    Draw,
+    Drawn,
+    JointDensity,
+    Problem,
+    Sampler,
+    Sampling,
+    require_own_steps,
+)
 from .start import Start, first_step, last_level, start_moments
-from .tempered import TemperedSMC
-from .twisted import TwistedSMC, require_noise
+from .twisted import Pilot, TwistedSMC
 
-Weighted = TwistedCorrection | TemperedCorrection
-Settings = TwistedSMC | TemperedSMC | HamiltonianMC | LangevinCorrector
-Draw = Callable[..., tuple[Any, Diagnosis]]
 FAILURES = (ArithmeticError, ValueError, RuntimeError, MemoryError)  # of one correction, not of the query
-
 FEW_STEPS = 20
-FEW_ACCEPTED = 0.1
-TRIAL_DRAWS = 100
-ARRAYS = 8  # like the draws, that a solve holds at once
+ALONE = 2**20  # from this number on, seeds are of data sets that are solved by themselves
+INSTEAD = " (a query of one would temper, at powers of the likelihood that suit its data alone)"
+NOT_BATCHED = "what was observed is not a function of the data alone, or not in the same numbers"
+
+Asked = Correction | Literal["auto"] | None
+Result = TypeVar("Result", "PosteriorRun", "PosteriorRuns")
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,223 @@ class PosteriorRun:
         return str(self.diagnosis)
 
 
-class Posterior:
+@dataclass(frozen=True)
+class PosteriorRuns:
+    """draws: (data sets, draws, dim), or by site name; diagnoses: of each data set, and none at all where an
+    approximation was not corrected; text: how they were made, in words; alone: the data sets that had a
+    solve of their own."""
+
+    draws: Any
+    diagnoses: tuple[Diagnosis, ...]
+    text: str
+    alone: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        sets, each, sites = count_of(self.draws), count_of(self.draws, 1), sites_in_words(self.draws, 2)
+        return f"PosteriorRuns({sets} data sets with {each} draws of {sites}; {self})"
+
+    @property
+    def trusted(self) -> bool:
+        """Whether every data set has a diagnosis, and none of these is bad."""
+        return bool(self.diagnoses) and all(found.trusted for found in self.diagnoses)
+
+    @property
+    def state(self) -> State:
+        """The worst of the diagnoses'."""
+        states = {found.state for found in self.diagnoses}
+        if not self.diagnoses or "do not trust" in states:
+            return "do not trust"
+        return "cannot tell" if "cannot tell" in states else "trusted"
+
+    def with_fit(self, fit: FitCheck | None) -> "PosteriorRuns":
+        """With what held-out draws say of the learned prior, which is said once."""
+        judged = tuple(found.with_fit(fit) for found in self.diagnoses)
+        said = fit is not None and judged != self.diagnoses
+        text = f"{self.text}; for {fit.words}" if said and fit is not None else self.text
+        return replace(self, diagnoses=judged, text=text)
+
+    def __str__(self) -> str:
+        bad = sum(not found.trusted for found in self.diagnoses)
+        return f"{self.text}; {bad} of {len(self.diagnoses)} are not to be trusted" if bad else self.text
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """draw: what is tried, on `problem`, for the data sets that are not to be trusted yet, or for those alone
+    that no particle can have led to; words: how `many` of them there were."""
+
+    draw: Draw
+    problem: Problem
+    words: Callable[[int], str] = lambda many: ""
+    impossible_only: bool = False
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """x[place] and its diagnosis: what an attempt gave for a data set."""
+
+    x: Array
+    place: int
+    diagnosis: Diagnosis | None
+
+
+class _Posterior(Sampler[Result], Generic[Result]):
+    """What posteriors of one data set and of many share; one is the case of one."""
+
+    problem: Problem
+
+    def _compile(
+        self,
+        prior: Denoiser,
+        observation: Observation | None,
+        likelihood: Any,
+        steps: int,
+        noise_to_signal: float | None,
+        correction: Any,
+        density: JointDensity | None = None,
+        doubt: str = "",
+    ) -> None:
+        """Choose, and find where the reverse SDE starts."""
+        self.prior, self.observation = prior, observation
+        self.steps = checked_steps(steps, likelihood, correction)
+        self.asked_for: tuple[Any, Asked] = likelihood, correction
+        step = first_step(prior.sde, steps, noise_to_signal)
+        self.choice = choose(prior, observation, likelihood, correction, step, density, doubt, steps)
+        self.start = self._start()
+        level = last_level(self.start.smallest_sd, noise_to_signal)
+        self.problem = Problem(
+            prior, observation, self.choice, self.start, self.steps, level, self.choice.why, density, doubt
+        )
+
+    def _start(self) -> Start:
+        """Of the guided end; of the prior's where guidance gives no number, and 'auto' has another way."""
+        denoiser, sets = self.choice.denoiser, None if self.observation is None else self.observation.sets
+        try:
+            with named(denoiser):
+                return start_moments(denoiser, self.prior, sets)
+        except NonFiniteState:
+            others = self.choice.fallback, self.choice.hamiltonian
+            if self.asked_for[1] != "auto" or others == (None, None):
+                raise
+            return start_moments(self.prior)
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """Of x_0 given x_t and y."""
+        return self.choice.denoiser
+
+    @property
+    def level(self) -> float:
+        """σ/α before the last step."""
+        return self.problem.level
+
+    @property
+    def times(self) -> list[float]:
+        """Of an uncorrected solve, T to 0."""
+        return self.problem.times
+
+    @property
+    def density(self) -> JointDensity | None:
+        """Of x_0 and y, where the prior's own is known."""
+        return self.problem.density
+
+    @property
+    def correction(self) -> Correction:
+        """The choice's, or its fallback where a pilot shows that this leaves the weights more even."""
+        first, other = self.choice.correction or Guided(), self.choice.fallback
+        if other is None or self._ess_fraction(first) >= POOR_SHARE:
+            return first
+        return first if self._ess_fraction(first) >= self._ess_fraction(other) else other
+
+    def _ess_fraction(self, correction: Correction) -> float:
+        """By the correction's pilot; 1 where it has none, -1 where that fails."""
+        try:
+            return self.problem.once(("ess", correction), lambda: correction.ess_fraction(self.problem))
+        except FAILURES:
+            if self.asked_for[1] != "auto":
+                raise
+            return self.problem.once(("ess", correction), lambda: -1.0)
+
+    def _sampled(self, sampling: Sampling) -> Any:
+        return self.drawn(sampling).draws
+
+    def _run(self, sampling: Sampling) -> Result:
+        return self.drawn(sampling)
+
+    @abstractmethod
+    def drawn(self, sampling: Sampling) -> Result:
+        """As `run`, but that nothing is measured besides the draws."""
+
+    def _first_trusted(
+        self, attempts: Iterator[_Attempt], count: int, sampling: Sampling
+    ) -> tuple[Array, list[Diagnosis | None], str]:
+        """For each data set the first draws to be trusted of what is tried in turn, or the best where none
+        is; and in words, what was tried.
+
+        Raises: what the first raised, where all fail.
+        """
+        best: dict[int, _Tried] = {}
+        failed: Exception | None = None
+        words = ""
+        for attempt in attempts:
+            left = [n for n in range(count) if self._goes_on(best.get(n), attempt)]
+            if not left:
+                continue
+            words += attempt.words(len(left))
+            stream = Noise(sampling.seed, sampling.noise).stream(self.prior.backend)
+            try:
+                x, found = attempt.draw(attempt.problem.of(left), sampling.draws, stream)
+            except FAILURES as error:
+                if self.asked_for[1] != "auto":
+                    raise
+                failed = failed or error
+                continue
+            for place, (number, diagnosis) in enumerate(zip(left, found, strict=True)):
+                one = _Tried(x, place, diagnosis)
+                if self._better(one, best.get(number)):
+                    best[number] = one
+            if all(self._settled(best.get(n)) for n in range(count)):
+                break
+        if len(best) < count:
+            assert failed is not None
+            raise failed
+        kept = [best[n] for n in range(count)]
+        x = kept[0].x
+        if any(one.x is not x for one in kept):
+            x = self.prior.backend.xp.stack([one.x[one.place, ...] for one in kept])
+        return x, [one.diagnosis for one in kept], words
+
+    def _goes_on(self, found: _Tried | None, attempt: _Attempt) -> bool:
+        """Whether an attempt is for the data set of which this was found."""
+        if attempt.impossible_only:
+            return found is None or found.diagnosis is None
+        return not self._settled(found)
+
+    def _settled(self, found: _Tried | None) -> bool:
+        """Whether draws are to be trusted, and those of a doubted prior, where another correction may follow
+        the known density, are of that density; where none does, more of them would be solved with the same
+        doubt."""
+        if found is None or found.diagnosis is None or not found.diagnosis.trusted:
+            return False
+        return found.diagnosis.prior == "known" or not self._may_follow_density
+
+    def _better(self, one: _Tried, other: _Tried | None) -> bool:
+        """Whether it is to be trusted, or has the larger effective share."""
+        if other is None or other.diagnosis is None:
+            return True
+        return self._settled(one) or (one.diagnosis is not None and one.diagnosis.ess > other.diagnosis.ess)
+
+    @property
+    def _may_follow_density(self) -> bool:
+        tempers = self.choice.fallback is not None or bool(
+            self.choice.correction and self.choice.correction.unguided
+        )
+        return bool(self.problem.doubt) and (
+            self.choice.hamiltonian is not None or (tempers and self.problem.follows_density)
+        )
+
+
+class Posterior(_Posterior[PosteriorRun]):
     """A prior, given as its denoiser, and an observation; `sample` solves the guided reverse SDE.
 
     prior: E and Cov of x_0 given x_t; observation: on the prior's backend, or None for the prior itself.
@@ -94,8 +314,9 @@ class Posterior:
     step goes to t = 0, in the units of x_0; by default 1/20 of the smallest standard deviation of
     x_0 that the (guided) denoiser sees at T, and at most 1e-3.
 
-    Raises: TypeError for arguments of another kind, ValueError for an unknown likelihood,
-    BackendMismatch, and what the denoiser raises. Warns: SignalLeftWarning, and for fewer than 20 steps.
+    Raises: TypeError for arguments of another kind, and for an observation of many data sets (`Posteriors`);
+    ValueError for an unknown likelihood, BackendMismatch, and what the denoiser raises. Warns:
+    SignalLeftWarning, and for fewer than 20 steps.
     """
 
     def __repr__(self) -> str:
@@ -108,7 +329,7 @@ class Posterior:
         likelihood: str | MeanLikelihood = "auto",
         steps: int = 100,
         noise_to_signal: float | None = None,
-        correction: Settings | Literal["auto"] | None = "auto",
+        correction: Correction | Literal["auto"] | None = "auto",
         density: JointDensity | None = None,
         doubt: str = "",
     ) -> None:
@@ -117,289 +338,216 @@ class Posterior:
                 "Posterior(prior, observation) takes a Denoiser and an Observation or None; got "
                 f"{type(prior).__name__} and {type(observation).__name__}"
             )
-        steps = whole_number("steps", steps, 2)
-        for name, given in (("likelihood", likelihood), ("correction", correction)):
-            if hasattr(given, "shape"):
-                raise TypeError(f"{name} must be a name or settings, not an array; got {given!r:.80}")
-        if steps < FEW_STEPS:
-            warn(f"{steps} steps are few: standard deviations may be 10% off", UserWarning, stacklevel=2)
-        self.prior, self.observation, self.steps = prior, observation, steps
-        step = first_step(prior.sde, steps, noise_to_signal)
-        self.asked_for = likelihood, correction
-        self.density, self.doubt = density, doubt
-        self.choice = choose(prior, observation, likelihood, correction, step, density, doubt, steps)
-        self.denoiser = self.choice.denoiser
-        self.start = self._first_start()
-        self.level = last_level(self.start.smallest_sd, noise_to_signal)
-        self.times = log_snr_grid(prior.sde, steps, self.level)
+        if observation is not None and observation.sets is not None:
+            raise TypeError(f"the observation holds {observation.sets} data sets; use Posteriors for many")
+        self._compile(prior, observation, likelihood, steps, noise_to_signal, correction, density, doubt)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without a density that another process cannot have, unless it is what the choice needs."""
-        state = dict(vars(self))
-        if self.density is None or self.density.sendable or self.choice.name == "density":
+        state, density = dict(vars(self)), self.density
+        if density is None or density.sendable or self.choice.name == "density":
             return state
-        state.pop("_moves", None)
-        return state | {"density": None, "choice": replace(self.choice, hamiltonian=None)}
+        choice = replace(self.choice, hamiltonian=None)
+        return state | {
+            "choice": choice,
+            "problem": replace(self.problem, density=None, choice=choice, found={}),
+        }
 
-    def _first_start(self) -> Start:
-        """Of the guided end; of the prior's where guidance gives no number, and 'auto' has another way."""
-        try:
-            with named(self.denoiser):
-                return start_moments(self.denoiser, self.prior)
-        except NonFiniteState:
-            others = self.choice.fallback, self.choice.hamiltonian
-            if self.asked_for[1] != "auto" or others == (None, None):
-                raise
-            return start_moments(self.prior)
-
-    def sample(
-        self,
-        draws: int,
-        *,
-        seed: int = 0,
-        c: float | Callable[[float], float] = 1.0,
-        solver: Solver | None = None,
-        noise: Literal["host", "native"] = "host",
-        progress: bool | None = None,
-    ) -> Any:
-        """(draws, dim), on the prior's backend: from p(x_0 given y), independent but within a twisted run.
-
-        c: noise amplitude of the reverse SDE in units of g(t), 0 for the probability-flow ODE, which a
-        correction cannot use; solver: of an uncorrected solve, `ExponentialHeun` by default; noise: as in
-        `Noise`. Raises: NonFiniteState; ValueError. Warns: UntrustedWarning where the weights of a corrected
-        solve say that the draws are not the posterior.
-        """
-        return self.drawn(draws, seed=seed, c=c, solver=solver, noise=noise, progress=progress).draws
-
-    def run(
-        self,
-        draws: int,
-        *,
-        seed: int = 0,
-        c: float | Callable[[float], float] = 1.0,
-        solver: Solver | None = None,
-        noise: Literal["host", "native"] = "host",
-        progress: bool | None = None,
-    ) -> PosteriorRun:
-        """As `sample`, with what the importance weights say of the draws.
-
-        Of an uncorrected approximation, or one that Langevin steps correct, a small twisted solve measures
-        the effective share of the approximation.
-        """
-        found = self.drawn(draws, seed=seed, c=c, solver=solver, noise=noise, progress=progress)
+    def _run(self, sampling: Sampling) -> PosteriorRun:
+        found = self.drawn(sampling)
         if found.diagnosis is None:
-            return PosteriorRun(found.draws, self._twisted(TwistedSMC(), self.choice.why).measure())
+            return replace(found, diagnosis=TwistedSMC().measure(self.problem))
         return found
 
-    def drawn(
-        self, draws: int, *, seed: int, c: Any, solver: Solver | None, noise: Any, progress: bool | None
-    ) -> PosteriorRun:
+    def drawn(self, sampling: Sampling) -> PosteriorRun:
         """As `run`, but that nothing is measured besides: the diagnosis is None of an uncorrected
         approximation."""
-        draws, seed = whole_number("draws", draws, 1), seed_number(seed)
-        if not callable(c) and not getattr(c, "ndim", 0):
-            real_parameter("c", c)
-        kind("solver", solver, Solver | None, "a solver such as ExponentialHeun(), or None")
-        size = draws * self.prior.dim * self.prior.backend.itemsize
-        require_memory(size, self.prior.backend, f"a run of draws={draws}", "ask for fewer at a time")
-        # one stream for the start and the steps: opened twice, a native one would repeat itself
-        stream = Noise(seed, noise).stream(self.denoiser.backend)
-        correction = self.choice.correction
-        if correction is None:
-            guided = self._guided(draws, stream, c, solver, progress)
-            return PosteriorRun(guided, self._known_diagnosis())  # type: ignore[arg-type]
-        if isinstance(correction, LangevinCorrector):
-            moved = self._moved(draws, stream, c, solver, progress)
-            return PosteriorRun(moved, None)  # type: ignore[arg-type]
-        if solver is not None:
-            raise ValueError("solver= is not for a corrected solve, which takes steps of its own")
-        require_noise(c)
-        x, diagnosis = self._first_trusted(draws, Noise(seed, noise), c, progress)
-        if not diagnosis.trusted:
+        backend, draws = self.prior.backend, sampling.draws
+        size = draws * self.prior.dim * backend.itemsize
+        require_memory(size, backend, f"a run of draws={draws}", "ask for fewer at a time")
+        problem, first = self.problem.asked(sampling), self.choice.correction or Guided()
+        if first.own_steps:
+            require_own_steps(problem)
+        x, (diagnosis,), _ = self._first_trusted(self._attempts(problem, first), 1, sampling)
+        if diagnosis is not None and not diagnosis.trusted:
             warn_user(diagnosis.text, UntrustedWarning)
-        return PosteriorRun(x, diagnosis)
+        return PosteriorRun(x[0, ...], diagnosis)  # type: ignore[arg-type]
 
-    def _guided(self, draws: int, stream: Any, c: Any, solver: Solver | None, progress: bool | None) -> Any:
-        size, backend = ARRAYS * draws * self.prior.dim * self.prior.backend.itemsize, self.prior.backend
-        what = f"{draws} draws of {self.prior.dim} numbers at once"
-        require_memory(size, backend, what, "ask for fewer at a time, each time with another seed")
-        with named(self.denoiser):
-            path = solve(
-                ReverseSDE(self.denoiser.sde, self.denoiser, c),
-                self.start.draw(stream, draws),
-                self.times,
-                solver=solver or ExponentialHeun(),
-                noise=stream,
-                keep="last",
-                progress=progress,
-            )
-        x = path.states[-1, ...]
-        if self.choice.twist is not None:
-            warn_of_divergence(self.choice.name, self.prior, self._prior_start, self.observation, x)
-        return x
-
-    def _moved(self, draws: int, stream: Any, c: Any, solver: Solver | None, progress: bool | None) -> Any:
-        start = self.start.draw(stream, draws)
-        settings = self._langevin
-        found = solve_corrected(self.denoiser, start, self.times, c, settings, stream, solver, progress)
-        acceptance = float(self.prior.backend.xp.mean(found.acceptance))
-        if acceptance < FEW_ACCEPTED:
-            warn_user(
-                f"the Langevin steps hardly move: {acceptance:.1%} of them are taken, so the draws are still "
-                "the approximation's; use a smaller step_size, another level, or TwistedSMC",
-                UntrustedWarning,
-            )
-        return found.x
-
-    @cached_property
-    def _langevin(self) -> LangevinCorrector:
-        """As asked for; with a step size found first where the local scale leaves the observation out."""
-        settings = self.choice.correction
-        assert isinstance(settings, LangevinCorrector) and self.observation is not None
-        if self.observation.has_jacobian or settings.step_size is not None:
-            return settings
-        stream = pilot.pilot_stream(self.prior.backend)
-        start = self.start.draw(stream, TRIAL_DRAWS)
-        return tune_corrector(self.denoiser, start, self.times, 1.0, settings, stream)
-
-    def _first_trusted(
-        self, draws: int, noise: Noise, c: Any, progress: bool | None
-    ) -> tuple[Any, Diagnosis]:
-        """Of the corrections in turn, or the best where none is to be trusted. Raises: what the first raised,
-        where all fail."""
-        best: tuple[Any, Diagnosis] | None = None
-        failed: Exception | None = None
-        for draw in self._attempts():
-            try:
-                found = draw(draws, noise.stream(self.denoiser.backend), c, progress)
-            except FAILURES as error:
-                if self.asked_for[1] != "auto":
-                    raise
-                failed = failed or error
-                continue
-            trusted = found[1].trusted and (found[1].prior == "known" or not self._may_follow_density)
-            if best is None or trusted or found[1].ess > best[1].ess:
-                best = found
-            if trusted:
-                return best
-        if best is None:
-            assert failed is not None
-            raise failed
-        return best
-
-    def _attempts(self) -> Iterator[Draw]:
-        """What is tried in turn; of 'auto', until one is to be trusted: the choice, moves on the known
-        density where the choice is of another kind, larger runs, the fallback."""
-        if self.asked_for[1] != "auto":
-            yield self._first.draw
+    def _attempts(self, problem: Problem, first: Correction) -> Iterator[_Attempt]:
+        """What is tried in turn, until one is to be trusted: what was asked for; of 'auto' moves on the known
+        density where the pilot of the choice fails, the choice or its fallback, moves on the density, more
+        particles, the fallback."""
+        if self.asked_for[1] != "auto" or self.choice.correction is None:
+            yield _Attempt(first.draw, problem)
             return
-        moves, even = self._moves, self._first_share >= POOR_SHARE
+        moves, fallback = self.choice.hamiltonian, self.choice.fallback
+        even = self._ess_fraction(first) >= POOR_SHARE
         if moves is not None and not even:
-            yield moves.draw
+            yield _Attempt(moves.draw, problem.because(self._shortfall(first)))
         weighted = self.correction
-        yield weighted.draw
+        other = problem if weighted is first else problem.because(self._shortfall(first))
+        yield _Attempt(weighted.draw, other)
         if moves is not None and even:
-            yield moves.draw
-        share = self._first_share if weighted is self._first else self._fallback_share
-        if isinstance(weighted, TwistedCorrection) and share >= 0 and weighted.can_widen:
-            yield weighted.draw_wider
-        if self._fallback is not None and weighted is self._first:
-            yield self._fallback.draw
+            yield _Attempt(moves.draw, problem.because(self._shortfall(first)))
+        wider = weighted.wider(problem) if self._ess_fraction(weighted) >= 0 else None
+        if wider is not None:
+            yield _Attempt(wider, other)
+        if fallback is not None and weighted is first:
+            yield _Attempt(fallback.draw, problem.because(self._shortfall(first)))
 
-    @cached_property
-    def correction(self) -> Any:
-        """The choice's, or its fallback where a pilot shows that this leaves the weights more even."""
-        if self._fallback is None or self._first_share >= POOR_SHARE:
-            return self._first
-        return self._first if self._first_share >= self._fallback_share else self._fallback
-
-    @cached_property
-    def _first_share(self) -> float:
-        return self._evenness(self._first)
-
-    @cached_property
-    def _fallback_share(self) -> float:
-        return self._evenness(self._fallback)
-
-    def _evenness(self, correction: Any) -> float:
-        """Effective share by the correction's pilot; 1 where it has none, -1 where that fails."""
-        if not isinstance(correction, Weighted):
-            return 1.0
-        try:
-            return correction.ess_fraction
-        except FAILURES:
-            if self.asked_for[1] != "auto":
-                raise
-            return -1.0
-
-    @cached_property
-    def _first(self) -> Any:
-        return self._prepared(self.choice.correction, self.choice.why)
-
-    @cached_property
-    def _moves(self) -> HamiltonianCorrection | None:
-        """On the known density, where they are not the first choice."""
-        if self.choice.hamiltonian is None:
-            return None
-        return self._prepared(self.choice.hamiltonian, f"{self.choice.why}; {self._poor}")
-
-    @cached_property
-    def _fallback(self) -> Weighted | None:
-        if self.choice.fallback is None:
-            return None
-        return self._prepared(self.choice.fallback, f"{self.choice.why}; {self._poor}")
-
-    @property
-    def _poor(self) -> str:
+    def _shortfall(self, first: Correction) -> str:
         """What came of the choice, in words."""
-        if isinstance(self._first, HamiltonianCorrection):
-            return "its moves were not to be trusted"
-        kind = "tempering" if isinstance(self._first, TemperedCorrection) else "guidance"
-        share = max(self._first_share, 0.0)
-        return f"{kind} was not to be trusted, with an effective share of {share:.2g}"
+        return first.shortfall(max(self._ess_fraction(first), 0.0))
 
-    def _prepared(self, settings: Any, why: str) -> Any:
-        if isinstance(settings, HamiltonianMC):
-            assert self.density is not None
-            return HamiltonianCorrection(self.density, settings, why)
-        if isinstance(settings, TemperedSMC) and self._by_density:
-            assert self.density is not None
-            return TemperedCorrection.on_density(self.density, self.prior.sde, settings, self.times, why)
-        if isinstance(settings, TemperedSMC):
-            assert self.observation is not None
-            return TemperedCorrection(
-                self.prior, self._prior_start, self.observation, settings, self.times, why
+
+class Posteriors(_Posterior[PosteriorRuns]):
+    """`Posterior` for many data sets: they are solved together, row by row, as far as they can be.
+
+    prior: as for `Posterior`; observation: of any one data set; y: (data sets, observation.count), in the
+    units of observation.y. Or observation=None, y=None, and `one`: the number of a data set ↦ its
+    `Posterior`, with `sets` of them, each of which is then solved by itself (why: in words). likelihood,
+    steps, noise_to_signal, correction: as for `Posterior`, but for likelihood a `MeanLikelihood` stands
+    what makes one of a prior and an observation, such as its class.
+
+    Closed forms, uncorrected mean likelihoods and twisted SMC are batched. 'auto' takes twisted SMC where a
+    single query may take `TemperedSMC`; data sets whose weights are not to be trusted are solved again with
+    larger runs, and those that still are not by themselves, where a single query may temper. `TemperedSMC`
+    and `LangevinCorrector` solve each by itself. The result says so. The draws of a data set do not depend
+    on the others, given the times of a twisted solve, which a pilot finds for all. In host mode the first
+    data set has the numbers of a single query.
+
+    Raises: as `Posterior`; TypeError for an observation that holds one data set.
+    """
+
+    def __repr__(self) -> str:
+        how = "closed form" if not self._alone and self.choice.exact is not None else ""
+        how = how or ("one by one" if self._alone else str(self.choice))
+        return f"Posteriors({self.prior!r}, {self.sets} data sets, {how})"
+
+    def __init__(
+        self,
+        prior: Denoiser,
+        observation: Observation | None,
+        y: Any,
+        likelihood: str | Callable[[Denoiser, Observation], MeanLikelihood] = "auto",
+        steps: int = 100,
+        noise_to_signal: float | None = None,
+        correction: Correction | Literal["auto"] | None = "auto",
+        *,
+        one: Callable[[int], Posterior] | None = None,
+        sets: int | None = None,
+        why: str = NOT_BATCHED,
+    ) -> None:
+        kind("prior", prior, Denoiser, "a Denoiser")
+        kind("observation", observation, Observation | None, "an Observation, or None")
+        self.prior, self.steps = prior, checked_steps(steps, likelihood, correction)
+        self.observation = None if observation is None else observation.with_data(y)
+        count = sets if self.observation is None else self.observation.sets
+        if not count or (self.observation is None and one is None):
+            raise ValueError(
+                "Posteriors takes y (data sets, observations) of at least one data set, or one= and sets="
             )
-        return self._twisted(settings, why)
+        self.sets = count
+
+        self._alone = "" if self.observation is not None else why
+        if isinstance(correction, Correction) and not correction.batched:
+            self._alone = f"{type(correction).__name__} is not batched"
+        self.one = one or _Single(prior, observation, y, likelihood, steps, noise_to_signal, correction)
+        if not self._alone:
+            assert self.observation is not None
+            rung = likelihood(prior, self.observation) if callable(likelihood) else likelihood
+            self._compile(prior, self.observation, rung, steps, noise_to_signal, correction)
+
+    def drawn(self, sampling: Sampling) -> PosteriorRuns:
+        backend, what = self.prior.backend, f"a run of draws={sampling.draws} for {self.sets} data sets"
+        require_memory(self.sets * sampling.draws * self.prior.dim * backend.itemsize, backend, what, FEWER)
+        if self._alone:
+            numbers = tuple(range(self.sets))
+            x, found = self._one_by_one(numbers, sampling)
+            text = f"{self.sets} data sets, each solved by itself: {self._alone}"
+            return PosteriorRuns(x, tuple(one for one in found if one), text, numbers)
+        problem, alone = self.problem.asked(sampling), list[int]()
+        if self._batched.own_steps:
+            require_own_steps(problem)
+        attempts = self._attempts(problem, sampling, alone)
+        x, found, words = self._first_trusted(attempts, self.sets, sampling)
+        text = f"{self.sets} data sets in one solve{words}"
+        result = PosteriorRuns(x, tuple(one for one in found if one), text, tuple(alone))
+        if self._batched.own_steps and not result.trusted:
+            warn_user(str(result), UntrustedWarning)
+        return result
 
     @property
-    def _may_follow_density(self) -> bool:
-        """Whether the learned prior is doubted, and another correction may follow the known density; where
-        none does, more of them would be solved with the same doubt."""
-        tempers = isinstance(self.choice.correction, TemperedSMC) or self.choice.fallback is not None
-        return bool(self.doubt) and (self._moves is not None or (tempers and self._by_density))
+    def _batched(self) -> Correction:
+        """The choice, or its fallback: the one that takes all data sets at once."""
+        first = self.choice.correction or Guided()
+        if first.batched or self.choice.fallback is None:
+            return first
+        return self.choice.fallback
 
-    @property
-    def _by_density(self) -> bool:
-        """Whether tempering follows the known density: the denoiser is not to be relied on, or dearer."""
-        if self.density is None or self.density.why_no_values:
-            return False
-        return bool(self.doubt) or not isinstance(self.prior, GaussianDenoiser)
+    def _attempts(self, problem: Problem, sampling: Sampling, alone: list[int]) -> Iterator[_Attempt]:
+        """What is tried in turn: all at once; of 'auto' those that are not to be trusted with more particles,
+        then by themselves where one alone may temper; by themselves too where no particle can have led to the
+        data."""
+        batched, tempers = self._batched, self.choice.fallback is not None
+        if self.choice.correction is None:
+            how = "closed form for each data set"
+            if self.choice.exact is None:
+                how = f"by '{self.choice.name}', not corrected"
+            yield _Attempt(batched.draw, problem, lambda _: f": {how}" if self.choice.exact else f" {how}")
+            return
+        instead = "" if batched is self.choice.correction else INSTEAD
+        problem = problem.because(f"{self.sets} data sets in one solve{instead}")
+        name = Pilot.of(problem).twist.name
+        yield _Attempt(batched.draw, problem, lambda _: f" by '{name}' and twisted SMC{instead}")
+        wider = batched.wider(problem) if self.asked_for[1] == "auto" else None
+        if wider is not None:
+            again = ", {} of them again with runs of 8 times the particles"
+            yield _Attempt(wider, problem, again.format)
 
-    def _twisted(self, settings: TwistedSMC, why: str) -> TwistedCorrection:
-        return TwistedCorrection(
-            self.prior, self._prior_start, self.choice, settings, self.steps, self.level, why
-        )
+        def by_themselves(problem: Problem, draws: int, stream: NoiseStream) -> Drawn:
+            assert problem.numbers is not None
+            alone.extend(problem.numbers)
+            return self._one_by_one(problem.numbers, sampling)
 
-    @cached_property
-    def _prior_start(self) -> Start:
-        """The end of the unguided forward SDE."""
-        return self.start if self.denoiser is self.prior else start_moments(self.prior)
+        words = ", and {} by themselves, as they were not to be trusted"
+        yield _Attempt(by_themselves, problem, words.format, impossible_only=not tempers)
 
-    def _known_diagnosis(self) -> Diagnosis | None:
-        if self.choice.exact is not None:
-            evidence = float(to_host(self.choice.exact.log_evidence))
-            return exact_diagnosis(self.choice.why, evidence, "known" if self.choice.known else "learned")
-        if self.choice.twist is None:
-            return exact_diagnosis(self.choice.why, 0.0)
-        return None
+    def _one_by_one(self, numbers: Sequence[int], sampling: Sampling) -> Drawn:
+        count, what = len(numbers), f"{sampling.draws} draws for each of {len(numbers)} data sets, one by one"
+        bar = Progress(count, sampling.progress, "one by one", "set", what, FEWER)
+        runs = []
+        with said_once(), unsaid(UntrustedWarning):  # which is said of all
+            for number in bar.over(numbers):
+                seed = seed_of(sampling.seed, ALONE + number)
+                runs.append(self.one(number)._run(replace(sampling, seed=seed, progress=False)))
+        return self.prior.backend.xp.stack([run.draws for run in runs]), [run.diagnosis for run in runs]
+
+
+@dataclass(frozen=True)
+class _Single:
+    """The number of a data set ↦ its posterior."""
+
+    prior: Denoiser
+    observation: Any
+    y: Any
+    likelihood: Any
+    steps: int
+    noise_to_signal: float | None
+    correction: Any
+
+    def __call__(self, number: int) -> Posterior:
+        data = self.observation.with_data(self.y[number, :])
+        rung = self.likelihood(self.prior, data) if callable(self.likelihood) else self.likelihood
+        return Posterior(self.prior, data, rung, self.steps, self.noise_to_signal, self.correction)
+
+
+def checked_steps(steps: int, likelihood: Any, correction: Any) -> int:
+    """Raises: ValueError, TypeError for what is no number of steps, and arrays. Warns: of few steps."""
+    steps = whole_number("steps", steps, 2)
+    for name, given in (("likelihood", likelihood), ("correction", correction)):
+        if hasattr(given, "shape"):
+            raise TypeError(f"{name} must be a name or settings, not an array; got {given!r:.80}")
+    if steps < FEW_STEPS:
+        warn_user(f"{steps} steps are few: standard deviations may be 10% off", UserWarning)
+    return steps

@@ -1,19 +1,28 @@
-"""What is said of a mean likelihood whose guidance went astray."""
+"""Draws of the guided reverse SDE as it is, and what shows that guidance went astray."""
 
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 from array_api_compat import array_namespace
 
-from ..backend import keyed_normal, to_host, warn_user
-from ..denoisers import Denoiser, GaussianDenoiser
+from ..backend import Noise, NoiseStream, Progress, keyed_normal, require_memory, to_host, warn_user
+from ..backend.typing import Array
+from ..denoisers import Denoiser, GaussianDenoiser, GaussianMixtureDenoiser
 from ..likelihood import MeanLikelihood, Observation
-from ..solvers import NonFiniteState
-from .diagnosis import UntrustedWarning
+from ..sde import ReverseSDE
+from ..solvers import ExponentialHeun, NonFiniteState, solve
+from .diagnosis import Diagnosis, UntrustedWarning, exact_diagnosis
+from .problem import Correction, Drawn, Problem
 from .start import Start
 
+ARRAYS = 8  # like the draws, that a solve holds at once
+ROWS = 2**14  # of many data sets, solved at once
+LARGEST = 2**22  # numbers in one array of a mixture's components
+FEWER = "fewer draws, steps or data sets take less"
+SPREAD = 0x9E3779B97F4A7C15  # between the seeds of blocks: odd, so that none comes twice
 FAR = 6.0  # root mean square over draws, in standard deviations of the prior along a direction
 FARTHEST = 12.0  # the same of a single draw
 LOOKED_AT = 256  # draws, and as many of the prior's Gaussian, of which ln p(y) is asked
@@ -24,6 +33,90 @@ STREAM = (0x64697665726765, 0)
 INSTEAD = (
     "use correction='auto', which weighs its draws, or another likelihood; run() says how far to trust them"
 )
+
+
+@dataclass(frozen=True)
+class Guided(Correction):
+    """No correction: draws as the guided reverse SDE leaves them, exact where its score is."""
+
+    batched: ClassVar[bool] = True
+    own_steps: ClassVar[bool] = False
+
+    def draw(self, problem: Problem, draws: int, stream: NoiseStream) -> Drawn:
+        """As many data sets at a time as keep the arrays small. Raises: NonFiniteState, naming the
+        likelihood."""
+        xp, sets = problem.prior.backend.xp, problem.sets
+        count = 1 if sets is None else sets.shape[0]
+        at_once = max(_rows_at_once(problem.choice.denoiser) // draws, 1)
+        firsts = range(0, count, at_once)
+        if len(firsts) == 1:
+            x = self._block(problem, sets, draws, stream, problem.progress)
+        else:
+            what = f"{draws} draws for each of {count} data sets"
+            bar = Progress(len(firsts), problem.progress, "sampling", "block", what, FEWER)
+            parts = []
+            for number, first in enumerate(bar.over(firsts)):
+                assert sets is not None
+                own = Noise(seed_of(stream.seed, number), stream.mode).stream(stream.backend)
+                some = sets[first : first + at_once]
+                parts.append(self._block(problem, some, draws, own if number else stream, False))
+            x = xp.concat(parts, axis=0)
+        return xp.reshape(x, (count, draws, problem.prior.dim)), self._diagnoses(problem, count, x)
+
+    def _block(
+        self, problem: Problem, sets: Array | None, draws: int, stream: NoiseStream, progress: bool | None
+    ) -> Array:
+        """x_0 (data sets × draws, dim)."""
+        backend, denoiser, index, rows = problem.prior.backend, problem.choice.denoiser, None, draws
+        if sets is not None:
+            index = each(sets, draws)
+            rows, denoiser = index.shape[0], denoiser.of_sets(index)
+        size = ARRAYS * rows * denoiser.dim * backend.itemsize
+        what = f"{rows} draws of {denoiser.dim} numbers at once"
+        require_memory(size, backend, what, "ask for fewer at a time, each time with another seed")
+        with named(denoiser):
+            path = solve(
+                ReverseSDE(denoiser.sde, denoiser, problem.c),
+                problem.start.of_sets(index).draw(stream, rows),
+                problem.times,
+                solver=problem.solver or ExponentialHeun(),
+                noise=stream,
+                keep="last",
+                progress=progress,
+            )
+        x: Array = path.states[-1, ...]
+        return x
+
+    def _diagnoses(self, problem: Problem, count: int, x: Array) -> list[Diagnosis | None]:
+        choice = problem.choice
+        if choice.exact is not None:
+            why = "closed form for each data set" if problem.many else choice.why
+            evidences = to_host(choice.exact.log_evidence).reshape(-1)
+            wanted = range(count) if problem.numbers is None else problem.numbers
+            return [exact_diagnosis(why, float(evidences[n]), choice.prior) for n in wanted]
+        if choice.twist is None:
+            return [exact_diagnosis(choice.why, 0.0)]
+        if not problem.many:
+            warn_of_divergence(choice.name, problem.prior, problem.prior_start, problem.observation, x)
+        return [None] * count
+
+
+def _rows_at_once(denoiser: Denoiser) -> int:
+    """Rows of many data sets that are solved at once."""
+    components = denoiser.means.shape[-2] if isinstance(denoiser, GaussianMixtureDenoiser) else 1
+    return min(ROWS, max(LARGEST // (components * denoiser.dim), 1))
+
+
+def seed_of(seed: int, number: int) -> int:
+    """One for each block and data set; number 0: the seed itself."""
+    return (seed + SPREAD * number) % 2**64
+
+
+def each(numbers: Array, count: int) -> Array:
+    """Each number `count` times, (numbers × count,)."""
+    xp = array_namespace(numbers)
+    repeated: Array = xp.reshape(xp.broadcast_to(numbers[:, None], (numbers.shape[0], count)), (-1,))
+    return repeated
 
 
 @contextmanager
@@ -43,7 +136,7 @@ def named(denoiser: Denoiser) -> Iterator[None]:
 
 
 def warn_of_divergence(
-    name: str, prior: Denoiser, start: Start, observation: Observation | None, x: Any
+    name: str, prior: Denoiser, start: Start, observation: Observation | None, x: Array
 ) -> None:
     """Of draws x (draws, dim) that no weights correct. Warns: UntrustedWarning where they went astray.
 
@@ -62,7 +155,7 @@ def warn_of_divergence(
         warn_user(f"likelihood='{name}' is not the posterior: {uneven}; {INSTEAD}", UntrustedWarning)
 
 
-def _middle(prior: Denoiser, start: Start) -> tuple[Any, Any, Any]:
+def _middle(prior: Denoiser, start: Start) -> tuple[Array, Array, Array]:
     """Mean (1, dim), deviations (rank,) and directions (dim, rank) of x_0 given the middle of x_T."""
     xp, dim = prior.backend.xp, prior.dim
     visible = 4 * dim * float(xp.finfo(start.variances.dtype).eps) * float(start.variances[-1])
@@ -71,7 +164,7 @@ def _middle(prior: Denoiser, start: Start) -> tuple[Any, Any, Any]:
     return mean, xp.sqrt(start.variances[dim - rank :]), start.basis[:, dim - rank :]
 
 
-def _distance(prior: Denoiser, middle: tuple[Any, Any, Any], x: Any) -> str | None:
+def _distance(prior: Denoiser, middle: tuple[Array, Array, Array], x: Array) -> str | None:
     xp, (mean, sd, basis) = prior.backend.xp, middle
     squares = ((x - mean) @ basis / sd) ** 2
     most = to_host(xp.stack([xp.max(xp.mean(squares, axis=0)), xp.max(squares)]))
@@ -84,13 +177,13 @@ def _distance(prior: Denoiser, middle: tuple[Any, Any, Any], x: Any) -> str | No
     )
 
 
-def explained_worse(prior: Denoiser, start: Start, observation: Observation, x: Any) -> str | None:
+def explained_worse(prior: Denoiser, start: Start, observation: Observation, x: Array) -> str | None:
     """In words, where draws x explain the data worse than the prior's; None under a hard constraint."""
     return _explained_worse(prior, _middle(prior, start), observation, x)
 
 
 def _explained_worse(
-    prior: Denoiser, middle: tuple[Any, Any, Any], observation: Observation, x: Any
+    prior: Denoiser, middle: tuple[Array, Array, Array], observation: Observation, x: Array
 ) -> str | None:
     """`explained_worse`, given the middle of the prior.
 
@@ -117,7 +210,7 @@ def _explained_worse(
     )
 
 
-def one_sided(prior: Denoiser, observation: Observation, x: Any) -> str | None:
+def one_sided(prior: Denoiser, observation: Observation, x: Array) -> str | None:
     """In words, where moves that leave the posterior of a Gaussian prior as it is would change the draws x.
 
     Proposals x' = m + √(1 - b²) (x - m) + b ξ, ξ ~ N(0, C), are taken with probability
@@ -148,7 +241,7 @@ def one_sided(prior: Denoiser, observation: Observation, x: Any) -> str | None:
     return None
 
 
-def _finite(values: Any) -> Any:
+def _finite(values: Array) -> Array:
     """NaN, as of densities that overflow, counts as no density."""
     xp = array_namespace(values)
     return xp.where(xp.isnan(values), xp.full_like(values, -math.inf), values)
