@@ -15,30 +15,3 @@ from .local_c2st import LocalC2ST, local_c2st
 from .loss_check import LossCheck, LossLevel, check_loss
 from .ranks import RankTest, simultaneous_band
 from .simulations import Simulations, simulate_posteriors
-
-__all__ = [
-    "Calibration",
-    "Comparison",
-    "CovarianceCheck",
-    "CovarianceLevel",
-    "LevelCheck",
-    "LocalC2ST",
-    "LossCheck",
-    "LossLevel",
-    "RankTest",
-    "ScoreCheck",
-    "Simulations",
-    "SiteComparison",
-    "check_covariance",
-    "check_loss",
-    "check_score",
-    "compare",
-    "coverage",
-    "local_c2st",
-    "posterior_sbc",
-    "sbc",
-    "simulate_posteriors",
-    "simultaneous_band",
-    "tarp",
-    "to_arviz",
-]

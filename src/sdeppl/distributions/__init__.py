@@ -2,5 +2,3 @@
 
 from .censored import Censored, Interval
 from .path import Diffusion, SDEPath, WienerReparam
-
-__all__ = ["Censored", "Diffusion", "Interval", "SDEPath", "WienerReparam"]

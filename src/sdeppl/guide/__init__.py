@@ -3,5 +3,3 @@
 from ..backend.files import CorruptFile
 from .guide import ScoreGuide
 from .names import SiteData, names_apart
-
-__all__ = ["CorruptFile", "ScoreGuide", "SiteData", "names_apart"]

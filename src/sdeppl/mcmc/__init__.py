@@ -7,23 +7,3 @@ Hamiltonian Monte Carlo".
 from .chains import Convergence, bulk_ess, convergence, r_hat, tail_ess
 from .trajectory import Density, Proposal, Scale, State, choose, propose
 from .warmup import Randomness, Run, Sampled, Tuned, sample, warm_up
-
-__all__ = [
-    "Convergence",
-    "Density",
-    "Proposal",
-    "Randomness",
-    "Run",
-    "Sampled",
-    "Scale",
-    "State",
-    "Tuned",
-    "bulk_ess",
-    "choose",
-    "convergence",
-    "propose",
-    "r_hat",
-    "sample",
-    "tail_ess",
-    "warm_up",
-]

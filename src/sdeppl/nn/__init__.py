@@ -2,5 +2,3 @@
 
 from .mlp import ResidualMLP
 from .onnx import export_onnx
-
-__all__ = ["ResidualMLP", "export_onnx"]

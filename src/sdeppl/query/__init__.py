@@ -7,19 +7,3 @@ from .model_density import ModelDensity
 from .observation import observation_of, posterior_probes
 from .site_posterior import ApproximateWarning, LinearisedWarning, SitePosterior, compile_posterior, doubt_of
 from .site_posteriors import SitePosteriors
-
-__all__ = [
-    "ApproximateWarning",
-    "GaussianPart",
-    "LinearisedWarning",
-    "ModelDensity",
-    "RankWarning",
-    "SitePosterior",
-    "SitePosteriors",
-    "check_fit",
-    "compile_posterior",
-    "doubt_of",
-    "many_observation",
-    "observation_of",
-    "posterior_probes",
-]

@@ -1,5 +1,3 @@
 """Layer 8: the page that says whether to believe an answer."""
 
 from .report import Check, Report, report
-
-__all__ = ["Check", "Report", "report"]

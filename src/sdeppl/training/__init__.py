@@ -1,5 +1,3 @@
 """Layer 7: denoising score matching."""
 
 from .score_matching import Gain, ScoreMatching
-
-__all__ = ["Gain", "ScoreMatching"]

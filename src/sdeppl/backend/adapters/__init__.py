@@ -8,5 +8,3 @@ from .torch import TorchAdapter
 ADAPTERS: dict[str, type[Adapter]] = {
     adapter.name: adapter for adapter in (NumpyAdapter, TorchAdapter, CupyAdapter, StrictAdapter)
 }
-
-__all__ = ["ADAPTERS", "Adapter"]
