@@ -57,17 +57,17 @@ def require_positive(value: object, *names: str) -> None:
 
 def lgamma(x: Array) -> Array:
     """ln |Γ(x)|, elementwise; a Python number gives a Python number."""
-    return math.lgamma(x) if isinstance(x, (int, float)) else backend_of(x).adapter.lgamma(x)
+    return math.lgamma(x) if isinstance(x, (int, float)) else backend_of(x).adapter.special("gammaln", x)
 
 
 def log_ndtr(x: Array) -> Array:
     """ln Φ(x) of the standard normal distribution, elementwise, right in the far left tail."""
-    return backend_of(x).adapter.log_ndtr(x)
+    return backend_of(x).adapter.special("log_ndtr", x)
 
 
 def ndtri(p: Array) -> Array:
     """Φ⁻¹(p) of the standard normal distribution, elementwise."""
-    return backend_of(p).adapter.ndtri(p)
+    return backend_of(p).adapter.special("ndtri", p)
 
 
 # ---- Looking at an array in a step, where that is free

@@ -1,6 +1,5 @@
 """The model's own joint density, of the standardised latents on arrays of any backend."""
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,7 +30,7 @@ from ..tracing import (
 )
 from ..tracing.errors import first_line
 from ..tracing.probing import FAILURES
-from ..tracing.randomness import seeded
+from ..tracing.randomness import seeded, vmapped
 from .bridge import Bridge
 from .gaussian_part import GaussianPart
 
@@ -181,9 +180,7 @@ class ModelDensity:
             read = [site.log_prob(z) for site in sites]
             return torch.stack([z.new_zeros(()), *own]).sum(), torch.stack([z.new_zeros(()), *read]).sum()
 
-        with SHARED, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="There is a performance drop")
-            own, read = torch.func.vmap(both, randomness="different")(rows)
+        own, read = vmapped(both, rows)
         possible = torch.isfinite(own) & torch.isfinite(read)
         own, read = own[possible], read[possible]
         rtol = 1e-6 if self.space.precise else 1e-2

@@ -14,9 +14,9 @@ from ..backend.sharing import SHARED
 from ..distributions import Diffusion
 from ..distributions.typing import Args, Distribution, Kwargs, Model, Nodes, Site
 from .draws import SlowDrawsWarning, prior_draws
-from .errors import ModelError, random_parent
+from .errors import ModelError, random_parent, weighted_delta
 from .latents import LatentSpace
-from .observe import data_tensor
+from .observe import check_shape, data_tensor
 from .probing import SLOW_PROBES
 from .randomness import seeded
 from .running import SiteReader, traced, unvalidated
@@ -212,10 +212,7 @@ def check_prior(nodes: Nodes, space: LatentSpace) -> None:
                 f"site '{name}' is a pyro.factor, which prior draws do not show; write it as an observed site"
             )
         if name not in latents and _is_weighted(node):
-            raise ModelError(
-                f"site '{name}' is a Delta with a log_density, which is a pyro.factor, and prior draws do "
-                "not show it; write it as an observed site"
-            )
+            raise weighted_delta(name)
     for name in space.names:
         scale = nodes[name]["scale"]
         if not isinstance(scale, (int, float)) or scale != 1:
@@ -283,11 +280,7 @@ def check_site(name: str, value: torch.Tensor, nodes: Nodes, space: LatentSpace)
         computed = [n for n, site in sites.items() if is_computed(site)]
         known = [n for n in sites if n not in (*latents, *computed)]
         raise ModelError(f"the model has no observable site '{name}'; it has {known}")
-    if tuple(value.shape) != tuple(nodes[name]["fn"].shape()):
-        raise ModelError(
-            f"site '{name}': the data have shape {tuple(value.shape)}, the model "
-            f"{tuple(nodes[name]['fn'].shape())}; mark what was not observed with NaN"
-        )
+    check_shape(name, nodes[name]["fn"], value)
     if torch.isinf(value).any():
         raise ModelError(f"site '{name}': the data hold infinity; mark what was not observed with NaN")
     if not isinstance(nodes[name]["scale"], (int, float)) or nodes[name]["scale"] != 1:

@@ -14,7 +14,7 @@ from pyro.poutine.util import site_is_subsample
 from ..backend import Progress
 from ..distributions.typing import Args, Kwargs, Model, Site
 from .errors import ModelError, first_line
-from .randomness import batched, seeded
+from .randomness import batched, seeded, stacked, vmapped
 from .running import unvalidated
 from .runs import check_same_sites, sample_sites_of
 
@@ -76,8 +76,7 @@ def prior_draws(
         if said is not None:
             said.add(reason)
         empty = torch.zeros(())
-        singles = [run(empty) for _ in Progress(draws, progress, "prior draws").over(range(draws))]
-        return {name: torch.stack([single[name] for single in singles]) for name in names}
+        return stacked([run(empty) for _ in Progress(draws, progress, "prior draws").over(range(draws))])
 
 
 def _warn(reason: str, draws: int) -> None:
@@ -95,9 +94,7 @@ def _at_once(
     parts, firsts = [], range(0, draws, CHUNK)
     for first in Progress(len(firsts), progress, "prior draws").over(firsts):
         index = torch.arange(first, min(first + CHUNK, draws))
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="There is a performance drop")
-            parts.append(torch.func.vmap(run, randomness="different")(index))
+        parts.append(vmapped(run, index))
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -190,10 +187,7 @@ def replicates(
     with seeded(*seed), torch.no_grad(), unvalidated():
         try:
             check_torch_alone(lambda _: run(first), seed)
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message="There is a performance drop")
-                drawn: dict[str, torch.Tensor] = torch.func.vmap(run, randomness="different")(dict(latents))
-                return drawn
+            return vmapped(run, dict(latents))
         except (RuntimeError, NotImplementedError, ValueError):
             count = len(next(iter(latents.values())))
             warnings.warn(
@@ -201,5 +195,4 @@ def replicates(
                 SlowDrawsWarning,
                 stacklevel=2,
             )
-            rows = [run({name: value[k] for name, value in latents.items()}) for k in range(count)]
-            return {name: torch.stack([row[name] for row in rows]) for name in names}
+            return stacked([run({n: value[k] for n, value in latents.items()}) for k in range(count)])

@@ -31,6 +31,14 @@ def cannot_leave_out(name: str, base: object) -> ModelError:
     )
 
 
+def weighted_delta(name: str) -> ModelError:
+    """The error for a Delta whose log_density counts."""
+    return ModelError(
+        f"site '{name}' is a Delta with a log_density, which is a pyro.factor, and prior draws do not "
+        "show it; write it as an observed site"
+    )
+
+
 def infinite_density(name: str, latents: str) -> ModelError:
     """The error for ln p(y) = +∞, which outweighs all other draws."""
     return ModelError(

@@ -2,7 +2,6 @@
 
 import math
 import pickle
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +21,7 @@ from ..distributions import Diffusion
 from ..distributions.typing import Args, Distribution, Kwargs, Model, Nodes, Site
 from .errors import ModelError, cannot_leave_out
 from .probing import FAILURES
-from .randomness import BatchedRandomness, seeded
+from .randomness import BatchedRandomness, seeded, stacked, vmapped
 from .running import traced, unvalidated
 from .supports import log_density
 from .unwrap import own_mask, plain_normals, unwrap
@@ -210,7 +209,6 @@ class GivenModel:
         """
         rows = {name: torch.as_tensor(host_numbers(value)) for name, value in draws.items()}
         conditioned = Observe(self.data, self.own)(self.model)
-        found: dict[str, torch.Tensor] = {}
 
         def one(latents: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             given = poutine.condition(conditioned, data=latents)
@@ -219,13 +217,10 @@ class GivenModel:
 
         with SHARED, torch.no_grad(), unvalidated(), seeded(0), BatchedRandomness():
             try:
-                with warnings.catch_warnings():
-                    warnings.filterwarnings("ignore", message="There is a performance drop")
-                    found = torch.func.vmap(one, randomness="different", chunk_size=CHUNK)(rows)
+                found = vmapped(one, rows, chunk=CHUNK)
             except FAILURES:
                 count = len(next(iter(rows.values())))
-                singles = [one({name: value[k] for name, value in rows.items()}) for k in range(count)]
-                found = {name: torch.stack([single[name] for single in singles]) for name in singles[0]}
+                found = stacked([one({n: value[k] for n, value in rows.items()}) for k in range(count)])
         return {name: self._unseen(name, value) for name, value in found.items()}
 
     def _unseen(self, name: str, value: torch.Tensor) -> torch.Tensor:

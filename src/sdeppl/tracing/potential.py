@@ -18,7 +18,7 @@ from ..mcmc import Density, State
 from .errors import ModelError, first_line
 from .latents import LatentSpace
 from .probing import FAILURES, over_rows
-from .randomness import batched, seeded
+from .randomness import batched, seeded, vmapped
 from .record import Record, record
 from .running import traced, unvalidated
 from .supports import log_density
@@ -138,15 +138,12 @@ class Potential:
 
     def __call__(self, z: torch.Tensor) -> State:
         """At z (chains, dim), in one evaluation. Raises: ModelError, as `log_p` does."""
-        with SHARED, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="There is a performance drop")
-            gradient, log_p = self.both(z)
+        gradient, log_p = self.both(z)
         return State(z, log_p.detach(), gradient.detach())
 
     def both(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Gradient (chains, dim) and value (chains,)."""
-        function = torch.func.grad_and_value(self.log_p)
-        found: tuple[torch.Tensor, torch.Tensor] = torch.func.vmap(function, randomness="different")(z)
+        found: tuple[torch.Tensor, torch.Tensor] = vmapped(torch.func.grad_and_value(self.log_p), z)
         return found
 
     def gradient(self, z: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,6 @@
 """Whether a site's draws are of its density, by Stein's identity, and whether a prior is what it was."""
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -175,13 +174,11 @@ class OwnDensities:
         """{site: ln p (rows,), its slope (rows, numbers)} at z, or at its first rows where vmap cannot run
         the model; and those rows. What is observed is drawn only where latents need it."""
         latents_alone = replace(self, model=OnlyDrawn(self.space.names)(self.model))
-        with SHARED, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="There is a performance drop")
-            for of, vectorised in ((latents_alone, True), (self, True), (self, False)):
-                rows = z if vectorised else z[:ONE_BY_ONE]
-                with suppress(*FAILURES):
-                    return of._batched(rows, vectorised), rows
-            return {}, rows
+        for of, vectorised in ((latents_alone, True), (self, True), (self, False)):
+            rows = z if vectorised else z[:ONE_BY_ONE]
+            with suppress(*FAILURES):
+                return of._batched(rows, vectorised), rows
+        return {}, rows
 
     def _batched(self, z: torch.Tensor, vectorised: bool) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         names = self._with_density(z[0])

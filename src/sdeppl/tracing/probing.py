@@ -1,6 +1,5 @@
 """Looking at functions of the latents where the draws from the prior are: values, slopes, affine or not."""
 
-import warnings
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -8,6 +7,7 @@ from typing import Any, TypeVar
 import torch
 
 from ..backend.sharing import SHARED
+from .randomness import vmapped
 from .running import shared
 
 SLOW_PROBES = 16
@@ -127,9 +127,7 @@ def over_rows(function: Function, rows: torch.Tensor, vectorised: bool, chunk: i
     with SHARED, torch.no_grad():
         if vectorised:
             chunk = min(chunk, max(CHUNK, LARGEST // max(rows.shape[1], 1)))
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message="There is a performance drop")
-                return torch.func.vmap(named, randomness="different", chunk_size=chunk)(rows)
+            return vmapped(named, rows, chunk=chunk)
         return _stack([function(row) for row in rows])
 
 

@@ -2,7 +2,8 @@
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -131,6 +132,20 @@ def batched(run: Callable[[], T], like: torch.Tensor) -> T:
             raise
     with BatchedRandomness(like):
         return run()
+
+
+def vmapped(run: Callable[..., T], *inputs: Any, chunk: int | None = None) -> T:
+    """`torch.func.vmap` along the first axis of the inputs, draws differing from row to row; without torch's
+    warning of operations that it takes one row after the other. chunk: rows at a time."""
+    with SHARED, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="There is a performance drop")
+        found: T = torch.func.vmap(run, randomness="different", chunk_size=chunk)(*inputs)
+        return found
+
+
+def stacked(rows: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Rows of values by name as values by name, (rows, ...)."""
+    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
 
 def _unchecked(decompose: Callable[..., Any], matrix: torch.Tensor, **named: Any) -> torch.Tensor:

@@ -12,7 +12,7 @@ from torch.distributions import AffineTransform, biject_to
 
 from ..distributions.typing import Args, Distribution, Kwargs, Model, Site
 from .checks import check_masks, check_parents, check_prior, check_site, check_support, own_observations
-from .errors import ModelError, NoLatent, cannot_leave_out, depends_on_no_latent
+from .errors import ModelError, NoLatent, cannot_leave_out, depends_on_no_latent, weighted_delta
 from .latents import LatentSpace
 from .observed import ConstraintSite, DensitySite, Family, FamilySite, GaussianSite, ObservedSite
 from .probing import FAILURES, LARGEST, SLOW_PROBES, Affine, Probes, Reading, Smooth, Values, read_together
@@ -260,10 +260,7 @@ def read_constraint(target: Target) -> Reading[ConstraintSite]:
     """
     name = target.name
     if bool((target.base(target.runs.at()).log_density != 0).any()):
-        raise ModelError(
-            f"site '{name}' is a Delta with a log_density, which is a pyro.factor, and prior draws do not "
-            "show it; write it as an observed site"
-        )
+        raise weighted_delta(name)
     target.require_fixed(lambda nodes: (target.base(nodes).v,))
     function = target.function(partial(_constrained, target))
     values, vectorised = yield Values(function)

@@ -10,7 +10,7 @@ from .draws import SlowDrawsWarning, prior_draws
 from .errors import ModelError, first_line
 from .potential import Potential
 from .probing import FAILURES
-from .randomness import derive_seed, seeded
+from .randomness import derive_seed, seeded, vmapped
 
 ROUNDS = 20
 SPARE = 16  # prior draws for each chain
@@ -86,7 +86,7 @@ def _log_likelihood(potential: Potential, z: torch.Tensor, at_once: int) -> torc
         return torch.stack([z.new_zeros(()), *parts]).sum()
 
     with seeded(0):
-        found = torch.func.vmap(one, randomness="different", chunk_size=at_once)(z)
+        found = vmapped(one, z, chunk=at_once)
     return torch.where(torch.isfinite(found), found, -torch.inf)
 
 

@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -14,6 +14,7 @@ from ..typing import Array, Device, DType, Namespace
 if TYPE_CHECKING:
     import torch
 
+Special = Literal["gammaln", "log_ndtr", "ndtri"]
 Normal = Callable[[tuple[int, ...], DType], Array]
 
 
@@ -67,18 +68,8 @@ class Adapter(ABC):
 
     @classmethod
     @abstractmethod
-    def lgamma(cls, array: Array) -> Array:
-        """ln |Γ|, elementwise, in the dtype of `array`."""
-
-    @classmethod
-    @abstractmethod
-    def log_ndtr(cls, array: Array) -> Array:
-        """ln Φ, elementwise, in the dtype of `array`, right in the far left tail."""
-
-    @classmethod
-    @abstractmethod
-    def ndtri(cls, array: Array) -> Array:
-        """Φ⁻¹, elementwise, in the dtype of `array`."""
+    def special(cls, name: Special, array: Array) -> Array:
+        """The function of that name in `scipy.special`, elementwise, in the dtype of `array`."""
 
     @classmethod
     def readable(cls, array: Array) -> bool:

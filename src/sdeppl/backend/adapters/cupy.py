@@ -6,7 +6,7 @@ import numpy as np
 from array_api_compat import is_cupy_array
 
 from ..typing import Array, Device, DType, Namespace
-from .base import Adapter, BackendUnavailable, Normal, require_device
+from .base import Adapter, BackendUnavailable, Normal, Special, require_device
 
 if TYPE_CHECKING:
     import torch
@@ -83,27 +83,16 @@ class CupyAdapter(Adapter):
         return cupy.asnumpy(array)
 
     @classmethod
+    def special(cls, name: Special, array: Array) -> Array:
+        import cupyx.scipy.special
+
+        found: Array = getattr(cupyx.scipy.special, name)(array)
+        return found
+
+    @classmethod
     def free_memory(cls, device: Device) -> int | None:
         import cupy
 
         with device:
             free, _ = device.mem_info
             return int(free + cupy.get_default_memory_pool().free_bytes())
-
-    @classmethod
-    def lgamma(cls, array: Array) -> Array:
-        from cupyx.scipy.special import gammaln
-
-        return gammaln(array)
-
-    @classmethod
-    def log_ndtr(cls, array: Array) -> Array:
-        from cupyx.scipy.special import log_ndtr
-
-        return log_ndtr(array)
-
-    @classmethod
-    def ndtri(cls, array: Array) -> Array:
-        from cupyx.scipy.special import ndtri
-
-        return ndtri(array)

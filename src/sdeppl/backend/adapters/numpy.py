@@ -7,7 +7,7 @@ import numpy as np
 from array_api_compat import is_array_api_strict_namespace, is_numpy_array
 
 from ..typing import Array, Device, Namespace
-from .base import Adapter, BackendUnavailable, Normal, require_device
+from .base import Adapter, BackendUnavailable, Normal, Special, require_device
 
 if TYPE_CHECKING:
     import torch
@@ -64,22 +64,11 @@ class NumpyAdapter(Adapter):
         return True
 
     @classmethod
-    def lgamma(cls, array: Array) -> Array:
-        from scipy.special import gammaln
+    def special(cls, name: Special, array: Array) -> Array:
+        import scipy.special
 
-        return gammaln(array)
-
-    @classmethod
-    def log_ndtr(cls, array: Array) -> Array:
-        from scipy.special import log_ndtr
-
-        return log_ndtr(array)
-
-    @classmethod
-    def ndtri(cls, array: Array) -> Array:
-        from scipy.special import ndtri
-
-        return ndtri(array)
+        found: Array = getattr(scipy.special, name)(array)
+        return found
 
 
 # ---- array-api-strict: NumPy with only the standard's functions; for tests
@@ -152,16 +141,8 @@ class StrictAdapter(Adapter):
         return bool(array.device == xp.Device("CPU_DEVICE"))
 
     @classmethod
-    def lgamma(cls, array: Array) -> Array:
-        return cls._as(NumpyAdapter.lgamma(cls.to_host(array)), array)
-
-    @classmethod
-    def log_ndtr(cls, array: Array) -> Array:
-        return cls._as(NumpyAdapter.log_ndtr(cls.to_host(array)), array)
-
-    @classmethod
-    def ndtri(cls, array: Array) -> Array:
-        return cls._as(NumpyAdapter.ndtri(cls.to_host(array)), array)
+    def special(cls, name: Special, array: Array) -> Array:
+        return cls._as(NumpyAdapter.special(name, cls.to_host(array)), array)
 
     @classmethod
     def _as(cls, numbers: Array, like: Array) -> Array:

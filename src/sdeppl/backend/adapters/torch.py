@@ -7,7 +7,7 @@ from array_api_compat import is_torch_array
 
 from ..sharing import SHARED
 from ..typing import Device, Namespace
-from .base import Adapter, BackendUnavailable, Normal, require_device
+from .base import Adapter, BackendUnavailable, Normal, Special, require_device
 
 
 class TorchAdapter(Adapter):
@@ -75,22 +75,10 @@ class TorchAdapter(Adapter):
         return (host.float() if host.dtype == torch.bfloat16 else host).resolve_conj().resolve_neg().numpy()
 
     @classmethod
-    def lgamma(cls, array: Any) -> Any:
+    def special(cls, name: Special, array: Any) -> Any:
         import torch
 
-        return torch.lgamma(array)
-
-    @classmethod
-    def log_ndtr(cls, array: Any) -> Any:
-        import torch
-
-        return torch.special.log_ndtr(array)
-
-    @classmethod
-    def ndtri(cls, array: Any) -> Any:
-        import torch
-
-        return torch.special.ndtri(array)
+        return getattr(torch.special, name)(array)
 
     @classmethod
     def readable(cls, array: Any) -> bool:
