@@ -241,14 +241,14 @@ DENOISERS = [
     ),
     Mutation(
         "denoisers",
-        "constant = self.dim * math.log(2 * math.pi) + xp.sum(xp.log(self.eigenvalues))",
-        "constant = self.dim * math.log(2 * math.pi) - xp.sum(xp.log(self.eigenvalues))",
+        "constant = self.logdet() + self.shape[0] * math.log(2 * math.pi)",
+        "constant = self.shape[0] * math.log(2 * math.pi) - self.logdet()",
         ("test_denoiser_gaussian",),
     ),
     Mutation(
         "denoisers",
-        "squares = 0.5 * alpha**2 * xp.sum(relative * scaled, axis=-1)",
-        "squares = 0.5 * alpha * xp.sum(relative * scaled, axis=-1)",
+        "squares = 0.5 * alpha**2 * xp.sum(offsets * scaled, axis=-1)",
+        "squares = 0.5 * alpha * xp.sum(offsets * scaled, axis=-1)",
         ("test_denoiser_mixture",),
     ),
     Mutation(
@@ -259,8 +259,8 @@ DENOISERS = [
     ),
     Mutation(
         "denoisers",
-        "xp.sqrt(alpha**2 * values + variance)",
-        "xp.sqrt(alpha * values + variance)",
+        "covariances = self.covariances.map(lambda values: alpha**2 * values + sigma**2)",
+        "covariances = self.covariances.map(lambda values: alpha * values + sigma**2)",
         ("test_denoiser_mixture",),
     ),
 ]
