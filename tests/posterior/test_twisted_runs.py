@@ -10,17 +10,6 @@ from twisted_targets import H, R, mixture_on, seen_on
 import sdeppl as sp
 
 
-def test_the_same_draws_on_every_backend():
-    """Host noise and float64, to 1e-10 of the largest draw."""
-    expected = None
-    for selector in ("numpy", "torch", "strict:device1"):
-        backend = sp.resolve(selector)
-        posterior = sp.Posterior(boxed(mixture_on(backend)), seen_on(backend), steps=40)
-        run = posterior.run(50, seed=11)
-        expected = host(run.draws) if expected is None else expected
-        assert_array(run.draws, expected, backend, tolerance=1e-10)
-
-
 def test_a_run_does_not_depend_on_the_other_runs(backend):
     """The first draws are the same however many are asked for, in one block of runs or several."""
     correction = sp.TwistedSMC(512, kept=10)

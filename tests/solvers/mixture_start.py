@@ -1,7 +1,7 @@
 """A Gaussian-mixture x_0 under any solver: it comes back, and every backend takes the same steps."""
 
 import numpy as np
-from checks import array, assert_array, host
+from checks import array, host
 from linear_probes import NUMPY, grids_of, slope
 
 import sdeppl as sp
@@ -53,13 +53,3 @@ def flow_slope(sde, solver, sizes):
     one, two = (reached(sp.UniPC(3), times) for times in grids_of(sde, "λ", (1024, 2048)))
     exact, grids = two + (two - one) / 15, grids_of(sde, "λ", sizes)
     return slope(grids, [np.linalg.norm(reached(solver, times) - exact) for times in grids])
-
-
-def assert_same_on(backend, sde, solver, c, times=(1.0, 0.8, 0.55, 0.3, 0.1, 0.0)):
-    """Every state of a solve with the noise of seed 3 is NumPy's in float64, to the dtype's rounding."""
-    x = np.random.default_rng(2).standard_normal((5, 2))
-    expected, found = (
-        sp.solve(mixture_reverse(sde, c, on), array(x, on), times, solver=solver, noise=sp.Noise(3)).states
-        for on in (NUMPY, backend)
-    )
-    assert_array(found, host(expected), backend, 1e-12 if "64" in str(backend.dtype) else 2e-5)

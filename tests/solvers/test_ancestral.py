@@ -15,7 +15,7 @@ from linear_probes import (
     slope,
     strong_errors,
 )
-from mixture_start import assert_mixture_returns, assert_same_on, mixture_reverse
+from mixture_start import assert_mixture_returns, mixture_reverse
 
 import sdeppl as sp
 
@@ -135,11 +135,6 @@ def test_a_mixture_comes_back(sde):
     """Seed 14; the variance of the transition, whose error of order 1 is the smaller one."""
     times = sp.log_snr_grid(sde, 400, 1e-2)
     assert_mixture_returns(sde, sp.AncestralSampler("transition"), 1.0, times, seed=14, draws=5_000)
-
-
-@EACH_VARIANCE
-def test_every_backend_takes_the_same_steps(variance, backend):
-    assert_same_on(backend, SDES["ve"], sp.AncestralSampler(variance), 1.0)
 
 
 def test_what_it_does_not_take_is_refused():

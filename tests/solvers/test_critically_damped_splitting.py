@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 import pytest
-from checks import array, assert_array, covariance_matrix, fitted_slope, propagate
+from checks import array, covariance_matrix, fitted_slope, propagate
 
 import sdeppl as sp
 
@@ -55,18 +55,6 @@ def test_splitting_leaves_the_equilibrium_as_it_is(solver, c, backend):
     tolerance = 1e-4 if "32" in str(backend.dtype) else 1e-12
     np.testing.assert_allclose(found[0], np.zeros(4), atol=tolerance)
     np.testing.assert_allclose(found[1], covariance, atol=tolerance)
-
-
-@EACH_SPLITTING
-def test_every_backend_takes_the_same_steps(solver, backend):
-    x, grid = np.array([[1.0, -0.5, 0.3, 0.8], [0.2, 0.1, 0.0, -1.0]]), [1.0, 0.6, 0.3]
-
-    def ends(where):
-        reverse, _ = damped(where, 0.7)
-        return sp.solve(reverse, array(x, where), grid, solver=solver, noise=sp.Noise(4)).states[-1, ...]
-
-    tolerance = 1e-4 if "32" in str(backend.dtype) else 1e-11
-    assert_array(ends(backend), ends(sp.resolve("numpy")), backend, tolerance)
 
 
 @EACH_SPLITTING

@@ -19,7 +19,7 @@ from linear_probes import (
     reverse_of,
     slope,
 )
-from mixture_start import assert_mixture_returns, assert_same_on, flow_slope, mixture_reverse
+from mixture_start import assert_mixture_returns, flow_slope, mixture_reverse
 
 import sdeppl as sp
 
@@ -144,11 +144,6 @@ def test_the_grid_says_how_many_steps_share_the_churn(wrap):
     )
     np.testing.assert_array_equal(counted, given)
     assert np.max(np.abs(counted - wrong)) > 1e-3
-
-
-@pytest.mark.parametrize("S_churn", [0.0, 1.0])
-def test_every_backend_takes_the_same_steps(S_churn, backend):
-    assert_same_on(backend, SDES["linear"], sp.EDMHeun(S_churn, 5), 0.0)
 
 
 def test_what_it_does_not_take_is_refused():

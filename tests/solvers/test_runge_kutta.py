@@ -108,13 +108,6 @@ def test_runge_kutta_4_has_order_4_for_other_sdes(sde):
         assert fitted_slope(1 / np.array(sizes), errors) == pytest.approx(4.0, abs=0.1)
 
 
-@EACH_SOLVER
-def test_every_backend_has_the_same_error(solver, precise):
-    sde = sp.VPSDE(sp.LinearSchedule(0.5, 8.0))
-    expected = flow_errors(sde, solver, (4,), 0.05, sp.resolve("numpy"))
-    np.testing.assert_allclose(flow_errors(sde, solver, (4,), 0.05, precise), expected, atol=1e-12)
-
-
 class Rotation(sp.sde.SDE):
     """dx = 2t J x dt, J the rotation by a quarter: x turns by t². No noise."""
 

@@ -80,12 +80,6 @@ def test_weak_order_for_a_gaussian(sde, c, solver):
         assert of_mean[-1] < (0.005 if solver.weak_order == 1 else 5e-5)
 
 
-@pytest.mark.parametrize("solver", SOLVERS, ids=NAMES)
-def test_every_backend_has_the_same_error(solver, precise):
-    expected = errors(SDES["vp"], 0.5, solver, (8,), sp.resolve("numpy"))
-    np.testing.assert_allclose(errors(SDES["vp"], 0.5, solver, (8,), precise), expected, atol=1e-12)
-
-
 @EACH_SDE
 @pytest.mark.parametrize("c", [0.0, 1.0, 2.0])
 def test_exponential_steps_are_exact_for_a_known_x0(sde, c, backend):
