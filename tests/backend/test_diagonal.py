@@ -17,7 +17,7 @@ from problems import COVARIANCE, MEAN, ODE, SDE, SOLVERS, H, R, Y, priors
 from simulation import opened
 
 import sdeppl as sp
-from sdeppl.posterior.choice import RUNGS
+from sdeppl.likelihood import RUNGS
 
 X = np.random.default_rng(8).standard_normal((4, 4))
 TURN = np.array([[0.3, -0.5, 0.0, 0.1], [0.5, 0.3, 0.2, 0.0], [0.0, -0.2, 0.4, 0.1], [0.1, 0.0, 0.3, 0.6]])

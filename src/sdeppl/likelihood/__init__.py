@@ -19,7 +19,23 @@ from .sda import SDADenoiser
 from .serialise import observation_from_dict, observation_to_dict
 from .tweedie import TweedieDenoiser
 
+# the mean likelihoods that `Posterior(likelihood=...)` knows by name
+RUNGS: dict[str, type[MeanLikelihood]] = {
+    rung.name: rung
+    for rung in (
+        NaiveDenoiser,
+        DPSDenoiser,
+        SDADenoiser,
+        PiGDMDenoiser,
+        TweedieDenoiser,
+        CubatureDenoiser,
+        MonteCarloDenoiser,
+        NestedDenoiser,
+    )
+}
+
 __all__ = [
+    "RUNGS",
     "CubatureDenoiser",
     "DPSDenoiser",
     "DensityObservation",

@@ -7,29 +7,24 @@ from typing import Any
 from ..backend import keyed_normal
 from ..denoisers import Denoiser, GaussianDenoiser, GaussianMixtureDenoiser
 from ..likelihood import (
+    RUNGS,
     CubatureDenoiser,
     DPSDenoiser,
     ExactPosterior,
     MeanLikelihood,
     MonteCarloDenoiser,
-    NaiveDenoiser,
-    NestedDenoiser,
     NonlinearGaussian,
     Observation,
-    PiGDMDenoiser,
-    SDADenoiser,
     TweedieDenoiser,
     exact_posterior,
     has_exact_posterior,
 )
 from .hamiltonian import HamiltonianMC
-from .langevin import LangevinCorrector
 from .problem import Choice, Correction, JointDensity
 from .tempered import TemperedSMC
 from .twisted import TwistedSMC
 
 FEW_NUMBERS = 16  # in x_0, up to which its covariance is at hand, and 2 dim evaluations are few
-CORRECTIONS = (TwistedSMC, TemperedSMC, LangevinCorrector, HamiltonianMC)
 DEARER = 2  # times the evaluations, from which guidance gives way to moves on a known density
 NOMINAL = 1_000  # draws for which both are counted
 PER_DRAW = 4  # particles of a twisted solve for each draw that is kept
@@ -37,19 +32,6 @@ STAGE = 0.6  # of the posterior's own scale, which a stage of tempering brings i
 POINTS = 256  # at which guidance asks a density for each row
 TRAJECTORY = 20  # evaluations of the density in a trajectory of 8 steps, each with its gradient
 
-RUNGS: dict[str, type[MeanLikelihood]] = {
-    rung.name: rung
-    for rung in (
-        NaiveDenoiser,
-        DPSDenoiser,
-        SDADenoiser,
-        PiGDMDenoiser,
-        TweedieDenoiser,
-        CubatureDenoiser,
-        MonteCarloDenoiser,
-        NestedDenoiser,
-    )
-}
 LIKELIHOODS = ("auto", "exact", *RUNGS)
 
 
@@ -192,7 +174,7 @@ def _check_names(likelihood: Any, correction: Any) -> None:
         raise ValueError(
             f"likelihood={likelihood!r} is unknown; use one of {', '.join(map(repr, LIKELIHOODS))}"
         )
-    if not (correction is None or correction == "auto" or isinstance(correction, CORRECTIONS)):
+    if not (correction is None or correction == "auto" or isinstance(correction, Correction)):
         raise TypeError(
             f"correction={correction!r}: use 'auto', None, a TwistedSMC, TemperedSMC, LangevinCorrector "
             "or HamiltonianMC"
