@@ -104,6 +104,7 @@ def test_years_of_one_draw_vary_together_as_the_smoother_says(guide):
     assert np.abs(found / np.outer(sd, sd) - exact / np.outer(sd, sd)).max() < 0.08
 
 
+@pytest.mark.slow  # tests/reference/test_nuts.py holds NUTS to exact posteriors
 def test_nuts_on_the_same_model_agrees(guide):
     """A short run: 300 draws with about 100 effective ones, so 0.1 sd of noise in a mean."""
     y, noise_variance = case("two gaps")
