@@ -98,8 +98,9 @@ def modules() -> dict[str, str]:
     found = {}
     for name in sdeppl._MODULES:
         first = (import_module(f"sdeppl.{name}").__doc__ or "").strip().splitlines()[0]
-        layer, _, about = first.removeprefix("Layer ").partition(": ")
-        found[name] = (-int(layer), about[0].upper() + about[1:])
+        said = re.fullmatch(r"Layer (\d)[^:]*: (.*)", first)
+        assert said is not None, f"sdeppl.{name} does not begin by its layer: {first!r}"
+        found[name] = (-int(said[1]), said[2][0].upper() + said[2][1:])
     return {name: found[name][1] for name in sorted(found, key=lambda name: (found[name][0], name))}
 
 
@@ -127,7 +128,7 @@ def api_index() -> Page:
     """The list of modules."""
     rows = [f"- [`sdeppl.{module}`]({module}.md): {about}" for module, about in modules().items()]
     text = (
-        "# API\n\nEvery name below, but those of `plots` and `reference`, is in `sdeppl` itself: "
+        "# API\n\nEvery name below, but those of `linalg`, `plots` and `reference`, is in `sdeppl` itself: "
         "`import sdeppl as sp; sp.ScoreGuide`.\n\n"
     )
     return Page("API", "api/index.md", text + "\n".join(rows) + "\n")

@@ -112,6 +112,14 @@ def test_each_tutorial_is_described():
     assert set(pages.ABOUT) == {script.stem for script in pages.SCRIPTS}
 
 
+def test_the_files_that_the_architecture_names_are_there():
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    named = {name for name in re.findall(r"`([\w/]+/[\w./]*)`", text) if "." in name or name.endswith("/")}
+    places = (ROOT, ROOT / "src", ROOT / "src" / "sdeppl")
+    assert len(named) > 40
+    assert not {name for name in named if not any((place / name).exists() for place in places)}
+
+
 @pytest.mark.parametrize("page", [p for p in PAGES if p.parent != ROOT], ids=lambda p: p.name)
 def test_links_and_pictures_of_a_page_lead_somewhere(page):
     made = {p.path for p in [*pages.tutorials({}), *pages.api()]}
