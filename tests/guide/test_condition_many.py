@@ -125,9 +125,8 @@ def test_what_cannot_be_batched_is_looped_over_and_said(guide):
 
 
 def test_a_second_experiment_is_given_to_all(guide):
-    from sdeppl.guide.many import condition_many
-
-    run = condition_many(guide, {"y": YS[1:3]}, given={"y": YS[0]}, backend="numpy").run(3_000, seed=6)
+    posteriors = guide.condition_replicates({"y": YS[1:3]}, {"y": YS[0]}, backend="numpy")
+    run = posteriors.run(3_000, seed=6)
     for i in (0, 1):
         mean, covariance = exact(guide, YS[1 + i], YS[0])
         sd, draws = np.sqrt(np.diag(covariance)), run.draws["x"][i]

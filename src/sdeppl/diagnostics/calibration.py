@@ -10,7 +10,6 @@ import torch
 
 from ..backend import host_numbers, seed_number, whole_number
 from ..guide import ScoreGuide, SiteData, names_apart
-from ..guide.many import condition_many
 from ..tracing import ModelError, data_tensor, replicates
 from .ranks import RankTest, ranks_of
 from .simulations import MOST, Simulations, of_posteriors, simulate_posteriors
@@ -304,7 +303,7 @@ def posterior_sbc(
     stream = guide.seed, REPLICATES, seed
     copies = replicates(guide.model, latents, list(values), stream, guide.args, guide.kwargs)
     _require_whole(values)
-    posteriors = condition_many(guide, copies, given=values, **chosen)
+    posteriors = guide.condition_replicates(copies, values, **chosen)
     simulations = of_posteriors(posteriors, truths, copies, draws, seed + 1, c, progress)
     return sbc(simulations, seed=seed, kind="posterior SBC")
 

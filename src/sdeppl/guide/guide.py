@@ -2,19 +2,20 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..backend import Backend, Progress, TorchFunction, axes_of, resolve, whole_number
+from ..backend import Array, Backend, Progress, TorchFunction, axes_of, resolve, whole_number
 from ..backend.files import CorruptFile, check_folder, read, write
 from ..backend.sharing import sent_state
 from ..denoisers import Denoiser, NetworkDenoiser
 from ..distributions.typing import Args, Kwargs, Model
+from ..likelihood import Observation, joint_observation
 from ..nn import ResidualMLP
-from ..posterior import FitCheck, Network, Posterior, UntrustedWarning
+from ..posterior import FitCheck, Network, Posterior, Posteriors, UntrustedWarning
 from ..query import (
     GaussianPart,
     ModelDensity,
@@ -22,6 +23,9 @@ from ..query import (
     SitePosteriors,
     check_fit,
     compile_posterior,
+    doubt_of,
+    many_observation,
+    observation_of,
     posterior_probes,
 )
 from ..sde import VPSDE, IsotropicSDE, from_dict, to_dict
@@ -47,7 +51,6 @@ from ..tracing import (
     with_tails,
 )
 from ..tracing.randomness import seeded
-from . import many
 from .names import names_apart
 from .sample_sites import sample_sites
 
@@ -268,21 +271,19 @@ class ScoreGuide:
         cannot take, or a site called like an option; TypeError for data without a name or given twice;
         ValueError and BackendUnavailable for the backend.
         """
-        chosen = resolve(backend)
-        gaussian = self.fitted()
-        model, args, kwargs = self.asked(model, args, kwargs)
-        observable, moving = self.check_latents(model, args, kwargs)
-        values = {**observed_values(model, args, kwargs, observable), **(data or {}), **observed}
-        if not values and not moving:
-            raise no_data(observable)
+        query = self._query(model, args, kwargs, backend, likelihood, steps, correction)
+        model, args, kwargs = query.model, query.args, query.kwargs
+        values = {**observed_values(model, args, kwargs, query.observable), **(data or {}), **observed}
+        if not values and not query.moving:
+            raise no_data(query.observable)
         tensors = {
             name: data_tensor(name, value, torch.float64).detach().cpu() for name, value in values.items()
         }
-        sites = self.read_near(model, tensors, args, kwargs)
-        denoiser = self.denoiser(chosen)
-        density = self.density_of(model, tensors, args, kwargs, sites, chosen)
-        settings = likelihood, steps, correction, density
-        posterior = compile_posterior(self.space, gaussian, denoiser, sites, *settings, fit=self.fit_check)
+        sites = query.read(tensors)
+        settings = likelihood, steps, correction, query.density(tensors, sites)
+        posterior = compile_posterior(
+            self.space, self.fitted(), query.denoiser, sites, *settings, fit=self.fit_check
+        )
         axes = {name: found for name, value in values.items() if (found := axes_of(value)) is not None}
         return replace(posterior, given=GivenModel(model, args, kwargs, tensors, {}, axes))
 
@@ -307,17 +308,35 @@ class ScoreGuide:
         in the same numbers; where not, each is solved by itself, and the result of `run` says so.
         Arguments and errors as for `condition`; ModelError for numbers of data sets that differ.
         """
-        return many.condition_many(
-            self,
-            {**(data or {}), **observed},
-            args=args,
-            kwargs=kwargs,
-            model=model,
-            backend=backend,
-            likelihood=likelihood,
-            steps=steps,
-            correction=correction,
-        )
+        query = self._query(model, args, kwargs, backend, likelihood, steps, correction)
+        return query.many({**(data or {}), **observed})
+
+    def condition_replicates(
+        self, data: Mapping[str, object], given: Mapping[str, object], **settings: Any
+    ) -> SitePosteriors:
+        """`condition_many` with the data of one more experiment, {site: (*shape)}, which each is given too.
+
+        settings: as for `condition_many`.
+        """
+        return self._query(**settings).many(data, given)
+
+    def _query(
+        self,
+        model: Model | None = None,
+        args: Args | None = None,
+        kwargs: Kwargs | None = None,
+        backend: str | Backend | None = None,
+        likelihood: str = "auto",
+        steps: int = 100,
+        correction: Any = "auto",
+    ) -> "_Query":
+        """What is asked for but the data, with the guide's own model and inputs where none are given."""
+        chosen = resolve(backend)
+        self.fitted()
+        model, args, kwargs = self.asked(model, args, kwargs)
+        observable, moving = self.check_latents(model, args, kwargs)
+        how = self.denoiser(chosen), likelihood, steps, correction
+        return _Query(self, model, args, kwargs, observable, moving, *how)
 
     def read_near(
         self,
@@ -514,6 +533,146 @@ class ScoreGuide:
                 "the guide is not fitted: call ScoreMatching(guide).fit(steps), or fit_gaussian()"
             )
         return self.gaussian
+
+
+@dataclass(frozen=True)
+class _Query:
+    """What is asked of a guide but the data: the arguments of `condition`; moving: names of the sites that
+    are observed at values that depend on the latents."""
+
+    guide: ScoreGuide
+    model: Model
+    args: Args
+    kwargs: Kwargs
+    observable: tuple[str, ...]
+    moving: tuple[str, ...]
+    denoiser: Denoiser
+    likelihood: str
+    steps: int
+    correction: Any
+
+    def __getstate__(self) -> dict[str, Any]:
+        return sent_state(self, model="model")
+
+    def read(self, data: Mapping[str, torch.Tensor]) -> list[ObservedSite]:
+        """The sites of one data set."""
+        return self.guide.read_near(self.model, data, self.args, self.kwargs)
+
+    def density(self, data: Mapping[str, torch.Tensor], sites: Sequence[ObservedSite]) -> ModelDensity:
+        """The model's own density of latents and data."""
+        return self.guide.density_of(self.model, data, self.args, self.kwargs, sites, self.denoiser.backend)
+
+    def many(self, data: Mapping[str, object], given: Mapping[str, object] | None = None) -> SitePosteriors:
+        """Of data {site: (data sets, *shape)}; given: of one more experiment, {site: (*shape)}, for each."""
+        guide, gaussian = self.guide, self.guide.fitted()
+        own = observed_values(self.model, self.args, self.kwargs, self.observable)
+        rows, count = _rows(data, own, self.observable)
+        fixed: list[ObservedSite] = []
+        once = {name: data_tensor(name, value, torch.float64) for name, value in (given or {}).items()}
+        if once:  # a residual of the model's own is part of it once, and read with the data of each
+            fixed = [site for site in self.read(once) if site.name in once]
+        one = _DataSets(self, rows, tuple(fixed), doubt_of(guide.fit_check))
+        settings: Any = {
+            "likelihood": self.likelihood, "steps": self.steps, "correction": self.correction, "one": one,
+        }  # fmt: skip
+        if one.on_density:
+            why = f"each on the model's own density, for {one.doubt}"
+            posteriors = Posteriors(self.denoiser, None, None, sets=count, why=why, **settings)
+            return SitePosteriors(guide.space, gaussian, posteriors, guide.fit_check)
+        readings = [one.read(n) for n in sorted({0, count // 2, count - 1})]
+        together = self._together(readings, rows, fixed, once, count)
+        if together is None:
+            posteriors = Posteriors(self.denoiser, None, None, sets=count, **settings)
+        else:
+            posteriors = Posteriors(self.denoiser, *together, **settings)
+        return SitePosteriors(guide.space, gaussian, posteriors, guide.fit_check)
+
+    def _together(
+        self,
+        readings: list[list[ObservedSite]],
+        rows: dict[str, torch.Tensor],
+        fixed: list[ObservedSite],
+        once: dict[str, torch.Tensor],
+        count: int,
+    ) -> tuple[Observation, Array] | None:
+        """One observation of all data sets, and their y; None where the data enter by more than their
+        values."""
+        gaussian, backend = self.guide.fitted(), self.denoiser.backend
+        latents = self.guide.prior_batch(16, 1)
+        own = {s.name: s.y.expand(count, *s.y.shape) for s in readings[0] if s.name not in rows}
+        found = many_observation(readings, {**rows, **own}, latents, gaussian, backend)
+        if found is None or not fixed:
+            return found
+        given = {name: value.expand(count, *value.shape) for name, value in once.items()}
+        also = many_observation([fixed], given, latents, gaussian, backend)
+        if also is None:
+            return None
+        return joint_observation([found[0], also[0]]), backend.xp.concat([found[1], also[1]], axis=-1)
+
+
+@dataclass(frozen=True)
+class _DataSets:
+    """The number of a data set ↦ its posterior, compiled when it is first asked for; fixed: the sites of an
+    experiment that each is given too."""
+
+    query: _Query
+    rows: Mapping[str, torch.Tensor]
+    fixed: Sequence[ObservedSite]
+    doubt: str
+    made: dict[int, Posterior] = field(default_factory=dict)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"made": {}}
+
+    @property
+    def on_density(self) -> bool:
+        """Whether what was learned of the prior is doubted, and the first data set's own density makes up for
+        it."""
+        query = self.query
+        if not self.doubt or query.likelihood != "auto" or query.correction != "auto" or self.fixed:
+            return False
+        choice = self(0).choice
+        return choice.known or choice.name == "density"
+
+    def read(self, number: int) -> list[ObservedSite]:
+        """The sites of one data set."""
+        return self.query.read(self._row(number))
+
+    def _row(self, number: int) -> dict[str, torch.Tensor]:
+        return {name: value[number] for name, value in self.rows.items()}
+
+    def __call__(self, number: int) -> Posterior:
+        if number not in self.made:
+            query, sites = self.query, [*self.read(number), *self.fixed]
+            observation = observation_of(sites, query.guide.fitted(), query.denoiser.backend)
+            density = None if self.fixed else query.density(self._row(number), sites)
+            settings: Any = {"correction": query.correction, "density": density, "doubt": self.doubt}
+            self.made[number] = Posterior(
+                query.denoiser, observation, query.likelihood, query.steps, **settings
+            )
+        return self.made[number]
+
+
+def _rows(
+    data: Mapping[str, Any], own: Mapping[str, torch.Tensor], observable: Sequence[str]
+) -> tuple[dict[str, torch.Tensor], int]:
+    """All data as (data sets, *shape), what the model observes by itself repeated; and how many sets."""
+    rows = {name: data_tensor(name, value, torch.float64).detach().cpu() for name, value in data.items()}
+    if not rows:
+        raise no_data(observable)
+    stray = [name for name in rows if name not in observable]
+    if stray:
+        raise ModelError(f"the model has no observable site '{stray[0]}'; it has {list(observable)}")
+    sizes = {name: value.shape[0] if value.dim() else 0 for name, value in rows.items()}
+    sets = next(iter(sizes.values()))
+    if not sets or any(size != sets for size in sizes.values()):
+        raise ModelError(
+            f"the data must be (data sets, *shape) at each site, with as many data sets; got {sizes}"
+        )
+    for name, value in own.items():
+        if name not in rows:
+            rows[name] = value.to(torch.float64).expand(sets, *value.shape)
+    return rows, sets
 
 
 def _check_sde(sde: object) -> None:

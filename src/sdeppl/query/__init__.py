@@ -2,8 +2,13 @@
 
 from .fit_check import check_fit
 from .gaussian_part import GaussianPart, RankWarning
-from .many_observation import many_observation
 from .model_density import ModelDensity
-from .observation import observation_of, posterior_probes
-from .site_posterior import ApproximateWarning, LinearisedWarning, SitePosterior, compile_posterior, doubt_of
-from .site_posteriors import SitePosteriors
+from .observation import many_observation, observation_of, posterior_probes
+from .site_posterior import (
+    ApproximateWarning,
+    LinearisedWarning,
+    SitePosterior,
+    SitePosteriors,
+    compile_posterior,
+    doubt_of,
+)
