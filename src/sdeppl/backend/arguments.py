@@ -53,9 +53,6 @@ def listed(name: str, value: Any, words: str) -> list[Any]:
     return list(value)
 
 
-# ---- Numbers as people have them: counts, seeds, parameters and times, of Python, NumPy or torch
-
-
 class WholeNumberError(TypeError, ValueError):
     """What is no whole number: of another type, where a number is concerned of another value."""
 
@@ -130,9 +127,6 @@ def _expected(least: int | None, most: int | None) -> str:
     if least is not None and most is not None and (most <= SAID or most == SEEDS):
         return f"a whole number from {least} to {'2**64 - 1' if most == SEEDS else most}"
     return "a whole number" + ("" if least is None else f", at least {least}")
-
-
-# ---- Short words for what holds many numbers
 
 
 def sites_in_words(values: object, skip: int = 0) -> str:

@@ -52,9 +52,6 @@ def require_positive(value: object, *names: str) -> None:
             raise ValueError(f"{type(value).__name__}: {name} must be positive and finite; got {number!r}")
 
 
-# ---- Special functions that the Array API lacks
-
-
 def lgamma(x: Array) -> Array:
     """ln |Γ(x)|, elementwise; a Python number gives a Python number."""
     return math.lgamma(x) if isinstance(x, (int, float)) else backend_of(x).adapter.special("gammaln", x)
@@ -68,9 +65,6 @@ def log_ndtr(x: Array) -> Array:
 def ndtri(p: Array) -> Array:
     """Φ⁻¹(p) of the standard normal distribution, elementwise."""
     return backend_of(p).adapter.special("ndtri", p)
-
-
-# ---- Looking at an array in a step, where that is free
 
 
 def all_without_sync(mask: Array) -> bool:

@@ -102,9 +102,6 @@ def wants_gradient(array: object) -> bool:
     return torch.is_grad_enabled()
 
 
-# ---- A network in an ONNX file as a function on arrays of any backend, with vector–Jacobian products
-
-
 class OnnxFunction:
     """x (batch, dim), ln(α/σ) ↦ (batch, dim) from a file of `export_onnx`, run by onnxruntime on the CPU.
 

@@ -98,9 +98,6 @@ if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(before=SHARED.acquire, after_in_parent=SHARED.release, after_in_child=_in_child)
 
 
-# ---- Functions of the user's inside what is pickled: by name where another process finds them, else whole
-
-
 class Sent:
     """A function on its way through `pickle`, which puts the function itself in its place.
 

@@ -154,9 +154,6 @@ def _load(target: str) -> Any:
     return getattr(module, name)
 
 
-# ---- Keyword arguments of the model, from a file
-
-
 def read_inputs(path: str | None) -> dict[str, Any]:
     """{keyword: tensor in float64 or the integers' own dtype}; nothing for no file. Raises: UsageError."""
     if path is None:
@@ -218,9 +215,6 @@ def _opened(guide: str, file: str, what: str, remedy: str) -> Path:
     if not path.is_file():
         raise UsageError(f"{guide} was trained with the {what} {file}, and there is no file {path}; {remedy}")
     return path
-
-
-# ---- What a file of sdeppl's holds
 
 
 def kind_of(path: str) -> str:

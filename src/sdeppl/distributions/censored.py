@@ -123,9 +123,6 @@ def expanded(fn: Distribution, batch_shape: Sequence[int]) -> Distribution:
     return new
 
 
-# ---- Whether a variable lies in an interval
-
-
 class Interval(TorchDistribution):
     """1 where X of the distribution `base` lies in (low, high], else 0.
 

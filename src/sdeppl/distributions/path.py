@@ -107,9 +107,6 @@ def _shifts(sde: IsotropicSDE, shifts: Sequence[Any], state: torch.Size) -> torc
     return torch.stack([row.expand(state) for row in rows])
 
 
-# ---- The trajectory of an SDE as a Pyro distribution
-
-
 class SDEPath(TorchDistribution):
     """States of dx = (f x + u) dt + g dW at `times`: event shape (times,), or (times, dim) for vectors.
 
@@ -210,9 +207,6 @@ def _as_state(x_init: Any) -> torch.Tensor:
     return state if state.is_floating_point() else state.to(torch.get_default_dtype())
 
 
-# ---- The forward SDE from x0 to noise as a Pyro distribution
-
-
 class Diffusion(SDEPath):
     """x_t at `times` for the forward SDE that starts from the site x0: event shape (times, *x0).
 
@@ -234,9 +228,6 @@ class Diffusion(SDEPath):
         super().__init__(sde, x0, times, t0=0.0, validate_args=validate_args)
         if self.times[-1] > sde.T:
             raise ValueError(f"Diffusion: times must be in (0, {sde.T}]; got {self.times[-1]}")
-
-
-# ---- A path by its noise: the non-centred parametrisation
 
 
 class WienerReparam(Reparam):

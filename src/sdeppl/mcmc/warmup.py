@@ -164,9 +164,6 @@ def _adapt(run: Run, state: State, tuned: Tuned, target: float, largest: int) ->
     return moved, Tuned(tuned.scale, size, length, tuned.count + 1), proposal.acceptance
 
 
-# ---- The iterations that are kept, after the warm-up
-
-
 @dataclass(frozen=True)
 class Sampled:
     """z (chains, draws, dim); starts (trajectories, dim): of those that diverged; stats: of each iteration,

@@ -139,9 +139,6 @@ def _example(weights: dict[str, torch.Tensor], dim: int) -> tuple[torch.Tensor, 
     return x, torch.tensor(0.5, dtype=dtype), x.expand(2, -1, -1).clone()
 
 
-# ---- Derivatives of convolutions and average pools by operations that ONNX has
-
-
 @torch.library.custom_op("sdeppl::convolution", mutates_args=())
 def convolution(
     x: torch.Tensor,

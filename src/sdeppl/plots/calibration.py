@@ -125,9 +125,6 @@ def _verdict(figure: "FigureBase", result: Any) -> None:
     figure.suptitle(text, fontsize="small", color=colour)
 
 
-# ---- A comparison of draws with a reference: errors of means, standard deviations and quantiles by site
-
-
 def plot_comparison(figure: "FigureBase", comparison: Any) -> list["Axes"]:
     """Draw what `sp.compare` returns on a matplotlib figure: a row for each site, the verdict above.
 

@@ -57,9 +57,6 @@ def plot_convergence(
     return orders
 
 
-# ---- The training curve of denoising score matching
-
-
 def plot_training(axes: "Axes", losses: Sequence[float], gain: Any = None, window: int = 100) -> None:
     """Draw the losses of `ScoreMatching` on matplotlib axes, with their mean over `window` steps.
 

@@ -112,9 +112,6 @@ def level_holding(density: Any, share: float) -> float:
     return float(heights[min(int(np.searchsorted(held, share)), len(heights) - 1)])
 
 
-# ---- Images and fields: what was observed, the posterior's mean and standard deviation, and draws
-
-
 def plot_fields(
     figure: "FigureBase",
     rows: Mapping[str, Any],

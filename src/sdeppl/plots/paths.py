@@ -92,9 +92,6 @@ def _along(name: str, values: Any, times: list[float], ndim: int = 1) -> np.ndar
     return host
 
 
-# ---- States of a solve, as pictures take them
-
-
 def states_of(who: str, times: Any, states: Any, dims: tuple[int, ...]) -> tuple[list[float], np.ndarray]:
     """Times, and states (times, n, dim) in NumPy, dim one of `dims`.
 

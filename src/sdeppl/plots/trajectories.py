@@ -83,9 +83,6 @@ def _span(values: np.ndarray) -> tuple[float, float]:
     return float(values.min() - margin), float(values.max() + margin)
 
 
-# ---- An animation of a solve: noise that turns into data
-
-
 def animate_trajectories(
     figure: "Figure",
     times: Sequence[float],

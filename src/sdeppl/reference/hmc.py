@@ -103,9 +103,6 @@ def checked_space(prior: object, space: LatentSpace, reparam: Mapping[str, Any] 
     return prior.space
 
 
-# ---- Chains on another parametrisation of a model, and the values of its own sites
-
-
 def reparametrised(
     space: LatentSpace,
     model: Model,
@@ -142,9 +139,6 @@ def recovered(potential: Potential, names: Sequence[str], z: torch.Tensor) -> di
     return {name: v.unflatten(0, z.shape[:2]) for name, v in zip(names, found, strict=True)}
 
 
-# ---- Where trajectories that diverge begin: what the posterior is too steep in for the step
-
-
 @torch.no_grad()
 def place_of(space: LatentSpace, z: torch.Tensor, starts: torch.Tensor) -> str:
     """In words, "mostly where 'tau' is small"; '' where they begin as all draws lie, or there are none.
@@ -171,9 +165,6 @@ def place_of(space: LatentSpace, z: torch.Tensor, starts: torch.Tensor) -> str:
     label = f"[{', '.join(str(int(i)) for i in index)}]" if index else ""
     side = "small" if float(near[index]) < float(usual[index]) else "large"
     return f"mostly where '{site.name}{label}' is {side}"
-
-
-# ---- The sampler
 
 
 def hmc(

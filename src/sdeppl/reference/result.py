@@ -26,9 +26,6 @@ class Exact:
     sd: Any
 
 
-# ---- What a reference run returns, and whether to believe it
-
-
 class ChainWarning(UserWarning):
     """The chains do not show that they have converged."""
 

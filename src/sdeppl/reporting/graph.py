@@ -76,9 +76,6 @@ def _site(
     )
 
 
-# ---- The graph of a model as a drawing in SVG
-
-
 def svg_of(sites: Sequence[Site]) -> str:
     """The drawing: latents white, observed sites grey, SDE sites with a second outline, deterministic ones
     dashed, parameters without an outline; plates are boxes around what is repeated, as far as they nest."""

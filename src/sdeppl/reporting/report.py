@@ -89,9 +89,6 @@ def overall(checks: Sequence[Check]) -> tuple[State, str]:
     )
 
 
-# ---- A posterior and all that is known of it, on one page
-
-
 @dataclass(frozen=True)
 class Report:
     """Where the page is, and what it says: `state` is 'trusted', 'do not trust' or 'cannot tell'."""
@@ -204,9 +201,6 @@ def _curve(training: Any) -> str:
         plots.plot_training(figure.subplots(), training.losses, training.gain)
 
     return picture(draw, "Loss of denoising score matching; 1 is the Gaussian part alone", (8, 3.2))
-
-
-# ---- The parts of a report
 
 
 def model_section(guide: Any) -> str:

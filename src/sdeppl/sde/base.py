@@ -80,9 +80,6 @@ class SDE(ABC):
         return (v[..., None, :] @ g)[..., 0, :]
 
 
-# ---- Itô and Stratonovich: SDEs from callables, and the conversion between the two
-
-
 class ItoSDE(SDE):
     """dx = f(x, t) dt + g(x, t) dW from callables, in Itô's sense.
 

@@ -119,9 +119,6 @@ def edm_grid(
     return [first, *times, 0.0]
 
 
-# ---- Discrete noising chains as the time grids at which a forward SDE takes exactly their steps
-
-
 def ddpm_grid(sde: VPSDE, betas: Sequence[float]) -> list[float]:
     """The times t_N > … > t_1 > 0 at which α²(t_i) = Π_{j ≤ i} (1 - β_j), and 0 at the end.
 

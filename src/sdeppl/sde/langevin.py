@@ -29,9 +29,6 @@ def halves(x: Array, who: str) -> tuple[Array, Array]:
     return x[..., :n], x[..., n:]
 
 
-# ---- Langevin dynamics of particles in a potential
-
-
 @dataclass(frozen=True)
 class LangevinSDE(SDE):
     """dq = v dt, dv = (F(q)/m - γ v) dt + √(2γ kT/m) dW, on states (q, v), (..., 2 n).
@@ -75,9 +72,6 @@ class LangevinSDE(SDE):
 
     def deterministic(self, s: float, t: float) -> bool:
         return self.amplitude == 0
-
-
-# ---- Critically damped Langevin diffusion: data are positions, noise enters the velocities alone
 
 
 @dataclass(frozen=True)

@@ -62,9 +62,6 @@ class LinearSDE(IsotropicSDE):
         return self.b
 
 
-# ---- Transitions of linear SDEs by the matrix exponential, on the host in float64
-
-
 class HostTransition(NamedTuple):
     """Φ (k, k), shift (k,) and Q (k, k): x_t given x_s ~ N(Φ x_s + shift, Q); NumPy, float64."""
 
@@ -142,9 +139,6 @@ def _factor(q: Array, t: float) -> Array:
             f"no signal-to-noise ratio at t={t}: the covariance of x_t given x_0 is singular, for the noise "
             "does not reach all directions of x; give B a column for them, or A a coupling"
         ) from error
-
-
-# ---- The linear SDE with matrices: any coupling, correlated noise
 
 
 class MatrixLinearSDE(AffineSDE):

@@ -168,9 +168,6 @@ def _offsets(e: tuple[Array, Array]) -> list[Offset]:
     return pairs
 
 
-# ---- The law of a Markov chain in continuous time, by uniformisation
-
-
 def expm_action(p: Array, jumps: list[Jumps], span: float) -> Array:
     """p e^{Q span} = Σ_k Poisson(q span; k) P^k p for constant rates, with P = 1 + Q/q ≥ 0.
 

@@ -93,8 +93,8 @@ class ReverseSDE(SDE):
             return self.denoiser.score(x, t)
         if not hasattr(self.denoiser, "mean"):
             return self.denoiser(x, t)
-        alpha, sigma = self._isotropic.alpha(t), self._isotropic.sigma(t)
-        return (alpha * self.denoiser.mean(x, t) - self._isotropic.centre(x, t)) / sigma**2
+        alpha, sigma = self.isotropic.alpha(t), self.isotropic.sigma(t)
+        return (alpha * self.denoiser.mean(x, t) - self.isotropic.centre(x, t)) / sigma**2
 
     def drift(self, x: Array, t: float) -> Array:
         forward, score = self.forward, self.score(x, t)
@@ -141,7 +141,7 @@ class ReverseSDE(SDE):
         forward SDE whose α and σ are not numbers.
         """
         require_falling(s, t)
-        forward = self._isotropic
+        forward = self.isotropic
         if self.m is not None:
             raise TypeError("an exponential step needs a number c; got a matrix, so use EulerMaruyama")
         (alpha_s, sigma_s), (alpha_t, sigma_t) = forward.alpha_sigma(s), forward.alpha_sigma(t)
@@ -168,11 +168,12 @@ class ReverseSDE(SDE):
         """E[x_0 given x_t = x]."""
         if hasattr(self.denoiser, "mean"):
             return self.denoiser.mean(x, t)
-        forward = self._isotropic
+        forward = self.isotropic
         return (forward.centre(x, t) + forward.sigma(t) ** 2 * self.score(x, t)) / forward.alpha(t)
 
     @property
-    def _isotropic(self) -> IsotropicSDE:
+    def isotropic(self) -> IsotropicSDE:
+        """The forward SDE, of numbers α and σ. Raises: TypeError for another."""
         if not isinstance(self.forward, IsotropicSDE):
             raise TypeError(
                 "this needs a forward SDE with x_t = α x_0 + σ ε for numbers α and σ, as VPSDE has; got "

@@ -221,9 +221,6 @@ def check_scheduled(sde: Any) -> None:
     require_positive(sde, "T")
 
 
-# ---- Integrals over an interval of time, for times that are numbers or arrays
-
-
 @functools.cache
 def panel_nodes(panels: int, graded: bool = False) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Composite Gauss–Legendre nodes in (0, 1) and their weights, 16 to a panel.

@@ -61,9 +61,6 @@ class DoubleWell(SDE):
         return math.log(2 * self.well * value)
 
 
-# ---- Geometric Brownian motion
-
-
 @dataclass(frozen=True)
 class GeometricBrownianMotion(SDE):
     """dx = μ x dt + σ x dW in Itô's sense: ln x_t given x_s ~ N(ln x_s + (μ - σ²/2)(t-s), σ² (t-s)).
@@ -122,9 +119,6 @@ class GeometricBrownianMotion(SDE):
     def _residual(self, y: Array, x: Array, span: float) -> Array:
         """ln y minus its mean."""
         return array_namespace(y, x).log(y / x) - (self.mu - 0.5 * self.sigma**2) * span
-
-
-# ---- Lorenz's systems with noise
 
 
 class _Lorenz(SDE):

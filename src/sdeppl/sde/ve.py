@@ -149,9 +149,6 @@ class CallableVESDE(IsotropicSDE):
         return max(rate, 0.0)
 
 
-# ---- The variance-exploding SDE whose time is its noise level
-
-
 @dataclass(frozen=True)
 class EDMSDE(IsotropicSDE):
     """dx = √(2t) dW: α = 1, σ(t) = t, in units of x.

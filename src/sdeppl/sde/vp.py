@@ -57,9 +57,6 @@ class VPSDE(ScheduledSDE):
         return functions.exp(-0.5 * span), -functions.expm1(-span)
 
 
-# ---- The sub-variance-preserving SDE of Song et al
-
-
 @dataclass(frozen=True)
 class SubVPSDE(ScheduledSDE):
     """dx = -β/2 x dt + √(β (1 - e^{-2B})) dW with B = ∫_0^t β: α = e^{-B/2}, σ = 1 - e^{-B}.
@@ -80,9 +77,6 @@ class SubVPSDE(ScheduledSDE):
 
     def amplitude(self, t: float) -> float:
         return math.sqrt(-self.schedule.beta(t) * math.expm1(-2 * self.schedule.integral(t)))
-
-
-# ---- The variance-preserving SDE whose mean is pushed away
 
 
 @dataclass(frozen=True)
@@ -158,9 +152,6 @@ class ShiftedVPSDE(IsotropicSDE):
             kept = elementary(left).exp(-0.5 * left)
             total = total + (weight * kept * self.schedule.beta(r)) * self._mu_at(r)
         return -0.5 * (t - s) * total
-
-
-# ---- The process that is pulled back to its own start
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from array_api_compat import array_namespace
 
 from ..backend import Array, Progress, backend_of, python_floats, whole_number
 from ..backend.arguments import told_apart
-from .base import Memory, Solver
+from ..sde import SDE
+from .base import Memory, Solver, Stepped
 from .brownian import BrownianStream, Piece, join, scaled
 from .runge_kutta import RungeKutta
 from .watch import NonFiniteState, Watch, advice
@@ -73,7 +74,7 @@ class PIController:
         if not self.max_step > 0:
             raise ValueError(f"PIController: max_step must be a positive time; got {self.max_step}")
 
-    def row_errors(self, error: Any, *states: Any) -> Array:
+    def row_errors(self, error: Array, *states: Array) -> Array:
         """The error of each row in units of the tolerance, (...), for errors like the states (..., dim)."""
         xp = array_namespace(error)
         size = xp.abs(states[0])
@@ -82,7 +83,7 @@ class PIController:
         ratio = error / (self.atol + self.rtol * size)
         return xp.sqrt(xp.mean(ratio * ratio, axis=-1))
 
-    def norm(self, error: Any, *states: Any) -> float:
+    def norm(self, error: Array, *states: Array) -> float:
         """The largest of `row_errors`; inf where one is NaN."""
         errors = backend_of(error).adapter.detached(self.row_errors(error, *states))
         found = float(array_namespace(errors).max(errors))
@@ -101,9 +102,6 @@ class PIController:
         return min(max(raw, self.min_factor), 1.0 if rejected else self.max_factor)
 
 
-# ---- Solving with steps of controlled error, of an ODE or along a Brownian path
-
-
 class AdaptiveRun:
     """The states at grid[1:], one after the other, by steps whose estimated error is below a tolerance.
 
@@ -119,7 +117,7 @@ class AdaptiveRun:
 
     def __init__(
         self,
-        sde: Any,
+        sde: SDE,
         x: Array,
         grid: list[float],
         solver: Solver,
@@ -155,7 +153,7 @@ class AdaptiveRun:
             "solver": type(self.solver).__name__,
         }
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Array]:
         s = self.grid[0]
         for target in Progress(len(self.grid) - 1, self.progress, "solving", "time").over(self.grid[1:]):
             while s != target:
@@ -218,9 +216,7 @@ class AdaptiveRun:
         x, memory = self._step(x, middle, t, second, memory)
         return x, memory, x - at_once
 
-    def _step(
-        self, x: Array, s: float, t: float, piece: Piece | None, memory: Memory
-    ) -> tuple[Array, Memory]:
+    def _step(self, x: Array, s: float, t: float, piece: Piece | None, memory: Memory) -> Stepped:
         self.evaluations += int(self.solver.evaluations)
         if piece is None or self.sde.deterministic(s, t):
             return self.solver.step(self.sde, x, s, t, None, memory)
@@ -267,7 +263,7 @@ class AdaptiveRun:
         by_order = (0.01 / steepest) ** (1 / self.order) if steepest > 1e-15 else max(1e-6, 1e-3 * size)
         return min(100 * size, by_order if by_order > 0 else size)
 
-    def _check_size(self, s: float, t: float, size: float, error: Any, x_next: Array) -> None:
+    def _check_size(self, s: float, t: float, size: float, error: Array, x_next: Array) -> None:
         """Raises: NonFiniteState where the next step would be too short."""
         if size >= self.least:
             return
@@ -285,7 +281,7 @@ class AdaptiveRun:
         )
 
 
-def _error_order(sde: Any, solver: Solver, noisy: bool) -> float:
+def _error_order(sde: SDE, solver: Solver, noisy: bool) -> float:
     """k of an estimated error ∝ h^k. Raises: TypeError for a solver that may not be stepped adaptively."""
     if not noisy:
         if isinstance(solver, RungeKutta) and solver.tableau.error:
@@ -300,7 +296,7 @@ def _error_order(sde: Any, solver: Solver, noisy: bool) -> float:
     return strong + 0.5
 
 
-def _checked_stream(solver: Solver, stream: Any) -> BrownianStream:
+def _checked_stream(solver: Solver, stream: object) -> BrownianStream:
     others = [kind for kind in solver.draws if kind not in ("wiener", "area")]
     if others:
         raise TypeError(

@@ -6,7 +6,7 @@ from ..backend import Array, Backend, BackendMismatch, Number, backend_of, requi
 from ..sde import SDE, IsotropicSDE, ReverseSDE, check_shape
 
 
-def check_sde(sde: Any) -> None:
+def check_sde(sde: object) -> None:
     """Raises: TypeError for what is no SDE, such as a class or a function."""
     if isinstance(sde, type):
         raise TypeError(f"sde must be an SDE, not a class: write {sde.__name__}(...)")
@@ -75,7 +75,7 @@ def opened(noise: Any, default: Any, x: Array) -> Any:
     return noise
 
 
-def check_states(solver: Any, x: Array, x_next: Array) -> None:
+def check_states(solver: object, x: Array, x_next: Array) -> None:
     """Raises: ValueError, TypeError where the first step did not leave shape and dtype as they were."""
     if tuple(x_next.shape) != tuple(x.shape):
         raise ValueError(

@@ -15,6 +15,7 @@ from ..sde import SDE, AffineSDE, ReverseSDE, check_noise_class, check_square, t
 Draw = Literal["wiener", "area", "levy", "extra"]
 Normals: TypeAlias = Any  # an array for one draw, a tuple of them for several, None for none
 Memory: TypeAlias = Any  # what a scheme keeps from one step to the next, of a kind of its own
+Stepped: TypeAlias = tuple[Array, Memory]  # the state after a step, and what is kept for the next
 
 FITTING = {  # noise class ↦ solvers of a higher order than Euler–Maruyama's
     "additive": "SRA1",
@@ -52,7 +53,7 @@ class Solver(ABC):
     def __repr__(self) -> str:  # of solvers without parameters; the others are dataclasses
         return f"{type(self).__name__}()"
 
-    def prepare(self, sde: Any, x: Array, t: float, deterministic: bool) -> Any:
+    def prepare(self, sde: SDE, x: Array, t: float, deterministic: bool) -> SDE:
         """The SDE in the form that the steps take: in the solver's calculus, checked.
 
         Raises: TypeError for an SDE or a noise class that the solver does not take; ValueError where
@@ -81,9 +82,7 @@ class Solver(ABC):
         return None
 
     @abstractmethod
-    def step(
-        self, sde: Any, x: Array, s: float, t: float, z: Normals, memory: Memory = None
-    ) -> tuple[Array, Memory]:
+    def step(self, sde: Any, x: Array, s: float, t: float, z: Normals, memory: Memory = None) -> Stepped:
         """(x_t, memory) from x_s (..., dim); z is None where no noise enters and none is drawn."""
 
     def draw_shapes(self, sde: SDE, shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:

@@ -89,9 +89,6 @@ class TimeTree:
         return self.start + (self.stop - self.start) * (count / (self.cells * 2**level))
 
 
-# ---- A piece of a Brownian path, the law of its two parts given the whole, and the whole from its parts
-
-
 @dataclass(frozen=True)
 class Piece:
     """A Brownian path over an interval of `length`, read in the order in which it was drawn.
@@ -145,9 +142,6 @@ def divide(piece: Piece, p: float, z: Array, n: Array | None = None) -> tuple[Pi
     second = q**2 * piece.H - p * n
     second -= (q**2 / (2 * k)) * z
     return Piece(p * L, left, first), Piece(q * L, piece.W - left, second)
-
-
-# ---- A Brownian path that is the same however it is read
 
 
 @dataclass(frozen=True)

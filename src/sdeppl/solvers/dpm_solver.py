@@ -2,10 +2,10 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from ..backend import Array
-from .base import Memory, Normals, Solver
+from ..sde import SDE, ReverseSDE
+from .base import Memory, Normals, Solver, Stepped
 from .exponential import (
     SHORTEST,
     Node,
@@ -19,7 +19,7 @@ from .exponential import (
 Nodes = tuple[Node, ...]
 
 
-def halfway(sde: Any, x: Array, s: float, t: float, start: Array) -> Node:
+def halfway(sde: ReverseSDE, x: Array, s: float, t: float, start: Array) -> Node:
     """λ and E[x_0 given x_t] in the middle of [t, s], after an exponential Euler step without noise."""
     middle = 0.5 * (s + t)
     coefficients = sde.coefficients(s, middle)
@@ -59,13 +59,13 @@ class DPMSolverPP(Solver):
     def weak_order(self) -> float:  # type: ignore[override]
         return float(min(self.order, 2))
 
-    def prepare(self, sde: Any, x: Array, t: float, deterministic: bool) -> Any:
-        require_isotropic_reverse("DPMSolverPP", sde)
+    def prepare(self, sde: SDE, x: Array, t: float, deterministic: bool) -> SDE:
+        sde = require_isotropic_reverse("DPMSolverPP", sde)
         return require_semilinear(self, sde, x, t, deterministic)
 
     def step(
-        self, sde: Any, x: Array, s: float, t: float, z: Normals, memory: Memory = None
-    ) -> tuple[Array, Memory]:
+        self, sde: ReverseSDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None
+    ) -> Stepped:
         coefficients = sde.coefficients(s, t)
         x_next = linear_part(coefficients, x, z)
         lambda_s, lambda_t = half_log_snr(sde, s), half_log_snr(sde, t)
@@ -79,10 +79,7 @@ class DPMSolverPP(Solver):
             nodes = (halfway(sde, x, s, t, start), *nodes)
         k = sde.noise_ratio(0.5 * (s + t)) ** 2
         integral = kernel_integral(nodes, lambda_s, lambda_t, k)
-        return x_next + sde.forward.alpha(t) * integral, nodes[: self.order - 1]
-
-
-# ---- UniPC: a predictor–corrector multistep scheme for the probability-flow ODE
+        return x_next + sde.isotropic.alpha(t) * integral, nodes[: self.order - 1]
 
 
 @dataclass(frozen=True)
@@ -116,8 +113,8 @@ class UniPC(Solver):
     def weak_order(self) -> float:  # type: ignore[override]
         return self.p + 1.0
 
-    def prepare(self, sde: Any, x: Array, t: float, deterministic: bool) -> Any:
-        require_isotropic_reverse("UniPC", sde)
+    def prepare(self, sde: SDE, x: Array, t: float, deterministic: bool) -> SDE:
+        sde = require_isotropic_reverse("UniPC", sde)
         if not deterministic:
             raise TypeError(
                 f"UniPC solves the probability-flow ODE, c = 0; got a ReverseSDE with c={sde.c!r}; use "
@@ -125,12 +122,12 @@ class UniPC(Solver):
             )
         return sde
 
-    def init(self, sde: Any, x: Array, t: float) -> Nodes:
+    def init(self, sde: ReverseSDE, x: Array, t: float) -> Nodes:
         return ((half_log_snr(sde, t), sde.nonlinear(x, t)),)
 
     def step(
-        self, sde: Any, x: Array, s: float, t: float, z: Normals, memory: Memory = None
-    ) -> tuple[Array, Memory]:
+        self, sde: ReverseSDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None
+    ) -> Stepped:
         nodes = memory or self.init(sde, x, s)
         coefficients = sde.coefficients(s, t)
         linear = linear_part(coefficients, x, None)
@@ -139,7 +136,7 @@ class UniPC(Solver):
             return linear, nodes
         if math.isinf(lambda_t):
             return linear + coefficients.first * nodes[0][1], None
-        alpha = sde.forward.alpha(t)
+        alpha = sde.isotropic.alpha(t)
         if self.p == 3 and len(nodes) == 1:
             nodes = _first_nodes(sde, x, s, t, nodes[0])
         else:
@@ -148,7 +145,7 @@ class UniPC(Solver):
         return linear + alpha * kernel_integral(nodes, lambda_s, lambda_t, 0.0), nodes[: self.p]
 
 
-def _first_nodes(sde: Any, x: Array, s: float, t: float, start: Node) -> Nodes:
+def _first_nodes(sde: ReverseSDE, x: Array, s: float, t: float, start: Node) -> Nodes:
     """E[x_0 given x_t] at the end, the middle and the start of a first step, to third order in it.
 
     An Euler step to the middle, a step of order 2 to the end, and from the parabola through the
@@ -157,10 +154,10 @@ def _first_nodes(sde: Any, x: Array, s: float, t: float, start: Node) -> Nodes:
     middle, lambda_s, lambda_t = 0.5 * (s + t), start[0], half_log_snr(sde, t)
     nodes: Nodes = (halfway(sde, x, s, t, start[1]), start)
     end = linear_part(sde.coefficients(s, t), x, None)
-    end = end + sde.forward.alpha(t) * kernel_integral(nodes, lambda_s, lambda_t, 0.0)
+    end = end + sde.isotropic.alpha(t) * kernel_integral(nodes, lambda_s, lambda_t, 0.0)
     nodes = ((lambda_t, sde.nonlinear(end, t)), *nodes)
     lambda_middle = nodes[1][0]
     x_middle = linear_part(sde.coefficients(s, middle), x, None)
     integral = kernel_integral(nodes, lambda_s, lambda_middle, 0.0)
-    x_middle = x_middle + sde.forward.alpha(middle) * integral
+    x_middle = x_middle + sde.isotropic.alpha(middle) * integral
     return nodes[0], (lambda_middle, sde.nonlinear(x_middle, middle)), start

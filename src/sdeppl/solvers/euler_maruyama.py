@@ -4,7 +4,7 @@ import math
 
 from ..backend import Array
 from ..sde import SDE, IsotropicSDE
-from .base import Memory, Normals, Solver
+from .base import Memory, Normals, Solver, Stepped
 
 SMALL = 1e-3  # a factor of x as near to 0 as this is not divided by: the quotient might overflow
 
@@ -21,9 +21,7 @@ class EulerMaruyama(Solver):
     evaluations = 1
     any_diffusion = True
 
-    def step(
-        self, sde: SDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None
-    ) -> tuple[Array, Memory]:
+    def step(self, sde: SDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None) -> Stepped:
         h = t - s
         factor = 1 + sde.rate(s) * h if isinstance(sde, IsotropicSDE) and not sde.shifted else None
         if z is None:

@@ -4,16 +4,23 @@ import math
 import sys
 from collections.abc import Sequence
 from operator import mul
-from typing import Any
+from typing import Any, Protocol
 
 from ..backend import Array
-from ..sde import AffineSDE, IsotropicSDE, ReverseSDE, StepCoefficients
-from .base import Memory, Normals, Solver
+from ..sde import SDE, AffineSDE, IsotropicSDE, ReverseSDE, StepCoefficients
+from .base import Memory, Normals, Solver, Stepped
 
 Node = tuple[float, Array]  # λ = ln(α/σ), and E[x_0 given x_t] there
 SMALL = 1e-3  # a decay as small as this beside the noise is not divided by
 SHORTEST = 1e-12  # of a step in λ: shorter ones are rounding
 SERIES_TERMS = 20  # of a power series at arguments below 1: less than rounding is left
+
+
+class Semilinear(Protocol):
+    """An SDE, or its reverse, of which a part is solved exactly: dx = (L x + N) dt + noise."""
+
+    def coefficients(self, s: float, t: float) -> StepCoefficients: ...
+    def nonlinear(self, x: Array, t: float) -> Any: ...
 
 
 def linear_part(coefficients: StepCoefficients, x: Array, z: Array | None) -> Array:
@@ -39,7 +46,7 @@ def added(total: Array, weight: float, term: Array) -> Array:
     return total
 
 
-def require_semilinear(solver: Solver, sde: Any, x: Array, t: float, deterministic: bool) -> Array:
+def require_semilinear(solver: Solver, sde: SDE, x: Array, t: float, deterministic: bool) -> SDE:
     """`Solver.prepare` of exponential integrators. Raises: TypeError for an SDE without affine part."""
     if not (hasattr(sde, "coefficients") and hasattr(sde, "nonlinear")):
         raise TypeError(
@@ -49,8 +56,8 @@ def require_semilinear(solver: Solver, sde: Any, x: Array, t: float, determinist
     return Solver.prepare(solver, sde, x, t, deterministic)
 
 
-def require_isotropic_reverse(name: str, sde: Any) -> None:
-    """Raises: TypeError, naming the solver, for what is no reverse SDE with numbers α, σ and c."""
+def require_isotropic_reverse(name: str, sde: object) -> ReverseSDE:
+    """The SDE. Raises: TypeError, naming the solver, for what is no reverse SDE with numbers α, σ and c."""
     if not (isinstance(sde, ReverseSDE) and isinstance(sde.forward, IsotropicSDE)):
         of = f" of {type(sde.forward).__name__}" if isinstance(sde, ReverseSDE) else ""
         raise TypeError(
@@ -59,11 +66,12 @@ def require_isotropic_reverse(name: str, sde: Any) -> None:
         )
     if sde.m is not None:
         raise TypeError(f"{name} takes a number c; got a matrix; use EulerMaruyama")
+    return sde
 
 
-def half_log_snr(sde: Any, t: float) -> float:
+def half_log_snr(sde: ReverseSDE, t: float) -> float:
     """λ = ln(α/σ) of a reverse SDE's forward SDE at t: +∞ where σ = 0, finite where α has underflown to 0."""
-    alpha, sigma = sde.forward.alpha(t), sde.forward.sigma(t)
+    alpha, sigma = sde.isotropic.alpha(t), sde.isotropic.sigma(t)
     return math.inf if sigma == 0 else math.log(max(alpha, sys.float_info.min) / sigma)
 
 
@@ -132,8 +140,8 @@ class ExponentialEuler(Solver):
     prepare = require_semilinear
 
     def step(
-        self, sde: Any, x: Array, s: float, t: float, z: Normals, memory: Memory = None
-    ) -> tuple[Array, Memory]:
+        self, sde: Semilinear, x: Array, s: float, t: float, z: Normals, memory: Memory = None
+    ) -> Stepped:
         coefficients = sde.coefficients(s, t)
         x_next = linear_part(coefficients, x, z)
         del z  # its memory serves the denoiser
@@ -157,8 +165,8 @@ class ExponentialHeun(Solver):
     prepare = require_semilinear
 
     def step(
-        self, sde: Any, x: Array, s: float, t: float, z: Normals, memory: Memory = None
-    ) -> tuple[Array, Memory]:
+        self, sde: Semilinear, x: Array, s: float, t: float, z: Normals, memory: Memory = None
+    ) -> Stepped:
         coefficients = sde.coefficients(s, t)
         x_next = linear_part(coefficients, x, z)
         del z
@@ -169,9 +177,6 @@ class ExponentialHeun(Solver):
         if not coefficients.second:
             return x_next, None
         return x_next + coefficients.second * (sde.nonlinear(x_next, t) - start), None
-
-
-# ---- Affine SDEs without any error
 
 
 class ExactAffine(Solver):
@@ -186,7 +191,7 @@ class ExactAffine(Solver):
     evaluations = 0
     draws = ("extra",)
 
-    def prepare(self, sde: Any, x: Array, t: float, deterministic: bool) -> Any:
+    def prepare(self, sde: SDE, x: Array, t: float, deterministic: bool) -> SDE:
         """Raises: TypeError for an SDE without exact transitions."""
         if not isinstance(sde, AffineSDE):
             raise TypeError(
@@ -196,6 +201,6 @@ class ExactAffine(Solver):
         return sde
 
     def step(
-        self, sde: Any, x: Array, s: float, t: float, z: Normals, memory: Memory = None
-    ) -> tuple[Array, Memory]:
+        self, sde: AffineSDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None
+    ) -> Stepped:
         return sde.advance(x, s, t, z), None

@@ -2,13 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from array_api_compat import array_namespace, device
 
 from ..backend import Array, Number, whole_number
 from ..sde import SDE
-from .base import Memory, Normals, Solver
+from .base import Memory, Normals, Solver, Stepped
 
 ROWS = 4  # of the start that the commutativity condition is checked on
 
@@ -27,16 +26,14 @@ class Milstein(Solver):
     weak_order = 1.0
     evaluations = 1
 
-    def prepare(self, sde: Any, x: Array, t: float, deterministic: bool) -> Any:
+    def prepare(self, sde: SDE, x: Array, t: float, deterministic: bool) -> SDE:
         """As `Solver.prepare`. Raises: ValueError for general noise that is not commutative."""
         sde = super().prepare(sde, x, t, deterministic)
         if sde.noise == "general" and not deterministic:
             _require_commutative(sde, x, t)
         return sde
 
-    def step(
-        self, sde: SDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None
-    ) -> tuple[Array, Memory]:
+    def step(self, sde: SDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None) -> Stepped:
         h = t - s
         x_next = x + sde.drift(x, s) * h
         if z is None:
@@ -78,9 +75,7 @@ class MilsteinLevy(Solver):
         wiener = sde.wiener_shape(shape)
         return wiener, wiener, (*wiener[:-1], 2 * self.terms + 1, wiener[-1])
 
-    def step(
-        self, sde: SDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None
-    ) -> tuple[Array, Memory]:
+    def step(self, sde: SDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None) -> Stepped:
         h = t - s
         x_next = x + sde.drift(x, s) * h
         if z is None:
@@ -131,9 +126,6 @@ def _require_commutative(sde: SDE, x: Array, t: float) -> None:
             f"x_init at t={t:.6g}; use MilsteinLevy(terms=...), which approximates the Lévy areas, or "
             "EulerMaruyama, of strong order 1/2"
         )
-
-
-# ---- Lévy areas of several Wiener processes over one step
 
 
 def levy_area(z: Array, u: Array, coefficients: Array) -> Array:

@@ -69,9 +69,6 @@ def rademacher(seed: int, count: int, like: Array) -> Array:
     return xp.permute_dims(xp.where(normals < 0, -xp.ones_like(normals), xp.ones_like(normals)), (1, 0, 2))
 
 
-# ---- The probability-flow ODE together with its divergence
-
-
 class AugmentedFlow(SDE):
     """An ODE dz = F du for x in coordinates z, with dℓ = ∇·F du: states (z, ℓ), (..., dim + n).
 

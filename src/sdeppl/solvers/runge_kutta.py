@@ -2,11 +2,11 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ..backend import Array
 from ..sde import SDE
-from .base import Memory, Normals, Solver
+from .base import Memory, Normals, Solver, Stepped
 
 
 @dataclass(frozen=True)
@@ -95,14 +95,12 @@ class RungeKutta(Solver):
     error_order: ClassVar[float] = math.nan
     strong_order = {}
 
-    def step(
-        self, sde: SDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None
-    ) -> tuple[Array, Memory]:
+    def step(self, sde: SDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None) -> Stepped:
         x_next, stages = self._stages(sde, x, s, t, memory)
         return x_next, self._remembered(stages)
 
     def step_with_error(
-        self, sde: SDE, x: Array, s: float, t: float, memory: Any
+        self, sde: SDE, x: Array, s: float, t: float, memory: Memory
     ) -> tuple[Array, Array, Array]:
         """(x_t, memory, estimate of the step's error), for a tableau that has one."""
         x_next, stages = self._stages(sde, x, s, t, memory)
@@ -111,7 +109,7 @@ class RungeKutta(Solver):
     def _remembered(self, stages: list[Array]) -> Memory:
         return stages[-1] if self.tableau.first_same_as_last else None
 
-    def _stages(self, sde: SDE, x: Array, s: float, t: float, memory: Any) -> tuple[Array, list[Array]]:
+    def _stages(self, sde: SDE, x: Array, s: float, t: float, memory: Memory) -> tuple[Array, list[Array]]:
         tableau, h = self.tableau, t - s
         stages = [sde.drift(x, s) if memory is None else memory]
         y = x

@@ -2,12 +2,13 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from ..backend import Array, real_parameter, whole_number
+from ..sde import SDE, IsotropicSDE, ReverseSDE
 from ..sde.grids import time_of_half_log_snr
 from ..sde.reverse import require_falling
-from .base import Draw, Memory, Normals, Solver
+from .base import Draw, Memory, Normals, Solver, Stepped
 from .exponential import half_log_snr, require_isotropic_reverse
 
 LARGEST_CHURN = math.sqrt(2) - 1  # a step may at most double the variance of the noise
@@ -41,8 +42,8 @@ class AncestralSampler(Solver):
                 f"AncestralSampler: variance must be 'posterior' or 'transition'; got {self.variance!r}"
             )
 
-    def prepare(self, sde: Any, x: Array, t: float, deterministic: bool) -> Any:
-        require_isotropic_reverse("AncestralSampler", sde)
+    def prepare(self, sde: SDE, x: Array, t: float, deterministic: bool) -> SDE:
+        sde = require_isotropic_reverse("AncestralSampler", sde)
         if callable(sde.c) or sde.c != 1:
             raise TypeError(
                 f"AncestralSampler solves the ReverseSDE with c = 1; got c={sde.c!r}; use "
@@ -51,10 +52,10 @@ class AncestralSampler(Solver):
         return sde
 
     def step(
-        self, sde: Any, x: Array, s: float, t: float, z: Normals, memory: Memory = None
-    ) -> tuple[Array, Memory]:
+        self, sde: ReverseSDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None
+    ) -> Stepped:
         require_falling(s, t)
-        forward = sde.forward
+        forward = sde.isotropic
         phi, _, q = forward.transition(t, s)
         variance_s, variance_t = forward.sigma(s) ** 2, forward.sigma(t) ** 2
         x_next = (phi * variance_t / variance_s) * forward.centre(x, s)
@@ -63,9 +64,6 @@ class AncestralSampler(Solver):
         if variance_t > 0:
             x_next = x_next + math.sqrt(variance) * z
         return x_next + forward.shift(t) if forward.shifted else x_next, None
-
-
-# ---- The stochastic sampler of EDM: Heun's method in σ/α, with churn
 
 
 @dataclass(frozen=True)
@@ -113,8 +111,8 @@ class EDMHeun(Solver):
     def on_grid(self, grid: list[float]) -> Solver:
         return replace(self, steps=len(grid) - 1) if self.steps is None else self
 
-    def prepare(self, sde: Any, x: Array, t: float, deterministic: bool) -> Any:
-        require_isotropic_reverse("EDMHeun", sde)
+    def prepare(self, sde: SDE, x: Array, t: float, deterministic: bool) -> SDE:
+        sde = require_isotropic_reverse("EDMHeun", sde)
         if not deterministic:
             raise TypeError(
                 f"EDMHeun solves the probability-flow ODE, c = 0, its noise is S_churn's; got a ReverseSDE "
@@ -123,10 +121,10 @@ class EDMHeun(Solver):
         return sde
 
     def step(
-        self, sde: Any, x: Array, s: float, t: float, z: Normals, memory: Memory = None
-    ) -> tuple[Array, Memory]:
+        self, sde: ReverseSDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None
+    ) -> Stepped:
         require_falling(s, t)
-        forward = sde.forward
+        forward = sde.isotropic
         u, rho_t = forward.centre(x, s) / forward.alpha(s), math.exp(-half_log_snr(sde, t))
         s, rho, added = self._churned(sde, s)
         if added > 0:
@@ -138,7 +136,7 @@ class EDMHeun(Solver):
             end = u + (0.5 * (rho_t - rho)) * (slope + slope_t)
         return _state(forward, end, t), None
 
-    def _churned(self, sde: Any, s: float) -> tuple[float, float, float]:
+    def _churned(self, sde: ReverseSDE, s: float) -> tuple[float, float, float]:
         """Time and ρ after churn at s, and the standard deviation of the noise that it adds to u."""
         rho = math.exp(-half_log_snr(sde, s))
         if self.S_churn == 0 or not self.S_tmin <= rho <= self.S_tmax:
@@ -149,20 +147,17 @@ class EDMHeun(Solver):
                 "say how many those are, EDMHeun(S_churn=..., steps=...)"
             )
         gamma = min(self.S_churn / self.steps, LARGEST_CHURN)
-        raised = min((1 + gamma) * rho, math.exp(-half_log_snr(sde, sde.forward.T)))
+        raised = min((1 + gamma) * rho, math.exp(-half_log_snr(sde, sde.isotropic.T)))
         if raised <= rho:
             return s, rho, 0.0
-        time = time_of_half_log_snr(sde.forward, -math.log(raised))
+        time = time_of_half_log_snr(sde.isotropic, -math.log(raised))
         return time, raised, math.sqrt(raised**2 - rho**2)
 
 
-def _state(forward: Any, u: Array, t: float) -> Array:
+def _state(forward: IsotropicSDE, u: Array, t: float) -> Array:
     """x = α u + m."""
     x = forward.alpha(t) * u
     return x + forward.shift(t) if forward.shifted else x
-
-
-# ---- Predictor–corrector sampling: Langevin steps at each time of a solve
 
 
 @dataclass(frozen=True)
@@ -222,29 +217,29 @@ class PredictorCorrector(Solver):
     def on_grid(self, grid: list[float]) -> Solver:
         return replace(self, predictor=self.predictor.on_grid(grid))
 
-    def prepare(self, sde: Any, x: Array, t: float, deterministic: bool) -> Any:
-        require_isotropic_reverse("PredictorCorrector", sde)
+    def prepare(self, sde: SDE, x: Array, t: float, deterministic: bool) -> SDE:
+        sde = require_isotropic_reverse("PredictorCorrector", sde)
         return self.predictor.prepare(sde, x, t, deterministic)
 
-    def init(self, sde: Any, x: Array, t: float) -> Memory:
+    def init(self, sde: ReverseSDE, x: Array, t: float) -> Memory:
         return None if self.corrections else self.predictor.init(sde, x, t)
 
     def step(
-        self, sde: Any, x: Array, s: float, t: float, z: Normals, memory: Memory = None
-    ) -> tuple[Array, Memory]:
+        self, sde: ReverseSDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None
+    ) -> Stepped:
         if not self.corrections:
             return self.predictor.step(sde, x, s, t, z, memory)
         normals = z if len(self.draws) > 1 else (z,)
         x, _ = self.predictor.step(
             sde, x, s, t, self._of_predictor(sde, s, t, normals), self.predictor.init(sde, x, s)
         )
-        delta = 2 * (self.snr * sde.forward.sigma(t)) ** 2
+        delta = 2 * (self.snr * sde.isotropic.sigma(t)) ** 2
         if delta > 0:
             for normal in normals[len(self.predictor.draws) :]:
                 x = x + delta * sde.score(x, t) + math.sqrt(2 * delta) * normal
         return x, None
 
-    def _of_predictor(self, sde: Any, s: float, t: float, normals: tuple[Array, ...]) -> Normals:
+    def _of_predictor(self, sde: ReverseSDE, s: float, t: float, normals: tuple[Array, ...]) -> Normals:
         """z as the predictor expects it: as `solve` would give it."""
         draws = self.predictor.draws
         if not draws or ("extra" not in draws and sde.deterministic(s, t)):

@@ -10,9 +10,10 @@ from array_api_compat import array_namespace
 
 from ..backend import Array, Noise, NoiseStream, Progress, checkpoint, real_times, whole_number
 from ..backend.arguments import told_apart, word
+from ..sde import SDE
 from .adaptive import AdaptiveRun, PIController
 from .arguments import check_sde, check_start, check_states, explain, opened
-from .base import Normals, Solver
+from .base import Memory, Normals, Solver
 from .brownian import BrownianPath, BrownianStream
 from .euler_maruyama import EulerMaruyama
 from .watch import EVERY, Watch
@@ -42,7 +43,7 @@ class Path:
 
 
 def solve(
-    sde: Any,
+    sde: SDE,
     x_init: Array,
     times: Sequence[float],
     *,
@@ -106,7 +107,7 @@ def _stats(solver: Solver, steps: int) -> dict[str, Any]:
 
 
 def _steps(
-    sde: Any,
+    sde: SDE,
     x: Array,
     grid: list[float],
     solver: Solver,
@@ -114,7 +115,7 @@ def _steps(
     quiet: list[bool],
     checkpoint: int | None,
     progress: bool | None,
-) -> Iterator[Any]:
+) -> Iterator[Array]:
     """The states after each step; non-finite ones are noted on the device, read a few times only."""
     steps, watch = len(grid) - 1, Watch(x, grid)
     shapes, extra = solver.draw_shapes(sde, x.shape) if solver.draws else (), "extra" in solver.draws
@@ -127,7 +128,7 @@ def _steps(
         z = stream.draws(k + 1, grid[k], grid[k + 1], solver.draws, shapes)
         return z[0] if len(shapes) == 1 else z
 
-    def take(k: int, x: Array, memory: Any) -> tuple[Array, Array]:
+    def take(k: int, x: Array, memory: Memory) -> tuple[Array, Array]:
         # the noise has no name here, so that a step can free it as soon as it is used
         x_next, memory = solver.step(sde, x, grid[k], grid[k + 1], drawn(k), memory)
         if k == 0:
@@ -145,7 +146,7 @@ def _steps(
         yield x
 
 
-def _prepared(solver: Solver, sde: Any, x: Array, grid: list[float], deterministic: bool) -> Array:
+def _prepared(solver: Solver, sde: SDE, x: Array, grid: list[float], deterministic: bool) -> SDE:
     """`Solver.prepare` at the start, and its checks at a later time too: where g is 0 at the start they see
     nothing there.
     """
@@ -154,7 +155,7 @@ def _prepared(solver: Solver, sde: Any, x: Array, grid: list[float], determinist
     return solver.prepare(sde, x, grid[0], deterministic)
 
 
-def _check_direction(sde: Any, grid: list[float], deterministic: bool) -> None:
+def _check_direction(sde: SDE, grid: list[float], deterministic: bool) -> None:
     falls = grid[-1] < grid[0]
     if falls != sde.falling and not deterministic:
         first, last = told_apart(grid[0], grid[-1], digits=6)
@@ -179,10 +180,7 @@ def _checked_grid(times: Sequence[float]) -> list[float]:
     return grid
 
 
-# ---- Gradients through a solve in less memory
-
-
-def steps_taken(take: Step, steps: int, x: Array, memory: Any, every: int | None) -> Iterator[Any]:
+def steps_taken(take: Step, steps: int, x: Array, memory: Memory, every: int | None) -> Iterator[Array]:
     """The states after each step, of which `take` makes number k: (k, x, memory) ↦ (x, memory).
 
     every: None, or the steps of a segment: for gradients only the states between segments are held,
@@ -197,7 +195,7 @@ def steps_taken(take: Step, steps: int, x: Array, memory: Any, every: int | None
             yield x
         return
 
-    def segment(x: Array, memory: Any, first: int) -> tuple[list[Array], Array]:
+    def segment(x: Array, memory: Memory, first: int) -> tuple[list[Array], Array]:
         states = []
         for k in range(first, min(first + every, steps)):
             x, memory = take(k, x, memory)
@@ -210,7 +208,7 @@ def steps_taken(take: Step, steps: int, x: Array, memory: Any, every: int | None
         yield from states
 
 
-def check_checkpoint(every: Any, stream: Any, control: Any) -> None:
+def check_checkpoint(every: object, stream: object, control: object) -> None:
     """Raises: ValueError for a number of steps that is none, noise that cannot be drawn again, or a
     controlled solve, whose steps are not known beforehand.
     """

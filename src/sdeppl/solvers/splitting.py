@@ -7,7 +7,7 @@ from array_api_compat import array_namespace
 
 from ..backend import Array, place, resolve
 from ..sde import SDE, CriticallyDampedSDE, LangevinSDE, ReverseSDE, act, cholesky, halves, linear_transition
-from .base import Memory, Normals, Solver
+from .base import Memory, Normals, Solver, Stepped
 
 
 class BAOAB(Solver):
@@ -25,7 +25,7 @@ class BAOAB(Solver):
     weak_order = 2.0
     evaluations = 1
 
-    def prepare(self, sde: Any, x: Array, t: float, deterministic: bool) -> Any:
+    def prepare(self, sde: SDE, x: Array, t: float, deterministic: bool) -> SDE:
         """Raises: TypeError for an SDE other than `LangevinSDE`."""
         if not isinstance(sde, LangevinSDE):
             raise TypeError(
@@ -36,7 +36,7 @@ class BAOAB(Solver):
 
     def step(
         self, sde: LangevinSDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None
-    ) -> tuple[Array, Memory]:
+    ) -> Stepped:
         h = t - s
         q, v = halves(x, "BAOAB")
         kick = 0.5 * h / sde.mass
@@ -49,9 +49,6 @@ class BAOAB(Solver):
         q = q + 0.5 * h * v
         force = sde.force(q)
         return array_namespace(x).concat([q, v + kick * force], axis=-1), force
-
-
-# ---- Symmetric splitting of the reverse of critically damped Langevin diffusion
 
 
 class SSCS(Solver):
@@ -74,7 +71,7 @@ class SSCS(Solver):
         """Normals for both halves: (..., 4 n) for states (..., 2 n)."""
         return ((*shape[:-1], 2 * shape[-1]),)
 
-    def prepare(self, sde: Any, x: Array, t: float, deterministic: bool) -> Any:
+    def prepare(self, sde: SDE, x: Array, t: float, deterministic: bool) -> SDE:
         """Raises: TypeError for another SDE, or a matrix c."""
         if not (isinstance(sde, ReverseSDE) and isinstance(sde.forward, CriticallyDampedSDE)):
             got = f"ReverseSDE of {type(sde.forward).__name__}" if isinstance(sde, ReverseSDE) else None
@@ -91,7 +88,7 @@ class SSCS(Solver):
 
     def step(
         self, sde: ReverseSDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None
-    ) -> tuple[Array, Memory]:
+    ) -> Stepped:
         middle, size = 0.5 * (s + t), x.shape[-1]
         c = sde.noise_ratio(middle)
         first, second = (None, None) if z is None else (z[..., :size], z[..., size:])

@@ -7,7 +7,7 @@ from array_api_compat import array_namespace, device
 
 from ..backend import Array, Number
 from ..sde import SDE
-from .base import Memory, Normals, Solver
+from .base import Memory, Normals, Solver, Stepped
 
 Row = tuple[float, ...]
 
@@ -28,9 +28,7 @@ class StochasticHeun(Solver):
     evaluations = 2
     calculus = "stratonovich"
 
-    def step(
-        self, sde: SDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None
-    ) -> tuple[Array, Memory]:
+    def step(self, sde: SDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None) -> Stepped:
         h = t - s
         f = sde.drift(x, s)
         predicted = x + f * h
@@ -41,9 +39,6 @@ class StochasticHeun(Solver):
         predicted = predicted + noise
         noise = noise + sde.diffusion_product(sde.diffusion(predicted, t), increment)
         return x + (f + sde.drift(predicted, t)) * (0.5 * h) + 0.5 * noise, None
-
-
-# ---- Rößler's stochastic Runge–Kutta methods of strong order 1.5
 
 
 @dataclass(frozen=True)
@@ -124,9 +119,7 @@ class SRA1(Solver):
     evaluations = 2
     draws = ("wiener", "area")
 
-    def step(
-        self, sde: SDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None
-    ) -> tuple[Array, Memory]:
+    def step(self, sde: SDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None) -> Stepped:
         return _additive_step(SRA1_TABLEAU, sde, x, s, t, z), None
 
 
@@ -146,9 +139,7 @@ class SRIW1(Solver):
     evaluations = 2
     draws = ("wiener", "area")
 
-    def step(
-        self, sde: SDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None
-    ) -> tuple[Array, Memory]:
+    def step(self, sde: SDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None) -> Stepped:
         if z is None or sde.noise == "additive":
             return _additive_step(SRA1_TABLEAU, sde, x, s, t, z), None
         return _ito_step(SRIW1_TABLEAU, sde, x, s, t, *z), None
@@ -210,9 +201,6 @@ def _add(x: Array, weights: Row, terms: list[Array], factor: Number) -> Array:
     return x
 
 
-# ---- Platen's explicit scheme of weak order 2
-
-
 class PlatenWeak2(Solver):
     """Platen's explicit scheme of weak order 2, for any noise: derivatives of g as differences.
 
@@ -239,9 +227,7 @@ class PlatenWeak2(Solver):
         wiener, levy = super().draw_shapes(sde, shape)
         return wiener, levy if sde.noise == "general" else (*shape[:-1], 0)
 
-    def step(
-        self, sde: SDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None
-    ) -> tuple[Array, Memory]:
+    def step(self, sde: SDE, x: Array, s: float, t: float, z: Normals, memory: Memory = None) -> Stepped:
         h = t - s
         f = sde.drift(x, s)
         euler = x + f * h

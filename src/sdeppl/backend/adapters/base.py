@@ -158,9 +158,6 @@ class Adapter(ABC):
         return function(x), product
 
 
-# ---- Errors of the backend layer
-
-
 class BackendUnavailable(RuntimeError):
     """The chosen backend is not installed, or its device is not there."""
 

@@ -71,9 +71,6 @@ class NumpyAdapter(Adapter):
         return found
 
 
-# ---- array-api-strict: NumPy with only the standard's functions; for tests
-
-
 class StrictAdapter(Adapter):
     """array-api-strict on any of its simulated devices."""
 
