@@ -13,3 +13,5 @@ Kwargs: TypeAlias = Mapping[str, Any]
 Site: TypeAlias = Any  # Pyro's Message: what a trace holds of a site, or a handler is given
 Nodes: TypeAlias = Mapping[str, Site]  # of a trace, by name
 Distribution: TypeAlias = Any  # of Pyro or torch
+Support: TypeAlias = Any  # a constraint of torch
+Bijection: TypeAlias = Any  # a transform of torch

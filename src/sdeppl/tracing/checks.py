@@ -12,7 +12,7 @@ from torch.distributions import constraints
 
 from ..backend.sharing import SHARED
 from ..distributions import Diffusion
-from ..distributions.typing import Args, Distribution, Kwargs, Model, Nodes, Site
+from ..distributions.typing import Args, Distribution, Kwargs, Model, Nodes, Site, Support
 from .draws import SlowDrawsWarning, prior_draws
 from .errors import ModelError, random_parent, weighted_delta
 from .latents import LatentSpace
@@ -31,7 +31,7 @@ PAIRS = 8  # of draws, with the masked numbers of one put into the other
 RUNS = 64  # of a model that branches on its draws, to see whether its sites are the same
 
 
-def check_values(name: str, kept: torch.Tensor, at: Iterable[tuple[Any, torch.Tensor]]) -> None:
+def check_values(name: str, kept: torch.Tensor, at: Iterable[tuple[Distribution, torch.Tensor]]) -> None:
     """Check that each event lies in the support, and has a density, at one of several draws at least.
 
     kept: which events were observed, in the site's batch shape; at: the site's distribution over that shape,
@@ -66,11 +66,11 @@ def check_observed(observed: Callable[..., Any], args: Args, kwargs: Kwargs, dra
     """`check_values` of all that a model observes, once given its data (`Observe`), at draws of its own."""
 
     @cache
-    def nodes(seed: int) -> Mapping[str, Any]:
+    def nodes(seed: int) -> Nodes:
         with seeded(seed, 3), torch.no_grad(), unvalidated():
             return traced(observed, args, kwargs)
 
-    def at(name: str) -> Iterator[tuple[Any, torch.Tensor]]:
+    def at(name: str) -> Iterator[tuple[Distribution, torch.Tensor]]:
         for node in (nodes(seed)[name] for seed in range(draws)):
             base, value = unwrap(node["fn"]), node["value"]
             batch = value.shape[: value.dim() - base.event_dim]
@@ -96,7 +96,7 @@ def _has_density(base: Distribution, value: torch.Tensor, inside: torch.Tensor) 
     return torch.isfinite(log_density(base, value))
 
 
-def _on_edge(support: Any, value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+def _on_edge(support: Support, value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """Whether a number of each event is at an end of the support, in the shape of `like`."""
     ends = bounds(support)
     if ends is not None:
@@ -315,7 +315,7 @@ def check_support(target: Target) -> None:
     """Check that each observed event lies in the support, for one draw at least where that depends on
     the latents, and not on an edge without density. Raises: ModelError, naming the site and a value."""
 
-    def at() -> Iterator[tuple[Any, torch.Tensor]]:
+    def at() -> Iterator[tuple[Distribution, torch.Tensor]]:
         for row in range(min(SLOW_PROBES, len(target.probes.draws))):
             nodes = target.runs.at(row)
             base, value = target.base(nodes), target.observed(nodes)

@@ -12,7 +12,7 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 
 from ..backend import Progress
-from ..distributions.typing import Args, Kwargs, Model, Site
+from ..distributions.typing import Args, Kwargs, Model, Nodes, Site
 from .errors import ModelError, first_line
 from .randomness import batched, seeded, stacked, vmapped
 from .running import unvalidated
@@ -48,7 +48,7 @@ def prior_draws(
     """
     kwargs, first_run = dict(kwargs or {}), list[str]()
 
-    def run(index: torch.Tensor, model: Model = model) -> dict[str, Any]:
+    def run(index: torch.Tensor, model: Model = model) -> dict[str, torch.Tensor]:
         trace = batched(lambda: poutine.trace(model).get_trace(*args, **kwargs), index)
         found = sample_sites_of(trace.nodes)
         first_run.extend([] if first_run else found)
@@ -88,7 +88,7 @@ def _warn(reason: str, draws: int) -> None:
 
 
 def _at_once(
-    run: Callable[[torch.Tensor], dict[str, Any]], draws: int, progress: bool | None
+    run: Callable[[torch.Tensor], dict[str, torch.Tensor]], draws: int, progress: bool | None
 ) -> dict[str, torch.Tensor]:
     """{name: (draws, *shape)}, a chunk of draws at a time."""
     parts, firsts = [], range(0, draws, CHUNK)
@@ -115,11 +115,13 @@ class _NotDrawn(torch.Tensor):
     """Stands where a value was not drawn. Raises: RuntimeError for any use of it."""
 
     @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Args = (), kwargs: Kwargs | None = None) -> Any:
+    def __torch_function__(
+        cls, func: Callable[..., Any], types: object, args: Args = (), kwargs: Kwargs | None = None
+    ) -> Any:
         raise RuntimeError("the model uses the value of a site that was not drawn")
 
 
-def check_torch_alone(run: Callable[[torch.Tensor], dict[str, Any]], seed: Sequence[int]) -> None:
+def check_torch_alone(run: Callable[[torch.Tensor], dict[str, torch.Tensor]], seed: Sequence[int]) -> None:
     """Under one seed two runs agree, unless another library draws: vmap would draw that once for all.
 
     Raises: RuntimeError where they do not.
@@ -177,10 +179,10 @@ def replicates(
     """
     arguments = dict(kwargs or {})
 
-    def run(values: dict[str, torch.Tensor]) -> dict[str, Any]:
+    def run(values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         conditioned = poutine.condition(poutine.uncondition(model), data=values)
         like = next(iter(values.values()))
-        nodes: Any = batched(lambda: poutine.trace(conditioned).get_trace(*args, **arguments).nodes, like)
+        nodes: Nodes = batched(lambda: poutine.trace(conditioned).get_trace(*args, **arguments).nodes, like)
         return {name: nodes[name]["value"] for name in names}
 
     first = {name: value[0] for name, value in latents.items()}

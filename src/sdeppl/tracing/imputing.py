@@ -10,7 +10,7 @@ import torch
 from pyro.poutine.messenger import Messenger
 from torch.distributions import biject_to
 
-from ..distributions.typing import Args, Distribution, Kwargs, Model, Nodes, Site
+from ..distributions.typing import Args, Distribution, Kwargs, Model, Nodes, Site, Support
 from .observe import data_tensor
 from .randomness import seeded
 from .running import traced, unvalidated
@@ -123,12 +123,12 @@ def _closure(name: str, parents: Mapping[str, set[str]]) -> set[str]:
     return found
 
 
-def _run(model: Model, args: Args, kwargs: Kwargs, values: Mapping[str, Any]) -> dict[str, Any]:
+def _run(model: Model, args: Args, kwargs: Kwargs, values: Mapping[str, torch.Tensor]) -> dict[str, Site]:
     with seeded(0), torch.no_grad(), unvalidated():
         return sample_sites_of(traced(_filled(model, values), args, kwargs))
 
 
-def _filled(model: Model, values: Mapping[str, Any]) -> Model:
+def _filled(model: Model, values: Mapping[str, torch.Tensor]) -> Model:
     def run(*args: Any, **kwargs: Any) -> Any:
         with _Fill(values):
             return model(*args, **kwargs)
@@ -153,7 +153,7 @@ def _start(fn: Distribution, seed: int) -> torch.Tensor:
 class _Fill(Messenger):
     """Values of latents, those that are given or those of an ImproperUniform, which cannot be drawn."""
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
+    def __init__(self, values: Mapping[str, torch.Tensor]) -> None:
         super().__init__()
         self.values = values
 
@@ -188,7 +188,7 @@ class _Above(Messenger):
     def __init__(self, gaps: Gaps) -> None:
         super().__init__()
         self.gaps = gaps
-        self.values: dict[str, Any] = {}
+        self.values: dict[str, torch.Tensor] = {}
         self.fn: Distribution = None
 
     def _pyro_sample(self, msg: Site) -> None:
@@ -241,7 +241,7 @@ class Entries(dist.TorchDistribution):
         super().__init__(shape, torch.Size(), validate_args=False)
 
     @property
-    def support(self) -> Any:
+    def support(self) -> Support:
         """That of the base, one for all numbers."""
         return self.base.support
 
@@ -257,7 +257,7 @@ class Entries(dist.TorchDistribution):
         terms: torch.Tensor = self.base.log_prob(whole)
         return terms.reshape(*lead, -1)[..., self.index].reshape(value.shape)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> "Entries":
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> "Entries":
         """Itself, of its own shape. Raises: NotImplementedError for another."""
         if torch.Size(batch_shape) != self.batch_shape:
             raise NotImplementedError(f"entries of shape {tuple(self.batch_shape)} to {tuple(batch_shape)}")

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch.distributions import (
@@ -18,9 +17,9 @@ from torch.distributions import (
 )
 
 from ..backend.arguments import sites_in_words
-from ..distributions.typing import Nodes
+from ..distributions.typing import Bijection, Nodes, Support
 from .errors import ModelError
-from .supports import Between, Image, bounds, fixed_support, plain
+from .supports import Between, Ends, Image, bounds, fixed_support, plain
 
 SHOWN = 3  # numbers of a site, in messages
 SAME = 1e-5  # of the way between points, to which supports are alike
@@ -73,7 +72,7 @@ class BetweenTransform(Transform):
         return self._chosen(inside, x, x, torch.zeros_like(x))
 
 
-def bijection(name: str, support: Any) -> Transform:
+def bijection(name: str, support: Support) -> Transform:
     """torch's own bijection, but for intervals, which are low + (high - low) Φ(z).
 
     A uniform latent then is exactly N(0, 1) in z, which the Gaussian part of the denoiser knows without
@@ -88,7 +87,7 @@ def bijection(name: str, support: Any) -> Transform:
         ) from error
 
 
-def _to(support: Any) -> Transform:
+def _to(support: Support) -> Transform:
     if isinstance(support, constraints.independent):
         return IndependentTransform(_to(support.base_constraint), support.reinterpreted_batch_ndims)
     if isinstance(support, Between):
@@ -119,8 +118,8 @@ class LatentSite:
     unconstrained_shape: torch.Size
     dtype: torch.dtype
     device: torch.device
-    support: Any
-    transform: Any
+    support: Support
+    transform: Bijection
     start: int
     stop: int
     sinh_transformed: bool = False
@@ -252,7 +251,7 @@ class LatentSpace:
         return None
 
 
-def _off_the_edge(value: torch.Tensor, ends: tuple[Any, Any], eps: float) -> torch.Tensor:
+def _off_the_edge(value: torch.Tensor, ends: Ends, eps: float) -> torch.Tensor:
     """Values that rounding put on an end, or just beyond, moved to what is next to it; others as they are."""
     low, high = (torch.as_tensor(end, dtype=torch.float64) for end in ends)
     sizes = torch.stack(torch.broadcast_tensors(low.abs(), high.abs()))

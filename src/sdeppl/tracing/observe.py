@@ -43,7 +43,7 @@ class Observe(Messenger):
     distribution whose components cannot be left out.
     """
 
-    def __init__(self, data: Mapping[str, Any], own: Mapping[str, torch.Tensor] | None = None) -> None:
+    def __init__(self, data: Mapping[str, object], own: Mapping[str, torch.Tensor] | None = None) -> None:
         super().__init__()
         self.data = {name: data_tensor(name, value) for name, value in data.items()}
         # in NumPy, since to ask a tensor while the model runs would end a trace of its operations
@@ -98,7 +98,7 @@ def check_shape(name: str, fn: Distribution, value: torch.Tensor) -> None:
 
 def observed_part(
     name: str, fn: Distribution, value: torch.Tensor, gaps: NDArray[np.bool_]
-) -> tuple[Any, torch.Tensor]:
+) -> tuple[Distribution, torch.Tensor]:
     """A distribution and a value of the same density as fn at `value` without the entries that are `gaps`.
 
     value, gaps: of the site's shape. Raises: ModelError where an event is missing in part and its
@@ -143,13 +143,15 @@ def _filler(base: Distribution, value: torch.Tensor, gaps: NDArray[np.bool_]) ->
     return drawn
 
 
-def _over_events(base: Distribution, kept: torch.Tensor, fn: Distribution) -> Any:
+def _over_events(base: Distribution, kept: torch.Tensor, fn: Distribution) -> Distribution:
     """base, of which whole events are kept, with as many event dimensions as fn."""
     mask = kept.reshape(*base.batch_shape, -1)[..., 0]
     return base.mask(mask).to_event(fn.event_dim - base.event_dim)
 
 
-def _marginal(base: Distribution, value: torch.Tensor, missing: torch.Tensor) -> tuple[Any, torch.Tensor]:
+def _marginal(
+    base: Distribution, value: torch.Tensor, missing: torch.Tensor
+) -> tuple[Distribution, torch.Tensor]:
     """Multivariate normals whose missing numbers are independent of the rest, at a value where their density
     is one: N(0; 0, 1/2π) = 1."""
     pairs = ~missing[..., :, None] & ~missing[..., None, :]
@@ -187,7 +189,7 @@ class GivenModel:
         name = getattr(self.model, "__name__", type(self.model).__name__)
         return f"GivenModel({name}, data of {sites_in_words({**self.own, **self.data})})"
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return sent_state(self, model="model")
 
     @property
@@ -201,7 +203,7 @@ class GivenModel:
             return False
         return True
 
-    def log_likelihood(self, draws: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    def log_likelihood(self, draws: Mapping[str, object]) -> dict[str, torch.Tensor]:
         """{observed site: ln p of each number given each draw, (draws, *shape)}; of events that are not
         independent numbers, as of a multivariate normal, of each event. NaN where nothing was observed.
 
@@ -231,7 +233,7 @@ class GivenModel:
         return torch.where(missing, torch.nan, value)
 
 
-def _is_data(site: Site, latents: Mapping[str, Any]) -> bool:
+def _is_data(site: Site, latents: Mapping[str, object]) -> bool:
     if site["type"] != "sample" or not site["is_observed"] or site["name"] in latents:
         return False
     return not site_is_subsample(site) and not isinstance(unwrap(site["fn"]), _SILENT)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..distributions.typing import Distribution
+from ..distributions.typing import Bijection, Distribution
 from .latents import LatentSpace
 from .randomness import batched
 from .running import shared, unvalidated
@@ -79,10 +79,10 @@ class Family:
     constraint; steps: what the components' own predictors lie above η, (n, K), or None for no mixture.
     """
 
-    pattern: Any
+    pattern: Distribution
     values: Mapping[str, torch.Tensor]
     free: str
-    link: Any
+    link: Bijection
     steps: torch.Tensor | None
 
     def __call__(self, eta: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

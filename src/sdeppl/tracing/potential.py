@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributions as td
@@ -13,7 +13,7 @@ from pyro.poutine.messenger import Messenger
 
 from ..backend import warn_user
 from ..backend.sharing import SHARED, sent_state
-from ..distributions.typing import Args, Distribution, Kwargs, Model, Site
+from ..distributions.typing import Args, Distribution, Kwargs, Model, Nodes, Site
 from ..mcmc import Density, State
 from .errors import ModelError, first_line
 from .latents import LatentSpace
@@ -89,7 +89,7 @@ class Recorded:
     both: Record
     slope: Record
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return sent_state(self, model="model")
 
     def __call__(self, z: torch.Tensor) -> State:
@@ -238,7 +238,7 @@ class Potential:
             if node["type"] == "sample" and (self.prior or name not in jacobians)
         }, jacobians
 
-    def _run(self, z: torch.Tensor) -> tuple[Mapping[str, Any], dict[str, torch.Tensor]]:
+    def _run(self, z: torch.Tensor) -> tuple[Nodes, dict[str, torch.Tensor]]:
         """The sites at z (dim,), and ln |dx/dz| of each latent."""
         values: dict[str, torch.Tensor] = {}
         jacobians: dict[str, torch.Tensor] = {}

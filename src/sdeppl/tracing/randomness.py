@@ -91,13 +91,15 @@ class BatchedRandomness(TorchFunctionMode):
         super().__enter__()
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         super().__exit__(*error)
         dirichlet._Dirichlet = self._with_gradient  # type: ignore[misc]
         von_mises._rejection_sample = self._by_loop
         SHARED.release()
 
-    def __torch_function__(self, func: Any, types: Any, args: Args = (), kwargs: Kwargs | None = None) -> Any:
+    def __torch_function__(
+        self, func: Callable[..., Any], types: object, args: Args = (), kwargs: Kwargs | None = None
+    ) -> Any:
         name = getattr(func, "__name__", "")
         if name == "multinomial" and _is_plain(args, kwargs or {}):
             return _categories(args[0], args[1])

@@ -16,6 +16,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from ..distributions.typing import Model
 
 ATEN = torch.ops.aten
+Values = dict[Node, Any]  # what every node of a graph gave
 FROM_SHAPES = {  # their values do not depend on those of what they are given
     ATEN.ones_like.default, ATEN.zeros_like.default, ATEN.full_like.default, ATEN.new_zeros.default,
     ATEN.new_ones.default, ATEN.new_full.default,
@@ -105,7 +106,7 @@ class _Values(Interpreter):
 
     def __init__(self, module: GraphModule) -> None:
         super().__init__(module, garbage_collect_values=False)
-        self.found: dict[Node, Any] = {}
+        self.found: Values = {}
 
     def run_node(self, n: Node) -> Any:
         self.found[n] = super().run_node(n)
@@ -117,7 +118,7 @@ def _in_place(node: Node) -> bool:
     return schema is not None and schema.is_mutable
 
 
-def _fold(made: GraphModule, values: dict[Node, Any]) -> None:
+def _fold(made: GraphModule, values: Values) -> None:
     """Put numbers in place of what does not depend on the input."""
     constant: set[Node] = set()
     for node in made.graph.nodes:
@@ -139,7 +140,7 @@ def _fold(made: GraphModule, values: dict[Node, Any]) -> None:
             made.graph.erase_node(node)
 
 
-def _simplify(made: GraphModule, values: dict[Node, Any]) -> None:
+def _simplify(made: GraphModule, values: Values) -> None:
     """Leave out operations that give back what they are given."""
     for node in made.graph.nodes:
         if node.op != "call_function" or not isinstance(values.get(node), torch.Tensor):
@@ -156,7 +157,7 @@ def _simplify(made: GraphModule, values: dict[Node, Any]) -> None:
     made.graph.eliminate_dead_code()
 
 
-def _same_as(node: Node, values: dict[Node, Any]) -> Node | None:
+def _same_as(node: Node, values: Values) -> Node | None:
     """Which of its inputs an operation gives back, if it does."""
     out = values[node]
     source = node.args[0]
@@ -175,7 +176,7 @@ def _same_as(node: Node, values: dict[Node, Any]) -> Node | None:
     return None
 
 
-def _is(argument: Any, number: float, values: dict[Node, Any]) -> bool:
+def _is(argument: Any, number: float, values: Values) -> bool:
     """Whether an argument is this number, wherever it is broadcast to."""
     if isinstance(argument, Node):
         return argument.op == "get_attr" and bool((values[argument] == number).all())
@@ -192,7 +193,7 @@ def _alike(one: Any, other: torch.Tensor) -> bool:
     )
 
 
-def _sums_nothing(node: Node, values: dict[Node, Any]) -> bool:
+def _sums_nothing(node: Node, values: Values) -> bool:
     """Whether a sum is over axes of length one alone."""
     source = node.args[0]
     return (

@@ -21,7 +21,7 @@ from .supports import log_density
 from .unwrap import PlainNormals, unwrap
 
 
-def check_call(model: Any, args: Args = (), kwargs: Any = None, latents: Any = None) -> None:
+def check_call(model: object, args: object = (), kwargs: object = None, latents: object = None) -> None:
     """Check what a model is called with. Raises: TypeError, naming the argument."""
     if not callable(model):
         raise TypeError(f"model must be a function, the Pyro model; got {model!r:.80}")
@@ -47,7 +47,7 @@ class _Reached(Messenger):
         self.kind = type(unwrap(msg["fn"])).__name__
 
 
-def traced(model: Model, args: Args, kwargs: Kwargs) -> Mapping[str, Any]:
+def traced(model: Model, args: Args, kwargs: Kwargs) -> Nodes:
     """The sites of one run. Raises: ModelError for parameters outside their range, as a covariance that is
     not positive definite, and for a site that cannot be drawn from."""
     reached = _Reached()
@@ -103,7 +103,7 @@ class SiteReader:
     kwargs: Kwargs
     data: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return sent_state(self, model="model")
 
     def nodes(self, z: torch.Tensor, seed: int = 0) -> Nodes:

@@ -1,6 +1,6 @@
 """What runs of a model tell of its sites: what is the same in several, and which depends on which."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ SHOWN = 6
 Names = dict[str, set[str]]
 
 
-def two_runs(model: Model, args: Args, kwargs: Kwargs) -> tuple[dict[str, Any], dict[str, Any]]:
+def two_runs(model: Model, args: Args, kwargs: Kwargs) -> tuple[dict[str, Site], dict[str, Site]]:
     """The sample sites of runs with two seeds, without the choices of subsamples.
 
     Raises: ModelError where a site is in one of them alone.
@@ -33,7 +33,7 @@ def two_runs(model: Model, args: Args, kwargs: Kwargs) -> tuple[dict[str, Any], 
     return runs[0], runs[1]
 
 
-def drawn(model: Model, args: Args, kwargs: Kwargs, seed: int) -> dict[str, Any]:
+def drawn(model: Model, args: Args, kwargs: Kwargs, seed: int) -> dict[str, Site]:
     """The sample sites of a run with a seed. Raises: ModelError, as `traced` does."""
     with seeded(seed), torch.no_grad():
         return sample_sites_of(traced(model, args, kwargs))
@@ -67,7 +67,7 @@ def check_random(
         )
 
 
-def sample_sites_of(nodes: Nodes) -> dict[str, Any]:
+def sample_sites_of(nodes: Nodes) -> dict[str, Site]:
     """The sample sites of a trace, without the choices of subsamples."""
     return {
         name: site for name, site in nodes.items() if site["type"] == "sample" and not site_is_subsample(site)
@@ -91,13 +91,13 @@ def _some(names: Collection[str]) -> str:
     return f"{listed} and {len(names) - SHOWN} more sites" if len(names) > SHOWN else listed or "no site"
 
 
-def same_value(one: Any, other: Any) -> bool:
+def same_value(one: Site, other: Site) -> bool:
     """Whether a site has the same value in two traces."""
     first, second = (data_tensor(site["name"], site["value"]) for site in (one, other))
     return first.shape == second.shape and torch.allclose(first, second, rtol=0.0, atol=0.0, equal_nan=True)
 
 
-def is_computed(*runs: Any) -> bool:
+def is_computed(*runs: Site) -> bool:
     """Whether a site, in traces of several runs, is a Delta that is observed at its own value in each: how
     `pyro.deterministic` and `poutine.reparam` write down what they compute."""
     if any(site["infer"].get("_deterministic", False) for site in runs):
@@ -206,12 +206,14 @@ class _InPlace(TorchFunctionMode):
         super().__enter__()
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         super().__exit__(*error)
         for tensor in self._changed:
             tensor.__class__ = torch.Tensor
 
-    def __torch_function__(self, func: Any, types: Any, args: Args = (), kwargs: Kwargs | None = None) -> Any:
+    def __torch_function__(
+        self, func: Callable[..., Any], types: object, args: Args = (), kwargs: Kwargs | None = None
+    ) -> Any:
         result = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")
         if name == "__setitem__" or (name.endswith("_") and not name.endswith("__")):

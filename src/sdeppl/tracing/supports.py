@@ -22,19 +22,21 @@ from torch.distributions import (
 )
 from torch.distributions.transforms import AbsTransform
 
-from ..distributions.typing import Distribution, Site
+from ..backend import Number
+from ..distributions.typing import Bijection, Distribution, Site, Support
 
 # drawn from one turn of the circle, while their densities go round and round
 _CIRCULAR = (dist.VonMises, dist.SineBivariateVonMises, dist.SineSkewed)
 # which Pyro says are positive
 _MISSTATED = {T.ELUTransform: constraints.greater_than(-1.0), T.LeakyReLUTransform: constraints.real}
 _REAL = type(constraints.real)
+Ends = tuple[Number, Number]
 
 
 class Between(constraints.Constraint):
     """low ≤ x ≤ high, number by number: tensors that broadcast, infinite where there is no bound."""
 
-    def __init__(self, low: Any, high: Any) -> None:
+    def __init__(self, low: Number, high: Number) -> None:
         self.lower_bound, self.upper_bound = low, high
         super().__init__()
 
@@ -49,7 +51,7 @@ class Between(constraints.Constraint):
 class Image(constraints.Constraint):
     """What a bijection makes of a support, where no simpler description is at hand."""
 
-    def __init__(self, base: Distribution, part: Any) -> None:
+    def __init__(self, base: Distribution, part: Bijection) -> None:
         self.base, self.part = base, part
         change = part.codomain.event_dim - part.domain.event_dim
         self._event_dim = max(part.codomain.event_dim, base.event_dim + change)
@@ -88,14 +90,14 @@ class _Within(dist.TorchDistribution):
         super().__init__(base.batch_shape, base.event_shape, validate_args=False)
 
     @property
-    def support(self) -> Any:
+    def support(self) -> Support:
         return self.base_dist.support
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]
         return bool(self.base_dist.has_rsample)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> "_Within":
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> "_Within":
         return _Within(self.base_dist.expand(batch_shape))
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Any:
@@ -108,7 +110,7 @@ class _Within(dist.TorchDistribution):
         return log_density(self.base_dist, value)
 
 
-def true_support(fn: Distribution) -> Any:
+def true_support(fn: Distribution) -> Support:
     """The support of fn: of a transformed distribution what the transforms make of the base's support.
 
     torch takes the last transform's codomain: the real line for 2 + Exponential. Raises: NotImplementedError
@@ -129,24 +131,24 @@ def true_support(fn: Distribution) -> Any:
     return fn.support
 
 
-def data_support(fn: Distribution) -> Any:
+def data_support(fn: Distribution) -> Support:
     """`true_support`, but that an angle may be given in any turn."""
     return fn.support if isinstance(fn, _CIRCULAR) else true_support(fn)
 
 
-def fixed_support(fn: Distribution) -> Any:
+def fixed_support(fn: Distribution) -> Support:
     """`true_support` in torch's own words where it has them. For bounds that are numbers, not under vmap."""
     return _simplest(true_support(fn))
 
 
-def plain(support: Any) -> Any:
+def plain(support: Support) -> Support:
     """The constraint inside `independent`."""
     while hasattr(support, "base_constraint"):
         support = support.base_constraint
     return support
 
 
-def bounds(support: Any) -> tuple[Any, Any] | None:
+def bounds(support: Support) -> Ends | None:
     """The ends of a support of single numbers, infinite for none; None for another kind of support."""
     inner = plain(support)
     if isinstance(inner, _REAL):
@@ -180,7 +182,7 @@ def log_density(fn: Distribution, value: torch.Tensor) -> torch.Tensor:
     return _inside(fn, true_support(fn), value)
 
 
-def _inside(fn: Distribution, support: Any, value: torch.Tensor) -> torch.Tensor:
+def _inside(fn: Distribution, support: Support, value: torch.Tensor) -> torch.Tensor:
     """ln p where the value is in the support, which depends on parameters; else -∞, and no NaN in a slope."""
     inside, ends = support.check(value), bounds(support)
     if ends is not None:
@@ -221,7 +223,7 @@ def _takes_codomain(fn: Distribution) -> bool:
     return type(fn).support is TransformedDistribution.support
 
 
-def _pushed(fn: Distribution) -> Any:
+def _pushed(fn: Distribution) -> Support:
     support = true_support(fn.base_dist)
     shape = fn.base_dist.batch_shape + fn.base_dist.event_shape
     for part in _parts(fn.transforms):
@@ -230,7 +232,7 @@ def _pushed(fn: Distribution) -> Any:
     return _independent(support, len(fn.event_shape) - support.event_dim)
 
 
-def _parts(transforms: Any) -> list[Any]:
+def _parts(transforms: Sequence[Bijection]) -> list[Bijection]:
     """The transforms one after the other, in the order in which they are applied."""
     found = []
     for part in transforms:
@@ -243,7 +245,7 @@ def _parts(transforms: Any) -> list[Any]:
     return found
 
 
-def _image(support: Any, part: Any, shape: Any) -> Any:
+def _image(support: Support, part: Bijection, shape: Sequence[int]) -> Support:
     """What one transform makes of a support of values of this shape."""
     codomain = _MISSTATED.get(type(part), part.codomain)
     ends, single = bounds(support), _by_number(part)
@@ -260,7 +262,7 @@ def _image(support: Any, part: Any, shape: Any) -> Any:
     return Image(support, part)
 
 
-def _side_by_side(support: Any, part: Any, shape: Any) -> Any:
+def _side_by_side(support: Support, part: Bijection, shape: Sequence[int]) -> Support:
     """Of transforms of neighbouring slices; their codomains where a slice is not bounded number by number."""
     ends, stacked = bounds(support), isinstance(part, StackTransform)
     found = []
@@ -280,7 +282,7 @@ def _side_by_side(support: Any, part: Any, shape: Any) -> Any:
     return _independent(Between(*(torch.cat(side, dim=part.dim) for side in sides)), support.event_dim)
 
 
-def _by_number(part: Any) -> Any:
+def _by_number(part: Bijection) -> Bijection | None:
     """The transform of single numbers that it is, or None."""
     while isinstance(part, IndependentTransform):
         part = part.base_transform
@@ -290,7 +292,7 @@ def _by_number(part: Any) -> Any:
     return None
 
 
-def _covers(support: Any, domain: Any) -> bool:
+def _covers(support: Support, domain: Support) -> bool:
     """Whether the support is all that the transform takes."""
     ends, wanted = bounds(support), bounds(domain)
     if ends is None or wanted is None:
@@ -300,7 +302,7 @@ def _covers(support: Any, domain: Any) -> bool:
     return ends[0] <= wanted[0] and wanted[1] <= ends[1]
 
 
-def _moved(ends: tuple[Any, Any], part: Any) -> tuple[torch.Tensor, torch.Tensor]:
+def _moved(ends: Ends, part: Bijection) -> tuple[torch.Tensor, torch.Tensor]:
     """The ends after a monotone transform; an end of its domain goes to that of its codomain."""
     low, high = (_number(end) for end in ends)
     domain_low, domain_high = bounds(part.domain) or (-math.inf, math.inf)
@@ -314,14 +316,14 @@ def _moved(ends: tuple[Any, Any], part: Any) -> tuple[torch.Tensor, torch.Tensor
     return torch.minimum(from_low, from_high), torch.maximum(from_low, from_high)
 
 
-def _applied(part: Any, value: torch.Tensor) -> torch.Tensor:
+def _applied(part: Bijection, value: torch.Tensor) -> torch.Tensor:
     """The transform, past what it keeps of the last draw."""
     inverse = type(part)._call is Transform._call
     found: torch.Tensor = part.inv._inverse(value) if inverse else part._call(value)
     return found
 
 
-def _points(ends: tuple[Any, Any], like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _points(ends: Ends, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Two points inside, in order."""
     low, high = torch.broadcast_tensors(*(_number(end) for end in ends))
     below, above = torch.isfinite(low), torch.isfinite(high)
@@ -330,11 +332,11 @@ def _points(ends: tuple[Any, Any], like: torch.Tensor) -> tuple[torch.Tensor, to
     return start + width / 3, start + 2 * width / 3
 
 
-def _number(end: Any) -> torch.Tensor:
+def _number(end: Number) -> torch.Tensor:
     return torch.as_tensor(end, dtype=torch.float64)
 
 
-def _folded(low: Any, high: Any) -> Any:
+def _folded(low: Number, high: Number) -> Support:
     """The absolute values of what is between."""
     if (low, high) == (-math.inf, math.inf):
         return constraints.positive
@@ -343,7 +345,7 @@ def _folded(low: Any, high: Any) -> Any:
     return Between(nearest, torch.maximum(low.abs(), high.abs()))
 
 
-def _hull(component: Distribution) -> Any:
+def _hull(component: Distribution) -> Support:
     """From the least to the largest number that a component of a mixture takes."""
     support = true_support(component)
     inner, ends = plain(support), bounds(support)
@@ -356,7 +358,7 @@ def _hull(component: Distribution) -> Any:
     return _independent(Between(low.amin(dim), high.amax(dim)), component.event_dim)
 
 
-def _of_two(fn: Distribution) -> Any:
+def _of_two(fn: Distribution) -> Support:
     """Of a mixture by a mask: of the component that the mask takes."""
     ends = [bounds(true_support(part)) for part in (fn.component0, fn.component1)]
     if None in ends:
@@ -366,11 +368,11 @@ def _of_two(fn: Distribution) -> Any:
     return _independent(Between(low, high), fn.event_dim)
 
 
-def _independent(support: Any, dims: int) -> Any:
+def _independent(support: Support, dims: int) -> Support:
     return constraints.independent(support, dims) if dims > 0 else support
 
 
-def _simplest(support: Any) -> Any:
+def _simplest(support: Support) -> Support:
     """Torch's own constraint for bounds that are alike in kind for all numbers."""
     if hasattr(support, "base_constraint"):
         return _independent(_simplest(support.base_constraint), support.reinterpreted_batch_ndims)

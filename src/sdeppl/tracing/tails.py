@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch.distributions import ComposeTransform, Transform, constraints
 
+from ..distributions.typing import Support
 from .latents import LatentSite, LatentSpace
 
 HEAVY = 15.0  # 99.9% over 50% quantile of |z - median|: 4.9 normal, 10 Laplace, 17 for t with 3 degrees
@@ -90,7 +90,7 @@ def find_tails(
     return found
 
 
-def is_bounded(support: Any) -> bool:
+def is_bounded(support: Support) -> bool:
     """Whether a support lies between two edges."""
     while hasattr(support, "base_constraint"):
         support = support.base_constraint

@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 import torch
 
-from ..distributions.typing import Distribution, Site
+from ..distributions.typing import Distribution, Nodes, Site
 from .errors import ModelError, infinite_density, random_parent
 from .observe import data_tensor
 from .probing import FAILURES, SLOW_PROBES, Probes, Reading, Values
 from .randomness import batched, seeded
-from .running import Nodes, Runs, SiteFunction, unvalidated
+from .running import Runs, SiteFunction, unvalidated
 from .supports import log_density
 from .unwrap import own_mask, shifted, unwrap
 
@@ -82,7 +82,7 @@ class Target:
         """z ↦ what `read` finds in the trace at z."""
         return self.runs.reader.function(read)
 
-    def base(self, nodes: Nodes) -> Any:
+    def base(self, nodes: Nodes) -> Distribution:
         """The site's distribution without to_event and mask, over the site's whole batch shape; of a
         moving site that can be shifted, that of what it is observed at less its value."""
         fn, value = self._at(nodes)
@@ -92,7 +92,7 @@ class Target:
         """What it is observed at, in the model's dtype, with numbers of the support where y is NaN."""
         return self._at(nodes)[1] if self.moving == "free" else self.value
 
-    def _at(self, nodes: Nodes) -> tuple[Any, torch.Tensor]:
+    def _at(self, nodes: Nodes) -> tuple[Distribution, torch.Tensor]:
         """The model's own distribution, and the value that the site is observed at."""
         node = nodes[self.name]
         inner, shape = unwrap(node["fn"]), node["fn"].shape()

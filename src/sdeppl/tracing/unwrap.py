@@ -13,7 +13,7 @@ from pyro.poutine.messenger import Messenger
 from torch.distributions import MixtureSameFamily, TransformedDistribution
 
 from ..distributions import Censored, Interval
-from ..distributions.typing import Distribution, Site
+from ..distributions.typing import Distribution, Site, Support
 
 _WRAPPERS = (torch.distributions.Independent, dist.MaskedDistribution, ExpandedDistribution)
 
@@ -23,7 +23,7 @@ _PLAIN: dict[type, type] = {
 }
 
 
-def unwrap(fn: Distribution) -> Any:
+def unwrap(fn: Distribution) -> Distribution:
     """The distribution inside; a transformed one is left whole, since its density is another."""
     while isinstance(fn, _WRAPPERS):
         fn = fn.base_dist
@@ -46,7 +46,7 @@ class PlainNormals(Messenger):
         msg["fn"] = plain_normals(msg["fn"])
 
 
-def plain_normals(fn: Distribution) -> Any:
+def plain_normals(fn: Distribution) -> Distribution:
     """The distribution with `NanMaskedNormal`s inside made `Normal`s, multivariate ones too."""
     kind = _PLAIN.get(type(fn))
     inner = plain_normals(fn.base_dist) if isinstance(fn, _WRAPPERS) else None
@@ -84,7 +84,7 @@ class Parameter:
     """A tensor of a distribution, and the constraint it obeys."""
 
     value: torch.Tensor
-    constraint: Any
+    constraint: Support
 
 
 def parameters(fn: Distribution, prefix: str = "") -> dict[str, Parameter]:
@@ -103,7 +103,7 @@ def parameters(fn: Distribution, prefix: str = "") -> dict[str, Parameter]:
     return own
 
 
-def rebuilt(fn: Distribution, values: Mapping[str, torch.Tensor], prefix: str = "") -> Any:
+def rebuilt(fn: Distribution, values: Mapping[str, torch.Tensor], prefix: str = "") -> Distribution:
     """A distribution of the same kind with parameters `values`, by the paths of `parameters`."""
     given: dict[str, Any] = {name: values[prefix + name] for name in _own(fn)}
     inner = {name: rebuilt(part, values, f"{prefix}{name}.") for name, part in _inner(fn).items()}
@@ -115,7 +115,7 @@ def rebuilt(fn: Distribution, values: Mapping[str, torch.Tensor], prefix: str = 
     return type(fn)(**given, validate_args=False)
 
 
-def _inner(fn: Distribution) -> dict[str, Any]:
+def _inner(fn: Distribution) -> dict[str, Distribution]:
     """The distributions that a distribution is made of, by the names of its attributes."""
     names: tuple[str, ...] = ()
     if isinstance(fn, MixtureSameFamily):
@@ -139,7 +139,7 @@ def _own(fn: Distribution) -> list[str]:
 # ---- A location family moved by what it is observed at: y - v of y ~ p(y; loc) is p(y; loc - v) at zero
 
 
-def shifted(base: Distribution, value: torch.Tensor) -> Any:
+def shifted(base: Distribution, value: torch.Tensor) -> Distribution:
     """The distribution of y - value, y from `base`, whose location is its parameter `loc` (of a Delta, `v`).
 
     Whether its density is that of `base` moved has to be seen by evaluating both: a lognormal's `loc` is no
