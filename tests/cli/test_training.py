@@ -37,6 +37,7 @@ def uninterrupted(folder):
     return load_file(out)
 
 
+@pytest.mark.slow  # tests/training/test_checkpoints.py has the same without processes
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["terminated", "killed"])
 def test_a_killed_training_goes_on_to_the_same_guide(how, folder, uninterrupted, sdeppl):
     out, checkpoint = f"{how.name}.safetensors", folder / f"{how.name}.ckpt"

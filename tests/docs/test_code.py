@@ -8,11 +8,17 @@ from checks import ROOT
 
 ERRORS = ROOT / "docs" / "guides" / "errors.md"
 GIVEN = {"README.md": {"flow": np.full(100, 1000.0)}}  # names that a page takes for granted
+LONG = {ROOT / "docs" / "guides" / "own_simulator.md"}  # half a million runs of a simulator
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
-    "page", [p for p in PAGES if blocks(p) and p != ERRORS], ids=lambda p: str(p.relative_to(ROOT))
+    "page",
+    [
+        pytest.param(p, id=str(p.relative_to(ROOT)), marks=[pytest.mark.slow] if p in LONG else [])
+        for p in PAGES
+        if blocks(p) and p != ERRORS
+    ],
 )
 def test_the_code_of_a_page_runs(page, small):
     namespace = {"__name__": "page", **GIVEN.get(str(page.relative_to(ROOT)), {})}

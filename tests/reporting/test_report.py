@@ -122,8 +122,8 @@ def test_a_closed_form_is_as_good_as_its_score(guide, posterior, tmp_path):
 
 
 def test_a_calibration_is_a_look_from_outside(guide, posterior, tmp_path):
-    """100 data sets with 19 draws each; and the same ranks, squeezed to the middle, are not uniform."""
-    calibration = sp.sbc(guide, 100, 19, seed=2, progress=False)
+    """50 data sets with 19 draws each; and the same ranks, squeezed to the middle, are not uniform."""
+    calibration = sp.sbc(guide, 50, 19, seed=2, progress=False)
     found = sp.report(posterior, tmp_path / "page.html", sbc=calibration, draws=200)
     assert found.state == "trusted" and "simulation-based calibration" in found.verdict
     assert "distribution minus a uniform one" in found.path.read_text("utf-8")
