@@ -1,10 +1,8 @@
 """The exact denoiser of a Gaussian x_0."""
 
-from typing import Any
-
 from array_api_compat import array_namespace
 
-from ..backend import Array, backend_of, require_arrays, require_same
+from ..backend import Array, Number, backend_of, require_arrays, require_same
 from ..linalg import Diagonalisable, Spectral
 from ..sde import AffineMarginals, IsotropicSDE, require_isotropic
 from ..sde.mixture import GaussianMixture
@@ -76,7 +74,7 @@ class GaussianDenoiser(Denoiser):
         """ln N(x_0; m, C) of rows x_0 (batch, dim), where C has full rank: (batch,)."""
         return self.prior_covariance.log_normal(x0 - self.location)
 
-    def mean(self, x: Array, t: Any) -> Array:
+    def mean(self, x: Array, t: Number) -> Array:
         alpha, variance = self._marginal(t)
         gain = self.prior_covariance.map(lambda values: alpha * values / variance)
         # one expression: two arrays at a time, since none has a name
@@ -103,24 +101,24 @@ class GaussianDenoiser(Denoiser):
         """ln p_t(x), (batch,). Raises: ValueError at t = 0 where C is singular."""
         return self.marginals.log_density(x, t)
 
-    def whiten(self, x: Array, t: Any) -> Array:
+    def whiten(self, x: Array, t: Number) -> Array:
         """x in the eigenbasis, scaled by its standard deviation at t: (batch, rank)."""
         alpha, variance = self._marginal(t)
         xp = self.backend.xp
         return self.prior_covariance.inside(self.sde.centre(x, t) - alpha * self.location) / xp.sqrt(variance)
 
-    def posterior_scale(self, t: Any) -> Array:
+    def posterior_scale(self, t: Number) -> Array:
         """Standard deviations of x_0 given x_t along the eigenbasis, √(σ² λ/(α² λ + σ²)): (rank,)."""
         _, variance = self._marginal(t)
         xp = self.backend.xp
         return self.sde.sigma(t) * xp.sqrt(self.eigenvalues / variance)
 
-    def explained(self, t: Any) -> Array:
+    def explained(self, t: Number) -> Array:
         """Share of x_0's variance that x_t explains along the eigenbasis, α² λ/(α² λ + σ²): (rank,)."""
         alpha, variance = self._marginal(t)
         return alpha * alpha * self.eigenvalues / variance
 
-    def _marginal(self, t: Any) -> tuple[Any, Array]:
+    def _marginal(self, t: Number) -> tuple[Array, Array]:
         """α and the variances α² λ + σ² of x_t along the eigenbasis."""
         alpha, sigma = self.sde.alpha_sigma(t)
         return alpha, alpha * alpha * self.eigenvalues + sigma**2

@@ -37,7 +37,7 @@ class CubatureDenoiser(MeanLikelihood):
                 "likelihood='auto'"
             )
 
-    def guided(self, x: Any, t: float) -> Guided:
+    def guided(self, x: Array, t: float) -> Guided:
         if self.observation.count == 0:
             return self.unguided(x, t)
         xp, moments = self.backend.xp, self.prior(x, t)

@@ -25,11 +25,11 @@ class DensityObservation(Observation):
 
     def __init__(
         self,
-        log_prob: Callable[[Any], Any],
+        log_prob: Callable[[Array], Array],
         dim: int,
-        like: Any,
-        gradient: Callable[[Any], Any] | None = None,
-        recorded: Callable[[Any], Callable[[Any], Any]] | None = None,
+        like: Array,
+        gradient: Callable[[Array], Array] | None = None,
+        recorded: Callable[[Array], Callable[[Array], Array]] | None = None,
     ) -> None:
         self.backend = require_arrays(type(self).__name__, like=like)
         self.dim = whole_number(f"{type(self).__name__}: dim", dim, 1)
@@ -46,7 +46,7 @@ class DensityObservation(Observation):
     def sets(self) -> None:
         """None: the density is of one data set."""
 
-    def log_prob(self, x0: Any) -> Any:
+    def log_prob(self, x0: Array) -> Array:
         values = self.function(x0)
         if tuple(values.shape) != (x0.shape[0],):
             raise ValueError(
@@ -55,34 +55,34 @@ class DensityObservation(Observation):
             )
         return possible(values)
 
-    def for_rows(self, x0: Any) -> "DensityObservation":
+    def for_rows(self, x0: Array) -> "DensityObservation":
         if self.recorded is None:
             return self
         other = copy.copy(self)
         other.function = self.recorded(x0)
         return other
 
-    def undefined_share(self, x0: Any) -> float:
+    def undefined_share(self, x0: Array) -> float:
         xp, values = self.backend.xp, self.function(x0)
         return int(xp.count_nonzero(xp.isnan(values))) / values.shape[0]
 
     def log_prob_gradient(self, x0: Array) -> Array:
         return super().log_prob_gradient(x0) if self.gradient is None else self.gradient(x0)
 
-    def linearise(self, x0: Any) -> Linearisation:
+    def linearise(self, x0: Array) -> Linearisation:
         raise NotDifferentiable(
             "an observation that is known by its density alone has no predictor to linearise; use "
             "likelihood='monte-carlo', which needs none"
         )
 
-    def site_approximation(self, linear: Linearisation, variance: Any) -> SiteApproximation:
+    def site_approximation(self, linear: Linearisation, variance: Array) -> SiteApproximation:
         raise NotDifferentiable(
             "an observation that is known by its density alone has no Gaussian form; use "
             "likelihood='monte-carlo', which needs none"
         )
 
 
-def classifier_observation(module: Any, label: int, dim: int, like: Any) -> DensityObservation:
+def classifier_observation(module: Any, label: int, dim: int, like: Array) -> DensityObservation:
     """ln p(y = label given x_0) of a torch module that maps x_0 (batch, dim) to logits (batch, classes).
 
     The softmax's logarithm, with its gradient by one pullback through the module (classifier guidance). It
@@ -94,7 +94,7 @@ def classifier_observation(module: Any, label: int, dim: int, like: Any) -> Dens
     """
     function, label = TorchFunction(module), whole_number("classifier_observation: label", label)
 
-    def chosen(logits: Any) -> tuple[Any, Any]:
+    def chosen(logits: Array) -> tuple[Array, Array]:
         """Softmax (batch, classes), and ln of its entry for the label (batch,)."""
         xp = backend_of(logits).xp
         if logits.ndim != 2 or not 0 <= label < logits.shape[1]:
@@ -106,10 +106,10 @@ def classifier_observation(module: Any, label: int, dim: int, like: Any) -> Dens
         total = xp.sum(xp.exp(shifted), axis=1, keepdims=True)
         return xp.exp(shifted) / total, shifted[:, label] - xp.log(total[:, 0])
 
-    def log_prob(x0: Any) -> Any:
+    def log_prob(x0: Array) -> Array:
         return chosen(function(x0))[1]
 
-    def gradient(x0: Any) -> Any:
+    def gradient(x0: Array) -> Array:
         logits, pullback = function.with_pullback(x0)
         backend = backend_of(logits)
         classes = backend.xp.arange(logits.shape[1], dtype=backend.xp.int64, device=backend.device)

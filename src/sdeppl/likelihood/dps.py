@@ -1,9 +1,8 @@
 """Diffusion posterior sampling."""
 
 import math
-from typing import Any
 
-from ..backend import real_parameter
+from ..backend import Array, real_parameter
 from ..denoisers import Denoiser
 from .base import Guided, MeanLikelihood, require_density
 from .observation import Observation
@@ -44,7 +43,7 @@ class DPSDenoiser(MeanLikelihood):
         n, dim = self.observation.count, self.dim
         return 2 * n * dim + 8 * (n + dim)
 
-    def guided(self, x: Any, t: float) -> Guided:
+    def guided(self, x: Array, t: float) -> Guided:
         if self.observation.count == 0:
             return self.unguided(x, t)
         moments = self.prior(x, t)
@@ -55,7 +54,7 @@ class DPSDenoiser(MeanLikelihood):
             gradient, likelihood = self._normalised(moments.mean, t)
         return Guided(moments, moments.mean + moments.covariance.matvec(gradient), likelihood)
 
-    def _normalised(self, mean: Any, t: float) -> tuple[Any, Any]:
+    def _normalised(self, mean: Array, t: float) -> tuple[Array, Array]:
         """Gradient at m, and value, of -ζ' |y - η(m)|, with ζ' such that a step moves x by ζ."""
         assert self.zeta is not None and self.step is not None
         xp, sde = self.backend.xp, self.sde

@@ -10,6 +10,7 @@ from ..backend import Array, Backend, backend_of, real_number, require_arrays, r
 from ..linalg import Diagonal, LinearOperator, Selection, as_operator
 from .families import ConvolvedFamily, Family
 from .observation import (
+    Bend,
     Linearisation,
     NotDifferentiable,
     Observation,
@@ -31,14 +32,14 @@ class Predictor(ABC):
     has_jacobian: bool = True
 
     @abstractmethod
-    def value(self, x0: Any) -> Any:
+    def value(self, x0: Array) -> Array:
         """η(x_0)."""
 
     @abstractmethod
-    def linearise(self, x0: Any) -> Linearisation:
+    def linearise(self, x0: Array) -> Linearisation:
         """η and its Jacobian. Raises: NotDifferentiable where there is none."""
 
-    def bend(self, x0: Any, of_H: Any) -> Any | None:
+    def bend(self, x0: Array, of_H: Array | None) -> Array | None:
         """As `Observation.bend`, or None where nothing is better than its differences."""
         return None
 
@@ -55,10 +56,10 @@ class LinearPredictor(Predictor):
         """All entries of the operator."""
         return self.jacobian.dense()
 
-    def value(self, x0: Any) -> Any:
+    def value(self, x0: Array) -> Array:
         return self.jacobian.matvec(x0) + self.offset
 
-    def linearise(self, x0: Any) -> Linearisation:
+    def linearise(self, x0: Array) -> Linearisation:
         return Linearisation(self.value(x0), self.jacobian)
 
 
@@ -70,25 +71,25 @@ class FunctionPredictor(Predictor):
 
     def __init__(
         self,
-        function: Callable[[Any], Any] | None,
-        value: Callable[[Any], Any] | None,
+        function: Callable[[Array], tuple[Array, Array]] | None,
+        value: Callable[[Array], Array] | None,
         observed: Selection,
-        slopes: Callable[[Any, Any, Any], Any] | None = None,
+        slopes: Bend | None = None,
     ) -> None:
         self.function, self.plain, self.observed, self.slopes = function, value, observed, slopes
         self.has_jacobian = function is not None
 
-    def bend(self, x0: Any, of_H: Any) -> Any | None:
+    def bend(self, x0: Array, of_H: Array | None) -> Array | None:
         if self.slopes is None:
             return None
-        return self.slopes(x0, self.observed.T.matmat(of_H), None)
+        return self.slopes(x0, None if of_H is None else self.observed.T.matmat(of_H), None)
 
-    def value(self, x0: Any) -> Any:
+    def value(self, x0: Array) -> Array:
         if self.plain is None:
             return self.linearise(x0).predicted
         return self.observed.matvec(self.plain(x0))
 
-    def linearise(self, x0: Any) -> Linearisation:
+    def linearise(self, x0: Array) -> Linearisation:
         if self.function is None:
             raise NotDifferentiable(
                 "the predictor was given without its Jacobian; use likelihood='monte-carlo', which needs none"
@@ -119,16 +120,16 @@ class IndependentObservation(Observation):
 
     def __init__(
         self,
-        log_density: Callable[[Any, Any], Any],
-        y: Any,
+        log_density: Callable[[Array, Array], Array],
+        y: Array,
         *,
-        H: Any = None,
-        offset: Any = None,
-        function: Callable[[Any], tuple[Any, Any]] | None = None,
-        value: Callable[[Any], Any] | None = None,
+        H: Array | LinearOperator | None = None,
+        offset: Array | float | None = None,
+        function: Callable[[Array], tuple[Array, Array]] | None = None,
+        value: Callable[[Array], Array] | None = None,
         dim: int | None = None,
         nodes: int = 32,
-        bend: Callable[[Any, Any, Any], Any] | None = None,
+        bend: Bend | None = None,
     ) -> None:
         name = type(self).__name__
         if (H is None) == (function is None and value is None):
@@ -163,13 +164,13 @@ class IndependentObservation(Observation):
             bracket = mode_bracket(self.backend, self.log_density, self.y)
             self.quadrature = Quadrature(self.log_density, bracket, self.nodes)
 
-    def with_data(self, y: Any) -> "IndependentObservation":
+    def with_data(self, y: Array) -> "IndependentObservation":
         other = copy.copy(self)
         other.y = checked_data(type(self).__name__, y, self.y, self.count)
         other._prepare()
         return other
 
-    def of_sets(self, index: Any) -> "IndependentObservation":
+    def of_sets(self, index: Array) -> "IndependentObservation":
         if self.sets is None:
             return self
         return self._with(lambda values: self.backend.xp.take(values, index, axis=0))
@@ -180,18 +181,18 @@ class IndependentObservation(Observation):
         affine = isinstance(self.predictor, LinearPredictor)
         return 0 if affine or not self.has_jacobian else min(self.dim, self.count)
 
-    def log_prob(self, x0: Any) -> Any:
+    def log_prob(self, x0: Array) -> Array:
         y = matched(self.y, x0.shape[0])
         return possible(self.backend.xp.sum(self.log_density(self.predictor.value(x0), y), axis=-1))
 
-    def linearise(self, x0: Any) -> Linearisation:
+    def linearise(self, x0: Array) -> Linearisation:
         return self.predictor.linearise(x0)
 
-    def bend(self, x0: Any, of_H: Any | None, of_R: Any = None) -> Any:
+    def bend(self, x0: Array, of_H: Array | None, of_R: Array | None = None) -> Array:
         found = self.predictor.bend(x0, of_H)
         return super().bend(x0, of_H) if found is None else found
 
-    def site_approximation(self, linear: Linearisation, variance: Any) -> SiteApproximation:
+    def site_approximation(self, linear: Linearisation, variance: Array) -> SiteApproximation:
         xp, predicted = self.backend.xp, linear.predicted
         if self.count == 0:
             return SiteApproximation(self.y, Diagonal(self.y))
@@ -208,7 +209,7 @@ class IndependentObservation(Observation):
         y, R, log_scale = (xp.concat([getattr(p, k) for p in parts]) for k in ("y", "R", "log_scale"))
         return SiteApproximation(y, Diagonal(R), log_scale)
 
-    def _with(self, function: Callable[[Any], Any]) -> "IndependentObservation":
+    def _with(self, function: Callable[[Array], Array]) -> "IndependentObservation":
         """With the function of y (data sets, observations), and of what depends on it."""
         other = copy.copy(self)
         other.y = function(self.y)
@@ -222,7 +223,7 @@ class IndependentObservation(Observation):
             return self
         return self._with(lambda values: matched(values, count)[block, :])
 
-    def _surrogate(self, predicted: Any, variance: Any) -> SiteApproximation:
+    def _surrogate(self, predicted: Array, variance: Array) -> SiteApproximation:
         """For a block of rows."""
         if isinstance(self.log_density, ConvolvedFamily):
             tilt = self.log_density.tilted_moments(predicted, self.y, variance, self.nodes)
@@ -232,7 +233,7 @@ class IndependentObservation(Observation):
         return gaussian_of(tilt, predicted, variance, self.quadrature.bracket.width)
 
 
-def _common(name: str, y: Any, H: Any) -> tuple[Backend, Any]:
+def _common(name: str, y: Array, H: Any) -> tuple[Backend, Array]:
     """The backend of y and H, and y in its dtype; whole numbers and booleans take the dtype of H."""
     if H is None:
         return require_arrays(name, y=y), y

@@ -86,12 +86,12 @@ class JointObservation(Observation):
         """Of the parts."""
         return self.parts[0].sets
 
-    def with_data(self, y: Any) -> "JointObservation":
+    def with_data(self, y: Array) -> "JointObservation":
         return self._of(
             [part.with_data(y[..., rows]) for part, rows in zip(self.parts, self.rows, strict=True)]
         )
 
-    def of_sets(self, index: Any) -> "JointObservation":
+    def of_sets(self, index: Array) -> "JointObservation":
         return self._of([part.of_sets(index) for part in self.parts])
 
     def _of(self, parts: list[Observation]) -> "JointObservation":
@@ -101,13 +101,13 @@ class JointObservation(Observation):
             other.y = self.backend.xp.concat([part.y for part in parts], axis=-1)
         return other
 
-    def log_prob(self, x0: Any) -> Any:
+    def log_prob(self, x0: Array) -> Array:
         total: Any = 0.0
         for part in self.parts:
             total = total + part.log_prob(x0)
         return total
 
-    def undefined_share(self, x0: Any) -> float:
+    def undefined_share(self, x0: Array) -> float:
         return max(part.undefined_share(x0) for part in self.parts)
 
     def log_prob_gradient(self, x0: Array) -> Array:

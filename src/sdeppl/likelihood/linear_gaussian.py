@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 from ..backend import Array, Backend, real_number, require_arrays
-from ..linalg import Diagonal, LinearOperator, as_operator
+from ..linalg import Diagonal, LinearOperator, Selection, as_operator
 from .observation import (
     Linearisation,
     Observation,
@@ -28,7 +28,7 @@ class AffineObservation(Observation):
     jacobian: LinearOperator
     noise: LinearOperator
 
-    def _hold(self, H: Any, y: Any, **arrays: Any) -> tuple[Backend, Any]:
+    def _hold(self, H: Array | LinearOperator, y: Array, **arrays: Any) -> tuple[Backend, Selection]:
         """Check H and y; keep what was observed of them. Raises: as the subclass."""
         given = H.like if isinstance(H, LinearOperator) else H
         self.backend = require_arrays(type(self).__name__, H=given, y=y, **arrays)

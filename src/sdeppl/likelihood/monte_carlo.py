@@ -1,11 +1,10 @@
 """The mean likelihood by adaptive Monte Carlo over Tweedie's Gaussian."""
 
 import math
-from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..backend import cholesky, keyed_normal, log_diagonal, seed_number, solve_lower, whole_number
+from ..backend import Array, cholesky, keyed_normal, log_diagonal, seed_number, solve_lower, whole_number
 from ..denoisers import Denoiser, Moments
 from .base import Guided, MeanLikelihood, psd_part, require_density
 from .observation import Observation
@@ -56,7 +55,7 @@ class MonteCarloDenoiser(MeanLikelihood):
         n, dim = self.observation.count, self.dim
         return self.xi.shape[0] * (4 * dim + 2 * n) + 6 * dim * dim
 
-    def guided(self, x: Any, t: float) -> Guided:
+    def guided(self, x: Array, t: float) -> Guided:
         if self.observation.count == 0:
             return self.unguided(x, t)
         xp, moments = self.backend.xp, self.prior(x, t)
@@ -78,7 +77,7 @@ class MonteCarloDenoiser(MeanLikelihood):
         covariance_given_y = 0.8 * narrow + 0.2 * wide
         return Guided(Moments(moments.mean, covariance), mean, log_likelihood, covariance=covariance_given_y)
 
-    def _weigh(self, mean: Any, root: Any, centre: Any, scale: Any) -> tuple[Any, Any]:
+    def _weigh(self, mean: Array, root: Array, centre: Array, scale: Array) -> tuple[Array, Array]:
         """Draws (batch, samples, dim) of N(centre, scale scaleᵀ), and ln p(y given x_0) N(x_0; m, C) over
         their density, (batch, samples)."""
         xp, (batch, dim) = self.backend.xp, mean.shape
@@ -90,7 +89,7 @@ class MonteCarloDenoiser(MeanLikelihood):
         return draws, likelihood + ratio + (log_diagonal(scale) - log_diagonal(root))[:, None]
 
 
-def log_mean_weights(log_weights: Any) -> tuple[Any, Any]:
+def log_mean_weights(log_weights: Array) -> tuple[Array, Array]:
     """Weights (batch, M) that sum to one, and ln of the mean of the unnormalised ones, (batch,).
 
     A row without any weight gets equal ones, and the logarithm of the smallest number.
@@ -107,7 +106,7 @@ def log_mean_weights(log_weights: Any) -> tuple[Any, Any]:
     return xp.where(possible, weights / xp.where(possible, total, xp.ones_like(total)), equal), log_mean
 
 
-def tempered(log_weights: Any) -> Any:
+def tempered(log_weights: Array) -> Array:
     """Weights ∝ exp(β log_weights), the largest β ≤ 1 that leaves a third of them effective: (batch, M)."""
     xp, count = array_namespace(log_weights), log_weights.shape[-1]
     finite = xp.clip(log_weights, min=-1e30)  # 0 × -∞ would be NaN
@@ -122,7 +121,7 @@ def tempered(log_weights: Any) -> Any:
     return log_mean_weights(low * finite)[0]
 
 
-def weighted_moments(weights: Any, draws: Any) -> tuple[Any, Any]:
+def weighted_moments(weights: Array, draws: Array) -> tuple[Array, Array]:
     """Mean (batch, dim) and covariance (batch, dim, dim) of draws (batch, M, dim)."""
     xp = array_namespace(draws)
     mean = xp.sum(weights[..., None] * draws, axis=1)
@@ -130,7 +129,7 @@ def weighted_moments(weights: Any, draws: Any) -> tuple[Any, Any]:
     return mean, xp.matrix_transpose(weights[..., None] * centred) @ centred
 
 
-def weigh(observation: Observation, moments: Moments, draws: Any) -> Guided:
+def weigh(observation: Observation, moments: Moments, draws: Array) -> Guided:
     """ln l = ln of the mean of p(y given x_0) over draws (batch, M, dim) of p(x_0 given x_t); so the moments.
 
     That is E[x_0 given x_t, y] as M grows, for any p(y given x_0), and no derivative is needed: it is

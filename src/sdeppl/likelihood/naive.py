@@ -1,7 +1,6 @@
 """p(y given x_0 = x_t): wrong on purpose."""
 
-from typing import Any
-
+from ..backend import Array
 from ..denoisers import Denoiser
 from .base import Guided, MeanLikelihood, require_density
 from .observation import Observation
@@ -25,7 +24,7 @@ class NaiveDenoiser(MeanLikelihood):
         n, dim = self.observation.count, self.dim
         return 2 * n * dim + 8 * (n + dim)
 
-    def guided(self, x: Any, t: float) -> Guided:
+    def guided(self, x: Array, t: float) -> Guided:
         if self.observation.count == 0:
             return self.unguided(x, t)
         moments = self.prior(x, t)

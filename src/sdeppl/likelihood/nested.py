@@ -1,9 +1,8 @@
 """The consistent mean likelihood: draws of p(x_0 given x_t) itself."""
 
 import itertools
-from typing import Any
 
-from ..backend import keyed_normal, seed_number, whole_number
+from ..backend import Array, keyed_normal, seed_number, whole_number
 from ..denoisers import Denoiser
 from ..sde import ReverseSDE, log_snr_grid
 from ..solvers import ExponentialHeun
@@ -43,7 +42,7 @@ class NestedDenoiser(MeanLikelihood):
         n, dim = self.observation.count, self.dim
         return self.samples * (8 * dim + 2 * n) + 2 * dim * dim
 
-    def guided(self, x: Any, t: float) -> Guided:
+    def guided(self, x: Array, t: float) -> Guided:
         if self.observation.count == 0:
             return self.unguided(x, t)
         moments = self.prior(x, t)
@@ -53,7 +52,7 @@ class NestedDenoiser(MeanLikelihood):
             return weigh(self.observation, moments, conditional(x, t, z))
         return weigh(self.observation, moments, self._draws(x, t))
 
-    def _draws(self, x: Any, t: float) -> Any:
+    def _draws(self, x: Array, t: float) -> Array:
         """x_0 given x_t = x, (batch, samples, dim)."""
         xp, batch = self.backend.xp, x.shape[0]
         reverse, solver = ReverseSDE(self.sde, self.prior), ExponentialHeun()
@@ -65,6 +64,6 @@ class NestedDenoiser(MeanLikelihood):
             state, _ = solver.step(reverse, state, start, stop, xp.reshape(z, state.shape))
         return xp.reshape(state, (batch, self.samples, self.dim))
 
-    def _normals(self, k: int) -> Any:
+    def _normals(self, k: int) -> Array:
         """(1, samples, dim), the same at every x_t."""
         return keyed_normal(self.backend, (1, self.samples, self.dim), self.seed, (STREAM, k))

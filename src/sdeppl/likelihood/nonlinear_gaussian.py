@@ -7,6 +7,7 @@ from typing import Any
 from ..backend import Array, real_number, require_arrays, whole_number
 from ..linalg import as_covariance
 from .observation import (
+    Bend,
     Linearisation,
     NotDifferentiable,
     Observation,
@@ -41,13 +42,13 @@ class NonlinearGaussian(Observation):
 
     def __init__(
         self,
-        function: Callable[[Any], tuple[Any, ...]] | None,
+        function: Callable[[Array], tuple[Array, ...]] | None,
         dim: int,
-        y: Any,
+        y: Array,
         R: Any,
         *,
-        value: Callable[[Any], Any] | None = None,
-        bend: Callable[[Any, Any, Any], Any] | None = None,
+        value: Callable[[Array], Any] | None = None,
+        bend: Bend | None = None,
     ) -> None:
         name = type(self).__name__
         if function is None and value is None:
@@ -74,12 +75,12 @@ class NonlinearGaussian(Observation):
         """One for each number in x_0 or in y, whichever are fewer."""
         return min(self.dim, self.count) if self.has_jacobian else 0
 
-    def log_prob(self, x0: Any) -> Any:
+    def log_prob(self, x0: Array) -> Array:
         predicted, R = self.predict(x0)
         noise = self.noise or as_covariance(R, leading_axis=True)
         return possible(noise.log_normal(matched(self.y, x0.shape[0]) - predicted))
 
-    def linearise(self, x0: Any) -> Linearisation:
+    def linearise(self, x0: Array) -> Linearisation:
         if self.function is None:
             raise NotDifferentiable(
                 f"{type(self).__name__} was given no Jacobian; use likelihood='monte-carlo', which needs none"
@@ -103,7 +104,7 @@ class NonlinearGaussian(Observation):
         assert noise is not None
         return SiteApproximation(matched(self.y, linear.predicted.shape[0]), noise)
 
-    def with_data(self, y: Any) -> "NonlinearGaussian":
+    def with_data(self, y: Array) -> "NonlinearGaussian":
         other = copy.copy(self)
         other.y = checked_data(type(self).__name__, y, self.y, self.count)
         return other

@@ -3,7 +3,8 @@
 import copy
 import math
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from array_api_compat import array_namespace, device, is_array_api_obj
 
@@ -11,16 +12,18 @@ from ..backend import Array, Backend, numerical_gradient, real_number
 from ..backend.sharing import warn
 from ..linalg import Dense, Diagonal, LinearOperator, Selection, as_covariance, as_operator
 
+Bend: TypeAlias = Callable[[Array, Any, Any], Array | None]  # x_0, of_H, of_R ↦ as `Observation.bend`
+
 LARGEST = 2**22  # numbers in one array of Jacobians of which differences are taken
 
 
-def possible(log_density: Any) -> Any:
+def possible(log_density: Array) -> Array:
     """NaN, as of densities that overflow or a solver that gives up, counts as zero density."""
     xp = array_namespace(log_density)
     return xp.where(xp.isnan(log_density), -math.inf * xp.ones_like(log_density), log_density)
 
 
-def bounded(predicted: Any) -> Any:
+def bounded(predicted: Array) -> Array:
     """What a predictor, or its Jacobian, gives, within what can still be squared; 0 for NaN.
 
     Guidance needs numbers at points that no draw reaches, where an exponential may overflow; what such a
@@ -30,7 +33,7 @@ def bounded(predicted: Any) -> Any:
     return xp.clip(xp.where(xp.isnan(predicted), xp.zeros_like(predicted), predicted), min=-most, max=most)
 
 
-def positive(R: Any) -> Any:
+def positive(R: Array) -> Array:
     """Variances (batch, n) within what can be divided by; NaN is the largest. Covariances as they are."""
     if R.ndim != 2:
         return R
@@ -38,7 +41,7 @@ def positive(R: Any) -> Any:
     return xp.clip(xp.where(xp.isnan(R), most * xp.ones_like(R), R), min=1 / most, max=most)
 
 
-def _largest(values: Any) -> float:
+def _largest(values: Array) -> float:
     return 1e-4 * math.sqrt(float(array_namespace(values).finfo(values.dtype).max))
 
 
@@ -137,7 +140,7 @@ class Observation(ABC):
 
     backend: Backend
     dim: int
-    y: Any
+    y: Array
     is_linear: bool = False
     is_gaussian: bool = False
     has_jacobian: bool = True
@@ -153,11 +156,11 @@ class Observation(ABC):
         count: int = self.y.shape[-1]
         return count
 
-    def for_rows(self, x0: Any) -> "Observation":
+    def for_rows(self, x0: Array) -> "Observation":
         """The same for `log_prob` of many batches like x_0, as fast as it can be made."""
         return self
 
-    def undefined_share(self, x0: Any) -> float:
+    def undefined_share(self, x0: Array) -> float:
         """Share of the rows at which a density that is all there is gives NaN, which counts as zero."""
         return 0.0
 
@@ -171,7 +174,7 @@ class Observation(ABC):
         """Number of data sets, or None where there is one, which all x_0 share."""
         return self.y.shape[0] if self.y.ndim == 2 else None
 
-    def with_data(self, y: Any) -> "Observation":
+    def with_data(self, y: Array) -> "Observation":
         """The same observation of other data: y (count,), or many data sets (data sets, count).
 
         Of many, row i of x_0 belongs to data set i, and of k times as many rows each k neighbours to one.
@@ -183,7 +186,7 @@ class Observation(ABC):
             "each data set"
         )
 
-    def of_sets(self, index: Any) -> "Observation":
+    def of_sets(self, index: Array) -> "Observation":
         """The data sets `index` (rows,), one for each row of x_0; itself where there is one for all."""
         if self.sets is None:
             return self
@@ -192,24 +195,24 @@ class Observation(ABC):
         return chosen
 
     @abstractmethod
-    def log_prob(self, x0: Any) -> Any:
+    def log_prob(self, x0: Array) -> Array:
         """ln p(y given x_0), normalised as a density of y: (batch, dim) to (batch,).
 
         Raises: TypeError where y has no density, as under a hard constraint.
         """
 
     @abstractmethod
-    def linearise(self, x0: Any) -> Linearisation:
+    def linearise(self, x0: Array) -> Linearisation:
         """η and its Jacobian at x0 (batch, dim). Raises: NotDifferentiable where there is none."""
 
-    def bend(self, x0: Any, of_H: Any | None, of_R: Any = None) -> Any:
+    def bend(self, x0: Array, of_H: Array | None, of_R: Array | None = None) -> Array:
         """∂/∂x_0 (Σ of_H ∘ H + Σ of_R ∘ R) at x0, (batch, dim): how H and R of `linearise` change.
 
         of_H: (batch, observations, dim) and of_R, as R there: either None for nothing. Here by differences,
         of 4 dim linearisations; a model that torch differentiates twice takes one product.
         """
 
-        def value(rows: Any, index: Any) -> Any:
+        def value(rows: Array, index: Array) -> Array:
             xp, linear = array_namespace(rows), self.linearise(rows)
             pairs = [(w, part) for w, part in ((of_H, linear.H), (of_R, linear.R)) if w is not None]
             sums = [xp.take(w, index, axis=0) * part for w, part in pairs]
@@ -238,7 +241,7 @@ class Observation(ABC):
         return by_mean + self.bend(x0, None, 0.5 * (outer - site.noise.inverse().dense()))
 
     @abstractmethod
-    def site_approximation(self, linear: Linearisation, variance: Any) -> SiteApproximation:
+    def site_approximation(self, linear: Linearisation, variance: Array) -> SiteApproximation:
         """p(y given η) as a Gaussian of η, where η ~ N(linear.predicted, diag(variance)).
 
         variance: (batch, observations) or (observations,), in units of η². Gaussian noise is its own
@@ -289,7 +292,7 @@ def _check_noise(R: Array) -> None:
         )
 
 
-def checked_data(name: str, y: Any, like: Any, count: int) -> Any:
+def checked_data(name: str, y: Any, like: Array, count: int) -> Array:
     """y (count,) or (data sets, count), an array of like's library, device and dtype.
 
     Raises: TypeError for another kind of array; ValueError for another shape, NaN or infinity.
@@ -310,7 +313,7 @@ def checked_data(name: str, y: Any, like: Any, count: int) -> Any:
     return y
 
 
-def matched(values: Any, batch: int) -> Any:
+def matched(values: Array, batch: int) -> Array:
     """(data sets, ...) repeated for `batch` rows of x_0, neighbours of one set; (observations,) as it is.
 
     Raises: ValueError where the rows cannot be shared out evenly.

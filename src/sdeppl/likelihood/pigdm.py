@@ -1,8 +1,6 @@
 """Pseudo-inverse guidance, ΠGDM."""
 
-from typing import Any
-
-from ..backend import real_parameter
+from ..backend import Array, real_parameter
 from ..denoisers import Denoiser
 from .base import Innovation, compressed
 from .observation import Linearisation, Observation, SiteApproximation
@@ -25,13 +23,13 @@ class PiGDMDenoiser(FixedVarianceDenoiser):
             raise ValueError(f"PiGDMDenoiser: variance must be positive; got {variance!r}")
         self.variance = variance
 
-    def predicted_variance(self, linear: Linearisation, t: float) -> Any:
+    def predicted_variance(self, linear: Linearisation, t: float) -> Array:
         H = linear.H
         return self._r2(t) * self.backend.xp.sum(H * H, axis=-1)
 
     def innovation(
         self, noise: SiteApproximation, linear: Linearisation, t: float
-    ) -> tuple[Any, Linearisation, Any]:
+    ) -> tuple[Array, Linearisation, Array]:
         if linear.jacobian.shape[0] > self.dim and noise.diagonal and not self.observation.hard:
             linear, noise = compressed(linear, noise)
         projected = self._r2(t) * linear.jacobian.matmat(linear.jacobian.T.dense())

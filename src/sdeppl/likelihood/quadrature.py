@@ -4,11 +4,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any
 
 from array_api_compat import array_namespace, device
 
-from ..backend import Backend
+from ..backend import Array, Backend
 from .observation import possible
 from .tilted_moments import TiltedMoments
 
@@ -30,13 +29,13 @@ class ModeBracket:
     Bernoulli number, the bound is far out.
     """
 
-    low: Any
-    high: Any
-    width_low: Any
-    width_high: Any
+    low: Array
+    high: Array
+    width_low: Array
+    width_high: Array
 
     @classmethod
-    def find(cls, backend: Backend, log_density: Callable[[Any], Any], y: Any) -> "ModeBracket":
+    def find(cls, backend: Backend, log_density: Callable[[Array], Array], y: Array) -> "ModeBracket":
         """log_density: η (k, *y's shape) ↦ ln p of the data y (..., observations).
 
         Raises: ValueError where p is zero, or ln p not a number, for all η.
@@ -69,24 +68,24 @@ class ModeBracket:
         low, high = edges[-1, LEVEL], edges[1, LEVEL]
         return cls(low, high, low - edges[-1, FOOT], edges[1, FOOT] - high)
 
-    def map(self, function: Callable[[Any], Any]) -> "ModeBracket":
+    def map(self, function: Callable[[Array], Array]) -> "ModeBracket":
         """The function of each of the four."""
         return ModeBracket(*(function(getattr(self, field.name)) for field in fields(self)))
 
     @property
-    def feet(self) -> tuple[Any, Any]:
+    def feet(self) -> tuple[Array, Array]:
         """width_low and width_high; half the bracket for a side that falls at once, or never."""
         xp, half = array_namespace(self.low), 0.5 * (self.high - self.low)
         low, high = (xp.where(side > 0, side, half) for side in (self.width_low, self.width_high))
         return low, high
 
     @property
-    def width(self) -> Any:
+    def width(self) -> Array:
         """The scale on which ln p varies: the smaller of the feet."""
         return array_namespace(self.low).minimum(*self.feet)
 
 
-def mode_bracket(backend: Backend, log_density: Callable[[Any, Any], Any], y: Any) -> ModeBracket:
+def mode_bracket(backend: Backend, log_density: Callable[[Array, Array], Array], y: Array) -> ModeBracket:
     """Of ln p(y given η) = log_density(η, y), for y (observations,) or (data sets, observations)."""
     if y.ndim == 1:
         return ModeBracket.find(backend, lambda eta: log_density(eta, y), y)
@@ -97,25 +96,26 @@ def mode_bracket(backend: Backend, log_density: Callable[[Any, Any], Any], y: An
     return ModeBracket(*(backend.xp.concat(part, axis=0) for part in parts))
 
 
-def _swapped(log_density: Callable[[Any, Any], Any], y: Any, eta: Any) -> Any:
+def _swapped(log_density: Callable[[Array, Array], Array], y: Array, eta: Array) -> Array:
     return log_density(eta, y)
 
 
-def _between(left: Any, right: Any) -> Any:
+def _between(left: Array, right: Array) -> Array:
     """ZOOM nodes (ZOOM, observations) from left to right."""
     xp = array_namespace(left)
     share = xp.linspace(0.0, 1.0, ZOOM, dtype=left.dtype, device=device(left))
     return left + (right - left) * xp.reshape(share, (-1,) + (1,) * left.ndim)
 
 
-def _around_largest(nodes: Any, values: Any) -> tuple[Any, Any, Any]:
+def _around_largest(nodes: Array, values: Array) -> tuple[Array, Array, Array]:
     """The node of largest value, and its neighbours."""
     xp, count = array_namespace(nodes), nodes.shape[0]
     best = xp.argmax(values, axis=0)
-    return tuple(pick(nodes, xp.clip(best + k, min=0, max=count - 1)) for k in (0, -1, 1))
+    peak, left, right = (pick(nodes, xp.clip(best + k, min=0, max=count - 1)) for k in (0, -1, 1))
+    return peak, left, right
 
 
-def pick(nodes: Any, index: Any) -> Any:
+def pick(nodes: Array, index: Array) -> Array:
     """nodes[index[...], ...]: one entry of the first axis for each of the rest."""
     xp = array_namespace(nodes)
     order = xp.arange(nodes.shape[0], dtype=xp.int64, device=device(nodes))
@@ -123,7 +123,7 @@ def pick(nodes: Any, index: Any) -> Any:
     return xp.sum(xp.where(chosen, nodes, xp.zeros_like(nodes)), axis=0)
 
 
-def _edge(log_density: Callable[[Any], Any], inside: Any, outside: Any, level: Any) -> Any:
+def _edge(log_density: Callable[[Array], Array], inside: Array, outside: Array, level: Array) -> Array:
     """Where ln p first falls below `level` on the way from inside to outside; outside where it never does."""
     xp = array_namespace(inside)
     for _ in range(ZOOMS):
@@ -133,7 +133,7 @@ def _edge(log_density: Callable[[Any], Any], inside: Any, outside: Any, level: A
     return outside
 
 
-def _first(found: Any) -> Any:
+def _first(found: Array) -> Array:
     """The index of the first that is true along the first axis, else of the last."""
     xp, last = array_namespace(found), found.shape[0] - 1
     order = xp.reshape(
@@ -147,12 +147,12 @@ class Where:
     """The integrand in z = (η - predicted)/√v: its peak `centre`, about how wide it is there, and the ends
     beyond which it is nothing."""
 
-    centre: Any
-    scale: Any
-    low: Any
-    high: Any
+    centre: Array
+    scale: Array
+    low: Array
+    high: Array
 
-    def grid(self, count: int) -> Any:
+    def grid(self, count: int) -> Array:
         """z = centre + scale sinh(u) from low to high at equal steps in u, (count, ...)."""
         xp = array_namespace(self.centre)
         first, last = (xp.asinh((end - self.centre) / self.scale) for end in (self.low, self.high))
@@ -170,16 +170,16 @@ class Quadrature:
     two peaks of like mass are apart by many of their widths. log_density: (eta, y), elementwise.
     """
 
-    log_density: Callable[[Any, Any], Any]
+    log_density: Callable[[Array, Array], Array]
     bracket: ModeBracket
     nodes: int
 
-    def tilted_moments(self, predicted: Any, y: Any, variance: Any) -> TiltedMoments:
+    def tilted_moments(self, predicted: Array, y: Array, variance: Array) -> TiltedMoments:
         """Elementwise over predicted and variance, (batch, observations); y (observations,)."""
         xp, root = array_namespace(predicted), array_namespace(predicted).sqrt(variance)
         nothing = xp.asarray(-math.inf, dtype=predicted.dtype, device=device(predicted))
 
-        def log_integrand(z: Any) -> Any:
+        def log_integrand(z: Array) -> Array:
             values = self.log_density(predicted + root * z, y) - 0.5 * z * z
             return xp.where(xp.isnan(values), nothing, values)
 
@@ -209,7 +209,7 @@ class Quadrature:
         mean = xp.where(possible, where.centre + centre, xp.zeros_like(centre))
         return TiltedMoments(log_mass, mean / root, (1 - shrinkage) / variance, shrinkage)
 
-    def resolved(self, predicted: Any, variance: Any) -> Any:
+    def resolved(self, predicted: Array, variance: Array) -> Array:
         """The variance, but no less than such that the moments have digits: 1e-8 of the squared width of p
         (3e-4 in float32). The Gaussian found at it serves at smaller ones."""
         xp = array_namespace(predicted)
@@ -217,7 +217,7 @@ class Quadrature:
         least = math.sqrt(epsilon) * self.bracket.width**2
         return xp.maximum(variance, least + (100 * epsilon * predicted) ** 2)
 
-    def _start(self, predicted: Any, root: Any) -> Where:
+    def _start(self, predicted: Array, root: Array) -> Where:
         """The peak if p were normal: the bracket's near end and predicted, weighted by their precisions."""
         xp, bracket = array_namespace(predicted), self.bracket
         left, right = predicted < bracket.low, predicted > bracket.high
@@ -232,7 +232,7 @@ class Quadrature:
             z * ratio / (1 + ratio), scale, xp.clip(z, max=0.0) - BEYOND, xp.clip(z, min=0.0) + BEYOND
         )
 
-    def _search(self, log_integrand: Callable[[Any], Any], where: Where) -> Where:
+    def _search(self, log_integrand: Callable[[Array], Array], where: Where) -> Where:
         """The largest value on two coarse grids, about `where` and about predicted, then on finer ones."""
         xp = array_namespace(where.centre)
         bulk = Where(0 * where.centre, 1 + 0 * where.centre, where.low, where.high)
@@ -257,20 +257,20 @@ class Quadrature:
         return _about(best, width, log_integrand, _beside(z, first, last, where))
 
 
-def _order(count: int, like: Any) -> Any:
+def _order(count: int, like: Array) -> Array:
     """0 … count - 1, to broadcast in front of `like`."""
     order = array_namespace(like).arange(count, dtype=like.dtype, device=device(like))
     return array_namespace(like).reshape(order, (-1,) + (1,) * like.ndim)
 
 
-def _at_largest(z: Any, values: Any) -> Any:
+def _at_largest(z: Array, values: Array) -> Array:
     """The node of the largest value, one of them where there are several."""
     xp = array_namespace(z)
     nothing = xp.asarray(-math.inf, dtype=z.dtype, device=device(z))
     return xp.max(xp.where(values == xp.max(values, axis=0), z, nothing), axis=0)
 
 
-def _beside(z: Any, first: Any, last: Any, where: Where) -> tuple[Any, Any]:
+def _beside(z: Array, first: Array, last: Array, where: Where) -> tuple[Array, Array]:
     """The last node before first and the first after last, within the ends of `where`."""
     xp = array_namespace(z)
     infinite = xp.asarray(math.inf, dtype=z.dtype, device=device(z))
@@ -279,7 +279,9 @@ def _beside(z: Any, first: Any, last: Any, where: Where) -> tuple[Any, Any]:
     return xp.maximum(before, where.low), xp.minimum(after, where.high)
 
 
-def _about(centre: Any, width: Any, log_integrand: Callable[[Any], Any], ends: tuple[Any, Any]) -> Where:
+def _about(
+    centre: Array, width: Array, log_integrand: Callable[[Array], Array], ends: tuple[Array, Array]
+) -> Where:
     """The scale of a peak by the parabola through it, as far as rounding lets it be trusted."""
     xp = array_namespace(centre)
     lowest = -0.1 * float(xp.finfo(centre.dtype).max)

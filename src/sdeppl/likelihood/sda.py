@@ -2,9 +2,8 @@
 
 import math
 from abc import abstractmethod
-from typing import Any
 
-from ..backend import real_parameter
+from ..backend import Array, real_parameter
 from ..denoisers import Denoiser
 from ..linalg import Diagonal
 from .base import Guided, Innovation, MeanLikelihood, require_jacobian
@@ -22,20 +21,20 @@ class FixedVarianceDenoiser(MeanLikelihood):
         require_jacobian(self.name, observation)
 
     @abstractmethod
-    def predicted_variance(self, linear: Linearisation, t: float) -> Any:
+    def predicted_variance(self, linear: Linearisation, t: float) -> Array:
         """The diagonal of P, (n,) or (batch, n)."""
 
     @abstractmethod
     def innovation(
         self, noise: SiteApproximation, linear: Linearisation, t: float
-    ) -> tuple[Any, Linearisation, Any]:
+    ) -> tuple[Array, Linearisation, Array]:
         """(R + P)⁻¹ (y - η), what leads from it to x_0, whose adjoint is wanted, and ln l."""
 
     def row_numbers(self) -> int:
         n, dim = self.observation.count, self.dim
         return 2 * n * dim + 4 * n * n + 4 * dim
 
-    def guided(self, x: Any, t: float) -> Guided:
+    def guided(self, x: Array, t: float) -> Guided:
         if self.observation.count == 0:
             return self.unguided(x, t)
         moments = self.prior(x, t)
@@ -62,14 +61,14 @@ class SDADenoiser(FixedVarianceDenoiser):
             raise ValueError(f"SDADenoiser: gamma must be positive; got {gamma!r}")
         self.gamma = gamma
 
-    def predicted_variance(self, linear: Linearisation, t: float) -> Any:
+    def predicted_variance(self, linear: Linearisation, t: float) -> Array:
         xp, backend = self.backend.xp, self.backend
         variance = self.gamma * self.sde.sigma(t) ** 2 / self.sde.alpha(t) ** 2
         return xp.full((self.observation.count,), variance, dtype=backend.dtype, device=backend.device)
 
     def innovation(
         self, noise: SiteApproximation, linear: Linearisation, t: float
-    ) -> tuple[Any, Linearisation, Any]:
+    ) -> tuple[Array, Linearisation, Array]:
         xp, P = self.backend.xp, Diagonal(self.predicted_variance(linear, t))
         if not noise.diagonal:
             whole = Innovation.of(noise, linear, P.dense())

@@ -2,10 +2,10 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from array_api_compat import array_namespace
 
+from ..backend import Array
 from ..linalg import Diagonal
 from .observation import SiteApproximation
 
@@ -18,13 +18,13 @@ class TiltedMoments:
     shrinkage: Var[e]/v under the product, 1 - v information, kept apart for its digits near 0.
     """
 
-    log_mass: Any
-    slope: Any
-    information: Any
-    shrinkage: Any
+    log_mass: Array
+    slope: Array
+    information: Array
+    shrinkage: Array
 
 
-def gaussian_of(tilt: TiltedMoments, predicted: Any, variance: Any, width: Any) -> SiteApproximation:
+def gaussian_of(tilt: TiltedMoments, predicted: Array, variance: Array, width: Array) -> SiteApproximation:
     """The Gaussian of η that gives Z, its slope and, where that is negative, its second derivative.
 
     R = 1/information - v, y = η + slope (v + R). Where there is little or negative information it is put at
@@ -47,7 +47,7 @@ def gaussian_of(tilt: TiltedMoments, predicted: Any, variance: Any, width: Any) 
 
 
 def normal_innovation(
-    log_mass: Any, mean: Any, spread: Any, squared_scale: Any, variance: Any
+    log_mass: Array, mean: Array, spread: Array, squared_scale: Array, variance: Array
 ) -> TiltedMoments:
     """The tilt where y is a function of η plus normal noise of variance s².
 
@@ -60,7 +60,9 @@ def normal_innovation(
     return TiltedMoments(log_mass, mean / xp.sqrt(total), (1 - spread) / total, shrinkage)
 
 
-def scale_mixture(log_weights: Any, residual: Any, squared_scales: Any, variance: Any) -> TiltedMoments:
+def scale_mixture(
+    log_weights: Array, residual: Array, squared_scales: Array, variance: Array
+) -> TiltedMoments:
     """The tilt of noise Σ_k w_k N(m_k, s_k²).
 
     log_weights, residual y - predicted - m_k and s_k², each with the components in front, (k, ...).

@@ -2,10 +2,10 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from array_api_compat import array_namespace, device
 
+from ..backend import Array
 from ..sde.schedules import NODES, panel_nodes
 
 DROP = 40.0  # where the density has fallen by e^{-40} nothing is left to integrate
@@ -19,23 +19,23 @@ class TruncatedNormal:
     ln P(low < u < high) = log_scaled - peak²/2; mean: peak + offset; variance.
     """
 
-    peak: Any
-    log_scaled: Any
-    offset: Any
-    variance: Any
+    peak: Array
+    log_scaled: Array
+    offset: Array
+    variance: Array
 
     @property
-    def log_mass(self) -> Any:
+    def log_mass(self) -> Array:
         """ln P(low < u < high)."""
         return self.log_scaled - 0.5 * self.peak * self.peak
 
     @property
-    def mean(self) -> Any:
+    def mean(self) -> Array:
         """E[u given low < u < high]."""
         return self.peak + self.offset
 
 
-def truncated_normal(low: Any, high: Any, width: Any) -> TruncatedNormal:
+def truncated_normal(low: Array, high: Array, width: Array) -> TruncatedNormal:
     """By Gauss–Legendre quadrature where the density is, to 1e-13; elementwise.
 
     low < high, one or both may be infinite; width: high - low, which the caller knows without rounding.
@@ -62,7 +62,7 @@ def truncated_normal(low: Any, high: Any, width: Any) -> TruncatedNormal:
     return TruncatedNormal(sign * peak, log_scaled, sign * offset, span**2 * (second / total - centre**2))
 
 
-def _panels(like: Any) -> list[tuple[Any, Any]]:
+def _panels(like: Array) -> list[tuple[Array, Array]]:
     """Nodes in (0, 1) and weights, panel by panel, to broadcast in front of `like`: all at once would
     take 48 times its memory."""
     xp, shape = array_namespace(like), (-1,) + (1,) * like.ndim

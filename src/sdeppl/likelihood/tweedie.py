@@ -98,7 +98,7 @@ class TweedieDenoiser(MeanLikelihood):
             return 4 * n * dim + 8 * wide * wide + (0 if covariance.shared else 2 * dim * dim)
         return 8 * (n + dim) + (0 if self.observation.is_linear else 2 * n * dim)
 
-    def _mean(self, x: Any, t: float) -> Any:
+    def _mean(self, x: Array, t: float) -> Array:
         moments = self.prior(x, t)
         if self._dense(moments.covariance):
             return self._guide(x, t, moments).mean
@@ -110,12 +110,12 @@ class TweedieDenoiser(MeanLikelihood):
             self.observation, linear, moments.covariance, self.tolerance, self.iterations
         )
 
-    def guided(self, x: Any, t: float) -> Guided:
+    def guided(self, x: Array, t: float) -> Guided:
         if self.observation.count == 0:
             return self.unguided(x, t)
         return self._guide(x, t, self.prior(x, t))
 
-    def _guide(self, x: Any, t: float, moments: Moments) -> Guided:
+    def _guide(self, x: Array, t: float, moments: Moments) -> Guided:
         xp = self.backend.xp
         covariance = psd_part(moments.covariance, self.observation.count, self.repair)
         moments = Moments(moments.mean, covariance)
@@ -150,14 +150,14 @@ class TweedieDenoiser(MeanLikelihood):
 
     def _slopes(
         self,
-        x: Any,
+        x: Array,
         t: float,
         moments: Moments,
         linear: Linearisation,
-        cross: Any,
+        cross: Array,
         innovation: Innovation,
         bends: bool,
-    ) -> Any:
+    ) -> Array:
         """σ²/α times the gradient of ln l through S: by C's slope, and, where the observation `bends`, by
         that of its H and R."""
         xp, covariance = self.backend.xp, moments.covariance
@@ -176,7 +176,7 @@ class TweedieDenoiser(MeanLikelihood):
             shift = shift + covariance.matvec(self._bend(moments.mean, linear, cross, weights))
         return shift
 
-    def _bend(self, m: Any, linear: Linearisation, cross: Any, weights: Any) -> Any:
+    def _bend(self, m: Array, linear: Linearisation, cross: Array, weights: Array) -> Array:
         """∂/∂m ½ tr(W (H C Hᵀ + R)) with H and R at m, W (batch, n, n) and C held fixed, for cross = C Hᵀ."""
         xp, of_R = self.backend.xp, None
         of_H = weights @ xp.matrix_transpose(cross)
@@ -185,7 +185,7 @@ class TweedieDenoiser(MeanLikelihood):
         return self.observation.bend(m, of_H, of_R)
 
 
-def projected_covariance(linear: Linearisation, cross: Any, covariance: LinearOperator) -> Any:
+def projected_covariance(linear: Linearisation, cross: Array, covariance: LinearOperator) -> Array:
     """H C Hᵀ, symmetric; of a learned C that is no matrix, the positive part."""
     xp = array_namespace(cross)
     projected = linear.jacobian.matmat(cross)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from array_api_compat import array_namespace, is_array_api_obj
 
-from ...backend import require_arrays
+from ...backend import Array, require_arrays
 from ..tilted_moments import TiltedMoments
 
 
@@ -22,14 +22,14 @@ class Family(ABC):
     support: ClassVar[str] = "any number"
 
     @abstractmethod
-    def __call__(self, eta: Any, y: Any) -> Any:
+    def __call__(self, eta: Array, y: Array) -> Array:
         """ln p(y given η), normalised over y."""
 
-    def supports(self, y: Any) -> Any:
+    def supports(self, y: Array) -> Array:
         """Whether each y is in the support, an array of booleans."""
         return y == y
 
-    def rows(self, y: Any, kept: Any) -> "Family":
+    def rows(self, y: Array, kept: Array) -> "Family":
         """The family of the rows `kept`, indices, out of those of y.
 
         Raises: ValueError for parameters of another shape; BackendMismatch, TypeError for another dtype.
@@ -50,7 +50,7 @@ class Family(ABC):
         values = {name: getattr(self, name) for name in self.per_row}
         return {name: value for name, value in values.items() if is_array_api_obj(value)}
 
-    def require_data(self, y: Any) -> None:
+    def require_data(self, y: Array) -> None:
         """Check y (..., observations). Raises: ValueError naming the first that is outside the support."""
         xp = array_namespace(y)
         outside = xp.reshape(y, (-1,))[xp.reshape(~self.supports(y), (-1,))]
@@ -70,7 +70,7 @@ class ConvolvedFamily(Family):
     scale: Any
 
     @abstractmethod
-    def tilted_moments(self, predicted: Any, y: Any, variance: Any, nodes: int) -> TiltedMoments:
+    def tilted_moments(self, predicted: Array, y: Array, variance: Array, nodes: int) -> TiltedMoments:
         """p(y given η) under η ~ N(predicted, variance), elementwise; nodes: of a quadrature, if any."""
 
 
@@ -92,7 +92,7 @@ def require_numbers(family: Family, positive: tuple[str, ...]) -> None:
             )
 
 
-def softplus(x: Any) -> Any:
+def softplus(x: Array) -> Array:
     """ln(1 + e^x), elementwise, without overflow."""
     xp = array_namespace(x)
     return xp.clip(x, min=0.0) + xp.log1p(xp.exp(-xp.abs(x)))

@@ -2,11 +2,11 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from array_api_compat import array_namespace
 
-from ...backend import lgamma, python_floats
+from ...backend import Array, lgamma, python_floats
 from .base import Family, require_numbers, softplus
 
 
@@ -16,27 +16,27 @@ class Poisson(Family):
 
     support: ClassVar[str] = "whole numbers from 0"
 
-    def __call__(self, eta: Any, y: Any) -> Any:
+    def __call__(self, eta: Array, y: Array) -> Array:
         xp = array_namespace(eta)
         largest = math.log(float(xp.finfo(eta.dtype).max)) - 1  # ln p is finite there, and low enough
         return y * eta - xp.exp(xp.clip(eta, max=largest)) - lgamma(y + 1)
 
-    def supports(self, y: Any) -> Any:
+    def supports(self, y: Array) -> Array:
         return _whole(y)
 
 
 class _Logits(Family):
     """ln p = y ln σ(η) + (trials - y) ln σ(-η) + constant = y η - trials ln(1 + e^η) + constant."""
 
-    def trials(self, y: Any) -> Any:
+    def trials(self, y: Array) -> float | Array:
         """What y is the number of successes of, or its sum with the failures."""
         raise NotImplementedError
 
-    def constant(self, y: Any) -> Any:
+    def constant(self, y: Array) -> float | Array:
         """What does not depend on η."""
         return 0.0
 
-    def __call__(self, eta: Any, y: Any) -> Any:
+    def __call__(self, eta: Array, y: Array) -> Array:
         return self.constant(y) + y * eta - self.trials(y) * softplus(eta)
 
 
@@ -46,10 +46,10 @@ class Bernoulli(_Logits):
 
     support: ClassVar[str] = "0 and 1"
 
-    def trials(self, y: Any) -> Any:
+    def trials(self, y: Array) -> float | Array:
         return 1.0
 
-    def supports(self, y: Any) -> Any:
+    def supports(self, y: Array) -> Array:
         return (y == 0) | (y == 1)
 
 
@@ -60,7 +60,7 @@ class Binomial(_Logits):
     total_count: a whole number, or an array (observations,). Raises: ValueError where it is not positive.
     """
 
-    total_count: Any
+    total_count: Array
     per_row = ("total_count",)
     support: ClassVar[str] = "whole numbers from 0 to total_count"
 
@@ -68,14 +68,14 @@ class Binomial(_Logits):
         python_floats(self)
         require_numbers(self, ("total_count",))
 
-    def trials(self, y: Any) -> Any:
+    def trials(self, y: Array) -> float | Array:
         return self.total_count
 
-    def constant(self, y: Any) -> Any:
+    def constant(self, y: Array) -> Array:
         n = self.total_count
         return lgamma(n + 1) - lgamma(y + 1) - lgamma(n - y + 1)
 
-    def supports(self, y: Any) -> Any:
+    def supports(self, y: Array) -> Array:
         return _whole(y) & (y <= self.total_count)
 
 
@@ -88,7 +88,7 @@ class NegativeBinomial(_Logits):
     Raises: ValueError where it is not positive.
     """
 
-    total_count: Any
+    total_count: Array
     per_row = ("total_count",)
     support: ClassVar[str] = "whole numbers from 0"
 
@@ -96,15 +96,15 @@ class NegativeBinomial(_Logits):
         python_floats(self)
         require_numbers(self, ("total_count",))
 
-    def trials(self, y: Any) -> Any:
+    def trials(self, y: Array) -> float | Array:
         return y + self.total_count
 
-    def constant(self, y: Any) -> Any:
+    def constant(self, y: Array) -> Array:
         return lgamma(y + self.total_count) - lgamma(self.total_count) - lgamma(y + 1)
 
-    def supports(self, y: Any) -> Any:
+    def supports(self, y: Array) -> Array:
         return _whole(y)
 
 
-def _whole(y: Any) -> Any:
+def _whole(y: Array) -> Array:
     return (y >= 0) & (y == array_namespace(y).round(y))

@@ -2,11 +2,10 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from array_api_compat import array_namespace, device
 
-from ...backend import lgamma, python_floats
+from ...backend import Array, lgamma, python_floats
 from ..tilted_moments import TiltedMoments, scale_mixture
 from ..truncated_normal import truncated_normal
 from .base import ConvolvedFamily, require_numbers
@@ -48,10 +47,10 @@ class NormalMixture(ConvolvedFamily):
         total = sum(self.weights)
         object.__setattr__(self, "weights", tuple(weight / total for weight in self.weights))
 
-    def __call__(self, eta: Any, y: Any) -> Any:
+    def __call__(self, eta: Array, y: Array) -> Array:
         return self.tilted_moments(eta, y, 0 * eta, 0).log_mass
 
-    def tilted_moments(self, predicted: Any, y: Any, variance: Any, nodes: int) -> TiltedMoments:
+    def tilted_moments(self, predicted: Array, y: Array, variance: Array, nodes: int) -> TiltedMoments:
         xp, like = array_namespace(predicted), predicted
         logs, means, scales = (
             xp.reshape(xp.asarray(values, dtype=like.dtype, device=device(like)), (-1,) + (1,) * like.ndim)
@@ -69,15 +68,15 @@ class StudentT(ConvolvedFamily):
     Raises: ValueError where df or scale is not positive.
     """
 
-    df: Any
-    scale: Any
+    df: Array
+    scale: Array
     per_row = ("df", "scale")
 
     def __post_init__(self) -> None:
         python_floats(self)
         require_numbers(self, ("df", "scale"))
 
-    def __call__(self, eta: Any, y: Any) -> Any:
+    def __call__(self, eta: Array, y: Array) -> Array:
         xp, df = array_namespace(eta), self.df
         z = (y - eta) / self.scale
         constant = (
@@ -85,7 +84,7 @@ class StudentT(ConvolvedFamily):
         )
         return constant - 0.5 * (df + 1) * xp.log1p(z * z / df)
 
-    def tilted_moments(self, predicted: Any, y: Any, variance: Any, nodes: int) -> TiltedMoments:
+    def tilted_moments(self, predicted: Array, y: Array, variance: Array, nodes: int) -> TiltedMoments:
         xp, residual = array_namespace(predicted), y - predicted
         half, zero = 0.5 * self.df, 0 * predicted
         # the leftmost that ln λ given y can peak at, and how far its tails go
@@ -109,18 +108,18 @@ class Laplace(ConvolvedFamily):
     truncated normal distributions. Raises: ValueError where scale is not positive.
     """
 
-    scale: Any
+    scale: Array
     per_row = ("scale",)
 
     def __post_init__(self) -> None:
         python_floats(self)
         require_numbers(self, ("scale",))
 
-    def __call__(self, eta: Any, y: Any) -> Any:
+    def __call__(self, eta: Array, y: Array) -> Array:
         xp = array_namespace(eta)
         return -xp.abs(y - eta) / self.scale - xp.log(2 * self.scale + 0 * eta)
 
-    def tilted_moments(self, predicted: Any, y: Any, variance: Any, nodes: int) -> TiltedMoments:
+    def tilted_moments(self, predicted: Array, y: Array, variance: Array, nodes: int) -> TiltedMoments:
         """With r = √v/scale, δ = (y - predicted)/√v and z = (η - predicted)/√v, the product is
         N(z; r, 1) e^{r²/2 - δ r}/(2 scale) below δ and N(z; -r, 1) e^{r²/2 + δ r}/(2 scale) above."""
         xp = array_namespace(predicted)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from array_api_compat import array_namespace, is_array_api_obj
 
-from ...backend import log_ndtr, python_floats
+from ...backend import Array, log_ndtr, python_floats
 from ..tilted_moments import TiltedMoments, normal_innovation
 from ..truncated_normal import TruncatedNormal, truncated_normal
 from .base import ConvolvedFamily, require_numbers
@@ -19,17 +19,17 @@ class Normal(ConvolvedFamily):
     Raises: ValueError where it is not positive. `LinearGaussian` is the same, and knows that it is linear.
     """
 
-    scale: Any
+    scale: Array
     per_row = ("scale",)
 
     def __post_init__(self) -> None:
         python_floats(self)
         require_numbers(self, ("scale",))
 
-    def __call__(self, eta: Any, y: Any) -> Any:
+    def __call__(self, eta: Array, y: Array) -> Array:
         return log_normal(y - eta, self.scale**2 + 0 * eta)
 
-    def tilted_moments(self, predicted: Any, y: Any, variance: Any, nodes: int) -> TiltedMoments:
+    def tilted_moments(self, predicted: Array, y: Array, variance: Array, nodes: int) -> TiltedMoments:
         total = variance + self.scale**2
         mean = (y - predicted) / array_namespace(predicted).sqrt(total)
         log_mass = log_normal(y - predicted, total)
@@ -46,9 +46,9 @@ class Censored(ConvolvedFamily):
     Source: Tobin, Estimation of relationships for limited dependent variables, 1958.
     """
 
-    scale: Any
-    low: Any = -math.inf
-    high: Any = math.inf
+    scale: Array
+    low: float | Array = -math.inf
+    high: float | Array = math.inf
     per_row = ("scale", "low", "high")
     support: ClassVar[str] = "numbers from low to high"
 
@@ -57,7 +57,7 @@ class Censored(ConvolvedFamily):
         require_numbers(self, ("scale",))
         require_rising(self)
 
-    def __call__(self, eta: Any, y: Any) -> Any:
+    def __call__(self, eta: Array, y: Array) -> Array:
         xp = array_namespace(eta)
         under, over = y <= self.low, y >= self.high
         # at a bound y is the bound: no infinity enters, and with it no NaN into a gradient
@@ -65,7 +65,7 @@ class Censored(ConvolvedFamily):
         beyond = log_ndtr(xp.where(over, -z, z))
         return xp.where(under | over, beyond, log_normal(y - eta, self.scale**2 + 0 * eta))
 
-    def tilted_moments(self, predicted: Any, y: Any, variance: Any, nodes: int) -> TiltedMoments:
+    def tilted_moments(self, predicted: Array, y: Array, variance: Array, nodes: int) -> TiltedMoments:
         xp = array_namespace(predicted)
         total = variance + self.scale**2
         z = (y - predicted) / xp.sqrt(total)
@@ -77,7 +77,7 @@ class Censored(ConvolvedFamily):
         spread = xp.where(seen, 0 * z, tail.variance)
         return normal_innovation(log_mass, xp.where(seen, z, tail.mean), spread, self.scale**2, variance)
 
-    def supports(self, y: Any) -> Any:
+    def supports(self, y: Array) -> Array:
         return (y >= self.low) & (y <= self.high)
 
 
@@ -91,9 +91,9 @@ class Interval(ConvolvedFamily):
     Raises: ValueError for a scale that is not positive and bounds that do not rise.
     """
 
-    low: Any
-    high: Any
-    scale: Any
+    low: Array
+    high: Array
+    scale: Array
     per_row = ("low", "high", "scale")
     support: ClassVar[str] = "numbers from low to high"
 
@@ -102,22 +102,22 @@ class Interval(ConvolvedFamily):
         require_numbers(self, ("scale",))
         require_rising(self)
 
-    def __call__(self, eta: Any, y: Any) -> Any:
+    def __call__(self, eta: Array, y: Array) -> Array:
         return self._between(eta, self.scale).log_mass
 
-    def tilted_moments(self, predicted: Any, y: Any, variance: Any, nodes: int) -> TiltedMoments:
+    def tilted_moments(self, predicted: Array, y: Array, variance: Array, nodes: int) -> TiltedMoments:
         found = self._between(predicted, array_namespace(predicted).sqrt(variance + self.scale**2))
         return normal_innovation(found.log_mass, found.mean, found.variance, self.scale**2, variance)
 
-    def supports(self, y: Any) -> Any:
+    def supports(self, y: Array) -> Array:
         return (y >= self.low) & (y <= self.high)
 
-    def _between(self, eta: Any, scale: Any) -> TruncatedNormal:
+    def _between(self, eta: Array, scale: Array) -> TruncatedNormal:
         width = (self.high - self.low) / scale + 0 * eta
         return truncated_normal((self.low - eta) / scale, (self.high - eta) / scale, width)
 
 
-def log_normal(residual: Any, variance: Any) -> Any:
+def log_normal(residual: Array, variance: Array) -> Array:
     """ln N(residual; 0, variance), elementwise."""
     xp = array_namespace(residual)
     return -0.5 * (xp.log(2 * math.pi * variance) + residual * residual / variance)

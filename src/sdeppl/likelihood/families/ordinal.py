@@ -3,10 +3,11 @@
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from array_api_compat import array_namespace, device
 
+from ...backend import Array
 from .base import Family, softplus
 
 
@@ -28,16 +29,16 @@ class Ordinal(Family):
         if not points or not all(a < b for a, b in pairwise((-math.inf, *points, math.inf))):
             raise ValueError(f"Ordinal: cutpoints must be finite and rise; got {points}")
 
-    def __call__(self, eta: Any, y: Any) -> Any:
+    def __call__(self, eta: Array, y: Array) -> Array:
         # σ(b) - σ(a) = σ(b) σ(-a) (1 - e^{a - b}), where every factor keeps its digits
         low, high = self._bounds(y)
         gap = array_namespace(y).log(-array_namespace(y).expm1(low - high))
         return gap - softplus(low - eta) - softplus(eta - high)
 
-    def supports(self, y: Any) -> Any:
+    def supports(self, y: Array) -> Array:
         return (y >= 0) & (y <= len(self.cutpoints)) & (y == array_namespace(y).round(y))
 
-    def _bounds(self, y: Any) -> tuple[Any, Any]:
+    def _bounds(self, y: Array) -> tuple[Array, Array]:
         xp = array_namespace(y)
         points = xp.asarray([-math.inf, *self.cutpoints, math.inf], dtype=y.dtype, device=device(y))
         category = xp.reshape(xp.astype(y, xp.int64), (-1,))
