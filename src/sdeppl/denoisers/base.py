@@ -7,7 +7,7 @@ from typing import ClassVar
 from array_api_compat import array_namespace
 
 from ..backend import Array, Backend, jvp
-from ..linalg import LinearOperator
+from ..linalg import Diagonalisable, LinearOperator
 from ..sde import IsotropicSDE
 from ..sde.mixture import GaussianMixture
 from .covariance import weight_matrix
@@ -34,7 +34,7 @@ class Denoiser(ABC):
     """
 
     covariance_is_slope: ClassVar[bool] = True
-    mixture: GaussianMixture | None = None
+    mixture: GaussianMixture[Diagonalisable] | None = None
 
     sde: IsotropicSDE
     dim: int

@@ -85,7 +85,7 @@ class GaussianDenoiser(Denoiser):
         return self.backend.xp.zeros_like(x)
 
     @property
-    def mixture(self) -> GaussianMixture:  # type: ignore[override]
+    def mixture(self) -> GaussianMixture[Diagonalisable]:  # type: ignore[override]
         """x_0 as a mixture of one."""
         no_weight = 0 * self.location[:1]
         return GaussianMixture(no_weight, self.location[None, :], self.prior_covariance)

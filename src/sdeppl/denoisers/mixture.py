@@ -51,15 +51,15 @@ class GaussianMixtureDenoiser(Denoiser):
             raise ValueError("the covariances of a mixture must be positive definite")
 
     @classmethod
-    def of(cls, sde: IsotropicSDE, mixture: GaussianMixture) -> "GaussianMixtureDenoiser":
+    def of(cls, sde: IsotropicSDE, mixture: GaussianMixture[Diagonalisable]) -> "GaussianMixtureDenoiser":
         """x_0 ~ the mixture, or those of data sets, whose covariances may be singular."""
         denoiser = cls.__new__(cls)
         denoiser._hold(sde, mixture)
         return denoiser
 
-    mixture: GaussianMixture
+    mixture: GaussianMixture[Diagonalisable]
 
-    def _hold(self, sde: IsotropicSDE, mixture: GaussianMixture) -> None:
+    def _hold(self, sde: IsotropicSDE, mixture: GaussianMixture[Diagonalisable]) -> None:
         self.sde, self.mixture = sde, mixture
         self.backend, self.dim = backend_of(mixture.means), mixture.dim
         # offsets from it lose no digits to means that are far from zero
@@ -130,16 +130,20 @@ class GaussianMixtureDenoiser(Denoiser):
 
     def log_density(self, x: Array, t: float) -> Array:
         """ln p_t(x), (batch,)."""
-        return self.mixture.diffused(self.sde.alpha(t), self.sde.sigma(t)).log_density(self.sde.centre(x, t))
+        return self._diffused(self.sde.alpha(t), self.sde.sigma(t)).log_density(self.sde.centre(x, t))
 
     def sample(self, t: float, uniforms: Array, z: Array) -> Array:
         """Draws of x_t, (n, dim): uniforms (n,) choose the components, normals z (n, dim) the place.
 
         α m_k + shift + (α² C_k + σ² I)^½ z, with the symmetric root: alike on every backend.
         """
-        return self.mixture.diffused(self.sde.alpha(t), self.sde.sigma(t)).sample(
-            uniforms, z
-        ) + self.sde.shift(t)
+        sde = self.sde
+        return self._diffused(sde.alpha(t), sde.sigma(t)).sample(uniforms, z) + sde.shift(t)
+
+    def _diffused(self, alpha: float, sigma: float) -> GaussianMixture[Diagonalisable]:
+        """Of α x_0 + σ ε."""
+        V = self.mixture.covariances.map(lambda values: alpha**2 * values + sigma**2)
+        return GaussianMixture(self.log_weights, alpha * self.means, V)
 
     def _conditional(self, x: Array, t: float) -> tuple[Array, MixtureCovariance]:
         """Mean and covariance of x_0 given x_t = x."""
@@ -163,15 +167,14 @@ class GaussianMixtureDenoiser(Denoiser):
 
     def _with_several(self, x: Array, alpha: float, sigma: float) -> tuple[Array, MixtureCovariance]:
         """μ_k = m_k + α C_k V_k⁻¹ (x - α m_k) = x/α - σ²/α V_k⁻¹ (x - α m_k)."""
-        C, means = self.mixture.covariances, self.means
-        diffused = self.mixture.diffused(alpha, sigma)
-        log_joint, inside = diffused.joint_of_several(x)
-        parts, variances = shares(log_joint), diffused.covariances.eigenvalues
+        C, means, diffused = self.mixture.covariances, self.means, self._diffused(alpha, sigma)
+        log_joint, white = diffused.joint_of_several(x)
+        parts, deviations = shares(log_joint), diffused.covariances.root_eigenvalues
         if alpha > sigma:  # near x/α: from there the offsets are small numbers, which keep their digits
-            origin, offsets = x / alpha, C.outside(-(sigma**2) / (alpha * variances) * inside)
+            origin, offsets = x / alpha, C.outside(-(sigma**2) / (alpha * deviations) * white)
         else:
             origin = self.centre
-            offsets = means - origin[..., None, :] + C.outside(alpha * C.eigenvalues / variances * inside)
+            offsets = means - origin[..., None, :] + C.outside(alpha * C.eigenvalues / deviations * white)
         mean = origin + combined(parts, offsets)
         within = C.map(lambda values: sigma**2 * values / (alpha**2 * values + sigma**2))
         return mean, MixtureCovariance(parts, offsets, within)

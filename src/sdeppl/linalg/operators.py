@@ -144,10 +144,17 @@ class LinearOperator(ABC):
 
     def log_normal(self, residual: Array) -> Array:
         """ln N(residual; 0, A) of rows (..., n), for a covariance A: (...)."""
-        xp, root = array_namespace(residual), self.root
-        white = root.solve(residual)
-        constant = root.logdet() + 0.5 * self.shape[0] * math.log(2 * math.pi)
-        return -0.5 * xp.sum(white * white, axis=-1) - constant
+        xp, white = array_namespace(residual), self.whiten(residual)
+        constant = self.logdet() + self.shape[0] * math.log(2 * math.pi)
+        return -0.5 * (xp.sum(white * white, axis=-1) + constant)
+
+    def whiten(self, v: Array) -> Array:
+        """W v row by row with Wᵀ W = A⁻¹, of a covariance A."""
+        return self.root.solve(v)
+
+    def whiten_adjoint(self, w: Array) -> Array:
+        """Wᵀ w row by row: A⁻¹ v is that of W v."""
+        return self.root.rsolve(w)
 
     def added_to(self, matrix: Array) -> Array:
         """matrix + A for entries (..., n, n)."""
@@ -280,10 +287,16 @@ class Diagonalisable(Symmetric):
     def inverse(self) -> LinearOperator:
         return self.map(lambda values: 1 / values)
 
-    def log_normal(self, residual: Array) -> Array:
-        xp, inside = array_namespace(residual), self.inside(residual)
-        constant = self.logdet() + self.shape[0] * math.log(2 * math.pi)
-        return -0.5 * (xp.sum(inside * inside / self.eigenvalues, axis=-1) + constant)
+    def whiten(self, v: Array) -> Array:
+        return self.inside(v) / self.root_eigenvalues
+
+    def whiten_adjoint(self, w: Array) -> Array:
+        return self.outside(w / self.root_eigenvalues)
+
+    @cached_property
+    def root_eigenvalues(self) -> Array:
+        """√λ."""
+        return array_namespace(self.eigenvalues).sqrt(self.eigenvalues)
 
     def __mul__(self, c: Any) -> LinearOperator:
         return Scaled(self, c) if getattr(c, "ndim", 0) else self.map(lambda values: c * values)
@@ -626,16 +639,19 @@ class Isotropic(Diagonal):
 class Dense(LinearOperator):
     """A matrix (out, in), or (batch, out, in).
 
-    positive: it is symmetric and positive definite, and equations go by its Cholesky factor.
+    positive: it is symmetric and positive definite, and equations go by its Cholesky factor; root: that
+    factor, where it is known.
     """
 
     materialised = True
 
-    def __init__(self, matrix: Array, positive: bool = False) -> None:
+    def __init__(self, matrix: Array, positive: bool = False, root: LinearOperator | None = None) -> None:
         super().__init__(
             (matrix.shape[-2], matrix.shape[-1]), matrix.shape[0] if matrix.ndim == 3 else None, matrix
         )
         self.matrix, self.positive = matrix, positive
+        if root is not None:
+            self.__dict__["root"] = root
 
     def matvec(self, v: Array) -> Array:
         return matvec(self.matrix, v)

@@ -89,8 +89,11 @@ class Spectral(Diagonalisable):
         across = 0 * self.along[..., :1] if self.across is None else self.across
         return super().shifted(c) if across.ndim == 2 else Spectral(self.U, self.along + c, across + c)
 
-    def log_normal(self, residual: Array) -> Array:
-        return super().log_normal(residual) if self.across is None else Symmetric.log_normal(self, residual)
+    def whiten(self, v: Array) -> Array:
+        return super().whiten(v) if self.across is None else LinearOperator.whiten(self, v)
+
+    def whiten_adjoint(self, w: Array) -> Array:
+        return super().whiten_adjoint(w) if self.across is None else LinearOperator.whiten_adjoint(self, w)
 
     def formed(self) -> LinearOperator:
         return Dense(self.dense()) if self.across is None else self

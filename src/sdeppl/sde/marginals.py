@@ -1,13 +1,12 @@
 """The Fokker–Planck equation in closed form: Gaussian mixtures under affine SDEs."""
 
-import math
 from numbers import Integral
 from typing import Any
 
-from scipy.special import ndtri
-
-from ..backend import Array, Noise, NoiseStream, require_arrays, to_host, whole_number
+from ..backend import Array, Noise, NoiseStream, log_ndtr, require_arrays, whole_number
+from ..linalg import Dense, Spectral, Triangular
 from .affine import AffineSDE
+from .mixture import GaussianMixture
 
 
 class AffineMarginals:
@@ -60,24 +59,16 @@ class AffineMarginals:
 
     def moments(self, t: float) -> tuple[Array, Array]:
         """Mean (dim,) and covariance (dim, dim) of x_t."""
-        xp = self.backend.xp
         means, covariances = self.components(t)
-        mean = xp.sum(self.weights[:, None] * means, axis=0)
-        centred = means - mean
-        within = xp.sum(self.weights[:, None, None] * covariances, axis=0)
-        return mean, within + (self.weights[:, None] * centred).T @ centred
+        return GaussianMixture(self._log_weights, means, Dense(covariances)).moments()
 
     def log_density(self, x: Array, t: float) -> Array:
         """ln p_t(x), (...) for x (..., dim). Raises: ValueError where a covariance is singular."""
-        log_joint, _, _ = self._joint(x, t)
-        return self.backend.xp.reshape(self._log_sum(log_joint), x.shape[:-1])
+        return self.backend.xp.reshape(self._at(t).log_density(self._rows(x)), x.shape[:-1])
 
     def score(self, x: Array, t: float) -> Array:
         """∂ ln p_t(x), like x. Raises: ValueError where a covariance is singular."""
-        xp = self.backend.xp
-        log_joint, white, whitening = self._joint(x, t)
-        responsibilities = xp.exp(log_joint - self._log_sum(log_joint))
-        return xp.reshape(-xp.sum(responsibilities[..., None] * (white @ whitening), axis=0), x.shape)
+        return self.backend.xp.reshape(self._at(t).score(self._rows(x)), x.shape)
 
     def sample(
         self, t: float, n: int, noise: Noise | NoiseStream | Array | None = None, *, seed: int = 0
@@ -98,39 +89,27 @@ class AffineMarginals:
         if tuple(z.shape) != (n, self.dim + 1):
             raise ValueError(f"sample: expected normals ({n}, {self.dim + 1}); got {tuple(z.shape)}")
         means, covariances = self.components(t)
-        eigenvalues, bases = xp.linalg.eigh(covariances)
-        roots = bases * xp.sqrt(xp.clip(eigenvalues, min=0.0))[:, None, :]
-        below, x = 0.0, xp.zeros_like(z[:, 1:])
-        chosen, first = z[:, :1], -math.inf
-        for k, weight in enumerate(to_host(self.weights).tolist()):  # array-lint: on the host
-            below += weight
-            last = float(ndtri(below)) if k + 1 < self.means.shape[0] else math.inf
-            draws = means[k, :] + z[:, 1:] @ roots[k, :, :].T
-            x = xp.where((chosen > first) & (chosen <= last), draws, x)
-            first = last
-        return x
+        values, bases = xp.linalg.eigh(covariances)
+        roots = Spectral(bases, xp.clip(values, min=0.0))  # where they are singular, so may x_t be
+        return GaussianMixture(self._log_weights, means, roots).sample(xp.exp(log_ndtr(z[:, 0])), z[:, 1:])
 
-    def _joint(self, x: Array, t: float) -> tuple[Array, Array, Array]:
-        """ln w_k N(x; m_k, C_k) (components, batch); whitened x (components, batch, dim); C_k = (Wᵀ W)⁻¹."""
-        xp = self.backend.xp
+    @property
+    def _log_weights(self) -> Array:
+        return self.backend.xp.log(self.weights)
+
+    def _rows(self, x: Array) -> Array:
         if x.shape[-1] != self.dim:
             raise ValueError(f"AffineMarginals: x must be (..., {self.dim}); got {tuple(x.shape)}")
+        return self.backend.xp.reshape(x, (-1, self.dim))
+
+    def _at(self, t: float) -> GaussianMixture[Dense]:
+        """p_t. Raises: ValueError where a covariance is singular."""
         means, covariances = self.components(t)
         try:
-            whitening = xp.linalg.inv(xp.linalg.cholesky(covariances))
+            root = Triangular(self.backend.xp.linalg.cholesky(covariances))
         except (RuntimeError, ValueError) as error:  # torch's and NumPy's LinAlgError
             raise ValueError(
                 f"AffineMarginals: at t={t} a component's covariance is singular, so x_t has no density; "
                 "take a larger t, or covariances of x_0 that are positive definite"
             ) from error
-        flat = xp.reshape(x, (-1, self.dim))
-        white = (flat[None, :, :] - means[:, None, :]) @ xp.matrix_transpose(whitening)
-        log_scale = xp.sum(xp.log(xp.linalg.diagonal(whitening)), axis=-1)
-        constant = xp.log(self.weights) + log_scale - 0.5 * self.dim * math.log(2 * math.pi)
-        return constant[:, None] - 0.5 * xp.sum(white * white, axis=-1), white, whitening
-
-    def _log_sum(self, values: Array) -> Array:
-        """ln Σ_k e^{values_k} over the first axis."""
-        xp = self.backend.xp
-        largest = xp.max(values, axis=0)
-        return largest + xp.log(xp.sum(xp.exp(values - largest), axis=0))
+        return GaussianMixture(self._log_weights, means, Dense(covariances, positive=True, root=root))

@@ -1,23 +1,25 @@
 """Gaussian mixtures."""
 
 import math
-from typing import Any
+from typing import Generic, TypeVar
 
 from array_api_compat import array_namespace, device
 
 from ..backend import Array
-from ..linalg import Diagonalisable, matvec
+from ..linalg import LinearOperator, matvec
+
+C = TypeVar("C", bound=LinearOperator)
 
 
-class GaussianMixture:
+class GaussianMixture(Generic[C]):
     """Σ_k w_k N(m_k, C_k): one for all rows x, or one for each row, as of a data set each.
 
     log_weights: ln w_k, normalised, (components,) or (rows, components); means: (components, dim) or (rows,
-    components, dim); covariances: `components` matrices that serve all rows, or one that all components
-    have: then no array has rows × components × dim numbers, unless the means have.
+    components, dim); covariances: an operator of `components` matrices that serve all rows, or one that all
+    components have: then no array has rows × components × dim numbers, unless the means have.
     """
 
-    def __init__(self, log_weights: Array, means: Array, covariances: Diagonalisable) -> None:
+    def __init__(self, log_weights: Array, means: Array, covariances: C) -> None:
         self.log_weights, self.means, self.covariances = log_weights, means, covariances
         self.components, self.dim = means.shape[-2:]
 
@@ -44,7 +46,7 @@ class GaussianMixture:
             within = xp.sum(self.weights[:, None, None] * within, axis=0)
         return mean, within + (self.weights[:, None] * centred).T @ centred
 
-    def take(self, index: Array) -> "GaussianMixture":
+    def take(self, index: Array) -> "GaussianMixture[C]":
         """That of the rows `index`; itself where there is one for all."""
         if self.rows is None:
             return self
@@ -52,13 +54,8 @@ class GaussianMixture:
         log_weights, means = (xp.take(part, index, axis=0) for part in (self.log_weights, self.means))
         return GaussianMixture(log_weights, means, self.covariances)
 
-    def diffused(self, alpha: Any, sigma: Any) -> "GaussianMixture":
-        """That of α x + σ ε, ε standard normal."""
-        covariances = self.covariances.map(lambda values: alpha**2 * values + sigma**2)
-        return GaussianMixture(self.log_weights, alpha * self.means, covariances)
-
     def joint_of_one(
-        self, x: Array, alpha: float = 1.0, V: Diagonalisable | None = None
+        self, x: Array, alpha: float = 1.0, V: LinearOperator | None = None
     ) -> tuple[Array, Array, Array]:
         """Where all C_k are C, of α x_0 + noise with covariance V, C by default: ln w_k N(x; α m_k, V) -
         ln N(x; α mean, V), (rows, components), for the size of the latter would cost their differences
@@ -70,12 +67,11 @@ class GaussianMixture:
         return self.log_weights - squares + alpha * matvec(scaled, centred), centred, scaled
 
     def joint_of_several(self, x: Array) -> tuple[Array, Array]:
-        """ln w_k N(x; m_k, C_k) without the powers of 2π, (rows, components); and x - m_k in eigenbases,
-        (rows, components, dim)."""
-        xp, covariances = array_namespace(x), self.covariances
-        inside = covariances.inside(x[:, None, :] - self.means)
-        squares = xp.sum(inside * inside / covariances.eigenvalues, axis=-1) + covariances.logdet()
-        return self.log_weights - 0.5 * squares, inside
+        """ln w_k N(x; m_k, C_k) without the powers of 2π, (rows, components); and W_k (x - m_k) with W_kᵀ W_k
+        = C_k⁻¹, (rows, components, dim)."""
+        xp, white = array_namespace(x), self.covariances.whiten(x[:, None, :] - self.means)
+        squares = xp.sum(white * white, axis=-1) + self.covariances.logdet()
+        return self.log_weights - 0.5 * squares, white
 
     def log_density(self, x: Array) -> Array:
         """ln p(x) of rows x, (rows, dim) to (rows,)."""
@@ -90,13 +86,14 @@ class GaussianMixture:
         if covariances.shared:
             log_joint, centred, scaled = self.joint_of_one(x)
             return combined(shares(log_joint), scaled) - covariances.solve(centred)
-        log_joint, inside = self.joint_of_several(x)
-        return -combined(shares(log_joint), covariances.outside(inside / covariances.eigenvalues))
+        log_joint, white = self.joint_of_several(x)
+        return -combined(shares(log_joint), covariances.whiten_adjoint(white))
 
     def sample(self, uniforms: Array, z: Array) -> Array:
         """Draws, (rows, dim): uniforms (rows,) choose the components, normals z (rows, dim) the place.
 
-        m_k + C_k^½ z, with the symmetric root, which is unique: alike on every backend.
+        m_k + C_k^½ z, with the symmetric root of what is known by eigenvalues, else Cholesky's: either is
+        unique, and so alike on every backend.
         """
         xp, roots = array_namespace(z), self.covariances.sqrt()
         below = xp.cumulative_sum(self.weights, axis=-1)[..., :-1]
