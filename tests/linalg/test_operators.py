@@ -86,6 +86,18 @@ def spectral_with_a_rest(many, backend):
     return operator, matrix
 
 
+def subspace(many, backend):
+    inner, Q = one(CORES, many), BASES[3][:, :2]
+    matrix = Q @ inner @ Q.T + 1.7 * (np.eye(N) - Q @ Q.T)
+    return la.Subspace(array(Q, backend), la.Dense(array(inner, backend), True), 1.7), matrix
+
+
+def subspace_root(many, backend):
+    operator, _ = subspace(many, backend)
+    Q, inner = BASES[3][:, :2], np.linalg.cholesky(one(CORES, many))
+    return operator.sqrt(), Q @ inner @ Q.T + math.sqrt(1.7) * (np.eye(N) - Q @ Q.T)
+
+
 def low_rank(many, backend):
     U, D, K = one(FACTORS, many), one(VARIANCES, many), one(CORES, many)
     matrix = D[..., None] * np.eye(N) + U @ np.linalg.inv(K) @ transposed(U)
@@ -175,10 +187,10 @@ def stack(many, backend):
 
 
 POSITIVE = [
-    isotropic, diagonal, dense, spectral, spectral_of_one_basis, spectral_with_a_rest, low_rank,
+    isotropic, diagonal, dense, spectral, spectral_of_one_basis, spectral_with_a_rest, subspace, low_rank,
     low_rank_of_one, total, projected, scaled, symmetric_matrix_free, blocks,
 ]  # fmt: skip
-SQUARE = [general, triangular, transpose, inverse, squares]
+SQUARE = [subspace_root, general, triangular, transpose, inverse, squares]
 ALL = [*POSITIVE, *SQUARE, wide, selection, product, matrix_free, stack]
 every = pytest.mark.parametrize("kind", ALL, ids=lambda make: make.__name__)
 positive = pytest.mark.parametrize("kind", POSITIVE, ids=lambda make: make.__name__)

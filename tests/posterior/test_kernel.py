@@ -11,7 +11,7 @@ import sdeppl as sp
 from sdeppl.likelihood import Guided, PseudoObservation, SiteApproximation
 from sdeppl.linalg import Dense
 from sdeppl.mcmc.smc import ess_fraction, normalised, systematic
-from sdeppl.posterior.kernel import MomentKernel, SubspaceRoot
+from sdeppl.posterior.kernel import MomentKernel
 from sdeppl.sde import StepCoefficients
 
 STEP = StepCoefficients(decay=0.8, first=0.35, second=0.0, noise=0.4)
@@ -91,21 +91,6 @@ def test_rows_taken_are_the_rows(precise):
     all_drawn, all_weights = proposal.draw(z)
     assert_array(drawn, host(all_drawn)[[2, 0, 2]], precise, 1e-13)
     assert_array(weight, host(all_weights)[[2, 0, 2]], precise, 1e-13)
-
-
-def test_the_subspace_root_is_a_root(precise):
-    """√v (I - Q Qᵀ) + Q L Qᵀ and its inverse, against the matrix."""
-    Q, _ = np.linalg.qr(np.random.default_rng(1).standard_normal((6, 2)))
-    inner = np.stack([np.linalg.cholesky(covariance_matrix(2, seed)) for seed in (1, 2)])
-    root = SubspaceRoot(array(Q, precise), array(inner, precise), 0.7)
-    v, M = (
-        np.random.default_rng(2).standard_normal((2, 6)),
-        np.random.default_rng(3).standard_normal((2, 6, 3)),
-    )
-    L = 0.7 * (np.eye(6) - Q @ Q.T) + Q @ inner @ Q.T
-    assert_array(root.forward(array(v, precise)), (L @ v[..., None])[..., 0], precise, 1e-12)
-    assert_array(root.back(array(v, precise)), np.linalg.solve(L, v[..., None])[..., 0], precise, 1e-12)
-    assert_array(root.back_columns(array(M, precise)), np.linalg.solve(L, M), precise, 1e-12)
 
 
 def test_systematic_resampling_copies_each_particle_as_often_as_it_should(backend):

@@ -18,7 +18,7 @@ from .operators import (
     as_operator,
     scaled_identity,
 )
-from .structures import BlockDiagonal, LowRankUpdate, Spectral, Stack, block_diagonal, stacked
+from .structures import BlockDiagonal, LowRankUpdate, Spectral, Stack, Subspace, block_diagonal, stacked
 
 __all__ = [
     "BlockDiagonal",
@@ -33,6 +33,7 @@ __all__ = [
     "Selection",
     "Spectral",
     "Stack",
+    "Subspace",
     "Sum",
     "Symmetric",
     "Triangular",

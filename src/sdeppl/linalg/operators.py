@@ -403,9 +403,7 @@ class Scaled(LinearOperator):
         return Scaled(self.operator.sqrt(), self.c**0.5)
 
     def logdet(self) -> Array:
-        c, xp = self.c, array_namespace(self.like)
-        size = xp.log(xp.abs(c)) if is_array_api_obj(c) else math.log(abs(c))
-        return self.operator.logdet() + self.shape[0] * size
+        return self.operator.logdet() + self.shape[0] * log_size(self.c)
 
     @property
     def T(self) -> LinearOperator:
@@ -798,6 +796,14 @@ def common_batch(*counts: int | None) -> int | None:
             )
         common = common if count is None else count
     return common
+
+
+def log_size(c: Any) -> Any:
+    """ln |c| of a number or an array."""
+    if not is_array_api_obj(c):
+        return math.log(abs(c))
+    xp = array_namespace(c)
+    return xp.log(xp.abs(c))
 
 
 def before(c: Any, axes: int) -> Any:

@@ -19,6 +19,7 @@ from .operators import (
     before,
     chosen,
     common_batch,
+    log_size,
     scaled_identity,
     total,
 )
@@ -122,6 +123,62 @@ class Spectral(Diagonalisable):
 
     def _take(self, index: Array | int) -> LinearOperator:
         return Spectral(chosen(self.U, index, 2), chosen(self.along, index, 1), self.across)
+
+
+class Subspace(LinearOperator):
+    """Q inner Qᵀ + across (I - Q Qᵀ): any operator on few directions, a multiple of I across them.
+
+    Q: (n, q), orthonormal columns; inner: an operator of q numbers; across: a number or an array ().
+    """
+
+    def __init__(self, Q: Array, inner: LinearOperator, across: Any) -> None:
+        super().__init__((Q.shape[0], Q.shape[0]), inner.batch, Q)
+        self.Q, self.inner, self.across = Q, inner, across
+
+    def matvec(self, v: Array) -> Array:
+        along = v @ self.Q
+        return self.across * v + (self.inner.matvec(along) - self.across * along) @ self.Q.T
+
+    def rmatvec(self, w: Array) -> Array:
+        return self.T.matvec(w)
+
+    def matmat(self, M: Array) -> Array:
+        along = self.Q.T @ M
+        return self.across * M + self.Q @ (self.inner.matmat(along) - self.across * along)
+
+    def solve(self, b: Array) -> Array:
+        along = b @ self.Q
+        return b / self.across + (self.inner.solve(along) - along / self.across) @ self.Q.T
+
+    def rsolve(self, b: Array) -> Array:
+        return self.T.solve(b)
+
+    def solve_columns(self, M: Array) -> Array:
+        along = self.Q.T @ M
+        return M / self.across + self.Q @ (self.inner.solve_columns(along) - along / self.across)
+
+    def sqrt(self) -> LinearOperator:
+        return Subspace(self.Q, self.inner.sqrt(), self.across**0.5)
+
+    def logdet(self) -> Array:
+        rest = self.Q.shape[0] - self.Q.shape[1]
+        return self.inner.logdet() + rest * log_size(self.across)
+
+    def shifted(self, c: Any) -> LinearOperator:
+        shifted = super().shifted(c) if getattr(c, "ndim", 0) else None
+        return shifted or Subspace(self.Q, self.inner.shifted(c), self.across + c)
+
+    def __mul__(self, c: Any) -> LinearOperator:
+        scaled = super().__mul__(c) if getattr(c, "ndim", 0) else None
+        return scaled or Subspace(self.Q, self.inner * c, c * self.across)
+
+    @property
+    def T(self) -> LinearOperator:
+        """With the transposed inner one."""
+        return Subspace(self.Q, self.inner.T, self.across)
+
+    def _take(self, index: Array | int) -> LinearOperator:
+        return Subspace(self.Q, self.inner.take(index), self.across)
 
 
 class LowRankUpdate(Symmetric):

@@ -1,14 +1,13 @@
 """Gaussian steps of the reverse SDE with the moments of the true ones, guided, and their weights."""
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from array_api_compat import array_namespace, device
 
-from ..backend import cholesky, log_diagonal, solve_lower
+from ..backend import Array, cholesky, log_diagonal
 from ..likelihood import Guided, psd_part
-from ..linalg import psd_or_diagonal
+from ..linalg import Dense, LinearOperator, Subspace, Triangular, psd_or_diagonal
 from ..sde import StepCoefficients
 
 DENSE_LIMIT = 64  # numbers in x up to which a step has a full covariance
@@ -16,120 +15,51 @@ LEARNED_LIMIT = 16  # the same where C takes a product with it for each number
 DIRECTIONS = 8  # along which it has one, beyond
 
 
-def rows(matrix: Any, v: Any) -> Any:
-    """matrix @ v row by row: matrix (n, k) or (batch, n, k), v (batch, k)."""
-    return v @ matrix.T if matrix.ndim == 2 else (matrix @ v[..., None])[..., 0]
-
-
 @dataclass(frozen=True)
 class Proposal:
     """x_t ~ N(centre, L F Fᵀ Lᵀ) with F = I - K G⁻¹ Kᵀ, guided; unguided N(centre - L shift, L Lᵀ).
 
-    root: what multiplies by L and L⁻¹; K (dim, n) or (batch, dim, n) and G (n, n) or (batch, n, n), lower
-    triangular, or None where guidance leaves the covariance as it is; guided_root: (batch, dim, dim), a
-    root of the guided covariance in place of L F; log_ratio: ln det of L F over that of L, (batch,);
-    shift: (batch, dim).
+    root: L; K (dim, n) and G (n, n), lower triangular, or None where guidance leaves the covariance as it
+    is; guided_root: a root of the guided covariance in place of L F; log_ratio: ln det of L F over that of
+    L, (batch,); shift: (batch, dim).
     """
 
-    centre: Any
-    root: Any
-    shift: Any
-    K: Any | None
-    G: Any | None
-    log_ratio: Any
-    guided_root: Any | None = None
+    centre: Array
+    root: LinearOperator
+    shift: Array
+    log_ratio: Array
+    K: LinearOperator | None = None
+    G: LinearOperator | None = None
+    guided_root: LinearOperator | None = None
 
-    def take(self, index: Any) -> "Proposal":
+    def take(self, index: Array) -> "Proposal":
         """The rows `index`; what is the same for all rows stays."""
         xp = array_namespace(self.centre)
-
-        def pick(value: Any, dims: int) -> Any:
-            shared = not hasattr(value, "ndim") or value.ndim < dims
-            return value if shared else xp.take(value, index, axis=0)
-
+        rows = (xp.take(part, index, axis=0) for part in (self.centre, self.shift, self.log_ratio))
+        centre, shift, log_ratio = rows
+        operators = (self.K, self.G, self.guided_root)
         return Proposal(
-            pick(self.centre, 2),
+            centre,
             self.root.take(index),
-            pick(self.shift, 2),
-            pick(self.K, 3),
-            pick(self.G, 3),
-            pick(self.log_ratio, 1),
-            pick(self.guided_root, 3),
+            shift,
+            log_ratio,
+            *(None if operator is None else operator.take(index) for operator in operators),
         )
 
-    def draw(self, z: Any) -> tuple[Any, Any]:
+    def draw(self, z: Array) -> tuple[Array, Array]:
         """x_t for standard normals z (batch, dim), and ln of its unguided density over its guided one."""
         xp = array_namespace(z)
         if self.guided_root is not None:
-            step = rows(self.guided_root, z)
-            white = self.root.back(step)
+            step = self.guided_root.matvec(z)
+            white = self.root.solve(step)
         else:
             white = z
-            if self.K is not None:
-                inner = MatrixRoot(self.G).back(rows(xp.matrix_transpose(self.K), z))
-                white = z - rows(self.K, inner)
-            step = self.root.forward(white)
+            if self.K is not None and self.G is not None:
+                white = z - self.K.matvec(self.G.solve(self.K.rmatvec(z)))
+            step = self.root.matvec(white)
         unguided = white + self.shift
         log_weight = 0.5 * xp.sum(z * z - unguided * unguided, axis=-1) + self.log_ratio
         return self.centre + step, log_weight
-
-
-@dataclass(frozen=True)
-class MatrixRoot:
-    """L, (dim, dim) or (batch, dim, dim)."""
-
-    L: Any
-
-    def forward(self, v: Any) -> Any:
-        """L v row by row."""
-        return rows(self.L, v)
-
-    def back(self, v: Any) -> Any:
-        """L⁻¹ v row by row."""
-        if self.L.ndim == 2:
-            return solve_lower(self.L, v.T).T
-        return solve_lower(self.L, v[..., None])[..., 0]
-
-    def back_columns(self, M: Any) -> Any:
-        """L⁻¹ M, M (dim, k) or (batch, dim, k)."""
-        return solve_lower(self.L, M)
-
-    def take(self, index: Any) -> "MatrixRoot":
-        """The rows `index`."""
-        if self.L.ndim == 2:
-            return self
-        return MatrixRoot(array_namespace(self.L).take(self.L, index, axis=0))
-
-
-@dataclass(frozen=True)
-class SubspaceRoot:
-    """L = √v (I - Q Qᵀ) + Q L_Q Qᵀ: full on the columns of Q (dim, q), isotropic across them.
-
-    inner: L_Q, (q, q) or (batch, q, q); scale: √v.
-    """
-
-    Q: Any
-    inner: Any
-    scale: float
-
-    def forward(self, v: Any) -> Any:
-        """L v row by row."""
-        along = v @ self.Q
-        return self.scale * v + (rows(self.inner, along) - self.scale * along) @ self.Q.T
-
-    def back(self, v: Any) -> Any:
-        """L⁻¹ v row by row."""
-        along = v @ self.Q
-        return v / self.scale + (MatrixRoot(self.inner).back(along) - along / self.scale) @ self.Q.T
-
-    def back_columns(self, M: Any) -> Any:
-        """L⁻¹ M, M (dim, k) or (batch, dim, k)."""
-        along = self.Q.T @ M
-        return M / self.scale + self.Q @ (MatrixRoot(self.inner).back_columns(along) - along / self.scale)
-
-    def take(self, index: Any) -> "SubspaceRoot":
-        """The rows `index`."""
-        return replace(self, inner=MatrixRoot(self.inner).take(index).L)
 
 
 class MomentKernel:
@@ -147,60 +77,44 @@ class MomentKernel:
     optimal isotropic variance; the rest is the law of total covariance.
     """
 
-    def __init__(self, basis: Any, variances: Any) -> None:
+    def __init__(self, basis: Array, variances: Array) -> None:
         xp, dim = array_namespace(basis), basis.shape[0]
         self.dim = dim
         median = float(variances[dim // 2])
         count = int(xp.count_nonzero(variances > 4 * median))
         kept = min(max(count, 1), DIRECTIONS)
         self.Q = basis[:, dim - kept :]
-        self.across = [max(float(v), 0.0) for v in variances[: dim - kept]] or [0.0]
+        others: Any = variances[: dim - kept]
+        self.across = [max(float(v), 0.0) for v in others] or [0.0]
 
-    def propose(self, x: Any, guided: Guided, step: StepCoefficients, ratio: float) -> Proposal:
+    def propose(self, x: Array, guided: Guided, step: StepCoefficients, ratio: float) -> Proposal:
         """The step from x (batch, dim); ratio: σ²/α² at its start."""
         xp, prior = array_namespace(x), guided.prior
         centre = step.decay * x + step.first * guided.mean
         if step.shift is not None:
             centre = centre + step.shift
-        root, columns = self._root(guided, step, ratio)
-        shift = step.first * root.back(guided.mean - prior.mean)
+        C = self._covariance(guided, ratio)
+        root = (C * step.first**2).shifted(step.noise**2).sqrt()
+        shift = step.first * root.solve(guided.mean - prior.mean)
         zero = xp.sum(0 * shift, axis=-1)
-        if guided.covariance is not None and isinstance(root, MatrixRoot):
-            own = cholesky(_step_covariance(guided.covariance, step))
-            log_ratio = log_diagonal(own) - log_diagonal(root.L) + zero
-            return Proposal(centre, root, shift, None, None, log_ratio, own)
-        if guided.pseudo_observation is None:
-            return Proposal(centre, root, shift, None, None, zero)
-        reduction = guided.pseudo_observation.reduction(
-            columns(xp.matrix_transpose(guided.pseudo_observation.H))
-        )
-        K = step.first * root.back_columns(reduction)
+        if guided.covariance is not None and C.materialised:
+            own = (Dense(guided.covariance) * step.first**2).shifted(step.noise**2).sqrt()
+            return Proposal(centre, root, shift, own.logdet() - root.logdet() + zero, guided_root=own)
+        pseudo = guided.pseudo_observation
+        if pseudo is None:
+            return Proposal(centre, root, shift, zero)
+        K = step.first * root.solve_columns(pseudo.reduction(C.matmat(pseudo.jacobian.T.dense())))
         gram = xp.matrix_transpose(K) @ K
         identity = xp.eye(gram.shape[-1], dtype=x.dtype, device=device(x))
         G = cholesky(identity - gram)
-        return Proposal(centre, root, shift, K, identity + G, log_diagonal(G) + zero)
+        return Proposal(centre, root, shift, log_diagonal(G) + zero, Dense(K), Triangular(identity + G))
 
-    def _root(self, guided: Guided, step: StepCoefficients, ratio: float) -> tuple[Any, Any]:
-        """L, and M ↦ C M with the C that it is made of."""
+    def _covariance(self, guided: Guided, ratio: float) -> LinearOperator:
+        """Cov[x_0 given x_s] as far as the step needs it."""
         xp, covariance = array_namespace(self.Q), guided.prior.covariance
         if covariance.shared or self.dim <= (DENSE_LIMIT if covariance.materialised else LEARNED_LIMIT):
-            dense = psd_part(covariance, self.dim).dense()
-            return MatrixRoot(cholesky(_step_covariance(dense, step))), lambda M: dense @ M
+            return Dense(psd_part(covariance, self.dim).dense())
         variance = sum(v * ratio / (v + ratio) for v in self.across) / len(self.across)
         inner = self.Q.T @ covariance.matmat(self.Q)
         inner = psd_or_diagonal(0.5 * (inner + xp.matrix_transpose(inner)))
-        scale = math.sqrt(step.noise**2 + step.first**2 * variance)
-        root = SubspaceRoot(self.Q, cholesky(_step_covariance(inner, step)), scale)
-
-        def columns(M: Any) -> Any:
-            along = self.Q.T @ M
-            return variance * M + self.Q @ (inner @ along - variance * along)
-
-        return root, columns
-
-
-def _step_covariance(matrix: Any, step: StepCoefficients) -> Any:
-    """noise² I + first² C."""
-    xp = array_namespace(matrix)
-    identity = xp.eye(matrix.shape[-1], dtype=matrix.dtype, device=device(matrix))
-    return step.noise**2 * identity + step.first**2 * matrix
+        return Subspace(self.Q, Dense(inner), variance)

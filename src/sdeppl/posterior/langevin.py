@@ -13,12 +13,12 @@ from ..backend.arguments import told_apart
 from ..backend.typing import Array
 from ..denoisers import Denoiser
 from ..likelihood import DPSDenoiser, Guided, MeanLikelihood, PseudoObservation, psd_part
-from ..linalg import LinearOperator
+from ..linalg import Dense, Diagonalisable, LinearOperator, Spectral, scaled_identity
 from ..sde import ReverseSDE
 from ..sde.grids import time_of_half_log_snr
 from ..solvers import ExponentialHeun, Solver, solve
 from .diagnosis import UntrustedWarning
-from .kernel import DENSE_LIMIT, LEARNED_LIMIT, rows
+from .kernel import DENSE_LIMIT, LEARNED_LIMIT
 from .problem import Correction, Drawn, Problem, pilot_stream
 
 
@@ -55,63 +55,12 @@ def score_integral(score: Callable[[Any], Any], x: Any, x_new: Any, first: Any, 
 VISIBLE = 32  # units of rounding below which 1 - α²/σ² λ is not known
 
 
-@dataclass(frozen=True)
-class LocalScale:
-    """P = V diag(v) Vᵀ, positive definite: where it is local, one for each row.
-
-    variances: v, (batch, dim) or (dim,), or a number; basis: V, (batch, dim, dim) or (dim, dim), None for I.
-    """
-
-    variances: Any
-    basis: Any | None = None
-
-    @property
-    def local(self) -> bool:
-        """Whether each row has its own."""
-        return self.basis is not None and self.basis.ndim == 3
-
-    @property
-    def log_volume(self) -> Any:
-        """½ ln det P but for what is the same for all rows: (batch,) where local, else 0."""
-        if not self.local:
-            return 0.0
-        xp = array_namespace(self.variances)
-        return 0.5 * xp.sum(xp.log(self.variances), axis=-1)
-
-    def inside(self, v: Any) -> Any:
-        """Vᵀ v, row by row: (batch, dim)."""
-        if self.basis is None:
-            return v
-        return rows(array_namespace(v).matrix_transpose(self.basis), v)
-
-    def outside(self, v: Any) -> Any:
-        """V v, row by row: (batch, dim)."""
-        return v if self.basis is None else rows(self.basis, v)
-
-    @property
-    def deviations(self) -> Any:
-        """√v."""
-        if isinstance(self.variances, float):
-            return self.variances**0.5
-        return array_namespace(self.variances).sqrt(self.variances)
-
-    def take(self, chosen: Any, other: "LocalScale") -> "LocalScale":
-        """This one in the rows where `chosen` (batch,), else the other."""
-        if not self.local:
-            return self
-        xp = array_namespace(chosen)
-        return LocalScale(
-            xp.where(chosen[:, None], self.variances, other.variances),
-            xp.where(chosen[:, None, None], self.basis, other.basis),
-        )
-
-
 def is_cheap(covariance: LinearOperator, dim: int) -> bool:
     """Whether eigenvectors of the covariance are affordable at every step."""
     return covariance.shared or dim <= (LEARNED_LIMIT if covariance.may_be_indefinite else DENSE_LIMIT)
 
 
-def local_scale(denoiser: Denoiser, guided: Guided, t: float) -> LocalScale:
+def local_scale(denoiser: Denoiser, guided: Guided, t: float) -> Diagonalisable:
     """What -∂² ln p(x_t given y) says of its width: P = σ² |I - α²/σ² C_y|⁻¹, C_y = Cov[x_0 given x_t, y].
 
     By Tweedie's formula the matrix in bars, over σ², is that Hessian for an exact likelihood. For Gaussians P
@@ -125,7 +74,7 @@ def local_scale(denoiser: Denoiser, guided: Guided, t: float) -> LocalScale:
     """
     alpha, sigma = denoiser.sde.alpha(t), denoiser.sde.sigma(t)
     if not is_cheap(guided.prior.covariance, denoiser.dim):
-        return LocalScale(sigma**2)
+        return scaled_identity(sigma**2, denoiser.dim, guided.mean)
     matrix = _guided_covariance(denoiser, guided)
     xp = array_namespace(matrix)
     matrix = 0.5 * (matrix + xp.matrix_transpose(matrix))
@@ -133,7 +82,7 @@ def local_scale(denoiser: Denoiser, guided: Guided, t: float) -> LocalScale:
     finite = xp.all(xp.isfinite(matrix), axis=(-2, -1), keepdims=True)
     shares, basis = xp.linalg.eigh(xp.where(finite, matrix, xp.zeros_like(matrix)))
     visible = VISIBLE * float(xp.finfo(matrix.dtype).eps)
-    return LocalScale(sigma**2 / xp.clip(xp.abs(1 - (alpha / sigma) ** 2 * shares), min=visible), basis)
+    return Spectral(basis, sigma**2 / xp.clip(xp.abs(1 - (alpha / sigma) ** 2 * shares), min=visible))
 
 
 def _guided_covariance(denoiser: Denoiser, guided: Guided) -> Any:
@@ -150,7 +99,7 @@ def _guided_covariance(denoiser: Denoiser, guided: Guided) -> Any:
     if pseudo is None:
         return matrix
     xp = array_namespace(matrix)
-    reduction = pseudo.reduction(covariance.matmat(xp.matrix_transpose(pseudo.H)))
+    reduction = pseudo.reduction(covariance.matmat(pseudo.jacobian.T.dense()))
     return matrix - reduction @ xp.matrix_transpose(reduction)
 
 
@@ -161,11 +110,9 @@ def _pseudo_observation(
     if not denoiser.observation.count:
         return None
     linear = denoiser.observation.linearise(guided.prior.mean)
-    xp = array_namespace(linear.predicted)
-    projected = linear.H @ covariance @ xp.matrix_transpose(linear.H)
-    return PseudoObservation(
-        linear.H, denoiser.observation.site_approximation(linear, xp.linalg.diagonal(projected))
-    )
+    projected = linear.jacobian @ Dense(covariance) @ linear.jacobian.T
+    site = denoiser.observation.site_approximation(linear, projected.diagonal())
+    return PseudoObservation(linear.jacobian, site)
 
 
 def prior_of(denoiser: Denoiser) -> Denoiser:
@@ -182,7 +129,7 @@ class LangevinPoint:
     prior_score: Any
     log_likelihood: Any
     log_prior: Any | None
-    scale: LocalScale
+    scale: Diagonalisable
 
     def take(self, chosen: Any, other: "LangevinPoint") -> "LangevinPoint":
         """This one in the rows where `chosen` (batch,), else the other."""
@@ -197,8 +144,24 @@ class LangevinPoint:
             pick(self.prior_score, other.prior_score),
             pick(self.log_likelihood, other.log_likelihood),
             None if self.log_prior is None else pick(self.log_prior, other.log_prior),
-            self.scale.take(chosen, other.scale),
+            _picked(chosen, self.scale, other.scale),
         )
+
+
+def _picked(chosen: Array, mine: Diagonalisable, theirs: Diagonalisable) -> Diagonalisable:
+    """Mine in the rows where `chosen` (batch,), else theirs; where one serves all rows they are the same."""
+    if mine.shared:
+        return mine
+    xp = array_namespace(chosen)
+    return Spectral(
+        xp.where(chosen[:, None, None], mine.basis, theirs.basis),
+        xp.where(chosen[:, None], mine.eigenvalues, theirs.eigenvalues),
+    )
+
+
+def _log_volume(scale: Diagonalisable) -> Array | float:
+    """½ ln det P but for what is the same for all rows: (batch,), or 0 where all of it is."""
+    return 0.0 if scale.shared else 0.5 * scale.logdet()
 
 
 @dataclass(frozen=True)
@@ -245,11 +208,13 @@ class LangevinChain:
         xp, root = array_namespace(old.x), h**0.5
         z = stream.normal(k, tuple(old.x.shape))
         scale, s = old.scale, old.scale.inside(old.guided_score)
-        deviations = scale.deviations
-        moved = 0.5 * h * scale.variances * s + root * deviations * scale.inside(z)
+        deviations = scale.root_eigenvalues
+        moved = 0.5 * h * scale.eigenvalues * s + root * deviations * scale.inside(z)
         new = self.at(old.x + scale.outside(moved))
         log_ratio = self._log_prior_ratio(old, new) + new.log_likelihood - old.log_likelihood
-        log_ratio = log_ratio + self._log_back(new, old, h) + 0.5 * xp.sum(z * z, axis=-1) + scale.log_volume
+        log_ratio = (
+            log_ratio + self._log_back(new, old, h) + 0.5 * xp.sum(z * z, axis=-1) + _log_volume(scale)
+        )
         probability = xp.exp(xp.clip(log_ratio, max=0.0))
         probability = xp.where(xp.isnan(probability), xp.zeros_like(probability), probability)
         accepted = stream.uniform(k, old.x.shape[0]) < probability
@@ -258,9 +223,9 @@ class LangevinChain:
     def _log_back(self, new: LangevinPoint, old: LangevinPoint, h: Any) -> Any:
         """ln q(old given new), without the constants that it shares with ln q(new given old)."""
         xp, scale, root = array_namespace(new.x), new.scale, h**0.5
-        white = scale.inside(old.x - new.x) / (root * scale.deviations)
-        white = white - 0.5 * root * scale.deviations * scale.inside(new.guided_score)
-        return -0.5 * xp.sum(white * white, axis=-1) - scale.log_volume
+        white = scale.inside(old.x - new.x) / (root * scale.root_eigenvalues)
+        white = white - 0.5 * root * scale.root_eigenvalues * scale.inside(new.guided_score)
+        return -0.5 * xp.sum(white * white, axis=-1) - _log_volume(scale)
 
     def _log_prior_ratio(self, old: LangevinPoint, new: LangevinPoint) -> Any:
         """ln p_t(new) - ln p_t(old), (batch,)."""
