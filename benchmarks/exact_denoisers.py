@@ -10,7 +10,7 @@ from normal_functions import truncated_normal
 
 from sdeppl import Denoiser, Moments
 from sdeppl.backend import require_arrays
-from sdeppl.denoisers.covariance import weight_matrix
+from sdeppl.denoisers.base import weight_matrix
 from sdeppl.linalg import Dense
 from sdeppl.sde import IsotropicSDE, require_isotropic
 

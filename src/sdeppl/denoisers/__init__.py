@@ -4,30 +4,16 @@ from typing import Any
 
 from ..backend.sharing import warn
 from ..linalg import Dense
-from . import covariance
+from . import base
 from .array_network import ArrayMLP
-from .base import Denoiser, Moments
-from .covariance import MixtureCovariance, tweedie_covariance
+from .base import Denoiser, MixtureCovariance, Moments, tweedie_covariance
 from .function import CallableDenoiser
 from .gaussian import GaussianDenoiser
 from .mixture import GaussianMixtureDenoiser, decomposed
 from .network import NetworkDenoiser
 
-__all__ = [
-    "ArrayMLP",
-    "CallableDenoiser",
-    "Denoiser",
-    "GaussianDenoiser",
-    "GaussianMixtureDenoiser",
-    "MixtureCovariance",
-    "Moments",
-    "NetworkDenoiser",
-    "decomposed",
-    "tweedie_covariance",
-]
-
 _FORMER: dict[str, tuple[Any, str]] = {
-    "Covariance": (covariance.Covariance, "sdeppl.linalg.LinearOperator"),
+    "Covariance": (base.Covariance, "sdeppl.linalg.LinearOperator"),
     "MatrixCovariance": (Dense, "sdeppl.linalg.Dense"),
     "PullbackCovariance": (tweedie_covariance, "sdeppl.denoisers.tweedie_covariance"),
 }

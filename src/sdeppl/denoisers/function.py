@@ -6,8 +6,7 @@ from typing import Literal
 from ..backend import Array, Backend, resolve, whole_number, with_pullback
 from ..linalg import LinearOperator
 from ..sde import IsotropicSDE, require_isotropic
-from .base import Denoiser, Moments
-from .covariance import tweedie_covariance
+from .base import Denoiser, Moments, tweedie_covariance
 
 Prediction = Literal["mean", "eps", "score", "v"]
 

@@ -2,8 +2,7 @@
 
 from ..backend import Array, OnnxFunction, TorchFunction
 from .array_network import ArrayMLP
-from .base import Denoiser, Moments
-from .covariance import tweedie_covariance, weight_matrix
+from .base import Denoiser, Moments, tweedie_covariance, weight_matrix
 from .gaussian import GaussianDenoiser
 
 

@@ -20,8 +20,7 @@ from .observation import (
     observed_numbers,
     possible,
 )
-from .quadrature import Quadrature, mode_bracket
-from .tilted_moments import gaussian_of
+from .tilted_moments import Quadrature, gaussian_of, mode_bracket
 
 BLOCK = 2**18  # numbers in the largest intermediate array, as long as a row of x_0 allows it
 

@@ -64,7 +64,9 @@ def observation_from_dict(
         return LinearGaussian(mine["H"], mine["y"], mine["R"])
     if content["type"] != "IndependentObservation":
         raise KeyError(content["type"])
-    kind = getattr(families, content["family"])
+    kind = getattr(families, content["family"], None)
+    if not (isinstance(kind, type) and issubclass(kind, families.Family)):
+        raise KeyError(content["family"])
     parameters = {n.removeprefix("family."): a for n, a in mine.items() if n.startswith("family.")}
     family = kind(**_tuples(content["numbers"]), **parameters)
     return IndependentObservation(

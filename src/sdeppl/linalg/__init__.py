@@ -1,7 +1,6 @@
 """Layer 0, over `backend`: linear operators, with an optional leading axis for rows or data sets."""
 
 from .conjugate_gradients import conjugate_gradients
-from .matrices import matmat, matrix_transpose, matvec, project_psd, psd_or_diagonal, rmatvec, row_by_row
 from .operators import (
     Dense,
     Diagonal,
@@ -16,38 +15,13 @@ from .operators import (
     Triangular,
     as_covariance,
     as_operator,
+    matmat,
+    matrix_transpose,
+    matvec,
+    project_psd,
+    psd_or_diagonal,
+    rmatvec,
+    row_by_row,
     scaled_identity,
 )
 from .structures import BlockDiagonal, LowRankUpdate, Spectral, Stack, Subspace, block_diagonal, stacked
-
-__all__ = [
-    "BlockDiagonal",
-    "Dense",
-    "Diagonal",
-    "Diagonalisable",
-    "Isotropic",
-    "LinearOperator",
-    "LowRankUpdate",
-    "MatrixFree",
-    "Product",
-    "Selection",
-    "Spectral",
-    "Stack",
-    "Subspace",
-    "Sum",
-    "Symmetric",
-    "Triangular",
-    "as_covariance",
-    "as_operator",
-    "block_diagonal",
-    "conjugate_gradients",
-    "matmat",
-    "matrix_transpose",
-    "matvec",
-    "project_psd",
-    "psd_or_diagonal",
-    "rmatvec",
-    "row_by_row",
-    "scaled_identity",
-    "stacked",
-]

@@ -8,7 +8,6 @@ from typing import Any
 from array_api_compat import array_namespace, device
 
 from ..backend import Array, cholesky
-from .matrices import matmat, matvec, rmatvec, row_by_row
 from .operators import (
     Dense,
     Diagonal,
@@ -20,6 +19,10 @@ from .operators import (
     chosen,
     common_batch,
     log_size,
+    matmat,
+    matvec,
+    rmatvec,
+    row_by_row,
     scaled_identity,
     total,
 )
