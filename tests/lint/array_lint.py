@@ -18,7 +18,7 @@ import array_api_strict
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "sdeppl"
 LAYERS = ("linalg", "sde", "solvers", "denoisers", "mcmc", "likelihood", "posterior")
-BACKEND_FILES = ("backend/derivatives.py", "backend/linear_algebra.py")
+BACKEND_FILES = ("backend/derivatives.py",)
 
 STANDARD = {name for name in dir(array_api_strict) if not name.startswith("_")} - {
     "get_array_api_strict_flags",

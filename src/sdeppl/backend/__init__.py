@@ -5,7 +5,6 @@ from .arguments import real_number, real_parameter, real_times, seed_number, who
 from .data import axes_of, host_numbers
 from .derivatives import bilinear_slope, checkpoint, jvp, numerical_gradient, with_pullback
 from .elementary import all_without_sync, elementary, lgamma, log_ndtr, ndtri, python_floats, require_positive
-from .linear_algebra import cholesky, log_diagonal, solve_lower, solve_lower_transposed
 from .memory import OutOfMemory, free_memory, in_chunks, require_memory, rows_at_once
 from .networks import OnnxFunction, TorchFunction
 from .noise import Noise, NoiseStream, keyed_normal

@@ -10,7 +10,7 @@ from array_api_compat import array_namespace, device
 from ..backend import Array, Backend, jvp
 from ..linalg import Diagonalisable, LinearOperator, MatrixFree, Symmetric, matmat
 from ..sde import IsotropicSDE
-from ..sde.mixture import GaussianMixture
+from ..sde.marginals import GaussianMixture
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from array_api_compat import array_namespace
 from ..backend import Array, Number, backend_of, require_arrays, require_same
 from ..linalg import Diagonalisable, Spectral
 from ..sde import AffineMarginals, IsotropicSDE, require_isotropic
-from ..sde.mixture import GaussianMixture
+from ..sde.marginals import GaussianMixture
 from .base import Denoiser, Moments
 
 

@@ -7,7 +7,7 @@ from array_api_compat import array_namespace, device
 from ..backend import Array, backend_of, require_arrays
 from ..linalg import Dense, Diagonal, Diagonalisable, Spectral
 from ..sde import AffineMarginals, IsotropicSDE, require_isotropic
-from ..sde.mixture import GaussianMixture, combined, shares
+from ..sde.marginals import GaussianMixture, combined, shares
 from .base import Denoiser, MixtureCovariance, Moments
 
 MATRIX_LIMIT = 32  # dim up to which the covariance is a matrix for each row

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from array_api_compat import array_namespace, device
 
-from ..backend import Array, BackendMismatch, cholesky, in_chunks, rows_at_once
+from ..backend import Array, BackendMismatch, in_chunks, rows_at_once
 from ..backend.arguments import kind
 from ..backend.sharing import cached_property, warn
 from ..denoisers import Denoiser, Moments
@@ -18,6 +18,7 @@ from ..linalg import (
     LinearOperator,
     Triangular,
     as_operator,
+    cholesky,
     matrix_transpose,
     project_psd,
     psd_or_diagonal,

@@ -3,9 +3,9 @@
 import math
 from typing import Any
 
-from ..backend import Array, cholesky
+from ..backend import Array
 from ..denoisers import Denoiser, Moments
-from ..linalg import Dense, LinearOperator, Triangular, as_covariance
+from ..linalg import Dense, LinearOperator, Triangular, as_covariance, cholesky
 from .base import Guided, Innovation, MeanLikelihood, PseudoObservation, compressed, psd_part
 from .nonlinear_gaussian import NonlinearGaussian
 from .observation import Linearisation, Observation, SiteApproximation, bounded, matched, positive

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from array_api_compat import array_namespace
 
-from ..backend import Array, cholesky
+from ..backend import Array
 from ..denoisers import Denoiser, GaussianDenoiser, GaussianMixtureDenoiser, decomposed
-from ..linalg import Diagonalisable, Triangular
-from ..sde.mixture import GaussianMixture, log_sum
+from ..linalg import Diagonalisable, Triangular, cholesky
+from ..sde.marginals import GaussianMixture, log_sum
 from .base import require_fit
 from .observation import Linearisation, Observation
 

@@ -4,8 +4,9 @@ import math
 
 from array_api_compat import array_namespace
 
-from ..backend import Array, cholesky, keyed_normal, log_diagonal, seed_number, solve_lower, whole_number
+from ..backend import Array, keyed_normal, seed_number, whole_number
 from ..denoisers import Denoiser, Moments
+from ..linalg import cholesky, log_diagonal, solve_lower
 from .base import Guided, MeanLikelihood, psd_part, require_density
 from .observation import Observation
 

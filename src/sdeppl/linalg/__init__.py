@@ -10,11 +10,14 @@ from .operators import (
     MatrixFree,
     Product,
     Selection,
+    Spectral,
     Sum,
     Symmetric,
     Triangular,
     as_covariance,
     as_operator,
+    cholesky,
+    log_diagonal,
     matmat,
     matrix_transpose,
     matvec,
@@ -23,5 +26,7 @@ from .operators import (
     rmatvec,
     row_by_row,
     scaled_identity,
+    solve_lower,
+    solve_lower_transposed,
 )
-from .structures import BlockDiagonal, LowRankUpdate, Spectral, Stack, Subspace, block_diagonal, stacked
+from .structures import BlockDiagonal, LowRankUpdate, Stack, Subspace, block_diagonal, stacked

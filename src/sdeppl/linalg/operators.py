@@ -7,8 +7,7 @@ from typing import Any
 
 from array_api_compat import array_namespace, device, is_array_api_obj
 
-from ..backend import Array, cholesky, log_diagonal, solve_lower, solve_lower_transposed
-from ..backend.linear_algebra import SMALL
+from ..backend import Array, backend_of
 from ..backend.sharing import cached_property, warn
 from .conjugate_gradients import conjugate_gradients
 
@@ -17,6 +16,87 @@ DIRECT = 512  # numbers up to which equations without a closed form are solved b
 # Rows that a function is given at once. A network is wider than its inputs, and arrays beyond 32 MB (256
 # float64 numbers a row) are of fresh memory each time: products with a slope then take up to twice as long.
 AT_ONCE = 2**14
+SMALL = 24  # up to here loops over columns, vectorised over the batch, beat one LAPACK call a matrix
+
+
+def cholesky(matrix: Array) -> Array:
+    """The lower L with L Lᵀ = matrix (n, n) or (batch, n, n), symmetric and positive definite.
+
+    A row of a batch that is not positive definite, or holds NaN, comes back with NaN and leaves the others
+    alone, so that a solve can report it. Raises: the library's LinAlgError for one matrix.
+    Source: Golub & Van Loan, Matrix Computations, section 4.2.5.
+    """
+    xp, n = array_namespace(matrix), matrix.shape[-1]
+    if matrix.ndim == 2:
+        return xp.linalg.cholesky(matrix)
+    if n > SMALL:
+        return backend_of(matrix).adapter.cholesky(matrix)
+    flat = _batch_last(matrix)
+    columns: list[Array] = []
+    for j in range(n):
+        column = flat[j:, j, :]
+        for i, earlier in enumerate(columns):
+            column = column - earlier[j - i :, :] * earlier[j - i, :]
+        pivot = column[0, :]
+        # NaN by choice, lest NumPy warns of a root it cannot take
+        pivot = xp.where(pivot > 0, pivot, xp.full_like(pivot, math.nan))
+        columns.append(column / xp.sqrt(pivot))
+    zero = xp.zeros_like(flat[:, 0, :])
+    padded = [xp.concat([zero[:j, :], column], axis=0) if j else column for j, column in enumerate(columns)]
+    return _batch_first(xp.stack(padded, axis=1))
+
+
+def solve_lower(lower: Array, right: Array) -> Array:
+    """L⁻¹ B for lower-triangular L (n, n) or (batch, n, n) and B (n, k) or (batch, n, k)."""
+    xp, n = array_namespace(lower, right), lower.shape[-1]
+    if lower.ndim == 3 and right.ndim == 2:
+        right = xp.broadcast_to(right, (lower.shape[0], *right.shape))
+    if lower.ndim == 2 and right.ndim == 3:
+        lower = xp.broadcast_to(lower, (*right.shape[:-1], n))
+        return backend_of(lower).adapter.solve_triangular(lower, right, False)
+    if lower.ndim == 2 or n > SMALL:
+        return backend_of(lower).adapter.solve_triangular(lower, right, False)
+    left, flat = _batch_last(lower), _batch_last(right)
+    rows: list[Array] = []
+    for i in range(n):
+        row = flat[i, :, :]
+        for j, earlier in enumerate(rows):
+            row = row - left[i, j, :] * earlier
+        rows.append(row / left[i, i, :])
+    return _batch_first(xp.stack(rows, axis=0))
+
+
+def solve_lower_transposed(lower: Array, right: Array) -> Array:
+    """L⁻ᵀ B for lower-triangular L (n, n) or (batch, n, n) and B (n, k) or (batch, n, k), as many as L."""
+    xp, n = array_namespace(lower, right), lower.shape[-1]
+    if lower.ndim == 2 or n > SMALL:
+        return backend_of(lower).adapter.solve_triangular(xp.matrix_transpose(lower), right, True)
+    left, flat = _batch_last(lower), _batch_last(right)
+    rows: list[Array] = []  # from the last on
+    for i in reversed(range(n)):
+        row = flat[i, :, :]
+        for j, later in zip(range(n - 1, i, -1), rows, strict=True):
+            row = row - left[j, i, :] * later
+        rows.append(row / left[i, i, :])
+    return _batch_first(xp.stack(rows[::-1], axis=0))
+
+
+def log_diagonal(lower: Array) -> Array:
+    """Σ ln L_ii of a lower-triangular L: half of ln det(L Lᵀ); () or (batch,)."""
+    xp = array_namespace(lower)
+    return xp.sum(xp.log(xp.linalg.diagonal(lower)), axis=-1)
+
+
+def _batch_last(array: Array) -> Array:
+    """(batch, n, k) as (n, k, batch), copied so that the rows of a batch lie side by side in memory."""
+    xp, (batch, n, k) = array_namespace(array), array.shape
+    return xp.reshape(xp.reshape(xp.permute_dims(array, (1, 2, 0)), (n * k, batch)), (n, k, batch))
+
+
+def _batch_first(array: Array) -> Array:
+    """(n, k, batch) as (batch, n, k), copied likewise."""
+    xp, (n, k, batch) = array_namespace(array), array.shape
+    return xp.reshape(xp.reshape(xp.permute_dims(array, (2, 0, 1)), (batch, n * k)), (batch, n, k))
 
 
 def matvec(A: Array, v: Array) -> Array:
@@ -700,6 +780,106 @@ class Isotropic(Diagonal):
 
     def block(self, index: Array | slice) -> LinearOperator:
         return Isotropic(self.values[..., 0], self._selection(index).shape[0])
+
+
+class Spectral(Diagonalisable):
+    """U diag(along) Uᵀ + across (I - U Uᵀ), U with orthonormal columns; f(A) has the same form.
+
+    U: (n, q) or (batch, n, q); along: (q,) or (batch, q); across: (1,), or None for 0, as where U is square:
+    with q < n, A is then singular, and functions of it, its inverse among them, are 0 across, too. A product
+    costs 2 q n numbers for each row: little where A is near to a multiple of I.
+    """
+
+    def __init__(self, U: Array, along: Array, across: Array | None = None) -> None:
+        batch = common_batch(U.shape[0] if U.ndim == 3 else None, along.shape[0] if along.ndim == 2 else None)
+        super().__init__((U.shape[-2], U.shape[-2]), batch, along)
+        self.U, self.along, self.across = U, along, across
+
+    @classmethod
+    def of(cls, eigenvalues: Array, basis: Array) -> "Spectral":
+        """From all eigenvalues (n,) and eigenvectors (n, n), with few columns where most are nearly equal."""
+        xp, n = array_namespace(eigenvalues), eigenvalues.shape[0]
+        common = xp.sort(eigenvalues)[n // 2]
+        eps = float(xp.finfo(eigenvalues.dtype).eps)
+        apart = xp.abs(eigenvalues - common) > 8 * n * eps * xp.max(eigenvalues)
+        few = 2 * int(xp.count_nonzero(apart)) < n
+        # along a direction of far less variance than `common` the two terms would cancel
+        if few and bool(xp.min(eigenvalues) > math.sqrt(eps) * common):
+            kept = xp.nonzero(apart)[0]
+            return cls(xp.take(basis, kept, axis=1), xp.take(eigenvalues, kept), common[None])
+        return cls(basis, eigenvalues)
+
+    def matvec(self, v: Array) -> Array:
+        if self.across is not None:
+            return self.across * v + matvec(self.U, rmatvec(self.U, v) * (self.along - self.across))
+        (n, q), many = self.U.shape[-2:], v.ndim == 2 and self.shared
+        if many and v.shape[0] * (2 * q - n) > q * n:  # less work with the matrix multiplied out
+            return v @ self.dense()
+        return matvec(self.U, rmatvec(self.U, v) * self.along)
+
+    def matmat(self, M: Array) -> Array:
+        xp = array_namespace(M)
+        inside = matmat(xp.matrix_transpose(self.U), M)
+        if self.across is None:
+            return matmat(self.U, self.along[..., None] * inside)
+        return self.across * M + matmat(self.U, (self.along - self.across)[..., None] * inside)
+
+    def dense(self) -> Array:
+        xp, U = array_namespace(self.U), self.U
+        if self.across is None:
+            return (U * self.along[..., None, :]) @ xp.matrix_transpose(U)
+        return self.matmat(self._identity())
+
+    def logdet(self) -> Array:
+        """Along U alone where A is singular."""
+        xp = array_namespace(self.along)
+        inside = xp.sum(xp.log(xp.abs(self.along)), axis=-1)
+        if self.across is None:
+            return inside
+        rest = self.U.shape[-2] - self.U.shape[-1]
+        return inside + rest * xp.log(xp.abs(self.across))[0]
+
+    def shifted(self, c: Any) -> LinearOperator:
+        if self.U.shape[-2] == self.U.shape[-1]:
+            return Spectral(self.U, self.along + before(c, 1))
+        if getattr(c, "ndim", 0):
+            return super().shifted(c)
+        across = 0 * self.along[..., :1] if self.across is None else self.across
+        return super().shifted(c) if across.ndim == 2 else Spectral(self.U, self.along + c, across + c)
+
+    def whiten(self, v: Array) -> Array:
+        return super().whiten(v) if self.across is None else LinearOperator.whiten(self, v)
+
+    def whiten_adjoint(self, w: Array) -> Array:
+        return super().whiten_adjoint(w) if self.across is None else LinearOperator.whiten_adjoint(self, w)
+
+    def formed(self) -> LinearOperator:
+        return Dense(self.dense()) if self.across is None else self
+
+    @property
+    def eigenvalues(self) -> Array:
+        """Along U, (q,) or (batch, q)."""
+        return self.along
+
+    @property
+    def basis(self) -> Array:
+        """U."""
+        return self.U
+
+    def inside(self, v: Array) -> Array:
+        """Uᵀ v row by row, where A is diagonal."""
+        return rmatvec(self.U, v)
+
+    def outside(self, u: Array) -> Array:
+        """U u row by row."""
+        return matvec(self.U, u)
+
+    def map(self, function: Callable[[Array], Array]) -> "Spectral":
+        across = None if self.across is None else function(self.across)
+        return Spectral(self.U, function(self.along), across)
+
+    def _take(self, index: Array | int) -> LinearOperator:
+        return Spectral(chosen(self.U, index, 2), chosen(self.along, index, 1), self.across)
 
 
 class Dense(LinearOperator):

@@ -1,131 +1,28 @@
 """Operators whose structure is worth more than their entries: eigenvectors, low rank, blocks, stacks."""
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
 from array_api_compat import array_namespace, device
 
-from ..backend import Array, cholesky
+from ..backend import Array
 from .operators import (
     Dense,
     Diagonal,
-    Diagonalisable,
     LinearOperator,
     Symmetric,
     Triangular,
-    before,
+    cholesky,
     chosen,
     common_batch,
     log_size,
-    matmat,
     matvec,
     rmatvec,
     row_by_row,
     scaled_identity,
     total,
 )
-
-
-class Spectral(Diagonalisable):
-    """U diag(along) Uᵀ + across (I - U Uᵀ), U with orthonormal columns; f(A) has the same form.
-
-    U: (n, q) or (batch, n, q); along: (q,) or (batch, q); across: (1,), or None for 0, as where U is square:
-    with q < n, A is then singular, and functions of it, its inverse among them, are 0 across, too. A product
-    costs 2 q n numbers for each row: little where A is near to a multiple of I.
-    """
-
-    def __init__(self, U: Array, along: Array, across: Array | None = None) -> None:
-        batch = common_batch(U.shape[0] if U.ndim == 3 else None, along.shape[0] if along.ndim == 2 else None)
-        super().__init__((U.shape[-2], U.shape[-2]), batch, along)
-        self.U, self.along, self.across = U, along, across
-
-    @classmethod
-    def of(cls, eigenvalues: Array, basis: Array) -> "Spectral":
-        """From all eigenvalues (n,) and eigenvectors (n, n), with few columns where most are nearly equal."""
-        xp, n = array_namespace(eigenvalues), eigenvalues.shape[0]
-        common = xp.sort(eigenvalues)[n // 2]
-        eps = float(xp.finfo(eigenvalues.dtype).eps)
-        apart = xp.abs(eigenvalues - common) > 8 * n * eps * xp.max(eigenvalues)
-        few = 2 * int(xp.count_nonzero(apart)) < n
-        # along a direction of far less variance than `common` the two terms would cancel
-        if few and bool(xp.min(eigenvalues) > math.sqrt(eps) * common):
-            kept = xp.nonzero(apart)[0]
-            return cls(xp.take(basis, kept, axis=1), xp.take(eigenvalues, kept), common[None])
-        return cls(basis, eigenvalues)
-
-    def matvec(self, v: Array) -> Array:
-        if self.across is not None:
-            return self.across * v + matvec(self.U, rmatvec(self.U, v) * (self.along - self.across))
-        (n, q), many = self.U.shape[-2:], v.ndim == 2 and self.shared
-        if many and v.shape[0] * (2 * q - n) > q * n:  # less work with the matrix multiplied out
-            return v @ self.dense()
-        return matvec(self.U, rmatvec(self.U, v) * self.along)
-
-    def matmat(self, M: Array) -> Array:
-        xp = array_namespace(M)
-        inside = matmat(xp.matrix_transpose(self.U), M)
-        if self.across is None:
-            return matmat(self.U, self.along[..., None] * inside)
-        return self.across * M + matmat(self.U, (self.along - self.across)[..., None] * inside)
-
-    def dense(self) -> Array:
-        xp, U = array_namespace(self.U), self.U
-        if self.across is None:
-            return (U * self.along[..., None, :]) @ xp.matrix_transpose(U)
-        return self.matmat(self._identity())
-
-    def logdet(self) -> Array:
-        """Along U alone where A is singular."""
-        xp = array_namespace(self.along)
-        inside = xp.sum(xp.log(xp.abs(self.along)), axis=-1)
-        if self.across is None:
-            return inside
-        rest = self.U.shape[-2] - self.U.shape[-1]
-        return inside + rest * xp.log(xp.abs(self.across))[0]
-
-    def shifted(self, c: Any) -> LinearOperator:
-        if self.U.shape[-2] == self.U.shape[-1]:
-            return Spectral(self.U, self.along + before(c, 1))
-        if getattr(c, "ndim", 0):
-            return super().shifted(c)
-        across = 0 * self.along[..., :1] if self.across is None else self.across
-        return super().shifted(c) if across.ndim == 2 else Spectral(self.U, self.along + c, across + c)
-
-    def whiten(self, v: Array) -> Array:
-        return super().whiten(v) if self.across is None else LinearOperator.whiten(self, v)
-
-    def whiten_adjoint(self, w: Array) -> Array:
-        return super().whiten_adjoint(w) if self.across is None else LinearOperator.whiten_adjoint(self, w)
-
-    def formed(self) -> LinearOperator:
-        return Dense(self.dense()) if self.across is None else self
-
-    @property
-    def eigenvalues(self) -> Array:
-        """Along U, (q,) or (batch, q)."""
-        return self.along
-
-    @property
-    def basis(self) -> Array:
-        """U."""
-        return self.U
-
-    def inside(self, v: Array) -> Array:
-        """Uᵀ v row by row, where A is diagonal."""
-        return rmatvec(self.U, v)
-
-    def outside(self, u: Array) -> Array:
-        """U u row by row."""
-        return matvec(self.U, u)
-
-    def map(self, function: Callable[[Array], Array]) -> "Spectral":
-        across = None if self.across is None else function(self.across)
-        return Spectral(self.U, function(self.along), across)
-
-    def _take(self, index: Array | int) -> LinearOperator:
-        return Spectral(chosen(self.U, index, 2), chosen(self.along, index, 1), self.across)
 
 
 class Subspace(LinearOperator):

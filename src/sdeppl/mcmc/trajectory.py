@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 from array_api_compat import array_namespace, device
 
-from ..backend import Array, Number, solve_lower
+from ..backend import Array, Number
+from ..linalg import solve_lower
 
 DIVERGED = 1000.0
 

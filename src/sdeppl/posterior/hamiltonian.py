@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 
 from array_api_compat import array_namespace
 
-from ..backend import NoiseStream, Progress, cholesky, log_diagonal, solve_lower, to_host
+from ..backend import NoiseStream, Progress, to_host
 from ..likelihood import Observation
+from ..linalg import cholesky, log_diagonal, solve_lower
 from ..mcmc import Randomness, Run, Sampled, convergence, sample, smc, warm_up
 from .diagnosis import POOR_SHARE, Diagnosis
 from .problem import Correction, Drawn, JointDensity, Problem

@@ -5,9 +5,9 @@ from typing import Any
 
 from array_api_compat import array_namespace, device
 
-from ..backend import Array, cholesky, log_diagonal
+from ..backend import Array
 from ..likelihood import Guided, psd_part
-from ..linalg import Dense, LinearOperator, Subspace, Triangular, psd_or_diagonal
+from ..linalg import Dense, LinearOperator, Subspace, Triangular, cholesky, log_diagonal, psd_or_diagonal
 from ..sde import StepCoefficients
 
 DENSE_LIMIT = 64  # numbers in x up to which a step has a full covariance

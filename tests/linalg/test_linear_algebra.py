@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from checks import array, assert_array, covariance_matrix, host, tolerance_of
 
-from sdeppl.backend import cholesky, log_diagonal, numerical_gradient, solve_lower, solve_lower_transposed
+from sdeppl.backend import numerical_gradient
+from sdeppl.linalg import cholesky, log_diagonal, solve_lower, solve_lower_transposed
 
 
 @pytest.mark.parametrize("dim", [1, 2, 7, 24, 30])
