@@ -6,10 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from ..backend import Backend, OnnxFunction, log_ndtr, place, resolve, warn_user
+from ..backend import Array, Backend, OnnxFunction, log_ndtr, place, resolve, warn_user
 from ..backend.arguments import sites_in_words
 from ..backend.files import CorruptFile, read
-from ..backend.typing import Array
 from ..denoisers import ArrayMLP, Denoiser, GaussianDenoiser, NetworkDenoiser
 from ..likelihood import observation_from_dict
 from ..sde import from_dict
@@ -68,7 +67,7 @@ class PosteriorBySite(Sampler[Run], Generic[Run]):
         return found
 
     @abstractmethod
-    def _in_units(self, x: Any) -> dict[str, Any]:
+    def _in_units(self, x: Array) -> dict[str, Any]:
         """Draws ([data sets,] draws, dim) of the standardised vector, by site and in its shape."""
 
 
@@ -98,8 +97,8 @@ class PortablePosterior(PosteriorBySite[PosteriorRun]):
     """
 
     sites: tuple[PortableSite, ...]
-    location: Any
-    scale: Any
+    location: Array
+    scale: Array
     constants: Mapping[str, Any]
     arrays: Posterior
     fit: FitCheck | None = None
@@ -108,7 +107,7 @@ class PortablePosterior(PosteriorBySite[PosteriorRun]):
         sites = sites_in_words({site.name: tuple(site.shape) for site in self.sites})
         return f"PortablePosterior({sites}; {self.arrays.choice}; on {self.backend})"
 
-    def _in_units(self, x: Any) -> dict[str, Any]:
+    def _in_units(self, x: Array) -> dict[str, Any]:
         xp, z = self.backend.xp, self.location + self.scale * x
         values = {}
         for site in self.sites:
@@ -119,7 +118,7 @@ class PortablePosterior(PosteriorBySite[PosteriorRun]):
             values[site.name] = xp.astype(xp.reshape(value, (x.shape[0], *site.shape)), dtype, copy=False)
         return values
 
-    def _apply(self, step: Mapping[str, Any], value: Any) -> Any:
+    def _apply(self, step: Mapping[str, Any], value: Array) -> Array:
         xp, kind = self.backend.xp, step["kind"]
         if kind == "exp":
             return xp.exp(value)

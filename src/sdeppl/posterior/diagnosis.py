@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
-from ..backend.typing import Array
+from ..backend import Array
 from ..mcmc import smc
 
 SIGNIFICANT = 1e-3

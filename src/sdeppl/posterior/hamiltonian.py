@@ -1,12 +1,13 @@
 """Draws by Hamiltonian Monte Carlo, where the prior's own density is known: no denoiser, no weights."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from array_api_compat import array_namespace
 
-from ..backend import NoiseStream, Progress, to_host
+from ..backend import Array, NoiseStream, Progress, to_host
 from ..likelihood import Observation
 from ..linalg import cholesky, log_diagonal, solve_lower
 from ..mcmc import Randomness, Run, Sampled, convergence, sample, smc, warm_up
@@ -50,7 +51,9 @@ class Weighed:
 NOT_WEIGHED = Weighed(math.nan, math.nan, math.nan, math.nan, ())
 
 
-def weigh(log_prob: Any, starts: Any, x: Any, ess: float, random: Randomness) -> Weighed:
+def weigh(
+    log_prob: Callable[[Array], Array], starts: Array, x: Array, ess: float, random: Randomness
+) -> Weighed:
     """The joint density p(x, y) at points of a mixture q, over q: its mean is p(y).
 
     q: Student's t with the draws' moments; the same but narrow around some of them, where they have several
@@ -80,27 +83,27 @@ def weigh(log_prob: Any, starts: Any, x: Any, ess: float, random: Randomness) ->
 class _Bell:
     """Student's t whose scale has the root L (dim, dim), and the mean (dim,) from which it is whitened."""
 
-    mean: Any
-    root: Any
+    mean: Array
+    root: Array
 
     @classmethod
-    def of(cls, x: Any) -> "_Bell":
+    def of(cls, x: Array) -> "_Bell":
         """Of the moments of rows (rows, dim)."""
         mean = array_namespace(x).mean(x, axis=0)
         return cls(mean, cholesky((x - mean).T @ (x - mean) / x.shape[0]))
 
-    def whiten(self, x: Any) -> Any:
+    def whiten(self, x: Array) -> Array:
         """L⁻¹ (x - mean) of rows."""
         return solve_lower(self.root, (x - self.mean).T).T
 
-    def draw(self, at: Any, count: int, random: Randomness) -> Any:
+    def draw(self, at: Array, count: int, random: Randomness) -> Array:
         """(count, dim), around at, (dim,) or (count, dim)."""
         z, others = random.normal((count, self.mean.shape[0])), random.normal((count, FREEDOM))
         xp = array_namespace(z)
         width = xp.sqrt(FREEDOM / xp.sum(others * others, axis=-1))
         return at + (z * width[:, None]) @ self.root.T
 
-    def log_prob(self, x: Any, centres: Any) -> Any:
+    def log_prob(self, x: Array, centres: Array) -> Array:
         """Of rows x, under the even mixture of those around the rows of centres: (rows,)."""
         xp, dim = array_namespace(x), x.shape[1]
         a, c = self.whiten(x), self.whiten(centres)
@@ -112,7 +115,7 @@ class _Bell:
         return total + constant - 0.5 * dim * math.log(FREEDOM * math.pi) - log_diagonal(self.root)
 
 
-def _judged(log_weights: Any, bell: _Bell, points: Any, x: Any, ess: float) -> Weighed:
+def _judged(log_weights: Array, bell: _Bell, points: Array, x: Array, ess: float) -> Weighed:
     """What the weights of points (points, dim) say of p(y) and of the draws x (rows, dim)."""
     xp, nan = array_namespace(x), math.nan
     possible = xp.isfinite(log_weights)
@@ -137,11 +140,11 @@ def _judged(log_weights: Any, bell: _Bell, points: Any, x: Any, ess: float) -> W
     return Weighed(largest + math.log(total / POINTS), error, worth, k, tuple(reasons))
 
 
-def _gap(shares: Any, asked: Any, drawn: Any, ess: float) -> float:
+def _gap(shares: Array, asked: Array, drawn: Array, ess: float) -> float:
     """The largest difference of a mean, or a mean square, of whitened numbers, in standard errors of both."""
     xp = array_namespace(asked)
 
-    def features(u: Any) -> Any:
+    def features(u: Array) -> Array:
         u = xp.clip(u, -FARTHEST, FARTHEST)
         return xp.concat([u, u * u], axis=-1)
 
@@ -237,15 +240,15 @@ class _Numbers:
     def __init__(self, stream: NoiseStream) -> None:
         self.stream, self.step = stream, 0
 
-    def normal(self, shape: tuple[int, ...]) -> Any:
+    def normal(self, shape: tuple[int, ...]) -> Array:
         self.step += 1
         return self.stream.normal(self.step, shape)
 
-    def uniform(self, count: int) -> Any:
+    def uniform(self, count: int) -> Array:
         self.step += 1
         return self.stream.uniform(self.step, count)
 
-    def integers(self, count: int, below: int) -> Any:
+    def integers(self, count: int, below: int) -> Array:
         xp = self.stream.backend.xp
         return xp.astype(xp.floor(xp.clip(self.uniform(count) * below, max=below - 0.5)), xp.int64)
 
@@ -257,17 +260,17 @@ class Chains:
     density: in the coordinates in which chains moved; z: the same draws in these, (rows, dim), and starts:
     where chains began, (chains, dim)."""
 
-    x: Any
+    x: Array
     divergences: int
     stuck: int
     r_hat: float
     ess: float
     density: JointDensity
-    z: Any
-    starts: Any
+    z: Array
+    starts: Array
 
     @classmethod
-    def of(cls, rounds: list[tuple[Sampled, Any]], density: JointDensity, starts: Any) -> "Chains":
+    def of(cls, rounds: list[tuple[Sampled, Array]], density: JointDensity, starts: Array) -> "Chains":
         """From what was sampled, with x_0 of it."""
         xp = array_namespace(rounds[0][1])
         x = xp.concat([one for _, one in rounds], axis=1)
@@ -300,7 +303,7 @@ class Chains:
             found.append(f"they are worth {self.ess:.0f} independent draws only")
         return found
 
-    def spread(self, draws: int, uniforms: Any) -> Any:
+    def spread(self, draws: int, uniforms: Array) -> Array:
         """`draws` of them, evenly over iterations and chains, in the order of uniforms (draws,)."""
         xp, (chains, iterations, dim) = array_namespace(self.x), self.x.shape
         rows = xp.reshape(xp.permute_dims(self.x, (1, 0, 2)), (iterations * chains, dim))
@@ -308,16 +311,16 @@ class Chains:
         return xp.take(rows, order * (iterations * chains) // draws, axis=0)
 
 
-def _points(density: JointDensity, z: Any) -> Any:
+def _points(density: JointDensity, z: Array) -> Array:
     """x_0 of z (chains, iterations, dim)."""
     xp = array_namespace(z)
     x = density.points(xp.reshape(z, (-1, z.shape[-1])))
     return xp.reshape(x, (*z.shape[:2], x.shape[-1]))
 
 
-def _numbers(values: Any) -> list[float]:
+def _numbers(values: Array) -> list[float]:
     """Those that are not NaN, which numbers that never vary have."""
-    return [value for value in map(float, values) if not math.isnan(value)]
+    return [float(value) for value in to_host(values) if not math.isnan(value)]
 
 
 @dataclass(frozen=True)
@@ -328,7 +331,7 @@ class _Solve:
     settings: HamiltonianMC
     why: str
 
-    def draw(self, draws: int, stream: NoiseStream, progress: bool | None) -> tuple[Any, Diagnosis]:
+    def draw(self, draws: int, stream: NoiseStream, progress: bool | None) -> tuple[Array, Diagnosis]:
         """(draws, dim), and the diagnosis."""
         settings, numbers = self.settings, _Numbers(stream)
         total = settings.warmup + self._kept(draws, settings.chains_for(draws))

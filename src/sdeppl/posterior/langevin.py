@@ -8,9 +8,8 @@ from typing import Any, ClassVar
 from array_api_compat import array_namespace
 from scipy.special import eval_legendre, roots_jacobi
 
-from ..backend import NoiseStream, real_parameter, warn_user, whole_number
+from ..backend import Array, Backend, NoiseStream, Number, real_parameter, warn_user, whole_number
 from ..backend.arguments import told_apart
-from ..backend.typing import Array
 from ..denoisers import Denoiser
 from ..likelihood import DPSDenoiser, Guided, MeanLikelihood, PseudoObservation, psd_part
 from ..linalg import Dense, Diagonalisable, LinearOperator, Spectral, scaled_identity
@@ -19,7 +18,7 @@ from ..sde.grids import time_of_half_log_snr
 from ..solvers import ExponentialHeun, Solver, solve
 from .diagnosis import UntrustedWarning
 from .kernel import DENSE_LIMIT, LEARNED_LIMIT
-from .problem import Correction, Drawn, Problem, pilot_stream
+from .problem import Amplitude, Correction, Drawn, Problem, pilot_stream
 
 
 def lobatto(inner: int) -> tuple[list[float], list[float]]:
@@ -33,7 +32,9 @@ def lobatto(inner: int) -> tuple[list[float], list[float]]:
     return [0.5 * (u + 1) for u in nodes], weights
 
 
-def score_integral(score: Callable[[Any], Any], x: Any, x_new: Any, first: Any, last: Any, inner: int) -> Any:
+def score_integral(
+    score: Callable[[Array], Array], x: Array, x_new: Array, first: Array, last: Array, inner: int
+) -> Array:
     """ln p(x_new) - ln p(x) = ∫_0^1 s(x + u (x_new - x)) · (x_new - x) du by Gauss–Lobatto, (batch,).
 
     score: s, of rows (n, dim); first, last: s at x and x_new, (batch, dim), which a Langevin step has
@@ -85,7 +86,7 @@ def local_scale(denoiser: Denoiser, guided: Guided, t: float) -> Diagonalisable:
     return Spectral(basis, sigma**2 / xp.clip(xp.abs(1 - (alpha / sigma) ** 2 * shares), min=visible))
 
 
-def _guided_covariance(denoiser: Denoiser, guided: Guided) -> Any:
+def _guided_covariance(denoiser: Denoiser, guided: Guided) -> Array:
     """C - C Hᵀ (H C Hᵀ + R)⁻¹ H C, (dim, dim) or (batch, dim, dim).
 
     By the observation's own H where the method gives none, and without one by C alone. Not by draws: at small
@@ -104,7 +105,7 @@ def _guided_covariance(denoiser: Denoiser, guided: Guided) -> Any:
 
 
 def _pseudo_observation(
-    denoiser: MeanLikelihood, guided: Guided, covariance: Any
+    denoiser: MeanLikelihood, guided: Guided, covariance: Array
 ) -> PseudoObservation | None:
     """The observation as a Gaussian one near E[x_0 given x_t]."""
     if not denoiser.observation.count:
@@ -124,26 +125,29 @@ def prior_of(denoiser: Denoiser) -> Denoiser:
 class LangevinPoint:
     """A state, and what is known there; log_prior: ln p_t, or None where the score alone is known."""
 
-    x: Any
-    guided_score: Any
-    prior_score: Any
-    log_likelihood: Any
-    log_prior: Any | None
+    x: Array
+    guided_score: Array
+    prior_score: Array
+    log_likelihood: Array
+    log_prior: Array | None
     scale: Diagonalisable
 
-    def take(self, chosen: Any, other: "LangevinPoint") -> "LangevinPoint":
+    def take(self, chosen: Array, other: "LangevinPoint") -> "LangevinPoint":
         """This one in the rows where `chosen` (batch,), else the other."""
         xp = array_namespace(chosen)
 
-        def pick(mine: Any, theirs: Any) -> Any:
+        def pick(mine: Array, theirs: Array) -> Array:
             return xp.where(chosen if mine.ndim == 1 else chosen[:, None], mine, theirs)
 
+        log_prior = None
+        if self.log_prior is not None and other.log_prior is not None:
+            log_prior = pick(self.log_prior, other.log_prior)
         return LangevinPoint(
             pick(self.x, other.x),
             pick(self.guided_score, other.guided_score),
             pick(self.prior_score, other.prior_score),
             pick(self.log_likelihood, other.log_likelihood),
-            None if self.log_prior is None else pick(self.log_prior, other.log_prior),
+            log_prior,
             _picked(chosen, self.scale, other.scale),
         )
 
@@ -184,7 +188,7 @@ class LangevinChain:
             )
         return cls(denoiser, prior_of(denoiser), t, nodes)
 
-    def at(self, x: Any) -> LangevinPoint:
+    def at(self, x: Array) -> LangevinPoint:
         """One evaluation of the denoiser at x (batch, dim)."""
         xp, sde, t = array_namespace(x), self.denoiser.sde, self.t
         if isinstance(self.denoiser, MeanLikelihood):
@@ -203,7 +207,7 @@ class LangevinChain:
             local_scale(self.denoiser, guided, t),
         )
 
-    def step(self, old: LangevinPoint, h: Any, stream: NoiseStream, k: int) -> tuple[LangevinPoint, Any]:
+    def step(self, old: LangevinPoint, h: Number, stream: NoiseStream, k: int) -> tuple[LangevinPoint, Array]:
         """The next state, and the probability with which it was to be `new`, (batch,)."""
         xp, root = array_namespace(old.x), h**0.5
         z = stream.normal(k, tuple(old.x.shape))
@@ -220,14 +224,14 @@ class LangevinChain:
         accepted = stream.uniform(k, old.x.shape[0]) < probability
         return new.take(accepted, old), probability
 
-    def _log_back(self, new: LangevinPoint, old: LangevinPoint, h: Any) -> Any:
+    def _log_back(self, new: LangevinPoint, old: LangevinPoint, h: Number) -> Array:
         """ln q(old given new), without the constants that it shares with ln q(new given old)."""
         xp, scale, root = array_namespace(new.x), new.scale, h**0.5
         white = scale.inside(old.x - new.x) / (root * scale.root_eigenvalues)
         white = white - 0.5 * root * scale.root_eigenvalues * scale.inside(new.guided_score)
         return -0.5 * xp.sum(white * white, axis=-1) - _log_volume(scale)
 
-    def _log_prior_ratio(self, old: LangevinPoint, new: LangevinPoint) -> Any:
+    def _log_prior_ratio(self, old: LangevinPoint, new: LangevinPoint) -> Array:
         """ln p_t(new) - ln p_t(old), (batch,)."""
         if new.log_prior is not None:
             return new.log_prior - old.log_prior
@@ -337,7 +341,9 @@ class LangevinCorrector(Correction):
 
         return problem.once(("step size", self), make)
 
-    def correct(self, denoiser: Denoiser, x: Any, t: float, stream: NoiseStream, first: int = 1) -> Corrected:
+    def correct(
+        self, denoiser: Denoiser, x: Array, t: float, stream: NoiseStream, first: int = 1
+    ) -> Corrected:
         """Takes x (batch, dim) at time t through the steps, with the stream's numbers first, first + 1, …
 
         denoiser: a mean likelihood, or a denoiser alone for its own p_t. Raises: ValueError for t not in
@@ -353,7 +359,7 @@ class LangevinCorrector(Correction):
         return Corrected(point.x, total / self.steps)
 
     def tuned(
-        self, denoiser: Denoiser, x: Any, t: float, stream: NoiseStream, first: int = 1, trials: int = 40
+        self, denoiser: Denoiser, x: Array, t: float, stream: NoiseStream, first: int = 1, trials: int = 40
     ) -> "LangevinCorrector":
         """These settings with a step size by which x (batch, dim) accept 57% of their steps, on average.
 
@@ -380,10 +386,12 @@ class _LaterSteps:
     taken: int
 
     @property
-    def backend(self) -> Any:
+    def backend(self) -> Backend:
         return self.stream.backend
 
-    def draws(self, step: int, s: float, t: float, kinds: Any, shapes: Any) -> tuple[Any, ...]:
+    def draws(
+        self, step: int, s: float, t: float, kinds: tuple[str, ...], shapes: tuple[tuple[int, ...], ...]
+    ) -> tuple[Array, ...]:
         return self.stream.draws(step + self.taken, s, t, kinds, shapes)
 
 
@@ -417,9 +425,9 @@ def _default_level(denoiser: Denoiser) -> float:
 
 def solve_corrected(
     denoiser: Denoiser,
-    x: Any,
+    x: Array,
     times: list[float],
-    c: Any,
+    c: Amplitude,
     settings: LangevinCorrector,
     stream: NoiseStream,
     solver: Solver | None = None,
@@ -442,9 +450,9 @@ def solve_corrected(
 
 def tune_corrector(
     denoiser: Denoiser,
-    x: Any,
+    x: Array,
     times: list[float],
-    c: Any,
+    c: Amplitude,
     settings: LangevinCorrector,
     stream: NoiseStream,
     solver: Solver | None = None,
@@ -460,8 +468,13 @@ def tune_corrector(
 
 
 def _last(
-    reverse: ReverseSDE, x: Any, times: list[float], solver: Solver, noise: Any, progress: bool | None
-) -> Any:
+    reverse: ReverseSDE,
+    x: Array,
+    times: list[float],
+    solver: Solver,
+    noise: Any,
+    progress: bool | None,
+) -> Array:
     """The state at the end of `times`, which may be x's own time alone."""
     if len(times) == 1:
         return x

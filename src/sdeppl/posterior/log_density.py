@@ -7,7 +7,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..backend import real_parameter, require_arrays, require_same, whole_number
+from ..backend import Array, real_parameter, require_arrays, require_same, whole_number
 from ..backend.arguments import count_of
 from ..denoisers import Denoiser
 from ..linalg import LinearOperator
@@ -46,7 +46,7 @@ class DenoisingFlow(AugmentedFlow):
     2022, eq. 4.
     """
 
-    def __init__(self, denoiser: Denoiser, x: Any, t: float, T: float, probes: Any = None) -> None:
+    def __init__(self, denoiser: Denoiser, x: Array, t: float, T: float, probes: Array | None = None) -> None:
         self.denoiser, self.probes, self.numbers = denoiser, probes, denoiser.dim
         if denoiser.sde.alpha(denoiser.sde.T) <= 0:
             raise ValueError(
@@ -62,7 +62,7 @@ class DenoisingFlow(AugmentedFlow):
         self.floor, trials = self._floor(x, t, 0.25 * largest)
         self.evaluations = 1 + trials
 
-    def _floor(self, x: Any, t: float, largest: float) -> tuple[float, int]:
+    def _floor(self, x: Array, t: float, largest: float) -> tuple[float, int]:
         """The smallest v used from x at t on, and the evaluations that it took to find.
 
         1 - tr C/(v dim) measures v against x_0's own scales. It is made less than eps^{1/3} by
@@ -90,17 +90,17 @@ class DenoisingFlow(AugmentedFlow):
         sde = self.denoiser.sde
         return math.sqrt(sde.alpha(t) ** 2 * self.variance + sde.sigma(t) ** 2)
 
-    def enter(self, x: Any, t: float) -> Any:
+    def enter(self, x: Array, t: float) -> Array:
         """z of x at t."""
         sde = self.denoiser.sde
         return (sde.centre(x, t) - sde.alpha(t) * self.mean) / self.scale(t)
 
-    def leave(self, z: Any, t: float) -> Any:
+    def leave(self, z: Array, t: float) -> Array:
         """x of z at t."""
         sde = self.denoiser.sde
         return sde.alpha(t) * self.mean + self.scale(t) * z + sde.shift(t)
 
-    def drift(self, x: Any, t: float) -> Any:
+    def drift(self, x: Array, t: float) -> Array:
         z = x[..., : self.numbers]
         noise = self.variance * math.expm1(2 * t)
         root = math.sqrt(self.variance + noise)
@@ -110,7 +110,7 @@ class DenoisingFlow(AugmentedFlow):
         velocity = (root / noise) * (y - mean) - z
         return array_namespace(z).concat([velocity, (root**2 / noise) * curvature - self.numbers], axis=-1)
 
-    def _moments(self, y: Any, t: float) -> tuple[Any, Any]:
+    def _moments(self, y: Array, t: float) -> tuple[Array, Array]:
         """E[x_0 given x_t] and dim - tr Cov[x_0 given x_t]/v, or its estimates, at y; of the order of v."""
         sde, denoiser = self.denoiser.sde, self.denoiser
         alpha, x = sde.alpha(t), sde.alpha(t) * y + sde.shift(t)
@@ -126,7 +126,7 @@ class DenoisingFlow(AugmentedFlow):
         return time_of_half_log_snr(self.denoiser.sde, max(-0.5 * math.log(noise), self.last_level))
 
 
-def _trace(covariance: LinearOperator, x: Any, probes: Any) -> Any:
+def _trace(covariance: LinearOperator, x: Array, probes: Array | None) -> Array:
     """tr C for each row of x: (batch, 1), or (batch, n) by probes."""
     if probes is not None or not covariance.materialised:
         return trace(covariance.matvec, x, probes)
@@ -134,7 +134,7 @@ def _trace(covariance: LinearOperator, x: Any, probes: Any) -> Any:
     return xp.broadcast_to(xp.linalg.trace(covariance.dense())[..., None], (x.shape[0], 1))
 
 
-Terminal = Callable[[Any], Any]
+Terminal = Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,8 @@ class LogDensity:
     None where the trace is exact. evaluations: of the score with its divergence, on the whole batch.
     """
 
-    value: Any
-    standard_error: Any | None
+    value: Array
+    standard_error: Array | None
     evaluations: int
 
     def __repr__(self) -> str:
@@ -153,7 +153,7 @@ class LogDensity:
 
 def log_density(
     source: Denoiser | ReverseSDE,
-    x: Any,
+    x: Array,
     *,
     t: float = 0.0,
     T: float | None = None,
@@ -213,7 +213,7 @@ def log_density(
     return LogDensity(xp.mean(estimates, axis=-1), error, evaluations)
 
 
-def _parts(source: Any) -> tuple[Any, SDE]:
+def _parts(source: Denoiser | ReverseSDE) -> tuple[Any, SDE]:
     """What gives the score, and the forward SDE."""
     if isinstance(source, ReverseSDE):
         return source.denoiser, source.forward
@@ -224,7 +224,7 @@ def _parts(source: Any) -> tuple[Any, SDE]:
     )
 
 
-def _flow(denoiser: Any, forward: SDE, x: Any, t: float, T: float, probes: Any) -> AugmentedFlow:
+def _flow(denoiser: Any, forward: SDE, x: Array, t: float, T: float, probes: Array | None) -> AugmentedFlow:
     """In coordinates made for a denoiser, where it is one; a `ReverseSDE` has checked that its SDE fits."""
     if isinstance(denoiser, Denoiser) and isinstance(forward, IsotropicSDE):
         return DenoisingFlow(denoiser, x, t, T, probes)
@@ -243,7 +243,7 @@ def _checked_times(forward: SDE, t: float, T: float | None) -> tuple[float, floa
     return float(t), float(last)
 
 
-def _check_rows(denoiser: Any, x: Any, probes: int | None) -> None:
+def _check_rows(denoiser: Any, x: Array, probes: int | None) -> None:
     require_arrays("log_density", x=x)
     dim = getattr(denoiser, "dim", x.shape[-1] if x.ndim else 0)
     if x.ndim != 2 or x.shape[1] != dim:
@@ -270,7 +270,7 @@ def _terminal(denoiser: Any, T: float) -> Terminal:
     xp, dim = denoiser.backend.xp, denoiser.dim
     constant = 0.5 * dim * math.log(2 * math.pi) + xp.linalg.slogdet(start.root)[1]
 
-    def gaussian(x: Any) -> Any:
+    def gaussian(x: Array) -> Array:
         white = xp.linalg.solve(start.root, (x - start.mean).T)
         return -0.5 * xp.sum(white * white, axis=0) - constant
 

@@ -2,15 +2,13 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..backend import NoiseStream
+from ..backend import Array, NoiseStream
 from ..backend.sharing import warn
-from ..backend.typing import Array
 from ..denoisers import Denoiser, GaussianMixtureDenoiser
-from ..linalg import LinearOperator
+from ..linalg import LinearOperator, matvec, rmatvec
 from ..sde import IsotropicSDE, log_snr_grid
 from ..solvers import NonFiniteState
 
@@ -49,8 +47,7 @@ class Start:
         if self.exact is not None:
             uniforms, z = stream.uniform(0, draws, index), stream.normal(0, (draws, dim), index)
             return self.exact.sample(self.exact.sde.T, uniforms, z)
-        z = stream.normal(0, (draws, dim), index)
-        return self.mean + _rows(array_namespace(z).matrix_transpose(self.root), z)
+        return self.mean + rmatvec(self.root, stream.normal(0, (draws, dim), index))
 
     def of_sets(self, index: Array | None) -> "Start":
         """For draws of which the i-th belongs to data set index[i]; itself where all share one."""
@@ -92,8 +89,8 @@ def start_moments(denoiser: Denoiser, prior: Denoiser | None = None, sets: int |
         share = (alpha / sigma) ** 2 * variances
         # in float32 the difference from 1 must be a number that float32 knows
         noise = 1 - xp.clip(share, 0.0, 1 - max(1e-9, eps))
-        pull = _rows(xp.matrix_transpose(basis), alpha * moments.mean - x) / noise
-        x = x + _rows(basis, pull)
+        pull = rmatvec(basis, alpha * moments.mean - x) / noise
+        x = x + matvec(basis, pull)
     unguided = moments.covariance if prior is None else prior(x[:1, :] + shift, sde.T).covariance
     if exact is None:  # a mixture's x_T is known whatever is left in it
         _warn_of_signal(float(xp.max(share)), alpha, sigma, unguided.shared)
@@ -114,12 +111,7 @@ def first_step(sde: IsotropicSDE, steps: int, wanted: float | None) -> float:
     return float(sde.half_log_snr(levels[1]) - sde.half_log_snr(levels[0]))
 
 
-def _rows(matrix: Array, v: Array) -> Array:
-    """matrix @ v row by row: (dim, dim) for all rows, or (rows, dim, dim)."""
-    return v @ matrix.T if matrix.ndim == 2 else (matrix @ v[..., None])[..., 0]
-
-
-def _eigenbasis(mean: Array, covariance: LinearOperator, sets: int | None) -> tuple[Any, Any]:
+def _eigenbasis(mean: Array, covariance: LinearOperator, sets: int | None) -> tuple[Array, Array]:
     """Rising eigenvalues (..., dim) and eigenvectors of the covariance, one for each data set where they
     differ.
 

@@ -62,7 +62,8 @@ class FlowPrior:
         """(chains,); minus infinity far out."""
         x = (z - self.location) / self.scale
         inside = (x.abs() < FARTHEST).all(dim=-1)
-        found = log_density(self.denoiser, torch.where(inside[:, None], x, 0.0), rtol=RTOL).value
+        rows: Any = torch.where(inside[:, None], x, 0.0)
+        found: Any = log_density(self.denoiser, rows, rtol=RTOL).value
         return torch.where(inside, found - self.scale.log().sum(), -torch.inf)
 
     @torch.no_grad()
