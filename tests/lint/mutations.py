@@ -207,7 +207,7 @@ DENOISERS = [
         "denoisers",
         "(alpha / sigma**2) * linear.covariance",
         "(alpha / sigma) * linear.covariance",
-        ("test_denoiser_network",),
+        ("test_network",),
     ),
     Mutation(
         "denoisers",
@@ -219,13 +219,13 @@ DENOISERS = [
         "denoisers",
         "alpha / (alpha**2 + sigma**2), -sigma / (alpha**2 + sigma**2)",
         "alpha / (alpha**2 + sigma**2), -alpha / (alpha**2 + sigma**2)",
-        ("test_callable_denoiser",),
+        ("test_function",),
     ),
     Mutation(
         "denoisers",
         '(sigma**2 if self.predicts == "score" else -sigma) / alpha',
         '(sigma if self.predicts == "score" else -sigma) / alpha',
-        ("test_callable_denoiser",),
+        ("test_function",),
     ),
     Mutation(
         "denoisers",
@@ -237,19 +237,19 @@ DENOISERS = [
         "denoisers",
         "return alpha * alpha * self.eigenvalues / variance",
         "return alpha * self.eigenvalues / variance",
-        ("test_denoiser_gaussian", "test_denoiser_network"),
+        ("test_gaussian", "test_network"),
     ),
     Mutation(
         "denoisers",
         "constant = self.logdet() + self.shape[0] * math.log(2 * math.pi)",
         "constant = self.shape[0] * math.log(2 * math.pi) - self.logdet()",
-        ("test_denoiser_gaussian",),
+        ("test_gaussian",),
     ),
     Mutation(
         "denoisers",
         "squares = 0.5 * alpha**2 * xp.sum(offsets * scaled, axis=-1)",
         "squares = 0.5 * alpha * xp.sum(offsets * scaled, axis=-1)",
-        ("test_denoiser_mixture",),
+        ("test_mixture",),
     ),
     Mutation(
         "denoisers",
@@ -261,7 +261,7 @@ DENOISERS = [
         "denoisers",
         "covariances = self.covariances.map(lambda values: alpha**2 * values + sigma**2)",
         "covariances = self.covariances.map(lambda values: alpha * values + sigma**2)",
-        ("test_denoiser_mixture",),
+        ("test_mixture",),
     ),
 ]
 
@@ -270,7 +270,7 @@ LIKELIHOOD = [
         "likelihood",
         "return sigma**2 * self.variance / (alpha**2 * self.variance + sigma**2)",
         "return sigma**2 * self.variance / (self.variance + sigma**2)",
-        ("test_rungs", "test_likelihood_tweedie"),
+        ("test_rungs", "test_tweedie"),
     ),
     Mutation(
         "likelihood",
@@ -282,7 +282,7 @@ LIKELIHOOD = [
         "likelihood",
         "shift = 0.5 * sde.sigma(t) ** 2 / sde.alpha(t) * self.prior.covariance_slope(x, t, V, signs)",
         "shift = sde.sigma(t) ** 2 / sde.alpha(t) * self.prior.covariance_slope(x, t, V, signs)",
-        ("test_likelihood_tweedie", "test_rungs"),
+        ("test_tweedie", "test_rungs"),
     ),
     Mutation(
         "likelihood",
@@ -300,7 +300,7 @@ LIKELIHOOD = [
         "likelihood",
         "constant = 0.5 * (n - dim) * math.log(2 * math.pi)",
         "constant = 0.5 * n * math.log(2 * math.pi)",
-        ("test_information",),
+        ("test_base_information",),
     ),
     Mutation(
         "likelihood",
@@ -318,7 +318,7 @@ LIKELIHOOD = [
         "likelihood",
         "log_mass, mean / root, (1 - shrinkage) / variance, shrinkage)",
         "log_mass, mean / root, (1 - shrinkage) / root, shrinkage)",
-        ("test_observation_surrogate",),
+        ("test_tilted_moments",),
     ),
     Mutation(
         "likelihood",
@@ -330,7 +330,7 @@ LIKELIHOOD = [
         "likelihood",
         "at_kink - 4 * p * q / self.scale**2",
         "at_kink - 2 * p * q / self.scale**2",
-        ("test_observation_surrogate", "test_observation_families"),
+        ("test_tilted_moments", "test_observation_families"),
     ),
     Mutation(
         "likelihood",
@@ -345,7 +345,7 @@ POSTERIOR = [
         "posterior",
         "weights = [1 / (n * (n - 1) *",
         "weights = [1 / (n * n *",
-        ("test_score_integral",),
+        ("test_langevin_score_integral",),
     ),
     Mutation(
         "posterior",
@@ -369,13 +369,13 @@ POSTERIOR = [
         "posterior",
         "root = (basis * (sigma / xp.sqrt(noise))[..., None, :]) @",
         "root = (basis * (sigma / noise)[..., None, :]) @",
-        ("test_posterior_start",),
+        ("test_start",),
     ),
     Mutation(
         "posterior",
         "math.sqrt(1 - b * b) * rows + b * noise",
         "(1 - b) * rows + b * noise",
-        ("test_diverging_draws",),
+        ("test_guided_divergence_draws",),
     ),
     Mutation(
         "posterior",

@@ -50,7 +50,7 @@ def test_nuts_samples_the_exact_posterior_and_leaves_out_nan(y):
     assert found.seconds > found.warmup_seconds > 0
 
 
-@pytest.mark.slow  # tests/distributions/test_wiener_reparam.py has the density of the noise
+@pytest.mark.slow  # tests/distributions/test_path_reparam.py has the density of the noise
 def test_wiener_reparam_has_the_same_posterior():
     def path_model(y=None):
         start = dist.Normal(torch.tensor(3.0, dtype=torch.float64), 2.0)
