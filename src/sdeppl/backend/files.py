@@ -10,13 +10,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from .arguments import path_of
 
+Named: TypeAlias = dict[str, Any]  # tensors, or what JSON holds
 VERSION = 4  # 1: latents on an interval by a logit; 2: networks that counted ρ times; 3: without a digest
 
 
@@ -70,7 +71,7 @@ def _remove_leftovers(path: Path) -> None:
             continue
 
 
-def write(path: str | Path, kind: str, tensors: dict[str, Any], content: dict[str, Any]) -> None:
+def write(path: str | Path, kind: str, tensors: Named, content: Named) -> None:
     """Write torch tensors, or NumPy arrays alone, atomically: an interrupted write leaves the earlier file.
 
     Raises: FileNotFoundError where the folder does not exist.
@@ -80,7 +81,7 @@ def write(path: str | Path, kind: str, tensors: dict[str, Any], content: dict[st
         if all(isinstance(array, np.ndarray) for array in tensors.values()):
             from safetensors.numpy import save_file
 
-            whole: dict[str, Any] = {n: np.array(array, order="C") for n, array in tensors.items()}
+            whole: Named = {n: np.array(array, order="C") for n, array in tensors.items()}
             save_file(whole, part, metadata={"sdeppl": text, "digest": _digest(text, whole)})
         else:
             from safetensors.torch import save_file as save_tensors
@@ -90,9 +91,7 @@ def write(path: str | Path, kind: str, tensors: dict[str, Any], content: dict[st
             save_tensors(whole, part, metadata={"sdeppl": text, "digest": _digest(text, hosts)})
 
 
-def read(
-    path: str | Path, kind: str, framework: Literal["pt", "numpy"] = "pt"
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def read(path: str | Path, kind: str, framework: Literal["pt", "numpy"] = "pt") -> tuple[Named, Named]:
     """Tensors, or NumPy arrays, and content of a file of `kind`. Raises: FileNotFoundError, CorruptFile."""
     if not path_of(path).exists():
         raise FileNotFoundError(f"there is no file {path}")
@@ -113,7 +112,7 @@ def read(
     return tensors, content
 
 
-def _content(path: str | Path, kind: str, text: str | None) -> dict[str, Any]:
+def _content(path: str | Path, kind: str, text: str | None) -> Named:
     """The JSON of a file. Raises: CorruptFile for one of another kind or version."""
     try:
         content = json.loads(text or "")
@@ -129,7 +128,7 @@ def _content(path: str | Path, kind: str, text: str | None) -> dict[str, Any]:
     return content
 
 
-def _digest(text: str, arrays: dict[str, Any]) -> str:
+def _digest(text: str, arrays: Named) -> str:
     """Of the JSON, and of the arrays' names, dtypes, shapes and bytes; arrays are NumPy's."""
     found = hashlib.blake2b(text.encode(), digest_size=16)
     for name in sorted(arrays):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from .files import CorruptFile
 from .resolve import backend_of
 from .transfer import from_torch, place, to_host, to_torch
 from .typing import Array
+
+if TYPE_CHECKING:
+    import torch
 
 Pullback = Callable[[Array], Array]
 KIND = "sdeppl network 1"  # in the metadata of a file that `export_onnx` wrote
@@ -29,7 +32,7 @@ class TorchFunction:
     Raises: BackendMismatch where x and the module are on different devices.
     """
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: "torch.nn.Module") -> None:
         if not callable(getattr(module, "parameters", None)):
             raise TypeError(f"TorchFunction takes a torch module; got a {type(module).__name__}")
         self.module = module.eval()
@@ -52,12 +55,14 @@ class TorchFunction:
         import torch
 
         backend, is_torch = backend_of(x), isinstance(x, torch.Tensor)
-        tensor = x if is_torch else to_torch(x)  # not detached, so that derivatives pass through
+        tensor: torch.Tensor = (
+            x if isinstance(x, torch.Tensor) else to_torch(x)
+        )  # not detached, so that derivatives pass through
         adapter: Any = backend_of(tensor).adapter
         value, pull = adapter.with_pullback(lambda z: self._run(z, numbers), tensor, 1.0)
 
-        def pullback(v: Any) -> Array:
-            found = pull((v if is_torch else to_torch(v)).to(value.dtype))
+        def pullback(v: Array) -> Array:
+            found = pull((v if isinstance(v, torch.Tensor) else to_torch(v)).to(value.dtype))
             return found if is_torch else from_torch(found, backend)
 
         return value.to(x.dtype) if is_torch else from_torch(value, backend), pullback
@@ -72,12 +77,12 @@ class TorchFunction:
         from .twice import second_derivative
 
         backend, is_torch = backend_of(x), isinstance(x, torch.Tensor)
-        inputs, outer, inner = (a if is_torch else to_torch(a) for a in (x, left, right))
+        inputs, outer, inner = (a if isinstance(a, torch.Tensor) else to_torch(a) for a in (x, left, right))
 
-        def rows(tensor: Any) -> Any:
+        def rows(tensor: torch.Tensor) -> torch.Tensor:
             return tensor.movedim(-1, 1).flatten(0, 1)
 
-        def value(z: Any) -> Any:
+        def value(z: torch.Tensor) -> torch.Tensor:
             repeated = rows(z[..., None].expand(inner.shape))
             output, vjp, *_ = torch.func.vjp(lambda r: self._run(r, numbers), repeated)
             return (vjp(rows(outer).to(output.dtype))[0] * rows(inner)).sum()
@@ -86,7 +91,7 @@ class TorchFunction:
             slope = second_derivative(lambda: torch.func.grad(value)(inputs))
         return slope if is_torch else from_torch(slope, backend)
 
-    def _run(self, tensor: Any, numbers: tuple[float, ...]) -> Any:
+    def _run(self, tensor: "torch.Tensor", numbers: tuple[float, ...]) -> "torch.Tensor":
         if self.parameter is None:  # which runs wherever and in whatever dtype it is given
             return self.module(tensor, *numbers)
         require_device(tensor.device, self.parameter.device, "an array for this module")

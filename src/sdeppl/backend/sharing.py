@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any, Generic, TypeVar, overload
 
 # Of Pyro's handlers and validation, of torch's default generator and levels of forward derivatives, and of
@@ -31,7 +31,7 @@ class cached_property(Generic[T]):
     wait for ever. Two threads that ask at once both compute, to the same value.
     """
 
-    def __init__(self, function: Callable[[Any], T]) -> None:
+    def __init__(self, function: Callable[..., T]) -> None:
         self.function, self.__doc__ = function, function.__doc__
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -40,8 +40,8 @@ class cached_property(Generic[T]):
     @overload
     def __get__(self, instance: None, owner: type) -> "cached_property[T]": ...
     @overload
-    def __get__(self, instance: Any, owner: type) -> T: ...
-    def __get__(self, instance: Any, owner: type) -> Any:
+    def __get__(self, instance: object, owner: type) -> T: ...
+    def __get__(self, instance: object, owner: type) -> Any:
         if instance is None:
             return self
         value = self.function(instance)
@@ -107,10 +107,10 @@ class Sent:
     Raises, while it is pickled or read again: PicklingError, UnpicklingError, naming the function.
     """
 
-    def __init__(self, function: Any, what: str) -> None:
+    def __init__(self, function: object, what: str) -> None:
         self.function, self.what = function, what
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         function = self.function
         if function is None:
             return _nothing, ()
@@ -119,11 +119,11 @@ class Sent:
         found = plain and _look_up(module, name) is function
         if found and module != "__main__":
             return _by_name, (self.what, module, name)
-        whole: Any = None if plain else _whole(pickle, function)
+        whole: object = None if plain else _whole(pickle, function)
         try:
             import cloudpickle  # type: ignore[import-not-found, import-untyped, unused-ignore]
         except ImportError as error:
-            why: Any = error
+            why: object = error
         else:
             whole = whole or _whole(cloudpickle, function)
             why = whole
@@ -137,12 +137,12 @@ class Sent:
         )
 
 
-def sent_state(instance: Any, **what: str) -> dict[str, Any]:
+def sent_state(instance: object, **what: str) -> dict[str, Any]:
     """The instance's attributes, as `__getstate__` gives them, those of these names as `Sent`."""
     return vars(instance) | {name: Sent(getattr(instance, name), words) for name, words in what.items()}
 
 
-def _whole(pickler: Any, function: Any) -> Any:
+def _whole(pickler: ModuleType, function: object) -> Any:
     """Its bytes, or the exception that it ends in."""
     try:
         return pickler.dumps(function)

@@ -241,7 +241,7 @@ def _joined(columns: "dict[str, np.ndarray]", where: str) -> "dict[str, np.ndarr
     return arrays
 
 
-def _seen(value: Any) -> Any:
+def _seen(value: object) -> Any:
     """With NaN for null."""
     if isinstance(value, list):
         return [_seen(item) for item in value]

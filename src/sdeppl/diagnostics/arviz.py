@@ -105,7 +105,7 @@ class _Axes:
                 names.append(name)
             self.dims[site] = names
 
-    def of_terms(self, terms: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    def of_terms(self, terms: Mapping[str, object]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Log-likelihoods (draws, *shape), or where some were not observed (draws, observed numbers) along an
         axis of its own; and their `coords` and `dims`."""
         found, dims, coords = {}, {}, dict(self.coords)

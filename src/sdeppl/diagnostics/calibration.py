@@ -130,7 +130,13 @@ def _mean_gap(test: RankTest) -> float:
 
 
 def sbc(
-    posterior: Any, sets: int = 1_000, draws: int = 99, *, seed: int = 0, kind: str = "SBC", **arguments: Any
+    posterior: object,
+    sets: int = 1_000,
+    draws: int = 99,
+    *,
+    seed: int = 0,
+    kind: str = "SBC",
+    **arguments: object,
 ) -> Calibration:
     """Rank each truth among its posterior's draws; the ranks are uniform where the posterior is right.
 
@@ -174,13 +180,13 @@ def simulations_of(
 
 
 def tarp(
-    posterior: Any,
+    posterior: object,
     sets: int = 2_000,
     draws: int = 99,
     *,
     references: object = None,
     seed: int = 0,
-    **arguments: Any,
+    **arguments: object,
 ) -> Calibration:
     """Coverage of balls about random points that reach as far as the truth (TARP).
 
@@ -220,7 +226,7 @@ def tarp(
 
 
 def coverage(
-    posterior: Any, sets: int = 1_000, draws: int = 99, *, seed: int = 0, **arguments: Any
+    posterior: object, sets: int = 1_000, draws: int = 99, *, seed: int = 0, **arguments: object
 ) -> Calibration:
     """How often central intervals hold the truth, number by number, level by level.
 

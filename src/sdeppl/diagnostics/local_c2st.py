@@ -60,7 +60,7 @@ def local_c2st(
     draws: object,
     *,
     nulls: int = 100,
-    classifier: Any = None,
+    classifier: object = None,
     seed: int = 0,
     progress: bool | None = None,
 ) -> LocalC2ST:
@@ -126,7 +126,7 @@ def _quadratic() -> Any:
     return make_pipeline(StandardScaler(), features, StandardScaler(), LogisticRegression(C=1.0))
 
 
-def _in_order(values: Any, names: list[str]) -> list[np.ndarray]:
+def _in_order(values: object, names: list[str]) -> list[np.ndarray]:
     """Arrays in the order of the names; one array where there is one name."""
     if not isinstance(values, Mapping) and len(names) == 1:
         return [by_site(values)["x"]]

@@ -93,7 +93,7 @@ def check_loss(
     draws: object = 20_000,
     *,
     exact: object = None,
-    seen: Any = None,
+    seen: object = None,
     levels: int = 8,
     seed: int = 0,
 ) -> LossCheck:

@@ -106,7 +106,7 @@ def simulate_posteriors(
     sites: Sequence[str] | None = None,
     seed: int = 0,
     progress: bool | None = None,
-    **settings: Any,
+    **settings: object,
 ) -> Simulations:
     """Truths from the prior, a data set from each, and `draws` draws of each data set's posterior.
 
@@ -209,7 +209,7 @@ def of_posteriors(
     return Simulations(by_site(truths), by_site(run.draws), pair, by_site(data), bad, run.text)
 
 
-def by_site(values: Any) -> dict[str, np.ndarray]:
+def by_site(values: object) -> dict[str, np.ndarray]:
     """A mapping of NumPy arrays in float64; one array is the site 'x'."""
     if isinstance(values, Mapping):
         return {str(name): _host(value, f"site '{name}': the numbers") for name, value in values.items()}
@@ -248,11 +248,11 @@ def _host(value: object, what: str = "the numbers") -> np.ndarray:
     return host_numbers(value, what).astype(np.float64, copy=False)
 
 
-def _map(values: Any, function: Callable[[Any], Any]) -> Any:
+def _map(values: object, function: Callable[[Any], Any]) -> Any:
     if isinstance(values, Mapping):
         return {name: function(value) for name, value in values.items()}
     return function(values)
 
 
-def _row(values: Any, number: int) -> Any:
+def _row(values: object, number: int) -> Any:
     return _map(values, lambda value: value[number, ...])

@@ -31,7 +31,7 @@ class Censored(TorchDistribution):
     arg_constraints: ClassVar[dict[str, Any]] = {"low": constraints.real, "high": constraints.real}
 
     def __init__(
-        self, base: Distribution, low: Any = None, high: Any = None, validate_args: bool | None = None
+        self, base: Distribution, low: object = None, high: object = None, validate_args: bool | None = None
     ):
         require_univariate(type(self).__name__, base)
         shape, (self.low, self.high) = broadcast_bounds(base, low, high)
@@ -48,7 +48,7 @@ class Censored(TorchDistribution):
     def support(self) -> constraints.Constraint:
         return self.base_dist.support
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> "Censored":
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> "Censored":
         return expanded(self, batch_shape)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> torch.Tensor:
@@ -87,7 +87,7 @@ def require_univariate(who: str, base: Distribution) -> None:
         )
 
 
-def broadcast_bounds(base: Distribution, low: Any, high: Any) -> tuple[torch.Size, list[torch.Tensor]]:
+def broadcast_bounds(base: Distribution, low: object, high: object) -> tuple[torch.Size, list[torch.Tensor]]:
     """The batch shape of all three, and the bounds in it; None is infinity."""
     bounds = [-math.inf if low is None else low, math.inf if high is None else high]
     # numbers in the base's precision: 0.1 in float32 is not the bound that was meant
@@ -140,7 +140,7 @@ class Interval(TorchDistribution):
     support = constraints.boolean
 
     def __init__(
-        self, base: Distribution, low: Any = None, high: Any = None, validate_args: bool | None = None
+        self, base: Distribution, low: object = None, high: object = None, validate_args: bool | None = None
     ):
         require_univariate(type(self).__name__, base)
         shape, (self.low, self.high) = broadcast_bounds(base, low, high)
@@ -149,7 +149,7 @@ class Interval(TorchDistribution):
         if self._validate_args and not bool((self.low < self.high).all()):
             raise ValueError(f"Interval: need low < high; got low={low}, high={high}")
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> "Interval":
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> "Interval":
         return expanded(self, batch_shape)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> torch.Tensor:

@@ -17,7 +17,7 @@ from ..sde import IsotropicSDE
 from .typing import Site
 
 
-def checked_times(times: Any, lowest: float, site: str) -> list[float]:
+def checked_times(times: object, lowest: float, site: str) -> list[float]:
     """Strictly rising times, none below `lowest`, as floats. Raises: ValueError."""
     grid = real_times(f"{site}: ", times)
     if not grid or not all(math.isfinite(t) for t in grid):
@@ -96,7 +96,7 @@ class Transitions:
         return terms.sum(dim=tuple(range(-1 - self.event_dim, 0)))
 
 
-def _shifts(sde: IsotropicSDE, shifts: Sequence[Any], state: torch.Size) -> torch.Tensor:
+def _shifts(sde: IsotropicSDE, shifts: Sequence[object], state: torch.Size) -> torch.Tensor:
     rows = [torch.as_tensor(shift, dtype=torch.float64) for shift in shifts]
     for row in rows:
         if row.shape not in ((), state):
@@ -157,7 +157,7 @@ class SDEPath(TorchDistribution):
     def support(self) -> constraints.Constraint:
         return constraints.independent(constraints.real, len(self.event_shape))
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> "SDEPath":
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> "SDEPath":
         batch_shape = torch.Size(batch_shape)
         state = self.event_shape[1:]
         new = type(self).__new__(type(self))
@@ -199,7 +199,7 @@ class SDEPath(TorchDistribution):
         return self.x_init.expand(sample_shape + self.x_init.shape)
 
 
-def _as_state(x_init: Any) -> torch.Tensor:
+def _as_state(x_init: object) -> torch.Tensor:
     try:
         state = torch.as_tensor(x_init)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -132,7 +132,7 @@ def _bounds(fn: Distribution) -> tuple[Any, Any]:
     return getattr(support, "lower_bound", -math.inf), getattr(support, "upper_bound", math.inf)
 
 
-def _middle(low: Any, high: Any) -> torch.Tensor:
+def _middle(low: object, high: object) -> torch.Tensor:
     """Some number inside the bounds."""
     low, high = torch.as_tensor(low), torch.as_tensor(high)
     left = torch.where(torch.isinf(low), torch.where(torch.isinf(high), -1.0, high - 2.0), low)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..backend import Array, Backend, Progress, TorchFunction, axes_of, resolve, whole_number
-from ..backend.files import CorruptFile, check_folder, read, write
+from ..backend.files import CorruptFile, Named, check_folder, read, write
 from ..backend.sharing import sent_state
 from ..denoisers import Denoiser, NetworkDenoiser
 from ..distributions.typing import Args, Kwargs, Model
@@ -52,7 +52,7 @@ from ..tracing import (
 )
 from ..tracing.randomness import seeded
 from .names import names_apart
-from .sample_sites import sample_sites
+from .sample_sites import Kept, sample_sites
 
 MOST = 10**10  # draws, days of work
 MOMENT_DRAWS = 100_000
@@ -120,7 +120,7 @@ class ScoreGuide:
         self.gaussian: GaussianPart | None = None
         self.net: torch.nn.Module | None = None
         self.use_net = self.left_out = False
-        self._cache: dict[Any, Any] = {}
+        self._cache: Kept = {}
         self._said: set[str] = set()  # why draws are slow
         self.checked: FitCheck | None = None
         self.trained: PriorRecord | None = None
@@ -255,7 +255,7 @@ class ScoreGuide:
         backend: str | Backend | None = None,
         likelihood: str = "auto",
         steps: int = 100,
-        correction: Any = "auto",
+        correction: object = "auto",
         **observed: object,
     ) -> SitePosterior:
         """Compile p(latents given the data); nothing is trained.
@@ -299,7 +299,7 @@ class ScoreGuide:
         backend: str | Backend | None = None,
         likelihood: str = "auto",
         steps: int = 100,
-        correction: Any = "auto",
+        correction: object = "auto",
         **observed: object,
     ) -> SitePosteriors:
         """Compile p(latents given the data) for many data sets, solved together: {site: (data sets, *shape)}.
@@ -328,7 +328,7 @@ class ScoreGuide:
         backend: str | Backend | None = None,
         likelihood: str = "auto",
         steps: int = 100,
-        correction: Any = "auto",
+        correction: object = "auto",
     ) -> "_Query":
         """What is asked for but the data, with the guide's own model and inputs where none are given."""
         chosen = resolve(backend)
@@ -343,7 +343,7 @@ class ScoreGuide:
         model: Model,
         data: Mapping[str, torch.Tensor],
         args: Args,
-        kwargs: Any,
+        kwargs: Kwargs,
     ) -> list[ObservedSite]:
         """The observed sites, looked at on draws from the prior and near the posterior."""
         probes = self.prior_batch(PROBES, 1)
@@ -359,7 +359,7 @@ class ScoreGuide:
         model: Model | None,
         args: Args | None,
         kwargs: Kwargs | None,
-    ) -> tuple[Model, Any, Any]:
+    ) -> tuple[Model, Args, Kwargs]:
         """The model and its inputs: the guide's own where none are given; gaps in them are drawn."""
         if model is None and args is None and kwargs is None:
             return self.model, self.args, self.kwargs
@@ -373,7 +373,7 @@ class ScoreGuide:
         model: Model,
         data: Mapping[str, torch.Tensor],
         args: Args,
-        kwargs: Any,
+        kwargs: Kwargs,
         sites: Sequence[ObservedSite],
         backend: Backend,
     ) -> ModelDensity:
@@ -383,7 +383,9 @@ class ScoreGuide:
             model, self.space, data, tuple(args), dict(kwargs), gaussian, backend, tuple(sites), self.seed
         )
 
-    def check_latents(self, model: Model, args: Args, kwargs: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def check_latents(
+        self, model: Model, args: Args, kwargs: Kwargs
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Check that the prior is the one trained on; returns the names of the sites that can get data, and
         of those observed at values that depend on the latents.
 
@@ -402,7 +404,7 @@ class ScoreGuide:
             raise
         return names
 
-    def check_prior_record(self, model: Model, args: Args, kwargs: Any, rows: int = ROWS) -> None:
+    def check_prior_record(self, model: Model, args: Args, kwargs: Kwargs, rows: int = ROWS) -> None:
         """Check the prior against what it was when the guide was fitted. rows: of densities, for less work.
 
         Raises: ModelError, naming the site.
@@ -419,14 +421,16 @@ class ScoreGuide:
                 "guide for this model, these inputs and whatever else it reads (globals, pyro.param, modules)"
             )
 
-    def _same_latents(self, model: Model, args: Args, kwargs: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def _same_latents(
+        self, model: Model, args: Args, kwargs: Kwargs
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
         sites = find_sites(model, args, kwargs, latents=self.space.names)
         differs = sites.space.same_as(self.traced)
         if differs:
             raise ModelError(f"the model's latents are not those the guide was trained on: {differs}")
         return sites.observable, sites.moving
 
-    def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def __call__(self, *args: object, **kwargs: object) -> dict[str, Any]:
         """Sample every latent site given the observed sites among `kwargs`, as a Pyro guide does."""
         return sample_sites(self, args, kwargs, self._cache)
 
@@ -453,7 +457,7 @@ class ScoreGuide:
         guide.load_into(path)
         return guide
 
-    def contents(self) -> tuple[dict[str, Any], dict[str, Any]]:
+    def contents(self) -> tuple[Named, Named]:
         """Tensors and JSON that restore the guide. Raises: ModelError for a guide not fitted yet."""
         if self.gaussian is None:
             raise ModelError("the guide is not fitted, so there is nothing to save")
@@ -476,7 +480,7 @@ class ScoreGuide:
         }
         return tensors, content
 
-    def restore(self, tensors: dict[str, Any], content: dict[str, Any], path: object) -> None:
+    def restore(self, tensors: Named, content: Named, path: object) -> None:
         """Put saved contents into a self. Raises: ModelError for another prior, CorruptFile."""
         mine = {site.name: list(site.shape) for site in self.space.sites}
         if content.get("latents") != mine:
@@ -510,7 +514,7 @@ class ScoreGuide:
         """Read a guide's file into it."""
         self.restore(*read(path, KIND), path)
 
-    def _trained_before(self, tensors: dict[str, Any], content: dict[str, Any], path: object) -> PriorRecord:
+    def _trained_before(self, tensors: Named, content: Named, path: object) -> PriorRecord:
         """What the prior was, where it still is. Raises: ModelError; CorruptFile."""
         z = tensors.get("check.z")
         if z is None or z.shape[1:] != (self.space.dim,) or len(z) < ROWS:
@@ -549,7 +553,7 @@ class _Query:
     denoiser: Denoiser
     likelihood: str
     steps: int
-    correction: Any
+    correction: object
 
     def __getstate__(self) -> dict[str, Any]:
         return sent_state(self, model="model")
@@ -654,7 +658,7 @@ class _DataSets:
 
 
 def _rows(
-    data: Mapping[str, Any], own: Mapping[str, torch.Tensor], observable: Sequence[str]
+    data: Mapping[str, object], own: Mapping[str, torch.Tensor], observable: Sequence[str]
 ) -> tuple[dict[str, torch.Tensor], int]:
     """All data as (data sets, *shape), what the model observes by itself repeated; and how many sets."""
     rows = {name: data_tensor(name, value, torch.float64).detach().cpu() for name, value in data.items()}

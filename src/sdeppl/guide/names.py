@@ -3,12 +3,29 @@
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
-from ..tracing import ModelError, check_call, find_sites
+from ..distributions.typing import Args, Kwargs, Model
+from ..query import SitePosterior
+from ..tracing import LatentSpace, ModelError, check_call, find_sites
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class Guided(Protocol):
+    """What is asked of a guide beside its data."""
+
+    model: Model
+    observable: tuple[str, ...]
+    space: LatentSpace
+
+    @property
+    def args(self) -> Args: ...
+    @property
+    def kwargs(self) -> Kwargs: ...
+    def condition(self, data: Mapping[str, object], /, *, args: Args, kwargs: Kwargs) -> SitePosterior: ...
+    def check_prior_record(self, model: Model, args: Args, kwargs: Kwargs, rows: int = ...) -> None: ...
 
 
 class SiteData(dict[str, Any]):
@@ -43,8 +60,8 @@ def names_apart(function: Callable[P, R]) -> Callable[P, R]:
     return checked
 
 
-def _require_no_site(name: str, guide: Any, doubtful: list[str], named: Mapping[str, Any]) -> None:
-    _refuse(name, doubtful, getattr(guide, "observable", ()))
+def _require_no_site(name: str, guide: Guided, doubtful: list[str], named: Mapping[str, Any]) -> None:
+    _refuse(name, doubtful, guide.observable)
     if {"model", "args", "kwargs"} & named.keys():  # another model may observe other sites
         model, args, kwargs = (
             getattr(guide, key) if named.get(key) is None else named[key]
@@ -65,8 +82,8 @@ def _refuse(name: str, doubtful: list[str], observable: Collection[str]) -> None
             )
 
 
-def _unnamed(data: object, guide: Any) -> str:
-    site, kind = next(iter(getattr(guide, "observable", ())), "y"), type(data).__name__
+def _unnamed(data: object, guide: Guided) -> str:
+    site, kind = next(iter(guide.observable), "y"), type(data).__name__
     return (
         f"the data are a {kind}; give them by site name: condition({site}=...) or "
         f"condition({{'{site}': ...}})"

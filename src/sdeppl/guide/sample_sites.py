@@ -3,7 +3,7 @@
 import contextlib
 import inspect
 import math
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyro
@@ -16,12 +16,14 @@ from pyro.poutine.subsample_messenger import SubsampleMessenger
 from ..backend import host_numbers, to_torch
 from ..backend.sharing import SHARED
 from ..distributions.typing import Args, Kwargs
-from .names import SiteData
+from ..tracing import ROWS
+from .names import Guided, SiteData
 
 BLOCK = 256
+Kept: TypeAlias = dict[str, Any]  # the posterior of the last call, draws of it, and how many are handed out
 
 
-def sample_sites(guide: Any, args: Args, kwargs: Kwargs, cache: dict[Any, Any]) -> dict[str, torch.Tensor]:
+def sample_sites(guide: Guided, args: Args, kwargs: Kwargs, cache: Kept) -> dict[str, torch.Tensor]:
     """One `pyro.sample` for each latent, from the posterior given the observed sites in the call.
 
     Draws are made a block at a time and handed out one by one, so that a loop over the guide costs
@@ -35,7 +37,7 @@ def sample_sites(guide: Any, args: Args, kwargs: Kwargs, cache: dict[Any, Any]) 
         return _sampled(guide, args, kwargs, cache)
 
 
-def _sampled(guide: Any, args: Args, kwargs: Kwargs, cache: dict[Any, Any]) -> dict[str, torch.Tensor]:
+def _sampled(guide: Guided, args: Args, kwargs: Kwargs, cache: Kept) -> dict[str, torch.Tensor]:
     plates = {m.dim: m.size for m in _PYRO_STACK if isinstance(m, SubsampleMessenger) and m.dim is not None}
     shape = [1] * max((-dim for dim in plates), default=0)
     for dim, size in plates.items():
@@ -54,15 +56,15 @@ def _sampled(guide: Any, args: Args, kwargs: Kwargs, cache: dict[Any, Any]) -> d
     return values
 
 
-def _check_kept(guide: Any, args: Args, kwargs: Kwargs, cache: dict[Any, Any]) -> None:
+def _check_kept(guide: Guided, args: Args, kwargs: Kwargs, cache: Kept) -> None:
     """Check that the prior of a kept posterior is still the one trained on: at one latent for every call, in
     full where new draws are made. Raises: ModelError."""
     if cache.get("key") == _content((args, kwargs)):
-        rows = {} if cache["at"] >= cache["size"] else {"rows": 1}
-        guide.check_prior_record(guide.model, **cache["asked"], **rows)
+        rows = ROWS if cache["at"] >= cache["size"] else 1
+        guide.check_prior_record(guide.model, **cache["asked"], rows=rows)
 
 
-def _next_draws(guide: Any, args: Args, kwargs: Kwargs, cache: dict[Any, Any], count: int) -> dict[str, Any]:
+def _next_draws(guide: Guided, args: Args, kwargs: Kwargs, cache: Kept, count: int) -> dict[str, Any]:
     key = _content((args, kwargs))
     if "key" not in cache or cache["key"] != key:
         cache.clear()
@@ -81,7 +83,7 @@ def _next_draws(guide: Any, args: Args, kwargs: Kwargs, cache: dict[Any, Any], c
     return {name: values[first : first + count, ...] for name, values in cache["draws"].items()}
 
 
-def _asked(guide: Any, args: Args, kwargs: Kwargs) -> tuple[Any, dict[str, Any]]:
+def _asked(guide: Guided, args: Args, kwargs: Kwargs) -> tuple[dict[str, object], dict[str, Any]]:
     """Data among the sites named in the call, and the model's args and kwargs, which may observe others."""
     parameters = inspect.signature(guide.model).parameters.values()
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
@@ -93,7 +95,7 @@ def _asked(guide: Any, args: Args, kwargs: Kwargs) -> tuple[Any, dict[str, Any]]
     return data, {"args": args, "kwargs": inputs}
 
 
-def _content(value: object) -> Any:
+def _content(value: object) -> object:
     """What two calls must share to have the same posterior: the numbers of arrays, all else itself."""
     if hasattr(value, "__array__"):  # which may change in place
         with contextlib.suppress(TypeError):

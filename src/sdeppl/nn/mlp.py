@@ -41,7 +41,7 @@ class ResidualMLP(nn.Module):
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
-    def forward(self, x: torch.Tensor, half_log_snr: Any) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, half_log_snr: object) -> torch.Tensor:
         """x (batch, dim); half_log_snr: ln(α/σ), a float, or (batch, 1)."""
         level = torch.as_tensor(half_log_snr, dtype=x.dtype, device=x.device).reshape(-1, 1)
         phase = level * self.scales

@@ -156,7 +156,7 @@ def convolution(
 
 
 @convolution.register_fake
-def _(x: torch.Tensor, weight: torch.Tensor, *options: Any) -> Any:
+def _(x: torch.Tensor, weight: torch.Tensor, *options: object) -> Any:
     return aten.convolution(x, weight, None, *options)
 
 
@@ -181,7 +181,7 @@ def convolution_backward(
     slope: torch.Tensor,
     x: torch.Tensor,
     weight: torch.Tensor,
-    bias_sizes: Any,
+    bias_sizes: object,
     stride: Sequence[int],
     padding: Sequence[int],
     dilation: Sequence[int],

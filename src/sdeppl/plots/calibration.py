@@ -60,7 +60,7 @@ def plot_sbc(figure: "FigureBase", result: Any) -> list["Axes"]:
     return list(grid.ravel())
 
 
-def plot_coverage(figure: "FigureBase", result: Any) -> list["Axes"]:
+def plot_coverage(figure: "FigureBase", result: object) -> list["Axes"]:
     """Draw what `sp.tarp` or `sp.coverage` returns: coverage by level, and minus it, for each quantity.
 
     Grey: the band that holds a whole curve in 95% of right posteriors. Below the diagonal regions hold the

@@ -68,7 +68,7 @@ def plot_corner(
     return grid
 
 
-def numbers_of(draws: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def numbers_of(draws: Mapping[str, object]) -> dict[str, np.ndarray]:
     """{'site' or 'site[0]': (n,)}, of sites of any shape."""
     kind("draws", draws, Mapping, "{site: draws (n, *shape)}")
     found = {}

@@ -23,9 +23,9 @@ UNSEEN = "#c9b8a0"  # of cells without a value: no shade of grey, and lighter in
 def plot_density(
     figure: "FigureBase",
     grid: FokkerPlanckGrid,
-    densities: Any,
+    densities: object,
     times: Sequence[float],
-    paths: Any = None,
+    paths: object = None,
     shown: Sequence[int] | None = None,
 ) -> list["Axes"]:
     """Draw densities (times, *cells) on a matplotlib figure, with paths (times, n, dim) of a solve.
@@ -114,7 +114,7 @@ def level_holding(density: Any, share: float) -> float:
 
 def plot_fields(
     figure: "FigureBase",
-    rows: Mapping[str, Any],
+    rows: Mapping[str, object],
     spreads: Sequence[str] = (),
     limits: tuple[float, float] | None = None,
 ) -> np.ndarray:

@@ -26,14 +26,14 @@ class Band:
     high: Any
 
     @classmethod
-    def of_draws(cls, draws: Any, level: float = 0.9) -> "Band":
+    def of_draws(cls, draws: object, level: float = 0.9) -> "Band":
         """From draws (n, times): central `level` of them at each time."""
         draws = host_numbers(draws)
         low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
         return cls(draws.mean(axis=0), low, high)
 
     @classmethod
-    def of_normal(cls, mean: Any, sd: Any, level: float = 0.9) -> "Band":
+    def of_normal(cls, mean: object, sd: object, level: float = 0.9) -> "Band":
         """From a normal posterior's mean and standard deviation at each time."""
         from scipy.stats import norm
 
@@ -44,10 +44,10 @@ class Band:
 
 def plot_paths(
     axes: "Axes",
-    times: Any,
+    times: object,
     bands: Mapping[str, Band],
-    observed: Any,
-    draws: Any = None,
+    observed: object,
+    draws: object = None,
     gaps: Sequence[tuple[float, float]] = (),
 ) -> None:
     """Draw observations (NaN left out), gaps, each labelled band, and some draws on matplotlib axes.
@@ -83,7 +83,7 @@ def plot_paths(
     axes.margins(x=0.01)
 
 
-def _along(name: str, values: Any, times: list[float], ndim: int = 1) -> np.ndarray:
+def _along(name: str, values: object, times: list[float], ndim: int = 1) -> np.ndarray:
     """Numbers ([n,] times). Raises: TypeError; ValueError, naming them."""
     host = host_numbers(values, f"{name}:").astype(float)
     if host.ndim != ndim or host.shape[-1] != len(times):
@@ -92,7 +92,9 @@ def _along(name: str, values: Any, times: list[float], ndim: int = 1) -> np.ndar
     return host
 
 
-def states_of(who: str, times: Any, states: Any, dims: tuple[int, ...]) -> tuple[list[float], np.ndarray]:
+def states_of(
+    who: str, times: object, states: object, dims: tuple[int, ...]
+) -> tuple[list[float], np.ndarray]:
     """Times, and states (times, n, dim) in NumPy, dim one of `dims`.
 
     Raises: TypeError for what is no numbers; ValueError for states that do not fit the times.
@@ -113,7 +115,7 @@ def states_of(who: str, times: Any, states: Any, dims: tuple[int, ...]) -> tuple
     return listed, host
 
 
-def ends_of(name: str, ends: Any) -> tuple[float, float]:
+def ends_of(name: str, ends: object) -> tuple[float, float]:
     """Two numbers in order. Raises: TypeError; ValueError, naming them."""
     found = real_times(f"{name}: ", ends)
     if len(found) != 2 or not -np.inf < found[0] < found[1] < np.inf:

@@ -27,7 +27,7 @@ FRAMES = 100_000
 def plot_trajectories(
     figure: "FigureBase",
     times: Sequence[float],
-    states: Any,
+    states: object,
     log_density: LogDensity | None = None,
     shown: int = 12,
     span: tuple[float, float] | None = None,
@@ -71,7 +71,7 @@ def plot_trajectories(
     return list(panels)
 
 
-def _density(log_density: LogDensity, points: np.ndarray, t: float, states: Any) -> np.ndarray:
+def _density(log_density: LogDensity, points: np.ndarray, t: float, states: object) -> np.ndarray:
     """p_t at points (k, dim) on the backend of the states, (k,)."""
     found = log_density(place(points, backend_of(states)), t)
     return np.exp(np.asarray(host_numbers(found), dtype=float))
@@ -86,7 +86,7 @@ def _span(values: np.ndarray) -> tuple[float, float]:
 def animate_trajectories(
     figure: "Figure",
     times: Sequence[float],
-    states: Any,
+    states: object,
     log_density: LogDensity | None = None,
     frames: int = 60,
     shown: int = 2_000,

@@ -131,7 +131,7 @@ class SitePosteriors(PosteriorBySite[PosteriorRuns]):
         """Number of data sets."""
         return self.arrays.sets
 
-    def log_likelihood(self, values: Mapping[str, Any]) -> Any:
+    def log_likelihood(self, values: Mapping[str, object]) -> Any:
         """ln p(y given the latents), (data sets, draws), each data set's own y at {site: (data sets, draws,
         *shape)}; None under a hard constraint, which has no density. But for what no latent changes.
 

@@ -38,7 +38,7 @@ class Site:
 
 
 def sites_of(
-    model: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], observed: Sequence[str]
+    model: Callable[..., Any], args: Sequence[object], kwargs: Mapping[str, object], observed: Sequence[str]
 ) -> list[Site]:
     """The nodes of a model in the order of their drawing, those of `observed` marked."""
     trace = poutine.trace(model).get_trace(*args, **kwargs)

@@ -168,7 +168,7 @@ def report(
     return Report(path, state, verdict, tuple(found))
 
 
-def _checked(posterior: Any, path: str | Path) -> Path:
+def _checked(posterior: object, path: str | Path) -> Path:
     if not hasattr(posterior, "arrays"):
         raise TypeError(
             f"report takes what guide.condition returns; got {type(posterior).__name__}: for a Posterior of "

@@ -168,7 +168,9 @@ def require_forward(s: float, t: float) -> None:
 
 
 def require_isotropic(
-    sde: Any, what: str, otherwise: str = "for Gaussian mixtures under other affine SDEs use AffineMarginals"
+    sde: object,
+    what: str,
+    otherwise: str = "for Gaussian mixtures under other affine SDEs use AffineMarginals",
 ) -> None:
     """Raises: TypeError, naming `what`, for an SDE whose α and σ are not numbers; `otherwise`: what to do."""
     if not isinstance(sde, IsotropicSDE):

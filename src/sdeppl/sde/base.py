@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from array_api_compat import array_namespace
 
@@ -151,7 +151,7 @@ def _checked_noise(name: str, noise: str, wiener_dim: int | None) -> int | None:
     return None if wiener_dim is None else whole_number(f"{name}: wiener_dim", wiener_dim, 1)
 
 
-def _require_sde(sde: Any, what: str) -> None:
+def _require_sde(sde: object, what: str) -> None:
     if not isinstance(sde, SDE):
         got = f"the class {sde.__name__}" if isinstance(sde, type) else type(sde).__name__
         raise TypeError(f"{what} takes an SDE, such as ItoSDE(drift, diffusion); got {got}")

@@ -3,7 +3,6 @@
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from scipy.optimize import brentq
 
@@ -154,7 +153,7 @@ def ddpm_grid(sde: VPSDE, betas: Sequence[float]) -> list[float]:
     return times[::-1]
 
 
-def _require_row(name: str, values: Any) -> None:
+def _require_row(name: str, values: object) -> None:
     row = values if hasattr(values, "__array__") or not hasattr(values, "__iter__") else list(values)
     if isinstance(values, (int, float)) or host_numbers(row, name).ndim != 1:
         raise TypeError(

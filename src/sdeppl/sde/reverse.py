@@ -188,7 +188,7 @@ def require_falling(s: float, t: float) -> None:
         raise ValueError(f"a reverse SDE runs from T down to 0: got a step from t={s} to t={t}")
 
 
-def _check_marginals(forward: SDE, sde: Any) -> None:
+def _check_marginals(forward: SDE, sde: object) -> None:
     """Raises: ValueError where the denoiser's SDE has other α, σ or shift, by those of three times."""
     if forward is sde or not (isinstance(forward, IsotropicSDE) and isinstance(sde, IsotropicSDE)):
         return

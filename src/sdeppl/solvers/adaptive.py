@@ -121,7 +121,7 @@ class AdaptiveRun:
         x: Array,
         grid: list[float],
         solver: Solver,
-        stream: Any,
+        stream: object,
         control: PIController,
         deterministic: bool,
         progress: bool | None = None,

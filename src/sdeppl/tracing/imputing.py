@@ -129,7 +129,7 @@ def _run(model: Model, args: Args, kwargs: Kwargs, values: Mapping[str, torch.Te
 
 
 def _filled(model: Model, values: Mapping[str, torch.Tensor]) -> Model:
-    def run(*args: Any, **kwargs: Any) -> Any:
+    def run(*args: object, **kwargs: object) -> Any:
         with _Fill(values):
             return model(*args, **kwargs)
 
@@ -173,7 +173,7 @@ class Imputing:
         self.model, self.gaps = model, gaps
         update_wrapper(self, model, updated=())
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> Any:
         """Runs the model for the sites above, then for all, the latent before its source."""
         above = _Above(self.gaps)
         with above:

@@ -71,7 +71,7 @@ class Observe(Messenger):
             msg["fn"], msg["value"] = observed_part(name, msg["fn"], value, missing)
 
 
-def data_tensor(name: str, value: Any, dtype: torch.dtype | None = None) -> torch.Tensor:
+def data_tensor(name: str, value: object, dtype: torch.dtype | None = None) -> torch.Tensor:
     """Data as people have them (`backend.host_numbers`) as a tensor; masked entries become NaN.
 
     dtype: of the tensor; the data's own by default. A tensor stays on its device. Raises: ModelError, naming

@@ -136,7 +136,7 @@ def batched(run: Callable[[], T], like: torch.Tensor) -> T:
         return run()
 
 
-def vmapped(run: Callable[..., T], *inputs: Any, chunk: int | None = None) -> T:
+def vmapped(run: Callable[..., T], *inputs: object, chunk: int | None = None) -> T:
     """`torch.func.vmap` along the first axis of the inputs, draws differing from row to row; without torch's
     warning of operations that it takes one row after the other. chunk: rows at a time."""
     with SHARED, warnings.catch_warnings():
@@ -150,13 +150,13 @@ def stacked(rows: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tenso
     return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def _unchecked(decompose: Callable[..., Any], matrix: torch.Tensor, **named: Any) -> torch.Tensor:
+def _unchecked(decompose: Callable[..., Any], matrix: torch.Tensor, **named: object) -> torch.Tensor:
     """By an operation that says of each matrix whether it succeeded; NaN where it did not."""
     found, info = decompose(matrix, **named)
     return torch.where((info == 0)[..., None, None], found, torch.nan)
 
 
-def _by_mask(to: torch.Tensor, index: Any, value: Any) -> bool:
+def _by_mask(to: torch.Tensor, index: object, value: object) -> bool:
     """Whether one number is assigned to all that a mask of the first dimensions picks out."""
     if not isinstance(index, torch.Tensor) or index.dtype != torch.bool:
         return False
@@ -166,7 +166,7 @@ def _by_mask(to: torch.Tensor, index: Any, value: Any) -> bool:
 class _DirichletDraw:
     """A draw for concentrations (..., n), without a gradient; in other threads as torch has it."""
 
-    def __init__(self, with_gradient: Any) -> None:
+    def __init__(self, with_gradient: type[torch.autograd.Function]) -> None:
         self.with_gradient, self.thread = with_gradient, threading.get_ident()
 
     def apply(self, concentration: torch.Tensor) -> Any:
@@ -180,7 +180,7 @@ class _DirichletDraw:
 class _AngleDraw:
     """Angles of a VonMises, by `_angles`; in other threads as torch draws them."""
 
-    def __init__(self, by_loop: Any) -> None:
+    def __init__(self, by_loop: Callable[..., torch.Tensor]) -> None:
         self.by_loop, self.thread = by_loop, threading.get_ident()
 
     def __call__(self, *args: torch.Tensor) -> torch.Tensor:

@@ -176,14 +176,14 @@ def _same_as(node: Node, values: Values) -> Node | None:
     return None
 
 
-def _is(argument: Any, number: float, values: Values) -> bool:
+def _is(argument: object, number: float, values: Values) -> bool:
     """Whether an argument is this number, wherever it is broadcast to."""
     if isinstance(argument, Node):
         return argument.op == "get_attr" and bool((values[argument] == number).all())
     return bool(argument == number)
 
 
-def _alike(one: Any, other: torch.Tensor) -> bool:
+def _alike(one: object, other: torch.Tensor) -> bool:
     """Whether two tensors have one layout and dtype."""
     return (
         isinstance(one, torch.Tensor)

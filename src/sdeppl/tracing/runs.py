@@ -221,7 +221,7 @@ class _InPlace(TorchFunctionMode):
             self._remember(changed, get_provenance([args, kwargs or {}]))
         return result
 
-    def _remember(self, tensor: Any, origins: frozenset[str]) -> None:
+    def _remember(self, tensor: object, origins: frozenset[str]) -> None:
         if not origins:
             return
         if type(tensor) is torch.Tensor:

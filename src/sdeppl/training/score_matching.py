@@ -11,7 +11,7 @@ import torch
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ..backend import Progress, real_parameter, resolve, whole_number
-from ..backend.files import CorruptFile, check_folder, read, write
+from ..backend.files import CorruptFile, Named, check_folder, read, write
 from ..backend.sharing import SHARED
 from ..guide import ScoreGuide
 from ..query import GaussianPart
@@ -335,5 +335,5 @@ def _dtype_of(net: torch.nn.Module) -> torch.dtype:
     )
 
 
-def _with_prefix(tensors: dict[str, Any], prefix: str) -> dict[str, Any]:
+def _with_prefix(tensors: Named, prefix: str) -> Named:
     return {name[len(prefix) :]: v for name, v in tensors.items() if name.startswith(prefix)}

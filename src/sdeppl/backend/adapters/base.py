@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Special = Literal["gammaln", "log_ndtr", "ndtri"]
 Normal = Callable[[tuple[int, ...], DType], Array]
+T = TypeVar("T")
 
 
 class Adapter(ABC):
@@ -123,7 +124,7 @@ class Adapter(ABC):
         return array
 
     @classmethod
-    def checkpoint(cls, function: Callable[..., Any], *arguments: Any) -> Any:
+    def checkpoint(cls, function: Callable[..., T], *arguments: object) -> T:
         """function(*arguments); what a gradient needs of it is computed again when it is asked for.
 
         Raises: TypeError where the library takes no gradients.

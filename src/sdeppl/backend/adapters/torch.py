@@ -1,13 +1,15 @@
 """PyTorch."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from array_api_compat import is_torch_array
 
 from ..sharing import SHARED
 from ..typing import Device, Namespace
-from .base import Adapter, BackendUnavailable, Normal, Special, require_device
+from .base import Adapter, BackendUnavailable, Normal, Special, T, require_device
+
+Tensor: TypeAlias = Any  # a torch.Tensor, where the base class has an array of any library
 
 
 class TorchAdapter(Adapter):
@@ -56,16 +58,16 @@ class TorchAdapter(Adapter):
         return lambda shape, dtype: torch.randn(shape, generator=generator, dtype=dtype, device=device)
 
     @classmethod
-    def to_torch(cls, array: Any) -> Any:
+    def to_torch(cls, array: Tensor) -> Tensor:
         return array.detach()
 
     @classmethod
-    def from_torch(cls, tensor: Any, device: Device) -> Any:
+    def from_torch(cls, tensor: Tensor, device: Device) -> Tensor:
         require_device(tensor.device, device, "torch")
         return tensor
 
     @classmethod
-    def to_host(cls, array: Any) -> Any:
+    def to_host(cls, array: Tensor) -> Tensor:
         import torch
 
         host = array.detach().cpu()
@@ -75,13 +77,13 @@ class TorchAdapter(Adapter):
         return (host.float() if host.dtype == torch.bfloat16 else host).resolve_conj().resolve_neg().numpy()
 
     @classmethod
-    def special(cls, name: Special, array: Any) -> Any:
+    def special(cls, name: Special, array: Tensor) -> Tensor:
         import torch
 
         return getattr(torch.special, name)(array)
 
     @classmethod
-    def readable(cls, array: Any) -> bool:
+    def readable(cls, array: Tensor) -> bool:
         import torch
 
         return array.device.type == "cpu" and not torch.compiler.is_compiling()
@@ -93,14 +95,14 @@ class TorchAdapter(Adapter):
         return torch.linalg.LinAlgError
 
     @classmethod
-    def cholesky(cls, matrices: Any) -> Any:
+    def cholesky(cls, matrices: Tensor) -> Tensor:
         import torch
 
         root, info = torch.linalg.cholesky_ex(matrices)
         return torch.where((info == 0)[:, None, None], root, torch.nan)
 
     @classmethod
-    def solve_triangular(cls, matrix: Any, right: Any, upper: bool) -> Any:
+    def solve_triangular(cls, matrix: Tensor, right: Tensor, upper: bool) -> Tensor:
         import torch
 
         return torch.linalg.solve_triangular(matrix, right, upper=upper)
@@ -122,18 +124,18 @@ class TorchAdapter(Adapter):
         return bool(torch.compiler.is_compiling())
 
     @classmethod
-    def detached(cls, array: Any) -> Any:
+    def detached(cls, array: Tensor) -> Tensor:
         return array.detach()
 
     @classmethod
-    def checkpoint(cls, function: Callable[..., Any], *arguments: Any) -> Any:
+    def checkpoint(cls, function: Callable[..., T], *arguments: object) -> T:
         from torch.utils.checkpoint import checkpoint
 
         # torch's global random state is left alone: nothing that is solved draws from it
         return checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
 
     @classmethod
-    def jvp(cls, function: Callable[[Any], Any], x: Any, v: Any) -> Any:
+    def jvp(cls, function: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> Tensor:
         from ..twice import forward_derivative
 
         # rows that share memory, as those of a broadcast array, cannot be made dual
@@ -142,15 +144,15 @@ class TorchAdapter(Adapter):
 
     @classmethod
     def with_pullback(
-        cls, function: Callable[[Any], Any], x: Any, width: float
-    ) -> tuple[Any, Callable[[Any], Any]]:
+        cls, function: Callable[[Tensor], Tensor], x: Tensor, width: float
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         import torch
 
         wanted = torch.is_grad_enabled() and x.requires_grad
         with torch.set_grad_enabled(wanted):  # which vjp itself disregards
             value, vjp, *_ = torch.func.vjp(function, x)
 
-        def pullback(v: Any) -> Any:
+        def pullback(v: Tensor) -> Tensor:
             with torch.set_grad_enabled(wanted):
                 if v.ndim == value.ndim:
                     return vjp(v, retain_graph=True)[0]
