@@ -196,8 +196,8 @@ SOLVERS = [
     ),
     Mutation(
         "solvers",
-        "delta = 2 * (self.snr * sde.forward.sigma(t)) ** 2",
-        "delta = 2 * self.snr * sde.forward.sigma(t) ** 2",
+        "delta = 2 * (self.snr * sde.isotropic.sigma(t)) ** 2",
+        "delta = 2 * self.snr * sde.isotropic.sigma(t) ** 2",
         ("test_predictor_corrector",),
     ),
 ]
@@ -259,8 +259,8 @@ DENOISERS = [
     ),
     Mutation(
         "denoisers",
-        "covariances = self.covariances.map(lambda values: alpha**2 * values + sigma**2)",
-        "covariances = self.covariances.map(lambda values: alpha * values + sigma**2)",
+        "V = self.mixture.covariances.map(lambda values: alpha**2 * values + sigma**2)",
+        "V = self.mixture.covariances.map(lambda values: alpha * values + sigma**2)",
         ("test_mixture",),
     ),
 ]
@@ -385,8 +385,8 @@ POSTERIOR = [
     ),
     Mutation(
         "posterior",
-        "white = white - 0.5 * root * scale.deviations * scale.inside(new.guided_score)",
-        "white = white + 0.5 * root * scale.deviations * scale.inside(new.guided_score)",
+        "white = white - 0.5 * root * scale.root_eigenvalues * scale.inside(new.guided_score)",
+        "white = white + 0.5 * root * scale.root_eigenvalues * scale.inside(new.guided_score)",
         ("test_langevin_corrector",),
     ),
     Mutation(
@@ -397,8 +397,8 @@ POSTERIOR = [
     ),
     Mutation(
         "posterior",
-        "scale = math.sqrt(step.noise**2 + step.first**2 * variance)",
-        "scale = math.sqrt(step.noise**2 + step.first * variance)",
+        "root = (C * step.first**2).shifted(step.noise**2).sqrt()",
+        "root = (C * step.first).shifted(step.noise**2).sqrt()",
         ("test_kernel",),
     ),
 ]
