@@ -35,9 +35,10 @@ FOREIGN_METHODS = {
 }  # fmt: skip
 READS = {"bool", "float", "int", "to_host"}
 STEP_FUNCTIONS = {
-    "__call__", "advance", "add", "covariance_slope", "diffusion", "diffusion_jvp", "draw", "drift", "eps",
-    "guided", "linearise", "log_density", "log_prob", "mean", "move", "note", "propose", "resample", "score",
-    "step", "surrogate", "systematic", "tilt",
+    "__call__", "_guided", "advance", "add", "covariance_slope", "diffusion", "diffusion_jvp", "draw",
+    "drift", "eps", "guided", "linearise", "log_density", "log_prob", "matmat", "matvec", "mean", "move",
+    "note", "propose", "resample", "rmatvec", "score", "site_approximation", "step", "systematic",
+    "tilted_moments",
 }  # fmt: skip
 PASS = "# array-lint:"
 

@@ -2,7 +2,6 @@
 
 import copy
 import math
-from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -93,9 +92,16 @@ class MeanLikelihood(Denoiser):
         self.prior = prior
         self.observation = observation
 
-    @abstractmethod
     def guided(self, x: Array, t: float) -> Guided:
         """Everything about x_0 given x_t = x and y, from one evaluation of the prior."""
+        moments = self.prior(x, t)
+        if self.observation.count:
+            return self._guided(x, t, moments)
+        return Guided(moments, moments.mean, self.backend.xp.zeros_like(moments.mean[:, 0]))
+
+    def _guided(self, x: Array, t: float, moments: Moments) -> Guided:
+        """`guided` by the prior's moments, where something was observed: what a subclass gives."""
+        raise NotImplementedError(f"{type(self).__name__} gives neither _guided nor guided")
 
     def guide(self, x: Array, t: float) -> Guided:
         """The former name of `guided`."""
@@ -169,11 +175,6 @@ class MeanLikelihood(Denoiser):
         chosen = copy.copy(self)
         chosen.observation = self.observation.of_sets(index)
         return chosen
-
-    def unguided(self, x: Array, t: float) -> Guided:
-        """What `guide` gives where nothing was observed."""
-        xp, moments = self.backend.xp, self.prior(x, t)
-        return Guided(moments, moments.mean, xp.zeros_like(moments.mean[:, 0]))
 
 
 def require_fit(prior: Denoiser, observation: Observation) -> None:

@@ -37,10 +37,8 @@ class CubatureDenoiser(MeanLikelihood):
                 "likelihood='auto'"
             )
 
-    def guided(self, x: Array, t: float) -> Guided:
-        if self.observation.count == 0:
-            return self.unguided(x, t)
-        xp, moments = self.backend.xp, self.prior(x, t)
+    def _guided(self, x: Array, t: float, moments: Moments) -> Guided:
+        xp = self.backend.xp
         covariance = psd_part(moments.covariance, self.dim)
         identity = xp.eye(self.dim, dtype=self.backend.dtype, device=self.backend.device)
         floor = JITTER * self.sde.sigma(t) ** 2 / (self.sde.alpha(t) ** 2 + self.sde.sigma(t) ** 2)

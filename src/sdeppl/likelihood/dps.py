@@ -3,7 +3,7 @@
 import math
 
 from ..backend import Array, real_parameter
-from ..denoisers import Denoiser
+from ..denoisers import Denoiser, Moments
 from .base import Guided, MeanLikelihood, require_density
 from .observation import Observation
 
@@ -43,10 +43,7 @@ class DPSDenoiser(MeanLikelihood):
         n, dim = self.observation.count, self.dim
         return 2 * n * dim + 8 * (n + dim)
 
-    def guided(self, x: Array, t: float) -> Guided:
-        if self.observation.count == 0:
-            return self.unguided(x, t)
-        moments = self.prior(x, t)
+    def _guided(self, x: Array, t: float, moments: Moments) -> Guided:
         if self.zeta is None:
             gradient = self.observation.log_prob_gradient(moments.mean)
             likelihood = self.observation.log_prob(moments.mean)

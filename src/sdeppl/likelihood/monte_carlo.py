@@ -56,10 +56,8 @@ class MonteCarloDenoiser(MeanLikelihood):
         n, dim = self.observation.count, self.dim
         return self.xi.shape[0] * (4 * dim + 2 * n) + 6 * dim * dim
 
-    def guided(self, x: Array, t: float) -> Guided:
-        if self.observation.count == 0:
-            return self.unguided(x, t)
-        xp, moments = self.backend.xp, self.prior(x, t)
+    def _guided(self, x: Array, t: float, moments: Moments) -> Guided:
+        xp = self.backend.xp
         covariance = psd_part(moments.covariance, self.dim)
         identity = xp.eye(self.dim, dtype=self.backend.dtype, device=self.backend.device)
         # a direction without variance, as of a prior on a subspace, has no root otherwise

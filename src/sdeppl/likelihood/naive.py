@@ -1,7 +1,7 @@
 """p(y given x_0 = x_t): wrong on purpose."""
 
 from ..backend import Array
-from ..denoisers import Denoiser
+from ..denoisers import Denoiser, Moments
 from .base import Guided, MeanLikelihood, require_density
 from .observation import Observation
 
@@ -24,10 +24,7 @@ class NaiveDenoiser(MeanLikelihood):
         n, dim = self.observation.count, self.dim
         return 2 * n * dim + 8 * (n + dim)
 
-    def guided(self, x: Array, t: float) -> Guided:
-        if self.observation.count == 0:
-            return self.unguided(x, t)
-        moments = self.prior(x, t)
+    def _guided(self, x: Array, t: float, moments: Moments) -> Guided:
         scale = self.sde.sigma(t) ** 2 / self.sde.alpha(t)
         mean = moments.mean + scale * self.observation.log_prob_gradient(x)
         return Guided(moments, mean, self.observation.log_prob(x))

@@ -3,7 +3,7 @@
 import itertools
 
 from ..backend import Array, keyed_normal, seed_number, whole_number
-from ..denoisers import Denoiser
+from ..denoisers import Denoiser, Moments
 from ..sde import ReverseSDE, log_snr_grid
 from ..solvers import ExponentialHeun
 from .base import Guided, MeanLikelihood, require_density
@@ -42,10 +42,7 @@ class NestedDenoiser(MeanLikelihood):
         n, dim = self.observation.count, self.dim
         return self.samples * (8 * dim + 2 * n) + 2 * dim * dim
 
-    def guided(self, x: Array, t: float) -> Guided:
-        if self.observation.count == 0:
-            return self.unguided(x, t)
-        moments = self.prior(x, t)
+    def _guided(self, x: Array, t: float, moments: Moments) -> Guided:
         conditional = getattr(self.prior, "conditional", None)
         if conditional is not None:
             z = self._normals(0)

@@ -4,7 +4,7 @@ import math
 from abc import abstractmethod
 
 from ..backend import Array, real_parameter
-from ..denoisers import Denoiser
+from ..denoisers import Denoiser, Moments
 from ..linalg import Diagonal
 from .base import Guided, Innovation, MeanLikelihood, require_jacobian
 from .observation import Linearisation, Observation, SiteApproximation
@@ -34,10 +34,7 @@ class FixedVarianceDenoiser(MeanLikelihood):
         n, dim = self.observation.count, self.dim
         return 2 * n * dim + 4 * n * n + 4 * dim
 
-    def guided(self, x: Array, t: float) -> Guided:
-        if self.observation.count == 0:
-            return self.unguided(x, t)
-        moments = self.prior(x, t)
+    def _guided(self, x: Array, t: float, moments: Moments) -> Guided:
         linear = self.observation.linearise(moments.mean)
         noise = self.observation.site_approximation(linear, self.predicted_variance(linear, t))
         weights, linear, log_likelihood = self.innovation(noise, linear, t)

@@ -101,7 +101,7 @@ class TweedieDenoiser(MeanLikelihood):
     def _mean(self, x: Array, t: float) -> Array:
         moments = self.prior(x, t)
         if self._dense(moments.covariance):
-            return self._guide(x, t, moments).mean
+            return self._guided(x, t, moments).mean
         linear = self.observation.linearise(moments.mean)
         if self.low_rank is not None:
             weights = self.low_rank.weights(self.observation, linear, moments.covariance)
@@ -110,12 +110,7 @@ class TweedieDenoiser(MeanLikelihood):
             self.observation, linear, moments.covariance, self.tolerance, self.iterations
         )
 
-    def guided(self, x: Array, t: float) -> Guided:
-        if self.observation.count == 0:
-            return self.unguided(x, t)
-        return self._guide(x, t, self.prior(x, t))
-
-    def _guide(self, x: Array, t: float, moments: Moments) -> Guided:
+    def _guided(self, x: Array, t: float, moments: Moments) -> Guided:
         xp = self.backend.xp
         covariance = psd_part(moments.covariance, self.observation.count, self.repair)
         moments = Moments(moments.mean, covariance)

@@ -229,11 +229,15 @@ class LinearOperator(ABC):
 
         (out, k) where A and M are both the same for all rows, else (batch, out, k).
         """
+        return self._by_rows(self.matvec, M)
+
+    def _by_rows(self, function: Callable[[Array], Array], M: Array) -> Array:
+        """A function of rows, of columns M."""
         xp = array_namespace(M)
         if self.shared:
-            return xp.matrix_transpose(self.matvec(xp.matrix_transpose(M)))
+            return xp.matrix_transpose(function(xp.matrix_transpose(M)))
         columns = xp.broadcast_to(M, (self.batch, *M.shape[-2:]))
-        return xp.permute_dims(self.matvec(xp.permute_dims(columns, (2, 0, 1))), (1, 2, 0))
+        return xp.permute_dims(function(xp.permute_dims(columns, (2, 0, 1))), (1, 2, 0))
 
     def dense(self) -> Array:
         """All entries, (out, in) or (batch, out, in).
@@ -266,13 +270,13 @@ class LinearOperator(ABC):
 
     def solve_columns(self, M: Array) -> Array:
         """A⁻¹ M for columns M (n, k) or (batch, n, k), as `matmat`."""
-        return Inverse(self).matmat(M)
+        return self._by_rows(self.solve, M)
 
     def inverse(self) -> "LinearOperator":
         """A⁻¹, with what can be computed once for many right sides."""
         if self._is_direct:
             return Dense(array_namespace(self.like).linalg.inv(self.dense()))
-        return Inverse(self)
+        return MatrixFree(self.solve, self.rsolve, self.shape, self.like, batch=self.batch, several=True)
 
     def sqrt(self) -> "LinearOperator":
         """An L with L Lᵀ = A, for symmetric positive definite A. Here Cholesky's, with the error of `dense`.
@@ -350,7 +354,7 @@ class LinearOperator(ABC):
         return Sum(self, other)
 
     def __mul__(self, c: Any) -> "LinearOperator":
-        return Scaled(self, c)
+        return scaled_identity(c, self.shape[0], self.like) @ self
 
     def __rmul__(self, c: Any) -> "LinearOperator":
         return self * c
@@ -447,7 +451,7 @@ class Diagonalisable(Symmetric):
         return array_namespace(self.eigenvalues).sqrt(self.eigenvalues)
 
     def __mul__(self, c: Any) -> LinearOperator:
-        return Scaled(self, c) if getattr(c, "ndim", 0) else self.map(lambda values: c * values)
+        return super().__mul__(c) if getattr(c, "ndim", 0) else self.map(lambda values: c * values)
 
     def sqrt(self) -> "Diagonalisable":
         """The symmetric root, which is unique: the same on every backend."""
@@ -487,80 +491,6 @@ class Transpose(LinearOperator):
 
     def _take(self, index: Array | int) -> LinearOperator:
         return Transpose(self.operator.take(index))
-
-
-class Inverse(LinearOperator):
-    """A⁻¹, by solving."""
-
-    def __init__(self, operator: LinearOperator) -> None:
-        super().__init__(operator.shape, operator.batch, operator.like)
-        self.operator = operator
-
-    def matvec(self, v: Array) -> Array:
-        return self.operator.solve(v)
-
-    def rmatvec(self, w: Array) -> Array:
-        return self.operator.rsolve(w)
-
-    def solve(self, b: Array) -> Array:
-        return self.operator.matvec(b)
-
-    def rsolve(self, b: Array) -> Array:
-        return self.operator.rmatvec(b)
-
-    def logdet(self) -> Array:
-        return -self.operator.logdet()
-
-    def _take(self, index: Array | int) -> LinearOperator:
-        return Inverse(self.operator.take(index))
-
-
-class Scaled(LinearOperator):
-    """c A, for a number c, an array () or one number for each row, (batch,)."""
-
-    def __init__(self, operator: LinearOperator, c: Any) -> None:
-        own = c.shape[0] if getattr(c, "ndim", 0) == 1 else None
-        super().__init__(operator.shape, common_batch(operator.batch, own), operator.like)
-        self.operator, self.c = operator, c
-        self.materialised, self.is_diagonal = operator.materialised, operator.is_diagonal
-        self.may_be_indefinite = operator.may_be_indefinite
-        self.near = None if operator.near is None else Scaled(operator.near, c)
-
-    def matvec(self, v: Array) -> Array:
-        return before(self.c, 1) * self.operator.matvec(v)
-
-    def rmatvec(self, w: Array) -> Array:
-        return before(self.c, 1) * self.operator.rmatvec(w)
-
-    def matmat(self, M: Array) -> Array:
-        return before(self.c, 2) * self.operator.matmat(M)
-
-    def dense(self) -> Array:
-        return before(self.c, 2) * self.operator.dense()
-
-    def diagonal(self) -> Array:
-        return before(self.c, 1) * self.operator.diagonal()
-
-    def solve(self, b: Array) -> Array:
-        return self.operator.solve(b) / before(self.c, 1)
-
-    def rsolve(self, b: Array) -> Array:
-        return self.operator.rsolve(b) / before(self.c, 1)
-
-    def sqrt(self) -> LinearOperator:
-        return Scaled(self.operator.sqrt(), self.c**0.5)
-
-    def logdet(self) -> Array:
-        return self.operator.logdet() + self.shape[0] * log_size(self.c)
-
-    @property
-    def T(self) -> LinearOperator:
-        """c Aᵀ."""
-        return Scaled(self.operator.T, self.c)
-
-    def _take(self, index: Array | int) -> LinearOperator:
-        c = chosen(self.c, index, 0) if getattr(self.c, "ndim", 0) else self.c
-        return Scaled(self.operator.take(index), c)
 
 
 class Sum(LinearOperator):
@@ -924,7 +854,7 @@ class Dense(LinearOperator):
         return Dense(_places(_places(self.matrix, index, -2), index, -1), self.positive)
 
     def __mul__(self, c: Any) -> LinearOperator:
-        return Scaled(self, c) if getattr(c, "ndim", 0) else Dense(c * self.matrix, self.positive)
+        return super().__mul__(c) if getattr(c, "ndim", 0) else Dense(c * self.matrix, self.positive)
 
     @property
     def T(self) -> LinearOperator:
