@@ -23,7 +23,7 @@ SLOW = {  # right by `models.py`, in 12 processor seconds and more, where the ot
     38: "angles that may have turned more than once have several modes: no chains agree, then tempering",
 }
 MODELS = [number for number in range(200) if number not in SLOW]
-FEW = 12  # of them in every run of the tests, the others with what is slow
+FEW = 8  # of them in every run of the tests, the others with what is slow
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,9 @@ def test_a_gaussian_prior_stays_trusted_and_exact_for_what_was_fitted(model, rec
 NOT_GAUSSIAN = {"gamma": gamma, "two modes": two_modes, "a scale and its children": scale_and_children}
 
 
-@pytest.mark.parametrize("case", NOT_GAUSSIAN)
+@pytest.mark.parametrize(
+    "case", ["gamma", "two modes", pytest.param("a scale and its children", marks=pytest.mark.slow)]
+)
 def test_a_prior_that_is_not_gaussian_is_not_trusted_without_a_network(case):
     guide = sp.ScoreGuide(NOT_GAUSSIAN[case], net=None).fit_gaussian(DRAWS, progress=False)
     assert guide.fit_check.density

@@ -119,7 +119,7 @@ def without_draws():
 
 
 @pytest.mark.filterwarnings("ignore::sdeppl.tracing.SlowDrawsWarning")
-@pytest.mark.parametrize("model", [at_the_end, in_place, without_draws])
+@pytest.mark.parametrize("model", [at_the_end, pytest.param(in_place, marks=pytest.mark.slow), without_draws])
 def test_gaps_of_no_prior_are_as_if_they_had_not_been_observed(model):
     """mu's posterior is that of the seen numbers; each gap is a new draw of y given them."""
     # torch.func.vmap cannot assign in place: one run for each draw

@@ -36,13 +36,9 @@ def test_a_tutorial_ends_in_its_assertions_and_a_picture(script, library):
     assert finished.returncode == 0, finished.stderr
     assert f"backend: {library} on cpu in float64" in finished.stdout
     assert picture.read_bytes().startswith(b"\x89PNG")
-
-
-def test_the_demo_s_last_word_is_that_of_the_exact_answer():
-    """`make demo` runs 01_nile.py: without NUTS, and with a verdict that can be given."""
-    finished = run("01_nile.py", "numpy")
-    assert "NUTS" not in finished.stdout
-    assert finished.stdout.splitlines()[-1].startswith("trusted: no error beyond")
+    if (script, library) == ("01_nile.py", "numpy"):  # as `make demo` runs it: a verdict that can be given
+        assert "NUTS" not in finished.stdout
+        assert finished.stdout.splitlines()[-1].startswith("trusted: no error beyond")
 
 
 def test_a_misspelt_backend_lists_the_valid_ones():
