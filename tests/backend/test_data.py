@@ -15,7 +15,7 @@ import xarray as xr
 
 import sdeppl as sp
 from sdeppl.backend import host_numbers, place, require_arrays
-from sdeppl.backend.data import DATES
+from sdeppl.backend.arrays import DATES
 
 nan = math.nan
 Y = np.array([1.25, -2.0, nan, 0.5])

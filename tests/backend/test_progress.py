@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 
-from sdeppl.backend import CostWarning, Progress, progress, warn_user
+from sdeppl.backend import CostWarning, Progress, resources, warn_user
 
 
 class Clock:
@@ -20,7 +20,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     found = Clock()
-    monkeypatch.setattr(progress, "time", found)
+    monkeypatch.setattr(resources, "time", found)
     return found
 
 

@@ -106,6 +106,6 @@ def test_type_checkers_see_the_types(environment, tmp_path):
     finished = subprocess.run(
         [sys.executable, "-m", "mypy", *map(str, words)], cwd=tmp_path, capture_output=True, text=True
     )
-    assert "-> sdeppl.backend.resolve.Backend" in finished.stdout, finished.stdout
+    assert "-> sdeppl.backend.arrays.Backend" in finished.stdout, finished.stdout
     assert "sdeppl.guide.guide.ScoreGuide" in finished.stdout
     assert 'Module has no attribute "resolv"' in finished.stdout

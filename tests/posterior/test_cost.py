@@ -51,7 +51,7 @@ def test_minutes_are_said_before_they_are_spent(kind, monkeypatch):
     """On a clock that runs fast: what will be done, for how long, and what takes less."""
     correction, words = CORRECTIONS[kind]
     posterior = sp.Posterior(*poisson(), steps=20, correction=correction)
-    module = "sdeppl.backend.progress" if correction is None else f"sdeppl.posterior.{kind}"
+    module = "sdeppl.backend.resources" if correction is None else f"sdeppl.posterior.{kind}"
     monkeypatch.setattr(f"{module}.time", Clock(5.0 if correction is None else 1e4))
     messages = costs(lambda: posterior.sample(40))
     assert any(words in message for message in messages), messages

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
-from .data import host_numbers
+from .arrays import host_numbers
 
 SEEDS = 2**64 - 1
 SAID = 10**5  # bounds above it are there for time and memory, and said where they are crossed

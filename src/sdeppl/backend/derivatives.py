@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from array_api_compat import array_namespace, device
 
-from .resolve import backend_of
+from .arrays import backend_of
 from .typing import Array, Number
 
 Result = TypeVar("Result")

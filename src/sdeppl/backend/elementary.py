@@ -8,7 +8,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from .arguments import real_number
-from .resolve import backend_of
+from .arrays import backend_of
 from .typing import Array, Namespace, Number
 
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .adapters.base import require_device
+from .arrays import backend_of, from_torch, place, to_host, to_torch
 from .derivatives import bilinear_slope
 from .files import CorruptFile
-from .resolve import backend_of
-from .transfer import from_torch, place, to_host, to_torch
 from .typing import Array
 
 if TYPE_CHECKING:

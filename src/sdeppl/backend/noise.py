@@ -7,8 +7,7 @@ import numpy as np
 
 from .adapters.base import Normal
 from .arguments import seed_number
-from .resolve import Backend
-from .transfer import require_floating
+from .arrays import Backend, require_floating
 from .typing import Array
 
 

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Try every selector. Raises: ValueError, BackendUnavailable for SDEPPL_BACKEND."""
     from ..backend.adapters import ADAPTERS
-    from ..backend.resolve import DEFAULT, ENVIRONMENT_VARIABLE, resolve
+    from ..backend.arrays import DEFAULT, ENVIRONMENT_VARIABLE, resolve
 
     rows = []
     for adapter in ADAPTERS.values():

@@ -1,13 +1,17 @@
 """Layer 1: forward SDEs, noise schedules, the reverse SDE, the Fokker–Planck equation, time grids."""
 
-from .affine import AffineSDE, IsotropicSDE, StepCoefficients, Transition, require_isotropic
 from .base import (
     NOISE_CLASSES,
     SDE,
+    AffineSDE,
+    IsotropicSDE,
     ItoSDE,
     NoiseClass,
+    StepCoefficients,
     StratonovichSDE,
+    Transition,
     noise_correction,
+    require_isotropic,
     to_ito,
     to_stratonovich,
 )

@@ -8,7 +8,7 @@ from scipy.optimize import brentq
 
 from ..backend import host_numbers, real_parameter, whole_number
 from ..backend.arguments import told_apart
-from .affine import IsotropicSDE, require_isotropic
+from .base import IsotropicSDE, require_isotropic
 from .ve import EDMSDE, VESDE, CallableVESDE
 from .vp import VPSDE
 

@@ -8,8 +8,7 @@ from array_api_compat import array_namespace, device
 from scipy.special import gammainc
 
 from ..backend import Array, Number, python_floats, require_positive
-from .affine import AffineSDE, Transition, require_forward
-from .base import SDE
+from .base import SDE, AffineSDE, Transition, require_forward
 from .schedules import ConstantSchedule, Schedule, check_scheduled
 
 Pairs = tuple[tuple[float, float], tuple[float, float]]  # a 2 × 2 matrix

@@ -20,7 +20,7 @@ from ..backend import (
     resolve,
     to_host,
 )
-from .affine import AffineSDE, IsotropicSDE, Transition, require_forward
+from .base import AffineSDE, IsotropicSDE, Transition, require_forward
 from .schedules import ConstantSchedule, Schedule
 
 SPANS_KEPT = 256

@@ -8,7 +8,7 @@ from array_api_compat import array_namespace, device
 
 from ..backend import Array, Noise, NoiseStream, log_ndtr, require_arrays, whole_number
 from ..linalg import Dense, LinearOperator, Spectral, Triangular, matvec
-from .affine import AffineSDE
+from .base import AffineSDE
 
 C = TypeVar("C", bound=LinearOperator)
 

@@ -5,8 +5,7 @@ import math
 from array_api_compat import array_namespace
 
 from ..backend import Array, Noise, Number, backend_of
-from .affine import AffineSDE
-from .base import SDE
+from .base import SDE, AffineSDE
 from .reverse import ReverseSDE
 
 PROBES = 8  # rows at least; each finds a given dependence with probability 1/2 or more

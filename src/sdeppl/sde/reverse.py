@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 from array_api_compat import array_namespace, device
 
 from ..backend import Array, Number, real_number
-from .affine import IsotropicSDE, StepCoefficients
-from .base import SDE, NoiseClass, to_ito
+from .base import SDE, IsotropicSDE, NoiseClass, StepCoefficients, to_ito
 
 LARGEST = 1e100  # of c, whose square is to be a number still
 

@@ -9,7 +9,7 @@ from scipy.optimize import brentq
 
 from ..backend import Number, elementary, python_floats, real_number, require_positive
 from ..backend.arguments import told_apart
-from .affine import IsotropicSDE, Transition
+from .base import IsotropicSDE, Transition
 from .schedules import integrate
 
 STEP = 1e-4  # of the differences that stand for dσ²/dt, as a share of T

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from numbers import Real
 
 from ..backend import Array, Number, elementary, python_floats
-from .affine import IsotropicSDE, Transition
+from .base import IsotropicSDE, Transition
 from .schedules import LinearSchedule, Schedule, check_scheduled, panel_nodes, within
 
 PANELS = 8

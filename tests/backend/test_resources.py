@@ -6,7 +6,7 @@ from checks import array, assert_array, host
 from simulation import simulated_cupy
 
 import sdeppl as sp
-from sdeppl.backend import OutOfMemory, free_memory, in_chunks, memory, require_memory, rows_at_once
+from sdeppl.backend import OutOfMemory, free_memory, in_chunks, require_memory, resources, rows_at_once
 
 HOST = sp.resolve("numpy")
 
@@ -21,11 +21,11 @@ def test_the_variable_stands_in_place_of_all_else(monkeypatch):
 
 def test_the_least_of_what_the_system_says_counts(monkeypatch):
     for name, size in (("_available", 8), ("_of_group", 3), ("_of_limit", None)):
-        monkeypatch.setattr(memory, name, lambda size=size: size)
+        monkeypatch.setattr(resources, name, lambda size=size: size)
     assert free_memory(HOST) == 3
-    monkeypatch.setattr(memory, "_of_group", lambda: None)
+    monkeypatch.setattr(resources, "_of_group", lambda: None)
     assert free_memory(HOST) == 8
-    monkeypatch.setattr(memory, "_available", lambda: None)
+    monkeypatch.setattr(resources, "_available", lambda: None)
     assert free_memory(HOST) is None
 
 
@@ -37,9 +37,9 @@ def test_a_control_group_leaves_what_its_parents_leave(monkeypatch, tmp_path):
         (place / "memory.max").write_text(f"{most}\n")
         (place / "memory.current").write_text(f"{used}\n")
         (place / "memory.stat").write_text(f"anon 1\ninactive_file {files}\n")
-    monkeypatch.setattr(memory, "CGROUP", tmp_path)
-    monkeypatch.setattr(memory, "_own_group", lambda: "/jobs/one")
-    assert memory._of_group() == 350
+    monkeypatch.setattr(resources, "CGROUP", tmp_path)
+    monkeypatch.setattr(resources, "_own_group", lambda: "/jobs/one")
+    assert resources._of_group() == 350
 
 
 def test_a_device_counts_its_own_memory_and_what_its_pool_holds():
@@ -50,7 +50,7 @@ def test_a_device_counts_its_own_memory_and_what_its_pool_holds():
 def test_a_limit_on_addresses_counts(monkeypatch):
     resource = pytest.importorskip("resource")
     monkeypatch.setattr(resource, "getrlimit", lambda _: (2**40, 2**40))
-    left = memory._of_limit()
+    left = resources._of_limit()
     if left is not None:  # on Linux
         assert 2**39 < left < 2**40
 
@@ -63,7 +63,7 @@ def test_what_does_not_fit_is_an_error_with_its_size_what_is_free_and_what_to_do
     ) as caught:
         require_memory(3e9, HOST, "a solve", "ask for fewer draws")
     assert isinstance(caught.value, MemoryError)
-    assert rows_at_once(1e6, HOST, "a row", "") == memory.AT_ONCE // 1_000_000
+    assert rows_at_once(1e6, HOST, "a row", "") == resources.AT_ONCE // 1_000_000
     assert rows_at_once(1e8, HOST, "a row", "") == 2
     assert rows_at_once(0.9e9, HOST, "a row", "") == 1
     with pytest.raises(OutOfMemory, match="a row takes about 2 GB"):
