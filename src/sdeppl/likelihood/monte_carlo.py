@@ -7,6 +7,7 @@ from array_api_compat import array_namespace
 from ..backend import Array, keyed_normal, seed_number, whole_number
 from ..denoisers import Denoiser, Moments
 from ..linalg import cholesky, log_diagonal, solve_lower
+from ..mcmc import smc
 from .base import Guided, MeanLikelihood, psd_part, require_density
 from .observation import Observation
 
@@ -67,11 +68,13 @@ class MonteCarloDenoiser(MeanLikelihood):
         mean, scale, wide = moments.mean, root, C
         for _ in range(self.rounds):
             draws, log_weights = self._weigh(moments.mean, root, mean, scale)
-            mean, narrow = weighted_moments(tempered(log_weights), draws)
+            power = smc.effective_power(log_weights, EFFECTIVE, HALVINGS)
+            weights, _ = smc.normalised(power * xp.clip(log_weights, min=-1e30))  # 0 × -∞ would be NaN
+            mean, narrow = weighted_moments(weights, draws)
             wide = SPREAD * narrow + KEPT * wide
             scale = cholesky(wide)
         draws, log_weights = self._weigh(moments.mean, root, mean, scale)
-        weights, log_likelihood = log_mean_weights(log_weights)
+        weights, log_likelihood = weights_of(log_weights)
         mean, narrow = weighted_moments(weights, draws)
         covariance_given_y = 0.8 * narrow + 0.2 * wide
         return Guided(Moments(moments.mean, covariance), mean, log_likelihood, covariance=covariance_given_y)
@@ -88,36 +91,14 @@ class MonteCarloDenoiser(MeanLikelihood):
         return draws, likelihood + ratio + (log_diagonal(scale) - log_diagonal(root))[:, None]
 
 
-def log_mean_weights(log_weights: Array) -> tuple[Array, Array]:
+def weights_of(log_weights: Array) -> tuple[Array, Array]:
     """Weights (batch, M) that sum to one, and ln of the mean of the unnormalised ones, (batch,).
 
-    A row without any weight gets equal ones, and the logarithm of the smallest number.
+    A row without any weight gets equal ones, and the logarithm of the smallest number over M.
     """
-    xp, count = array_namespace(log_weights), log_weights.shape[-1]
-    largest = xp.max(log_weights, axis=-1, keepdims=True)
-    largest = xp.where(xp.isfinite(largest), largest, xp.zeros_like(largest))
-    weights = xp.exp(log_weights - largest)
-    total = xp.sum(weights, axis=-1, keepdims=True)
-    tiny = float(xp.finfo(log_weights.dtype).smallest_normal)
-    log_mean = (largest + xp.log(total + tiny))[:, 0] - math.log(count)
-    possible = total > 0
-    equal = xp.ones_like(weights) / count
-    return xp.where(possible, weights / xp.where(possible, total, xp.ones_like(total)), equal), log_mean
-
-
-def tempered(log_weights: Array) -> Array:
-    """Weights ∝ exp(β log_weights), the largest β ≤ 1 that leaves a third of them effective: (batch, M)."""
-    xp, count = array_namespace(log_weights), log_weights.shape[-1]
-    finite = xp.clip(log_weights, min=-1e30)  # 0 × -∞ would be NaN
-    low = xp.zeros_like(finite[:, :1])
-    high = xp.ones_like(low)
-    best = high
-    for _ in range(HALVINGS):
-        weights, _ = log_mean_weights(best * finite)
-        enough = 1 / xp.sum(weights * weights, axis=-1, keepdims=True) >= EFFECTIVE * count
-        low, high = xp.where(enough, best, low), xp.where(enough, high, best)
-        best = xp.where(low < 1, 0.5 * (low + high), low)
-    return log_mean_weights(low * finite)[0]
+    xp, (weights, log_mean) = array_namespace(log_weights), smc.normalised(log_weights)
+    least = math.log(float(xp.finfo(log_weights.dtype).smallest_normal) / log_weights.shape[1])
+    return weights, xp.where(log_mean > -xp.inf, log_mean, xp.full_like(log_mean, least))
 
 
 def weighted_moments(weights: Array, draws: Array) -> tuple[Array, Array]:
@@ -137,7 +118,7 @@ def weigh(observation: Observation, moments: Moments, draws: Array) -> Guided:
     xp = array_namespace(draws)
     batch, count, dim = draws.shape
     flat = xp.reshape(draws, (batch * count, dim))
-    weights, log_likelihood = log_mean_weights(xp.reshape(observation.log_prob(flat), (batch, count)))
+    weights, log_likelihood = weights_of(xp.reshape(observation.log_prob(flat), (batch, count)))
     mean, narrow = weighted_moments(weights, draws)
     _, wide = weighted_moments(xp.ones_like(weights) / count, draws)
     return Guided(moments, mean, log_likelihood, covariance=(1 - SHRINKAGE) * narrow + SHRINKAGE * wide)

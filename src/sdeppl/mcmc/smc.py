@@ -141,21 +141,27 @@ def next_power(log_likelihood: Array, power: float, share: float) -> float:
             "no draw of the prior can have led to the data: they lie outside what the model can give, or so "
             "far out that its density underflows; check data and model"
         )
-    zero = xp.zeros_like(log_likelihood)
-    values = xp.where(possible, log_likelihood, zero)
-    values = values - xp.max(xp.where(possible, log_likelihood, zero - xp.inf))
+    rise = 1.0 - power
+    values = xp.take(log_likelihood, xp.nonzero(possible)[0])
+    part = float(effective_power(rise * (values - xp.max(values))[None, :], share, BISECTIONS)[0, 0])
+    return 1.0 if part == 1.0 else power + part * rise
 
-    def effective(rise: float) -> float:
-        weights = xp.where(possible, xp.exp(rise * values), zero)
-        return float(xp.sum(weights) ** 2 / xp.sum(weights * weights)) / count
 
-    low, high = 0.0, 1.0 - power
-    if effective(high) >= share:
-        return 1.0
-    for _ in range(BISECTIONS):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if effective(middle) >= share else (low, middle)
-    return power + low
+def effective_power(log_weights: Array, share: float, bisections: int) -> Array:
+    """The largest β ≤ 1 for which `share` of the particles stay effective by exp(β log_weights), (runs, 1).
+
+    log_weights: (runs, particles). To 2⁻ᵇ in so many bisections, and no more than it.
+    """
+    xp = array_namespace(log_weights)
+    finite = xp.clip(log_weights, min=-1e30)  # 0 × -∞ would be NaN
+    low = xp.zeros_like(finite[:, :1])
+    high = xp.ones_like(low)
+    power = high
+    for _ in range(bisections):
+        enough = ess_fraction(normalised(power * finite)[0])[:, None] >= share
+        low, high = xp.where(enough, power, low), xp.where(enough, high, power)
+        power = xp.where(low < 1, 0.5 * (low + high), low)
+    return low
 
 
 def moved_ess_fraction(moments: Array, particles: int) -> float:

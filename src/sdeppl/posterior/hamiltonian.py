@@ -121,12 +121,12 @@ def _judged(log_weights: Array, bell: _Bell, points: Array, x: Array, ess: float
     possible = xp.isfinite(log_weights)
     if not bool(xp.any(possible)):
         return Weighed(nan, nan, 0.0, nan, ())
-    largest = float(xp.max(xp.where(possible, log_weights, xp.full_like(log_weights, -xp.inf))))
-    weights = xp.where(possible, xp.exp(log_weights - largest), xp.zeros_like(log_weights))
-    total = float(xp.sum(weights))
-    shares = weights / total
+    shares, log_mean = smc.normalised(
+        xp.where(possible, log_weights, xp.full_like(log_weights, -xp.inf))[None, :]
+    )
+    shares = shares[0, :]
     worth = 1 / float(xp.sum(shares * shares))
-    k = smc.pareto_shape([float(w) for w in to_host(weights)])
+    k = smc.pareto_shape([float(w) for w in to_host(shares)])
     drawn, asked = bell.whiten(x), bell.whiten(points)
     outside = xp.sum(asked * asked, axis=-1) > xp.max(xp.sum(drawn * drawn, axis=-1))
     missed = float(xp.sum(xp.where(outside, shares, xp.zeros_like(shares))))
@@ -137,7 +137,7 @@ def _judged(log_weights: Array, bell: _Bell, points: Array, x: Array, ess: float
     if not worth >= LEAST_WORTH or k > HEAVY_TAIL:
         return Weighed(nan, nan, worth, k, tuple(reasons))
     error = math.sqrt(max(1 / worth - 1 / POINTS, 0.0))
-    return Weighed(largest + math.log(total / POINTS), error, worth, k, tuple(reasons))
+    return Weighed(float(log_mean[0]), error, worth, k, tuple(reasons))
 
 
 def _gap(shares: Array, asked: Array, drawn: Array, ess: float) -> float:
