@@ -6,10 +6,10 @@ from ..backend.sharing import warn
 from ..linalg import Dense
 from . import base
 from .array_network import ArrayMLP
-from .base import Denoiser, MixtureCovariance, Moments, tweedie_covariance
+from .base import Denoiser, Moments, tweedie_covariance
 from .function import CallableDenoiser
 from .gaussian import GaussianDenoiser
-from .mixture import GaussianMixtureDenoiser, decomposed
+from .mixture import GaussianMixtureDenoiser, MixtureCovariance, decomposed
 from .network import NetworkDenoiser
 
 _FORMER: dict[str, tuple[Any, str]] = {

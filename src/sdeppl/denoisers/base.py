@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from array_api_compat import array_namespace, device
 
 from ..backend import Array, Backend, jvp
-from ..linalg import Diagonalisable, LinearOperator, MatrixFree, Symmetric, matmat
+from ..linalg import Diagonalisable, LinearOperator, MatrixFree, Symmetric
 from ..sde import IsotropicSDE
 from ..sde.marginals import GaussianMixture
 
@@ -121,92 +121,6 @@ def tweedie_covariance(
         may_be_indefinite=True,
         near=near,
     )
-
-
-class MixtureCovariance(Symmetric):
-    """Of Σ_k r_k N(μ_k, S_k): C = Σ_k r_k S_k + Σ_k r_k δ_k δ_kᵀ, with δ_k = μ_k - Σ_j r_j μ_j.
-
-    shares: r_k, (batch, components), summing to one; offsets: μ_k up to a vector that is the same for all
-    k, (components, dim) where nothing else depends on the row, or (batch, components, dim); within: the S_k,
-    or the one that they all are. A product costs components × dim for each row, and that with the S_k.
-    """
-
-    def __init__(self, shares: Array, offsets: Array, within: LinearOperator) -> None:
-        dim = offsets.shape[-1]
-        super().__init__((dim, dim), shares.shape[0], shares)
-        self.shares, self.offsets, self.within = shares, offsets, within
-
-    def matvec(self, v: Array) -> Array:
-        if v.ndim == 2:
-            return self.matmat(v[..., None])[..., 0]
-        xp = array_namespace(v)
-        return xp.permute_dims(self.matmat(xp.permute_dims(v, (1, 2, 0))), (2, 0, 1))
-
-    def matmat(self, M: Array) -> Array:
-        xp, weighted = array_namespace(M), self.shares[..., None] * self._deviations(M)
-        between = matmat(xp.matrix_transpose(self.offsets), weighted)
-        if self.within.shared:
-            return self.within.matmat(M) + between
-        return sum(
-            (self.shares[:, k, None, None] * part.matmat(M) for k, part in enumerate(self._parts())),
-            start=between,
-        )
-
-    def dense(self) -> Array:
-        xp, dim = array_namespace(self.shares), self.offsets.shape[-1]
-        self._identity()
-        deviations = self.offsets - matmat(self.shares[:, None, :], self.offsets)
-        # not as the square of √r_k δ_k, for √ has no derivative where a share is 0
-        between = xp.matrix_transpose(deviations) @ (self.shares[..., None] * deviations)
-        matrices = self.within.dense()
-        if self.within.shared:
-            return matrices + between
-        within = self.shares @ xp.reshape(matrices, (-1, dim * dim))
-        return xp.reshape(within, between.shape) + between
-
-    def third_moment(self, V: Array, w: Array) -> Array:
-        """E[d (dᵀ W d)] for d = x_0 - E[x_0] and W = V w Vᵀ, (batch, dim).
-
-        Σ_k r_k [δ_k (δ_kᵀ W δ_k + tr(W S_k)) + 2 S_k W δ_k]; where all S_k are equal, δ_k δ_kᵀ W δ_k
-        alone is left. V, w: as for `Denoiser.covariance_slope`.
-        """
-        xp, w = array_namespace(V), weight_matrix(w)
-        deviations = self._deviations(V)
-        pulled = deviations @ w
-        squares, along = xp.sum(deviations * pulled, axis=-1), None
-        if not self.within.shared:
-            traces, along = self._within_terms(V, w, pulled)
-            squares = squares + traces
-        weights = self.shares * squares
-        weights = weights - self.shares * xp.sum(weights, axis=-1, keepdims=True)
-        found = matmat(weights[:, None, :], self.offsets)[:, 0, :]
-        return found if along is None else found + along
-
-    def _deviations(self, M: Array) -> Array:
-        """δ_kᵀ M, (batch, components, k)."""
-        seen = matmat(self.offsets, M)
-        return seen - matmat(self.shares[:, None, :], seen)
-
-    def _within_terms(self, V: Array, w: Array, pulled: Array) -> tuple[Array, Array]:
-        """tr(W S_k), (batch, components), and 2 Σ_k r_k S_k W δ_k, (batch, dim)."""
-        xp, traces, along = array_namespace(V), [], 0 * self.offsets[..., 0, :]
-        for k, part in enumerate(self._parts()):
-            image = part.matmat(V)
-            traces.append(xp.sum((xp.matrix_transpose(V) @ image) * w, axis=(-2, -1)))
-            weighted = self.shares[:, k, None] * pulled[:, k, :]
-            along = along + 2 * matmat(image, weighted[..., None])[..., 0]
-        return xp.stack(traces, axis=-1), along
-
-    def _parts(self) -> list[LinearOperator]:
-        """The S_k, one by one."""
-        return [self.within.take(k) for k in range(self.offsets.shape[-2])]
-
-    def _take(self, index: Array | int) -> LinearOperator:
-        if isinstance(index, int):
-            raise TypeError("the covariances of a mixture belong to their rows; take them with an array")
-        xp = array_namespace(index)
-        offsets = xp.take(self.offsets, index, axis=0) if self.offsets.ndim == 3 else self.offsets
-        return MixtureCovariance(xp.take(self.shares, index, axis=0), offsets, self.within)
 
 
 def weight_matrix(w: Array) -> Array:
