@@ -111,12 +111,22 @@ def api() -> list[Page]:
     found = []
     for module, about in modules().items():
         package = import_module(f"sdeppl.{module}")
-        names = sdeppl._NAMES_OF_MODULE.get(module, "").split() or package.__all__
+        names = sdeppl._NAMES_OF_MODULE.get(module, "").split() or public_names(package)
         things = [getattr(package, name) for name in sorted(names)]
         parts = [f"# sdeppl.{module}", about]
         parts += [f"::: {path_of(thing)}" for thing in things if callable(thing)]  # no constants
         found.append(Page(module, f"api/{module}.md", "\n\n".join(parts) + "\n"))
     return found
+
+
+def public_names(package: Any) -> list[str]:
+    """`__all__`, or what the package took from its own modules."""
+    own = [name for name, value in vars(package).items() if _is_of(value, package.__name__)]
+    return list(getattr(package, "__all__", own))
+
+
+def _is_of(value: Any, package: str) -> bool:
+    return str(getattr(value, "__module__", "")).startswith(f"{package}.")
 
 
 def path_of(thing: Any) -> str:

@@ -8,7 +8,7 @@ from checks import array, assert_array, host
 from guided_mixture import DIM, SDE, X, bent, linear, mixture_on
 
 import sdeppl as sp
-from sdeppl.backend import OutOfMemory, memory
+from sdeppl.backend import OutOfMemory, resources
 
 RUNGS = {
     "naive": sp.NaiveDenoiser,
@@ -66,7 +66,7 @@ def test_memory_does_not_grow_with_the_draws(rung, monkeypatch):
 
     seen = sp.NonlinearGaussian(function, dim, rng.normal(size=n), 0.3)
     prior = sp.GaussianDenoiser(sp.VPSDE(), np.zeros(dim), np.eye(dim))
-    monkeypatch.setattr(memory, "AT_ONCE", 20e6)
+    monkeypatch.setattr(resources, "AT_ONCE", 20e6)
     x = rng.normal(size=(200, dim))
     guided = RUNGS[rung](prior, seen)
     guided.gradient = "mean"  # of 'tweedie'; the full one holds more
