@@ -20,6 +20,7 @@ def test_every_public_name_has_a_place_in_the_api():
     assert set(sdeppl._MODULES) == set(pages.modules())
     for name in sdeppl._MODULE_OF_NAME:
         assert f"::: {pages.path_of(getattr(sdeppl, name))}\n" in text, name
+    assert "::: sdeppl.linalg.operators.LinearOperator\n" in text
 
 
 def test_the_backend_table_has_every_device_and_gap():
