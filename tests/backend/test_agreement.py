@@ -13,6 +13,7 @@ from problems import COVARIANCE, MEAN, ODE, SDE, SOLVERS, H, R, Y
 from simulation import simulated_cupy
 
 import sdeppl as sp
+from sdeppl.posterior.twisted import Pilot
 
 NEEDS_TIME_LEFT = {
     "EulerMaruyama", "StochasticHeun", "PlatenWeak2", "SRA1", "SRIW1", "RungeKutta4", "Tsitouras54",
@@ -135,7 +136,7 @@ def test_reads_do_not_grow_with_the_steps(simulated):
         times = sp.log_snr_grid(SDE, steps)
         guided = sp.Posterior(box, seen, "tweedie", steps=steps, correction=None)
         twisted = sp.Posterior(box, seen, "tweedie", steps=steps, correction=sp.TwistedSMC(8, kept=8))
-        quietly(lambda twisted=twisted: twisted.correction.times)  # the pilot
+        quietly(lambda twisted=twisted: Pilot.of(twisted.problem))
         quietly(lambda guided=guided: guided.sample(2))  # the prior's end, which is read once
         counts.append(
             [

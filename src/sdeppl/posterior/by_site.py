@@ -67,7 +67,7 @@ class PosteriorBySite(Sampler[Run], Generic[Run]):
         return found
 
     @abstractmethod
-    def _in_units(self, x: Array) -> dict[str, Any]:
+    def _in_units(self, x: Array) -> dict[str, Array]:
         """Draws ([data sets,] draws, dim) of the standardised vector, by site and in its shape."""
 
 
@@ -85,7 +85,7 @@ class PortableSite:
     start: int
     stop: int
     dtype: str
-    steps: tuple[dict[str, Any], ...]
+    steps: tuple[dict[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class PortablePosterior(PosteriorBySite[PosteriorRun]):
     sites: tuple[PortableSite, ...]
     location: Array
     scale: Array
-    constants: Mapping[str, Any]
+    constants: Mapping[str, Array]
     arrays: Posterior
     fit: FitCheck | None = None
 
@@ -107,7 +107,7 @@ class PortablePosterior(PosteriorBySite[PosteriorRun]):
         sites = sites_in_words({site.name: tuple(site.shape) for site in self.sites})
         return f"PortablePosterior({sites}; {self.arrays.choice}; on {self.backend})"
 
-    def _in_units(self, x: Array) -> dict[str, Any]:
+    def _in_units(self, x: Array) -> dict[str, Array]:
         xp, z = self.backend.xp, self.location + self.scale * x
         values = {}
         for site in self.sites:
@@ -118,7 +118,7 @@ class PortablePosterior(PosteriorBySite[PosteriorRun]):
             values[site.name] = xp.astype(xp.reshape(value, (x.shape[0], *site.shape)), dtype, copy=False)
         return values
 
-    def _apply(self, step: Mapping[str, Any], value: Array) -> Array:
+    def _apply(self, step: Mapping[str, str], value: Array) -> Array:
         xp, kind = self.backend.xp, step["kind"]
         if kind == "exp":
             return xp.exp(value)

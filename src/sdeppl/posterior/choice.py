@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from typing import Any
 
 from ..backend import keyed_normal
 from ..denoisers import Denoiser, GaussianDenoiser, GaussianMixtureDenoiser
@@ -20,7 +19,7 @@ from ..likelihood import (
     has_exact_posterior,
 )
 from .hamiltonian import HamiltonianMC
-from .problem import Choice, Correction, JointDensity
+from .problem import Asked, Choice, Correction, JointDensity
 from .tempered import TemperedSMC
 from .twisted import TwistedSMC
 
@@ -38,8 +37,8 @@ LIKELIHOODS = ("auto", "exact", *RUNGS)
 def choose(
     prior: Denoiser,
     observation: Observation | None,
-    likelihood: Any,
-    correction: Any,
+    likelihood: str | MeanLikelihood,
+    correction: Asked,
     step: float,
     density: JointDensity | None = None,
     doubt: str = "",
@@ -83,7 +82,7 @@ def choose(
     found = _suited(prior, observation, settings)
     if correction != "auto":
         return found
-    found = _with_fallback(found, prior, observation, settings)
+    found = _with_fallback(found, prior, observation)
     return _with_density(found, prior, observation, density, steps)
 
 
@@ -101,14 +100,14 @@ def _on_density(prior: Denoiser, density: JointDensity, why: str) -> Choice | No
     return Choice(prior, "density", why, correction=moves, fallback=tempering)
 
 
-def _with_fallback(found: Choice, prior: Denoiser, observation: Observation, settings: TwistedSMC) -> Choice:
+def _with_fallback(found: Choice, prior: Denoiser, observation: Observation) -> Choice:
     """With tempering first or next, for few numbers."""
     if prior.dim > FEW_NUMBERS or observation.hard:
         return found
     cheap = isinstance(prior, GaussianDenoiser) or hasattr(prior, "conditional")  # one evaluation a move
     # guidance takes quadrature there, or, where there is no Jacobian, hundreds of densities a row and step
     if not observation.has_jacobian or (cheap and not observation.is_gaussian):
-        return replace(found, correction=TemperedSMC(), fallback=settings)
+        return replace(found, correction=TemperedSMC(), fallback=found.correction)
     return replace(found, fallback=TemperedSMC())
 
 
@@ -150,7 +149,7 @@ def _evaluations(found: Choice, prior: Denoiser, observation: Observation, data:
     return PER_DRAW * steps * (1 + prior.dim * learned + observed)
 
 
-def _suited(prior: Denoiser, observation: Observation, settings: Any) -> Choice:
+def _suited(prior: Denoiser, observation: Observation, settings: Correction | None) -> Choice:
     """A twist, or two, for what the prior and the observation are."""
     if isinstance(observation, NonlinearGaussian) and prior.dim <= FEW_NUMBERS:
         why = "nonlinear Gaussian observation of few numbers: no closed form"
@@ -169,7 +168,7 @@ def _suited(prior: Denoiser, observation: Observation, settings: Any) -> Choice:
     return Choice(twist, twist.name, why, twist=twist, correction=settings)
 
 
-def _check_names(likelihood: Any, correction: Any) -> None:
+def _check_names(likelihood: object, correction: object) -> None:
     if not isinstance(likelihood, MeanLikelihood) and likelihood not in LIKELIHOODS:
         raise ValueError(
             f"likelihood={likelihood!r} is unknown; use one of {', '.join(map(repr, LIKELIHOODS))}"
@@ -182,7 +181,7 @@ def _check_names(likelihood: Any, correction: Any) -> None:
 
 
 def _asked_for(
-    prior: Denoiser, observation: Observation, likelihood: str, settings: Any, step: float
+    prior: Denoiser, observation: Observation, likelihood: str, settings: Correction | None, step: float
 ) -> Choice:
     if likelihood == "dps" and observation.has_jacobian:
         twist: MeanLikelihood = DPSDenoiser(prior, observation, zeta=1.0, step=step)
@@ -198,7 +197,7 @@ def _reason(prior: Denoiser, observation: Observation) -> str:
     return f"prior {type(prior).__name__}, observation {what}: no closed form"
 
 
-def _tweedie(prior: Denoiser, observation: Observation, settings: Any) -> MeanLikelihood:
+def _tweedie(prior: Denoiser, observation: Observation, settings: Correction | None) -> MeanLikelihood:
     """As a twist it may be cheaper: weights make up for what its steps leave out."""
     if not isinstance(settings, TwistedSMC):
         return TweedieDenoiser(prior, observation)

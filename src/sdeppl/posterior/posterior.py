@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ..backend import Noise, NoiseStream, Progress, require_memory, warn_user, whole_number
 from ..backend.arguments import count_of, kind, sites_in_words
@@ -16,6 +16,7 @@ from .choice import choose
 from .diagnosis import POOR_SHARE, Diagnosis, FitCheck, State, UntrustedWarning
 from .guided import FEWER, Guided, named, seed_of
 from .problem import (
+    Asked,
     Correction,
     Draw,
     Drawn,
@@ -34,7 +35,6 @@ ALONE = 2**20  # from this number on, seeds are of data sets that are solved by 
 INSTEAD = " (a query of one would temper, at powers of the likelihood that suit its data alone)"
 NOT_BATCHED = "what was observed is not a function of the data alone, or not in the same numbers"
 
-Asked = Correction | Literal["auto"] | None
 Result = TypeVar("Result", "PosteriorRun", "PosteriorRuns")
 
 
@@ -141,17 +141,18 @@ class _Posterior(Sampler[Result], Generic[Result]):
         self,
         prior: Denoiser,
         observation: Observation | None,
-        likelihood: Any,
+        likelihood: str | MeanLikelihood,
         steps: int,
         noise_to_signal: float | None,
-        correction: Any,
+        correction: Asked,
         density: JointDensity | None = None,
         doubt: str = "",
     ) -> None:
         """Choose, and find where the reverse SDE starts."""
-        self.prior, self.observation = prior, observation
-        self.steps = checked_steps(steps, likelihood, correction)
-        self.asked_for: tuple[Any, Asked] = likelihood, correction
+        self.prior, self.observation, self.steps = prior, observation, steps
+        if steps < FEW_STEPS:
+            warn_user(f"{steps} steps are few: standard deviations may be 10% off", UserWarning)
+        self.asked_for: tuple[str | MeanLikelihood, Asked] = likelihood, correction
         step = first_step(prior.sde, steps, noise_to_signal)
         self.choice = choose(prior, observation, likelihood, correction, step, density, doubt, steps)
         self.start = self._start()
@@ -329,7 +330,7 @@ class Posterior(_Posterior[PosteriorRun]):
         likelihood: str | MeanLikelihood = "auto",
         steps: int = 100,
         noise_to_signal: float | None = None,
-        correction: Correction | Literal["auto"] | None = "auto",
+        correction: Asked = "auto",
         density: JointDensity | None = None,
         doubt: str = "",
     ) -> None:
@@ -340,6 +341,7 @@ class Posterior(_Posterior[PosteriorRun]):
             )
         if observation is not None and observation.sets is not None:
             raise TypeError(f"the observation holds {observation.sets} data sets; use Posteriors for many")
+        steps = checked_steps(steps, likelihood, correction)
         self._compile(prior, observation, likelihood, steps, noise_to_signal, correction, density, doubt)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -420,19 +422,19 @@ class Posteriors(_Posterior[PosteriorRuns]):
     """
 
     def __repr__(self) -> str:
-        how = "closed form" if not self._alone and self.choice.exact is not None else ""
-        how = how or ("one by one" if self._alone else str(self.choice))
+        how = "one by one" if self._alone else str(self.choice)
+        how = "closed form" if not self._alone and self.choice.exact is not None else how
         return f"Posteriors({self.prior!r}, {self.sets} data sets, {how})"
 
     def __init__(
         self,
         prior: Denoiser,
         observation: Observation | None,
-        y: Any,
+        y: Array | None,
         likelihood: str | Callable[[Denoiser, Observation], MeanLikelihood] = "auto",
         steps: int = 100,
         noise_to_signal: float | None = None,
-        correction: Correction | Literal["auto"] | None = "auto",
+        correction: Asked = "auto",
         *,
         one: Callable[[int], Posterior] | None = None,
         sets: int | None = None,
@@ -441,7 +443,7 @@ class Posteriors(_Posterior[PosteriorRuns]):
         kind("prior", prior, Denoiser, "a Denoiser")
         kind("observation", observation, Observation | None, "an Observation, or None")
         self.prior, self.steps = prior, checked_steps(steps, likelihood, correction)
-        self.observation = None if observation is None else observation.with_data(y)
+        self.observation = None if observation is None or y is None else observation.with_data(y)
         count = sets if self.observation is None else self.observation.sets
         if not count or (self.observation is None and one is None):
             raise ValueError(
@@ -456,7 +458,7 @@ class Posteriors(_Posterior[PosteriorRuns]):
         if not self._alone:
             assert self.observation is not None
             rung = likelihood(prior, self.observation) if callable(likelihood) else likelihood
-            self._compile(prior, self.observation, rung, steps, noise_to_signal, correction)
+            self._compile(prior, self.observation, rung, self.steps, noise_to_signal, correction)
 
     def drawn(self, sampling: Sampling) -> PosteriorRuns:
         backend, what = self.prior.backend, f"a run of draws={sampling.draws} for {self.sets} data sets"
@@ -491,10 +493,9 @@ class Posteriors(_Posterior[PosteriorRuns]):
         data."""
         batched, tempers = self._batched, self.choice.fallback is not None
         if self.choice.correction is None:
-            how = "closed form for each data set"
-            if self.choice.exact is None:
-                how = f"by '{self.choice.name}', not corrected"
-            yield _Attempt(batched.draw, problem, lambda _: f": {how}" if self.choice.exact else f" {how}")
+            how = f" by '{self.choice.name}', not corrected"
+            how = how if self.choice.exact is None else ": closed form for each data set"
+            yield _Attempt(batched.draw, problem, lambda _: how)
             return
         instead = "" if batched is self.choice.correction else INSTEAD
         problem = problem.because(f"{self.sets} data sets in one solve{instead}")
@@ -529,25 +530,24 @@ class _Single:
     """The number of a data set ↦ its posterior."""
 
     prior: Denoiser
-    observation: Any
-    y: Any
-    likelihood: Any
+    observation: Observation | None
+    y: Array | None
+    likelihood: str | Callable[[Denoiser, Observation], MeanLikelihood]
     steps: int
     noise_to_signal: float | None
-    correction: Any
+    correction: Asked
 
     def __call__(self, number: int) -> Posterior:
+        assert self.observation is not None and self.y is not None
         data = self.observation.with_data(self.y[number, :])
         rung = self.likelihood(self.prior, data) if callable(self.likelihood) else self.likelihood
         return Posterior(self.prior, data, rung, self.steps, self.noise_to_signal, self.correction)
 
 
-def checked_steps(steps: int, likelihood: Any, correction: Any) -> int:
-    """Raises: ValueError, TypeError for what is no number of steps, and arrays. Warns: of few steps."""
+def checked_steps(steps: int, likelihood: object, correction: object) -> int:
+    """Raises: ValueError, TypeError for what is no number of steps, and arrays."""
     steps = whole_number("steps", steps, 2)
     for name, given in (("likelihood", likelihood), ("correction", correction)):
         if hasattr(given, "shape"):
             raise TypeError(f"{name} must be a name or settings, not an array; got {given!r:.80}")
-    if steps < FEW_STEPS:
-        warn_user(f"{steps} steps are few: standard deviations may be 10% off", UserWarning)
     return steps

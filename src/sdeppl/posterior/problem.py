@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
@@ -208,9 +208,9 @@ class Problem:
     solver: Solver | None = None
     progress: bool | None = None
     numbers: tuple[int, ...] | None = None
-    found: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    found: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
-    def once(self, key: Any, make: Callable[[], Found]) -> Found:
+    def once(self, key: Hashable, make: Callable[[], Found]) -> Found:
         """What `make` gives; made at the first call with this key, for all calls of a posterior."""
         if key not in self.found:
             self.found[key] = make()
@@ -298,6 +298,9 @@ class Correction(ABC):
     def wider(self, problem: Problem) -> Draw | None:
         """The same with more particles, where that is to be tried."""
         return None
+
+
+Asked = Correction | Literal["auto"] | None
 
 
 def require_own_steps(problem: Problem) -> None:
