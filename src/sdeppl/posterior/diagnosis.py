@@ -161,10 +161,6 @@ WIDE_SPREAD = 0.5  # relative standard deviation of a run's estimate of p(y)
 FEW_RUNS = 8
 HEAVY_TAIL = 0.7
 UNEVEN = 0.1  # relative standard deviation of runs' p(y) from which their tail counts
-MORE = {
-    "twisted SMC": "TwistedSMC(particles=512)",
-    "tempered SMC": "TemperedSMC(particles=1024, moves=64)",
-}
 
 
 class UntrustedWarning(UserWarning):
@@ -280,11 +276,13 @@ def diagnose(
     final_share: float,
     particles: int,
     moved: bool = False,
+    more: str = "",
 ) -> Diagnosis:
     """From the runs' estimates of ln p(y), (runs,), and the effective share of their particles at the end.
 
     correction: None where the draws are those of the guided reverse SDE and the runs only measure it;
-    moved: whether particles were moved apart after each resampling, so that final_share is all there is.
+    moved: whether particles were moved apart after each resampling, so that final_share is all there is; more: the
+    correction that takes more particles, as it is written.
     """
     runs = smc.Evidences.of(log_evidences)
     count = len(runs.scaled)
@@ -303,7 +301,7 @@ def diagnose(
     trusted = ess >= POOR_SHARE and not spread > WIDE_SPREAD and not _heavy(k, spread)
     if correction is None:
         trusted = trusted and ess > 0.9
-    text = _words(likelihood, correction, why, ess, log_evidence, error, spread, k, count, trusted)
+    text = _words(likelihood, correction, why, ess, log_evidence, error, spread, k, count, trusted, more)
     return Diagnosis(
         likelihood, correction, why, ess, log_evidence, error, spread, k, count, particles, trusted, text
     )
@@ -329,6 +327,7 @@ def _words(
     k: float,
     runs: int,
     trusted: bool,
+    more: str,
 ) -> str:
     how = f"corrected by {correction}" if correction else "not corrected"
     head = f"likelihood '{likelihood}', {how} ({why}); "
@@ -345,6 +344,6 @@ def _words(
     elif _heavy(k, spread):
         reason = f"a few runs may have most of the weight (Pareto's k = {k:.1f})"
     return (
-        f"{head}{figures}: do not trust these draws, {reason}; use more particles "
-        f"(correction={MORE[correction]}), more steps, or compare with reference.nuts"
+        f"{head}{figures}: do not trust these draws, {reason}; use more particles"
+        f"{more and f' (correction={more})'}, more steps, or compare with reference.nuts"
     )

@@ -27,6 +27,7 @@ ACCEPTANCE = 0.3  # at the stage's level, by the pilot
 CHEAPER = (
     "fewer draws, or TemperedSMC of fewer particles or moves, take less, and so may likelihood='tweedie'"
 )
+MORE = "TemperedSMC(particles=1024, moves=64)"  # to be tried where this one was not to be trusted
 FEWEST = 64  # particles of a run
 PILOT_RUNS, PILOT_PARTICLES = 16, 128
 OFTEN = 0.1  # NaN at fewer draws counts as zero likelihood
@@ -118,7 +119,14 @@ class TemperedSMC(Correction):
         runs = solve.solve(plan.stages, count, stream, problem.progress, what, plan.seconds)
         share = smc.moved_ess_fraction(runs.moments, particles)
         found = diagnose(
-            "tempered", "tempered SMC", problem.why, runs.log_evidence, share, particles, moved=True
+            "tempered",
+            "tempered SMC",
+            problem.why,
+            runs.log_evidence,
+            share,
+            particles,
+            moved=True,
+            more=MORE,
         )
         if target.known:
             found = replace(found, likelihood="density", prior="known")

@@ -408,7 +408,8 @@ def _diagnosis(
     problem: Problem, twist: MeanLikelihood, correction: str | None, runs: Runs, particles: int
 ) -> Diagnosis:
     final_share = float(problem.prior.backend.xp.mean(runs.final_share))
-    return diagnose(twist.name, correction, problem.why, runs.log_evidence, final_share, particles)
+    more = "TwistedSMC(particles=512)"
+    return diagnose(twist.name, correction, problem.why, runs.log_evidence, final_share, particles, more=more)
 
 
 def _require_density(log_likelihood: Array) -> None:
