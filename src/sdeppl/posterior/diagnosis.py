@@ -281,8 +281,8 @@ def diagnose(
     """From the runs' estimates of ln p(y), (runs,), and the effective share of their particles at the end.
 
     correction: None where the draws are those of the guided reverse SDE and the runs only measure it;
-    moved: whether particles were moved apart after each resampling, so that final_share is all there is; more: the
-    correction that takes more particles, as it is written.
+    moved: whether particles were moved apart after each resampling, so that final_share is all there is;
+    more: a correction that takes more particles, as it is written.
     """
     runs = smc.Evidences.of(log_evidences)
     count = len(runs.scaled)
