@@ -95,8 +95,8 @@ def test_blocks_of_large_particles_are_small_and_hold_little(monkeypatch):
     prior, seen = poisson(200, 200)
     monkeypatch.setattr(twisted, "LARGEST", 2**22)
     posterior = sp.Posterior(prior, seen, steps=20, correction=sp.TwistedSMC(particles=8))
-    twist, start = posterior.choice.twist, posterior.problem.prior_start
-    problem = twisted.TwistedSolve(twist, [1.0, 0.5, 0.0], 1.0, start, sp.TwistedSMC(8))
+    twist, times = posterior.choice.twist, [1.0, 0.5, 0.0]
+    problem = twisted.TwistedSolve.of(posterior.problem, twist, times, 1.0, sp.TwistedSMC(8))
     assert twisted.rows_at_once(twist) == 2**22 // posterior.choice.twist.row_numbers()
     tracemalloc.start()
     problem.solve(16, sp.Noise(0).stream(prior.backend))

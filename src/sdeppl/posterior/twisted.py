@@ -169,7 +169,7 @@ class TwistedSMC(Correction):
     def _draw(self, problem: Problem, draws: int, count: int, stream: NoiseStream, what: str = "") -> Drawn:
         """`count` runs of each data set, of which the first draws are taken."""
         xp, pilot, sets = problem.prior.backend.xp, Pilot.of(problem), problem.sets
-        solve = TwistedSolve(pilot.twist, pilot.times, problem.c, problem.prior_start, self)
+        solve = TwistedSolve.of(problem, pilot.twist, pilot.times, problem.c, self)
         total = count if sets is None else count * sets.shape[0]
         of_runs = None if sets is None else each(sets, count)
         runs = solve.solve(total, stream, False, problem.progress, of_runs, what, pilot.runs.seconds)
@@ -216,7 +216,7 @@ class Pilot:
         problem: Problem, twist: MeanLikelihood, times: list[float], stream: NoiseStream
     ) -> tuple["Runs", int]:
         """A small solve, of some of the data sets where there are many; and how many runs each had."""
-        solve = TwistedSolve(twist, times, 1.0, problem.prior_start, TwistedSMC(PILOT_PARTICLES))
+        solve = TwistedSolve.of(problem, twist, times, 1.0, TwistedSMC(PILOT_PARTICLES))
         count = twist.observation.sets
         if count is None:
             return solve.solve(PILOT_RUNS, stream, measure=True, progress=False, what=PILOT), PILOT_RUNS
@@ -262,7 +262,17 @@ class TwistedSolve:
     times: list[float]
     c: Amplitude
     start: Start
+    kernel: MomentKernel
     settings: TwistedSMC
+
+    @classmethod
+    def of(
+        cls, problem: Problem, twist: MeanLikelihood, times: list[float], c: Amplitude, settings: TwistedSMC
+    ) -> "TwistedSolve":
+        """From the prior's end, by steps that all solves of a posterior share."""
+        start = problem.prior_start
+        kernel = problem.once("kernel", lambda: MomentKernel(start.basis, start.variances))
+        return cls(twist, times, c, start, kernel, settings)
 
     def solve(
         self,
@@ -324,10 +334,6 @@ class TwistedSolve:
     def _defensive_twist(self) -> "DefensiveTwist":
         return DefensiveTwist.of(self.twist, self.start.mean)
 
-    @cached_property
-    def _kernel(self) -> MomentKernel:
-        return MomentKernel(self.start.basis, self.start.variances)
-
     def _block(self, runs: int, index: int, stream: NoiseStream, measure: bool, bar: Progress) -> Runs:
         xp, sde, K = self.twist.backend.xp, self.twist.sde, self.settings.particles
         reverse = ReverseSDE(sde, self.twist, self.c)
@@ -350,7 +356,7 @@ class TwistedSolve:
             state, ancestors = state.resample(
                 stream.uniform(k + 1, runs, index), self.settings.resample_below
             )
-            proposal = self._kernel.propose(x, guided, step, (sde.sigma(s) / sde.alpha(s)) ** 2).take(
+            proposal = self.kernel.propose(x, guided, step, (sde.sigma(s) / sde.alpha(s)) ** 2).take(
                 ancestors
             )
             x, increment = proposal.draw(stream.normal(k + 1, tuple(x.shape), index))
