@@ -1,7 +1,7 @@
 """Calibration by simulated data sets: SBC, coverage and TARP, and SBC near one data set's posterior."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -318,10 +318,6 @@ def _require_whole(values: Mapping[str, object]) -> None:
     gaps = [name for name, value in values.items() if bool(torch.isnan(data_tensor(name, value)).any())]
     if gaps:
         raise ModelError(
-            f"posterior_sbc needs complete data, and there are gaps (NaN) in {_listed(gaps)}; leave the site "
-            "out, or write a model of what was observed"
+            f"posterior_sbc needs complete data, and there are gaps (NaN) in {str(gaps)[1:-1]}; leave the "
+            "site out, or write a model of what was observed"
         )
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names)

@@ -44,8 +44,7 @@ def prior_and_draws(check: str, prior: object, draws: object, seed: int) -> tupl
     seed = seed_number(seed)
     if isinstance(prior, ScoreGuide):
         draws = whole_number("draws, for a guide how many,", draws, 100, MOST)
-        denoiser, gaussian = prior.denoiser(), prior.gaussian
-        assert gaussian is not None  # or denoiser() has raised
+        denoiser, gaussian = prior.denoiser(), prior.fitted()
         z = prior.prior_batch(draws, CHECK, seed)
         return denoiser, ((z - gaussian.location) / gaussian.scale).numpy()
     if not isinstance(prior, Denoiser):

@@ -11,7 +11,6 @@ import torch
 from ..backend import place, seed_number
 from ..denoisers import Denoiser, GaussianDenoiser
 from ..guide import ScoreGuide
-from ..query import GaussianPart
 from ..tracing import ModelError, data_tensor
 from .denoiser_checks import SIGNIFICANT, advice, checked_rows, noised_levels, prior_and_draws, probability
 
@@ -180,13 +179,7 @@ def _standardised(guide: ScoreGuide, draws: object) -> Any:
     if not isinstance(draws, Mapping) or set(draws) != set(guide.space.names):
         raise ModelError(f"give draws of a guide's sites by name: {guide.space.names}")
     values = {name: data_tensor(name, value).detach().cpu() for name, value in draws.items()}
-    return _part(guide).standardise(guide.space.flatten(values)).numpy()
-
-
-def _part(guide: ScoreGuide) -> GaussianPart:
-    guide.denoiser()  # raises where it is not fitted
-    assert guide.gaussian is not None
-    return guide.gaussian
+    return guide.fitted().standardise(guide.space.flatten(values)).numpy()
 
 
 def _exact(prior: object, exact: object, denoiser: Denoiser) -> Denoiser:
@@ -197,7 +190,7 @@ def _exact(prior: object, exact: object, denoiser: Denoiser) -> Denoiser:
             "exact is a Denoiser of the prior's coordinates, or (mean, covariance) for a guide; got "
             f"{type(exact).__name__}"
         )
-    part = _part(prior)
+    part = prior.fitted()
     mean, covariance = (torch.as_tensor(np.asarray(a), dtype=torch.float64) for a in exact)
     scaled = covariance / torch.outer(part.scale, part.scale)
     arrays = (place(a, denoiser.backend) for a in (part.standardise(mean), scaled))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,10 @@ def sample_summaries(source: object) -> dict[str, SampleSummary]:
             found[name] = _moments(name, value)
             continue
         side = _drawn(name, value, ess.get(name), tails.get(name), share)
-        found[name] = _with_moments(side, _moments(name, moments[name])) if name in moments else side
+        if name in moments:
+            own = _moments(name, moments[name])
+            side = replace(side, mean=own.mean, sd=own.sd, known=True)
+        found[name] = side
     return found
 
 
@@ -117,10 +120,6 @@ def _moments(name: str, exact: Any) -> SampleSummary:
         )
     endless = np.full(mean.size, math.inf)
     return SampleSummary(mean.shape, None, mean.reshape(-1), sd.reshape(-1), endless, endless, True)
-
-
-def _with_moments(side: SampleSummary, exact: SampleSummary) -> SampleSummary:
-    return SampleSummary(side.shape, side.values, exact.mean, exact.sd, side.size, side.tail_size, True)
 
 
 # ---- Errors of means, standard deviations and quantiles, number by number, with their Monte Carlo error

@@ -48,8 +48,7 @@ class FlowPrior:
     @classmethod
     def of(cls, guide: ScoreGuide) -> "FlowPrior":
         """Raises: ModelError for a guide that is not fitted, or whose prior is singular."""
-        denoiser, gaussian = guide.denoiser("torch"), guide.gaussian
-        assert gaussian is not None  # or denoiser() has raised
+        denoiser, gaussian = guide.denoiser("torch"), guide.fitted()
         if gaussian.basis.shape[0] != gaussian.basis.shape[1]:
             raise ModelError(
                 f"the prior varies along {gaussian.basis.shape[1]} of {gaussian.basis.shape[0]} directions "

@@ -241,7 +241,7 @@ def answer_section(posterior: Any, draws: Mapping[str, Array]) -> str:
         ("why", arrays.choice.why),
         ("steps of the reverse SDE", str(arrays.steps)),
         ("backend", str(posterior.backend)),
-        ("draws", str(_count(draws))),
+        ("draws", str(next(iter(draws.values())).shape[0])),
     ]
     rows = []
     for label, values in numbers_of(draws).items():
@@ -299,10 +299,6 @@ def again_section(settings: Mapping[str, object]) -> str:
     rows += [(name, _version(name)) for name in packages]
     call = "posterior.run({draws}, seed={seed})".format(**settings)
     return preformatted(call) + table(("", ""), rows)
-
-
-def _count(draws: Mapping[str, Array]) -> int:
-    return int(next(iter(draws.values())).shape[0])
 
 
 def _version(name: str) -> str:

@@ -241,7 +241,10 @@ def solve(
     quiet = [sde.deterministic(s, t) for s, t in itertools.pairwise(grid)]  # steps that no noise enters
     deterministic = all(quiet)
     _check_direction(sde, grid, deterministic)
-    sde = _prepared(solver, sde, x_init, grid, deterministic)
+    # checked at a later time too: where g is 0 at the start nothing is seen there
+    later = grid[(len(grid) - 1) // 2] if len(grid) > 2 else 0.5 * (grid[0] + grid[1])
+    solver.prepare(sde, x_init, later, deterministic)
+    sde = solver.prepare(sde, x_init, grid[0], deterministic)
     xp = array_namespace(x_init)
     stream = opened(noise, Noise(), x_init)
     states = [x_init]
@@ -258,12 +261,10 @@ def solve(
         explain(sde, x_init, grid, error)
         raise
     kept = xp.stack(states) if keep == "all" else xp.expand_dims(x, axis=0)
-    stats = run.stats if control is not None else _stats(solver, len(grid) - 1)
+    steps = len(grid) - 1
+    fixed = {"steps": steps, "evaluations": steps * solver.evaluations, "solver": type(solver).__name__}
+    stats = fixed if control is None else run.stats
     return Path(kept, grid if keep == "all" else grid[-1:], stats)
-
-
-def _stats(solver: Solver, steps: int) -> dict[str, Any]:
-    return {"steps": steps, "evaluations": steps * solver.evaluations, "solver": type(solver).__name__}
 
 
 def _steps(
@@ -304,15 +305,6 @@ def _steps(
         if (k + 1) % interval == 0 or k + 1 == steps:
             watch.check(x)
         yield x
-
-
-def _prepared(solver: Solver, sde: SDE, x: Array, grid: list[float], deterministic: bool) -> SDE:
-    """`Solver.prepare` at the start, and its checks at a later time too: where g is 0 at the start they see
-    nothing there.
-    """
-    later = grid[(len(grid) - 1) // 2] if len(grid) > 2 else 0.5 * (grid[0] + grid[1])
-    solver.prepare(sde, x, later, deterministic)
-    return solver.prepare(sde, x, grid[0], deterministic)
 
 
 def _check_direction(sde: SDE, grid: list[float], deterministic: bool) -> None:

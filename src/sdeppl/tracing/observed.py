@@ -180,16 +180,13 @@ def merged(sites: Sequence[ObservedSite]) -> ObservedSite:
     first = sites[0]
     if len(sites) == 1:
         return first
-    own: dict[str, Any] = {"name": f"{first.name}' to '{sites[-1].name}" if len(sites) > 2 else _pair(sites)}
+    joint = "' to '" if len(sites) > 2 else "' and '"
+    own: dict[str, Any] = {"name": f"{first.name}{joint}{sites[-1].name}"}
     for field in fields(first):
         if field.name not in ("name", "differentiable", "vectorised"):
             parts = tuple(getattr(site, field.name) for site in sites)
             own[field.name] = _JOIN[field.name](parts) if parts[0] is not None else None
     return type(first)(**own, differentiable=first.differentiable, vectorised=first.vectorised)
-
-
-def _pair(sites: Sequence[ObservedSite]) -> str:
-    return "' and '".join(site.name for site in sites)
 
 
 def _alike(site: ObservedSite) -> tuple[Any, ...]:

@@ -154,8 +154,10 @@ class OwnDensities:
         checks = [
             self._site(site, z[:, : site.stop], found.get(site.name), tests) for site in self.space.sites
         ]
-        whole = len(found) == len(self.space.sites)
-        return PriorCheck(tuple(checks), len(z)), (_sum_of(found) if whole else None)
+        whole = None
+        if len(found) == len(self.space.sites):
+            whole = torch.stack([log_p for log_p, _ in found.values()]).sum(dim=0)
+        return PriorCheck(tuple(checks), len(z)), whole
 
     def _site(
         self, site: LatentSite, z: torch.Tensor, found: tuple[torch.Tensor, torch.Tensor] | None, tests: int
@@ -230,11 +232,6 @@ class OwnDensities:
                 jacobian = site.transform.log_abs_det_jacobian(inner[site.name], values[site.name]).sum()
                 terms[site.name] = density.to(z.dtype) + jacobian
         return terms
-
-
-def _sum_of(found: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
-    """ln p of all sites together."""
-    return torch.stack([log_p for log_p, _ in found.values()]).sum(dim=0)
 
 
 def _stein(z: torch.Tensor, slope: torch.Tensor, tests: int) -> tuple[float, float]:

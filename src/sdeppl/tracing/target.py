@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -56,7 +55,7 @@ class Target:
         Raises: ModelError for a mask, or for missing numbers, that depend on the latents.
         """
         mask = _fixed_mask(runs, name)
-        values, _ = yield Values(runs.reader.function(partial(_own_value, name)))
+        values, _ = yield Values(runs.reader.function(lambda nodes: data_tensor(name, nodes[name]["value"])))
         rows = torch.where(mask, values.to(torch.float64), torch.nan)
         missing = torch.isnan(rows)
         if bool((missing != missing[0]).any()):
@@ -157,10 +156,6 @@ class Target:
                 f"from the prior, such as {where}; check its parameters there, and that every observed site "
                 "it depends on was observed completely"
             )
-
-
-def _own_value(name: str, nodes: Nodes) -> torch.Tensor:
-    return data_tensor(name, nodes[name]["value"])
 
 
 def _fixed_mask(runs: Runs, name: str) -> torch.Tensor:
