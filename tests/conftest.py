@@ -23,7 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Which backends run, and which do not and why; tests/backend/test_backend_files.py skips for each."""
+    """Which backends run, and which do not and why; tests/backend/test_files.py skips for each."""
     tested = ", ".join("-".join(pair) for pair in HERE)
     each = f"each case on {config.getoption('--backends')} of them"
     return [f"backends: {tested}; {each}", *(f"backend not tested: {reason}" for reason in MISSING.values())]

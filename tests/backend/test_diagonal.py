@@ -127,7 +127,9 @@ def two_steps(name, backend):
 @pytest.mark.parametrize("name", EVERY)
 def test_solvers(name, other):
     if name == "ExactAffine, matrix" and other.dtype_name == "float32":
-        pytest.skip("Q has many roots, and rounding chooses: tests/solvers/test_exact_affine.py has L Lᵀ")
+        pytest.skip(
+            "Q has many roots, and rounding chooses: tests/solvers/test_exponential_exact.py has L Lᵀ"
+        )
     differences = EVERY[name][1] in DIFFERENCES
     tolerances = () if differences else (1e-12, 2e-5)
     close(two_steps(name, other), two_steps(name, sp.resolve("numpy")), other, *tolerances)

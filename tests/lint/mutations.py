@@ -68,13 +68,13 @@ SDE = [
         "sde",
         "second=alpha_t * (1 + first / ((1 + k) * log_r)),",
         "second=alpha_t * (1 + first / log_r),",
-        ("test_sde_reverse", "test_isotropic_reverse"),
+        ("test_reverse", "test_isotropic_reverse"),
     ),
     Mutation(
         "sde",
         "noise=sigma_t * math.sqrt(-math.expm1(2 * k * log_r)),",
         "noise=sigma_t * math.sqrt(-math.expm1(k * log_r)),",
-        ("test_sde_reverse", "test_isotropic_reverse"),
+        ("test_reverse", "test_isotropic_reverse"),
     ),
     Mutation(
         "sde",
@@ -88,8 +88,8 @@ SDE = [
         "total = total + xp.sum(slope * row, axis=-1)",
         ("test_reverse_state_dependent",),
     ),
-    Mutation("sde", "-sign if sde.falling else sign", "sign", ("test_calculus", "test_general_solvers")),
-    Mutation("sde", "q = q + phi @ q @ phi.T", "q = q + phi.T @ q @ phi", ("test_matrix_sde",)),
+    Mutation("sde", "-sign if sde.falling else sign", "sign", ("test_base_calculus", "test_general_solvers")),
+    Mutation("sde", "q = q + phi @ q @ phi.T", "q = q + phi.T @ q @ phi", ("test_linear_matrix",)),
     Mutation(
         "sde",
         "self.mass * (both + 4 * y * decay * decay)",
@@ -115,7 +115,7 @@ SOLVERS = [
         "solvers",
         "return x + (f + sde.drift(predicted, t)) * (0.5 * h) + 0.5 * noise, None",
         "return x + (f + sde.drift(predicted, s)) * (0.5 * h) + 0.5 * noise, None",
-        ("test_stochastic_heun",),
+        ("test_stochastic_runge_kutta_stochastic_heun",),
     ),
     Mutation(
         "solvers",
@@ -144,7 +144,12 @@ SOLVERS = [
         "(0.5 * q) * left.W + (0.5 * p) * right.W",
         ("test_brownian_bridge",),
     ),
-    Mutation("solvers", "beta3=(2, -4 / 3, -2 / 3, 0),", "beta3=(2, -4 / 3, -1 / 3, 0),", ("test_rossler",)),
+    Mutation(
+        "solvers",
+        "beta3=(2, -4 / 3, -2 / 3, 0),",
+        "beta3=(2, -4 / 3, -1 / 3, 0),",
+        ("test_stochastic_runge_kutta_rossler",),
+    ),
     Mutation(
         "solvers",
         "error=(71 / 57600, 0.0, -71 / 16695,",
@@ -162,7 +167,7 @@ SOLVERS = [
         "solvers",
         "nodes = ((lambda_t, sde.nonlinear(predicted, t)), *nodes)",
         "nodes = ((lambda_t, sde.nonlinear(predicted, s)), *nodes)",
-        ("test_unipc",),
+        ("test_dpm_solver_unipc",),
     ),
     Mutation(
         "solvers",
@@ -174,31 +179,31 @@ SOLVERS = [
         "solvers",
         "(forward.alpha(t) * q / variance_s) * sde.nonlinear(x, s)",
         "(forward.alpha(s) * q / variance_s) * sde.nonlinear(x, s)",
-        ("test_ancestral",),
+        ("test_samplers_ancestral",),
     ),
     Mutation(
         "solvers",
         "return time, raised, math.sqrt(raised**2 - rho**2)",
         "return time, raised, raised - rho",
-        ("test_edm_heun",),
+        ("test_samplers_edm",),
     ),
     Mutation(
         "solvers",
         "weight = span * (1 + c * c) * forward.friction",
         "weight = span * (1 + c) * forward.friction",
-        ("test_critically_damped_splitting",),
+        ("test_splitting_critically_damped",),
     ),
     Mutation(
         "solvers",
         "(up + down + 2 * g) * z + (up - down) * (z * z - 1))",
         "(up + down + 2 * g) * z + (up - down) * (z * z))",
-        ("test_weak",),
+        ("test_stochastic_runge_kutta_weak",),
     ),
     Mutation(
         "solvers",
         "delta = 2 * (self.snr * sde.isotropic.sigma(t)) ** 2",
         "delta = 2 * self.snr * sde.isotropic.sigma(t) ** 2",
-        ("test_predictor_corrector",),
+        ("test_samplers_predictor_corrector",),
     ),
 ]
 
@@ -213,7 +218,7 @@ DENOISERS = [
         "denoisers",
         "return sigma**2 / alpha * (slope * shrink) @ gaussian.basis.T",
         "return sigma / alpha * (slope * shrink) @ gaussian.basis.T",
-        ("test_covariance_slope",),
+        ("test_base_covariance_slope",),
     ),
     Mutation(
         "denoisers",
@@ -231,7 +236,7 @@ DENOISERS = [
         "denoisers",
         "total = total + length / self.sde.sigma(t) *",
         "total = total + length *",
-        ("test_covariance_slope",),
+        ("test_base_covariance_slope",),
     ),
     Mutation(
         "denoisers",
@@ -255,7 +260,7 @@ DENOISERS = [
         "denoisers",
         "weights = weights - self.shares * xp.sum(weights, axis=-1, keepdims=True)",
         "weights = weights + 0 * self.shares",
-        ("test_covariance_slope",),
+        ("test_base_covariance_slope",),
     ),
     Mutation(
         "denoisers",
