@@ -147,8 +147,6 @@ class GaussianMixtureDenoiser(Denoiser):
     def _hold(self, sde: IsotropicSDE, mixture: GaussianMixture[Diagonalisable]) -> None:
         self.sde, self.mixture = sde, mixture
         self.backend, self.dim = backend_of(mixture.means), mixture.dim
-        # offsets from it lose no digits to means that are far from zero
-        self.centre = mixture.mean
 
     def __repr__(self) -> str:
         count, sets = self.mixture.components, self.sets
@@ -238,7 +236,8 @@ class GaussianMixtureDenoiser(Denoiser):
         return self._with_several(x, alpha, sigma)
 
     def _with_one(self, x: Array, alpha: float, sigma: float) -> tuple[Array, MixtureCovariance]:
-        """Where all covariances are equal: μ_k = centre + α C V⁻¹ (x - α centre) + σ² V⁻¹ (m_k - centre)."""
+        """Where all covariances are equal: μ_k = m + α C V⁻¹ (x - α m) + σ² V⁻¹ (m_k - m), m the mean of all,
+        so that offsets lose no digits to means that are far from zero."""
         C = self.mixture.covariances
 
         def over_variance(number: float) -> Diagonalisable:
@@ -247,7 +246,7 @@ class GaussianMixtureDenoiser(Denoiser):
         V = C.map(lambda values: alpha**2 * values + sigma**2)
         log_joint, centred, scaled = self.mixture.joint_of_one(x, alpha, V)
         parts, offsets = shares(log_joint), sigma**2 * scaled
-        mean = self.centre + over_variance(alpha).matvec(centred) + combined(parts, offsets)
+        mean = self.mixture.mean + over_variance(alpha).matvec(centred) + combined(parts, offsets)
         return mean, MixtureCovariance(parts, offsets, over_variance(sigma**2))
 
     def _with_several(self, x: Array, alpha: float, sigma: float) -> tuple[Array, MixtureCovariance]:
@@ -258,7 +257,7 @@ class GaussianMixtureDenoiser(Denoiser):
         if alpha > sigma:  # near x/α: from there the offsets are small numbers, which keep their digits
             origin, offsets = x / alpha, C.outside(-(sigma**2) / (alpha * deviations) * white)
         else:
-            origin = self.centre
+            origin = self.mixture.mean
             offsets = means - origin[..., None, :] + C.outside(alpha * C.eigenvalues / deviations * white)
         mean = origin + combined(parts, offsets)
         within = C.map(lambda values: sigma**2 * values / (alpha**2 * values + sigma**2))

@@ -9,6 +9,7 @@ from array_api_compat import array_namespace, device
 
 from ..backend import Array, Number, elementary, jvp, whole_number
 from ..backend.sharing import warn
+from ..linalg import matvec, rmatvec
 
 NoiseClass = Literal["additive", "scalar", "diagonal", "general"]
 NOISE_CLASSES = ("additive", "scalar", "diagonal", "general")
@@ -59,11 +60,7 @@ class SDE(ABC):
 
     def diffusion_product(self, g: Number, z: Array) -> Array:
         """g z for an increment z of `wiener_shape`: like x."""
-        if self.wiener_dim is None:
-            return g * z
-        if g.ndim == 2:
-            return z @ g.T
-        return (g @ z[..., None])[..., 0]
+        return g * z if self.wiener_dim is None else matvec(g, z)
 
     def spread(self, g: Number, z: Array) -> Array:
         """The former name of `diffusion_product`."""
@@ -74,11 +71,7 @@ class SDE(ABC):
         """gᵀ v for v like x: of `wiener_shape`."""
         if self.noise == "scalar":
             return array_namespace(v).sum(g * v, axis=-1, keepdims=True)
-        if self.wiener_dim is None:
-            return g * v
-        if g.ndim == 2:
-            return v @ g
-        return (v[..., None, :] @ g)[..., 0, :]
+        return g * v if self.wiener_dim is None else rmatvec(g, v)
 
 
 class ItoSDE(SDE):

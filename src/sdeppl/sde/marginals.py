@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 from array_api_compat import array_namespace, device
 
 from ..backend import Array, Noise, NoiseStream, log_ndtr, require_arrays, whole_number
+from ..backend.sharing import cached_property
 from ..linalg import Dense, LinearOperator, Spectral, Triangular, matvec
 from .base import AffineSDE
 
@@ -35,7 +36,7 @@ class GaussianMixture(Generic[C]):
         """w_k, as `log_weights`."""
         return array_namespace(self.log_weights).exp(self.log_weights)
 
-    @property
+    @cached_property
     def mean(self) -> Array:
         """Of all components, (dim,) or (rows, dim)."""
         return combined(self.weights, self.means)
