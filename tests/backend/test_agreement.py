@@ -96,9 +96,6 @@ CURVED = {
     "counts": lambda b: sp.IndependentObservation(
         sp.likelihood.families.Poisson(), array([1.0, 4.0], b), H=array(H, b)
     ),
-    "flags": lambda b: sp.IndependentObservation(
-        sp.likelihood.families.Bernoulli(), array([1.0, 0.0], b), H=array(H, b)
-    ),
     "outliers": lambda b: sp.IndependentObservation(
         sp.likelihood.families.StudentT(3.0, 0.5), array(Y, b), H=array(H, b)
     ),

@@ -56,6 +56,7 @@ def test_a_lognormal_observed_on_its_log_scale_is_exact():
     assert stats.kstest(draws, stats.lognorm(sd, scale=math.exp(mean)).cdf).statistic < 2.6 / math.sqrt(N)
 
 
+@pytest.mark.slow  # test_guide_observations.py has a curved mean against quadrature
 def test_a_weakly_nonlinear_mean_against_quadrature():
     def model(y=None):
         x = pyro.sample("x", dist.Normal(torch.tensor(1.0, dtype=D), 0.5))

@@ -72,7 +72,9 @@ def test_a_file_has_no_model_and_says_so(guide, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::sdeppl.UntrustedWarning", "ignore::sdeppl.ApproximateWarning")
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [c if c != "tempered" else pytest.param(c, marks=pytest.mark.once) for c in CASES]
+)
 def test_the_file_gives_the_same_draws(case, guide, tmp_path, precise):
     """Of the posterior that was saved, which runs the torch module: 1e-9, on every backend."""
     data, settings = CASES[case]

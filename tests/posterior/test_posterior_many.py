@@ -80,6 +80,7 @@ def test_uncorrected_guidance_is_the_single_one(likelihood, precise):
     assert not run.trusted and run.diagnoses == () and "not corrected" in run.text
 
 
+@pytest.mark.once
 def test_a_run_does_not_depend_on_other_data_sets(precise):
     """Given times and settings, which a pilot chooses for all; blocks of 4,096 particles as they come."""
     many = sp.Posteriors(mixture(precise), seen(precise), array(YS, precise), "tweedie")

@@ -133,6 +133,7 @@ def test_a_gaussian_posterior_is_drawn_exactly(c, precise):
     assert_array(run.draws, draws, precise, 0.0)
 
 
+@pytest.mark.once
 def test_runs_do_not_depend_on_how_many_there_are(precise):
     """One block of 16 runs is there in any case; the draws of the first block stay what they were."""
     posterior = sp.Posterior(

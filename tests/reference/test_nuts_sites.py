@@ -60,6 +60,7 @@ def leaf(y=None):
     pyro.sample("y", dist.Normal(mu, 0.5), obs=y)
 
 
+@pytest.mark.slow  # tests/tracing/test_sites.py has which latents these are
 def test_latents_by_name():
     y = torch.tensor(1.0, dtype=D)
     agree(sp.reference.nuts(leaf, {"y": y}, **SHORT), 0.8, math.sqrt(0.2), "mu")

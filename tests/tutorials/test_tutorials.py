@@ -19,7 +19,7 @@ def run(script, backend, *options):
     )
 
 
-QUICK = {("01_nile.py", "numpy"), ("02_brownian_motion.py", "torch"), ("05_mean_likelihood.py", "numpy")}
+QUICK = {("01_nile.py", "numpy"), ("05_mean_likelihood.py", "numpy")}
 CASES = [
     pytest.param(script, library, marks=[] if (script, library) in QUICK else pytest.mark.slow)
     for script in SCRIPTS
