@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from sdeppl.cli import arrays, demo, main, report
+from sdeppl.cli import arrays, errors, main
 from sdeppl.cli.opening import make_guide
 from sdeppl.guide import ScoreGuide
 
@@ -153,7 +153,7 @@ def test_a_missing_library_is_named_before_any_work(missing, words, files, sdepp
     def found(name):
         return None if name in missing.split() else find_spec(name)
 
-    for module in (arrays, demo, report):
+    for module in (arrays, errors):
         monkeypatch.setattr(module, "find_spec", found)
     code, _, error = sdeppl(*words.split(), "-q")
     assert code == 2

@@ -2,11 +2,9 @@
 
 import argparse
 import sys
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import GOOD, NOT_TRUSTED, UsageError
+from .errors import GOOD, NOT_TRUSTED, require_pictures
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,10 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, sample, compare, draw; not trusted where the errors are too large."""
-    if find_spec("matplotlib") is None:
-        raise UsageError("the demo's picture needs matplotlib: pip install 'sdeppl[tutorials]'")
-    if not Path(arguments.out).parent.is_dir():
-        raise UsageError(f"--out {arguments.out}: there is no folder {Path(arguments.out).parent}")
+    require_pictures("the demo's picture needs", arguments.out)
     import numpy as np
 
     from ..backend import resolve, to_host

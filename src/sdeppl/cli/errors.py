@@ -1,6 +1,7 @@
 """Mistakes of the one who typed the command, and how each error is put into one line."""
 
 import traceback
+from importlib.util import find_spec
 from pathlib import Path
 
 GOOD, NOT_TRUSTED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
@@ -31,3 +32,11 @@ def in_words(error: BaseException, model_file: Path | None) -> str:
         text = f"{type(error).__name__}: {text}"
     line = line_in(error, model_file)
     return text if line is None or model_file is None else f"{text} ({model_file}, line {line})"
+
+
+def require_pictures(who_needs: str, out: str) -> None:
+    """Raises: UsageError where matplotlib is missing, or the folder to write to."""
+    if find_spec("matplotlib") is None:
+        raise UsageError(f"{who_needs} matplotlib: pip install 'sdeppl[tutorials]'")
+    if not Path(out).parent.is_dir():
+        raise UsageError(f"--out {out}: there is no folder {Path(out).parent}")

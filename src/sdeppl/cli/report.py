@@ -6,11 +6,9 @@ The model, the answer, its pictures, every check that is asked for, and one verd
 import argparse
 import sys
 import warnings
-from importlib.util import find_spec
-from pathlib import Path
 
 from .check import add_check_arguments, calibration_of, reference_of, score_of
-from .errors import GOOD, NOT_TRUSTED, UsageError
+from .errors import GOOD, NOT_TRUSTED, UsageError, require_pictures
 from .opening import add_model_arguments, add_posterior_arguments, open_posterior
 
 HELP = "write a page that says whether to believe a posterior"
@@ -28,10 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check, draw, write the page."""
-    if find_spec("matplotlib") is None:
-        raise UsageError("the page's pictures need matplotlib: pip install 'sdeppl[tutorials]'")
-    if not Path(arguments.out).parent.is_dir():
-        raise UsageError(f"--out {arguments.out}: there is no folder {Path(arguments.out).parent}")
+    require_pictures("the page's pictures need", arguments.out)
     opened = open_posterior(arguments)
     if opened.guide is None and (arguments.score or arguments.sbc):
         raise UsageError(f"{arguments.prior} holds a posterior: --score and --sbc check a trained guide")
