@@ -404,7 +404,7 @@ POSTERIOR = [
         "posterior",
         "root = (C * step.first**2).shifted(step.noise**2).sqrt()",
         "root = (C * step.first).shifted(step.noise**2).sqrt()",
-        ("test_kernel",),
+        ("test_kernel", "test_twisted"),
     ),
 ]
 
