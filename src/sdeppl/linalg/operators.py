@@ -100,10 +100,11 @@ def _batch_first(array: Array) -> Array:
 
 
 def matvec(A: Array, v: Array) -> Array:
-    """A v row by row: A (n, m) and v (..., m), or A (batch, n, m) and v (batch, m) or (k, batch, m)."""
+    """A v row by row: A (n, m) and v (..., m), A (batch, n, m) and v (batch, m) or (k, batch, m), or as many
+    A (..., n, m) as v (..., m)."""
     if A.ndim == 2:
         return v @ A.T
-    if v.ndim == 3:  # of each matrix one product with all its rows
+    if A.ndim == v.ndim == 3:  # of each matrix one product with all its rows
         xp = array_namespace(v)
         return xp.permute_dims(xp.permute_dims(v, (1, 0, 2)) @ xp.matrix_transpose(A), (1, 0, 2))
     return (A @ v[..., None])[..., 0]
@@ -113,7 +114,7 @@ def rmatvec(A: Array, w: Array) -> Array:
     """Aᵀ w row by row, as `matvec` of the transposed matrix."""
     if A.ndim == 2:
         return w @ A
-    if w.ndim == 3:
+    if A.ndim == w.ndim == 3:
         xp = array_namespace(w)
         return xp.permute_dims(xp.permute_dims(w, (1, 0, 2)) @ A, (1, 0, 2))
     return (w[..., None, :] @ A)[..., 0, :]

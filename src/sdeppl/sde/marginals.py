@@ -7,7 +7,6 @@ from typing import Any, Generic, TypeVar
 from array_api_compat import array_namespace, device
 
 from ..backend import Array, Noise, NoiseStream, log_ndtr, require_arrays, whole_number
-from ..backend.sharing import cached_property
 from ..linalg import Dense, LinearOperator, Spectral, Triangular, matvec
 from .base import AffineSDE
 
@@ -25,6 +24,8 @@ class GaussianMixture(Generic[C]):
     def __init__(self, log_weights: Array, means: Array, covariances: C) -> None:
         self.log_weights, self.means, self.covariances = log_weights, means, covariances
         self.components, self.dim = means.shape[-2:]
+        # at once: kept when it is first asked for, it would be another graph where a step is made again
+        self.mean = combined(self.weights, means)  # of all components, (dim,) or (rows, dim)
 
     @property
     def rows(self) -> int | None:
@@ -35,11 +36,6 @@ class GaussianMixture(Generic[C]):
     def weights(self) -> Array:
         """w_k, as `log_weights`."""
         return array_namespace(self.log_weights).exp(self.log_weights)
-
-    @cached_property
-    def mean(self) -> Array:
-        """Of all components, (dim,) or (rows, dim)."""
-        return combined(self.weights, self.means)
 
     def moments(self) -> tuple[Array, Array]:
         """Mean (dim,) and covariance (dim, dim) of one for all rows."""
