@@ -4,6 +4,7 @@ from .adapters.base import BackendMismatch, BackendUnavailable
 from .arguments import real_number, real_parameter, real_times, seed_number, whole_number
 from .arrays import (
     Backend,
+    array_namespace,
     axes_of,
     backend_of,
     convert,

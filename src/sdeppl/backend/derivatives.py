@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
-from .arrays import backend_of
+from .arrays import array_namespace, backend_of
 from .typing import Array, Number
 
 Result = TypeVar("Result")

@@ -5,10 +5,9 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from .arguments import real_number
-from .arrays import backend_of
+from .arrays import array_namespace, backend_of
 from .typing import Array, Namespace, Number
 
 

@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from array_api_compat import array_namespace
 from tqdm.auto import tqdm
 
 from .arguments import told_apart
-from .arrays import Backend
+from .arrays import Backend, array_namespace
 from .sharing import warn
 from .typing import Array
 

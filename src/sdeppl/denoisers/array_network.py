@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from array_api_compat import array_namespace
-
-from ..backend import Array, bilinear_slope, require_arrays
+from ..backend import Array, array_namespace, bilinear_slope, require_arrays
 
 NORM_EPSILON = 1e-5  # of torch's LayerNorm
 

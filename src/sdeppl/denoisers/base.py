@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
-from ..backend import Array, Backend, jvp
+from ..backend import Array, Backend, array_namespace, jvp
 from ..linalg import Diagonalisable, LinearOperator, MatrixFree, Symmetric
 from ..sde import IsotropicSDE
 from ..sde.marginals import GaussianMixture

@@ -1,8 +1,6 @@
 """The exact denoiser of a Gaussian x_0."""
 
-from array_api_compat import array_namespace
-
-from ..backend import Array, Number, backend_of, require_arrays, require_same
+from ..backend import Array, Number, array_namespace, backend_of, require_arrays, require_same
 from ..linalg import Diagonalisable, Spectral
 from ..sde import AffineMarginals, IsotropicSDE, require_isotropic
 from ..sde.marginals import GaussianMixture

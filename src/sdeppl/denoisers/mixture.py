@@ -2,9 +2,9 @@
 
 import copy
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
-from ..backend import Array, backend_of, require_arrays
+from ..backend import Array, array_namespace, backend_of, require_arrays
 from ..linalg import Dense, Diagonal, Diagonalisable, LinearOperator, Spectral, Symmetric, matmat
 from ..sde import AffineMarginals, IsotropicSDE, require_isotropic
 from ..sde.marginals import GaussianMixture, combined, shares

@@ -5,9 +5,9 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
-from ..backend import Array, BackendMismatch, in_chunks, rows_at_once
+from ..backend import Array, BackendMismatch, array_namespace, in_chunks, rows_at_once
 from ..backend.arguments import kind
 from ..backend.sharing import cached_property, warn
 from ..denoisers import Denoiser, Moments

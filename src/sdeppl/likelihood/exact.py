@@ -3,9 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from array_api_compat import array_namespace
-
-from ..backend import Array
+from ..backend import Array, array_namespace
 from ..denoisers import Denoiser, GaussianDenoiser, GaussianMixtureDenoiser, decomposed
 from ..linalg import Diagonalisable, Triangular, cholesky
 from ..sde.marginals import GaussianMixture, log_sum

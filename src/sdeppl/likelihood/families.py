@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, ClassVar
 
-from array_api_compat import array_namespace, device, is_array_api_obj
+from array_api_compat import device, is_array_api_obj
 
-from ..backend import Array, lgamma, log_ndtr, python_floats, require_arrays
+from ..backend import Array, array_namespace, lgamma, log_ndtr, python_floats, require_arrays
 from .tilted_moments import TiltedMoments, TruncatedNormal, normal_innovation, scale_mixture, truncated_normal
 
 

@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
-from array_api_compat import array_namespace
-
-from ..backend import Array, Namespace, require_same
+from ..backend import Array, Namespace, array_namespace, require_same
 from ..backend.arguments import kind
 from ..linalg import Diagonal, LinearOperator, block_diagonal, stacked
 from .linear_gaussian import AffineObservation, LinearConstraint, LinearGaussian

@@ -2,9 +2,7 @@
 
 import math
 
-from array_api_compat import array_namespace
-
-from ..backend import Array, keyed_normal, seed_number, whole_number
+from ..backend import Array, array_namespace, keyed_normal, seed_number, whole_number
 from ..denoisers import Denoiser, Moments
 from ..linalg import cholesky, log_diagonal, solve_lower
 from ..mcmc import smc

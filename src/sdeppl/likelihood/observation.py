@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from array_api_compat import array_namespace, device, is_array_api_obj
+from array_api_compat import device, is_array_api_obj
 
-from ..backend import Array, Backend, numerical_gradient, real_number
+from ..backend import Array, Backend, array_namespace, numerical_gradient, real_number
 from ..backend.sharing import warn
 from ..linalg import Dense, Diagonal, LinearOperator, Selection, as_covariance, as_operator
 

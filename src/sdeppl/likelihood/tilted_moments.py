@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
-from ..backend import Array, Backend
+from ..backend import Array, Backend, array_namespace
 from ..linalg import Diagonal
 from ..sde.schedules import NODES, panel_nodes
 from .observation import SiteApproximation, possible

@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from array_api_compat import array_namespace
-
-from ..backend import Array, whole_number
+from ..backend import Array, array_namespace, whole_number
 from ..denoisers import Denoiser, Moments
 from ..linalg import (
     Dense,

@@ -4,9 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from array_api_compat import array_namespace
-
-from ..backend import Array, all_without_sync
+from ..backend import Array, all_without_sync, array_namespace
 
 
 def conjugate_gradients(

@@ -5,9 +5,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from array_api_compat import array_namespace, device, is_array_api_obj
+from array_api_compat import device, is_array_api_obj
 
-from ..backend import Array, backend_of
+from ..backend import Array, array_namespace, backend_of
 from ..backend.sharing import cached_property, warn
 from .conjugate_gradients import conjugate_gradients
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
-from ..backend import Array
+from ..backend import Array, array_namespace
 from .operators import (
     Dense,
     Diagonal,

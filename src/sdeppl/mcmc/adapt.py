@@ -3,9 +3,9 @@
 import math
 from dataclasses import dataclass, replace
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
-from ..backend import Array
+from ..backend import Array, array_namespace
 from .trajectory import Proposal, Scale
 
 BEHIND = 3.0  # in ln(step): a twentieth

@@ -9,9 +9,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
-from ..backend import Array, ndtri
+from ..backend import Array, array_namespace, ndtri
 
 TAILS = (0.05, 0.95)
 

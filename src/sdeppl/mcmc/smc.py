@@ -8,9 +8,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
-from ..backend import to_host
+from ..backend import array_namespace, to_host
 from ..backend.typing import Array
 
 BISECTIONS = 60

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
-from ..backend import Array, Number
+from ..backend import Array, Number, array_namespace
 from ..linalg import solve_lower
 
 DIVERGED = 1000.0

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
-from ..backend import Array, Number
+from ..backend import Array, Number, array_namespace
 from .adapt import (
     Length,
     OwnSteps,

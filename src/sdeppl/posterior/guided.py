@@ -6,9 +6,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
-from array_api_compat import array_namespace
-
-from ..backend import Noise, NoiseStream, Progress, keyed_normal, require_memory, to_host, warn_user
+from ..backend import (
+    Noise,
+    NoiseStream,
+    Progress,
+    array_namespace,
+    keyed_normal,
+    require_memory,
+    to_host,
+    warn_user,
+)
 from ..backend.typing import Array
 from ..denoisers import Denoiser, GaussianDenoiser, GaussianMixtureDenoiser
 from ..likelihood import MeanLikelihood, Observation

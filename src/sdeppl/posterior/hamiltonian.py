@@ -5,9 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from array_api_compat import array_namespace
-
-from ..backend import Array, NoiseStream, Progress, to_host
+from ..backend import Array, NoiseStream, Progress, array_namespace, to_host
 from ..likelihood import Observation
 from ..linalg import cholesky, log_diagonal, solve_lower
 from ..mcmc import Randomness, Run, Sampled, convergence, sample, smc, warm_up

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
-from ..backend import Array
+from ..backend import Array, array_namespace
 from ..likelihood import Guided, psd_part
 from ..linalg import Dense, LinearOperator, Subspace, Triangular, cholesky, log_diagonal, psd_or_diagonal
 from ..sde import StepCoefficients

@@ -5,10 +5,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from array_api_compat import array_namespace
 from scipy.special import eval_legendre, roots_jacobi
 
-from ..backend import Array, Backend, NoiseStream, Number, real_parameter, warn_user, whole_number
+from ..backend import (
+    Array,
+    Backend,
+    NoiseStream,
+    Number,
+    array_namespace,
+    real_parameter,
+    warn_user,
+    whole_number,
+)
 from ..backend.arguments import told_apart
 from ..denoisers import Denoiser
 from ..likelihood import DPSDenoiser, Guided, MeanLikelihood, PseudoObservation, psd_part

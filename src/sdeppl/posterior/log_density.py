@@ -5,9 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from array_api_compat import array_namespace
-
-from ..backend import Array, real_parameter, require_arrays, require_same, whole_number
+from ..backend import Array, array_namespace, real_parameter, require_arrays, require_same, whole_number
 from ..backend.arguments import count_of
 from ..denoisers import Denoiser
 from ..linalg import LinearOperator

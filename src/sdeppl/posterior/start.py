@@ -3,9 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
-from array_api_compat import array_namespace
-
-from ..backend import Array, NoiseStream
+from ..backend import Array, NoiseStream, array_namespace
 from ..backend.sharing import warn
 from ..denoisers import Denoiser, GaussianMixtureDenoiser
 from ..linalg import LinearOperator, matvec, rmatvec

@@ -7,9 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
-from ..backend import COSTLY, CostWarning, NoiseStream, Progress, real_parameter, warn_user, whole_number
+from ..backend import (
+    COSTLY,
+    CostWarning,
+    NoiseStream,
+    Progress,
+    array_namespace,
+    real_parameter,
+    warn_user,
+    whole_number,
+)
 from ..backend.typing import Array
 from ..denoisers import Denoiser, GaussianDenoiser
 from ..likelihood import DensityObservation, Guided, Observation

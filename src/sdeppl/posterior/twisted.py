@@ -7,9 +7,15 @@ import time
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from array_api_compat import array_namespace
-
-from ..backend import NoiseStream, Progress, real_parameter, require_memory, to_host, whole_number
+from ..backend import (
+    NoiseStream,
+    Progress,
+    array_namespace,
+    real_parameter,
+    require_memory,
+    to_host,
+    whole_number,
+)
 from ..backend.sharing import cached_property
 from ..backend.typing import Array
 from ..likelihood import Guided, MeanLikelihood

@@ -5,9 +5,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal, NamedTuple
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
-from ..backend import Array, Number, elementary, jvp, whole_number
+from ..backend import Array, Number, array_namespace, elementary, jvp, whole_number
 from ..backend.sharing import warn
 from ..linalg import matvec, rmatvec
 

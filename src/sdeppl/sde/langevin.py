@@ -4,10 +4,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 from scipy.special import gammainc
 
-from ..backend import Array, Number, python_floats, require_positive
+from ..backend import Array, Number, array_namespace, python_floats, require_positive
 from .base import SDE, AffineSDE, Transition, require_forward
 from .schedules import ConstantSchedule, Schedule, check_scheduled
 

@@ -4,13 +4,13 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from array_api_compat import array_namespace
 from scipy import linalg
 
 from ..backend import (
     Array,
     Backend,
     Number,
+    array_namespace,
     backend_of,
     elementary,
     place,

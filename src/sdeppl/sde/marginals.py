@@ -4,9 +4,9 @@ import math
 from numbers import Integral
 from typing import Any, Generic, TypeVar
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
-from ..backend import Array, Noise, NoiseStream, log_ndtr, require_arrays, whole_number
+from ..backend import Array, Noise, NoiseStream, array_namespace, log_ndtr, require_arrays, whole_number
 from ..linalg import Dense, LinearOperator, Spectral, Triangular, matvec
 from .base import AffineSDE
 

@@ -4,9 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from array_api_compat import array_namespace
-
-from ..backend import Array
+from ..backend import Array, array_namespace
 from .base import SDE
 
 Offset = tuple[int, ...]

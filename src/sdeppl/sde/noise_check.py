@@ -2,9 +2,7 @@
 
 import math
 
-from array_api_compat import array_namespace
-
-from ..backend import Array, Noise, Number, backend_of
+from ..backend import Array, Noise, Number, array_namespace, backend_of
 from .base import SDE, AffineSDE
 from .reverse import ReverseSDE
 

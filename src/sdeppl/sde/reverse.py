@@ -5,9 +5,9 @@ import sys
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
-from ..backend import Array, Number, real_number
+from ..backend import Array, Number, array_namespace, real_number
 from .base import SDE, IsotropicSDE, NoiseClass, StepCoefficients, to_ito
 
 LARGEST = 1e100  # of c, whose square is to be a number still

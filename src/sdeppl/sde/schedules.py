@@ -8,10 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from array_api_compat import array_namespace
 from scipy.special import roots_legendre
 
-from ..backend import Number, elementary, python_floats, require_positive
+from ..backend import Number, array_namespace, elementary, python_floats, require_positive
 
 PANELS = 8  # of the quadrature for arrays of times
 TOLERANCE = 1e-9  # relative error at which an adaptive integral is refused

@@ -5,9 +5,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
-from array_api_compat import array_namespace
-
-from ..backend import Array, Number, elementary, python_floats, require_positive
+from ..backend import Array, Number, array_namespace, elementary, python_floats, require_positive
 from .base import SDE
 
 

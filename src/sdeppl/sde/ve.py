@@ -4,10 +4,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from array_api_compat import array_namespace
 from scipy.optimize import brentq
 
-from ..backend import Number, elementary, python_floats, real_number, require_positive
+from ..backend import Number, array_namespace, elementary, python_floats, real_number, require_positive
 from ..backend.arguments import told_apart
 from .base import IsotropicSDE, Transition
 from .schedules import integrate

@@ -5,9 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from array_api_compat import array_namespace
-
-from ..backend import Array, Progress, backend_of, python_floats, whole_number
+from ..backend import Array, Progress, array_namespace, backend_of, python_floats, whole_number
 from ..backend.arguments import told_apart
 from ..sde import SDE
 from .base import Memory, Solver, Stepped

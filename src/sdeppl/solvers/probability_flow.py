@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
-from ..backend import Array, Noise, backend_of, jvp
+from ..backend import Array, Noise, array_namespace, backend_of, jvp
 from ..sde import SDE, ReverseSDE
 
 PROBES = 2**15  # index of the probes' normals, which no start and no step draws

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from array_api_compat import array_namespace
-
 from ..backend import (
     Array,
     Backend,
@@ -16,6 +14,7 @@ from ..backend import (
     NoiseStream,
     Number,
     Progress,
+    array_namespace,
     backend_of,
     checkpoint,
     real_times,

@@ -3,9 +3,7 @@
 import math
 from typing import Any
 
-from array_api_compat import array_namespace
-
-from ..backend import Array, place, resolve
+from ..backend import Array, array_namespace, place, resolve
 from ..sde import SDE, CriticallyDampedSDE, LangevinSDE, ReverseSDE, act, cholesky, halves, linear_transition
 from .base import Memory, Normals, Solver, Stepped
 

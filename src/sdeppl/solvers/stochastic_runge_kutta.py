@@ -3,9 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
-from ..backend import Array, Number
+from ..backend import Array, Number, array_namespace
 from ..sde import SDE
 from .base import Memory, Normals, Solver, Stepped
 

@@ -2,9 +2,9 @@
 
 import math
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
-from ..backend import Array, backend_of
+from ..backend import Array, array_namespace, backend_of
 from ..backend.arguments import told_apart
 
 EVERY = 4  # states held on the host, of which one is looked at
