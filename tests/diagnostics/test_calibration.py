@@ -83,8 +83,8 @@ def test_an_amortised_posterior_is_accepted_and_half_the_noise_rejected(selector
 class Scaled(sp.TweedieDenoiser):
     """Guidance that is too weak: 0.8 of its shift of the mean."""
 
-    def _guide(self, x, t, moments):
-        guided = super()._guide(x, t, moments)
+    def _guided(self, x, t, moments):
+        guided = super()._guided(x, t, moments)
         mean = guided.prior.mean + 0.8 * (guided.mean - guided.prior.mean)
         return sp.likelihood.Guided(guided.prior, mean, guided.log_likelihood)
 

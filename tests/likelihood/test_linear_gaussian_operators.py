@@ -124,3 +124,15 @@ def test_former_names_work_and_say_what_they_are_called_now():
             np.testing.assert_allclose(found(), expected)
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         _ = sp.denoisers.Nothing
+
+
+def test_a_subclass_that_overrides_a_former_name_is_refused():
+    """Nothing would call it: its numbers would be the parent's, without a word."""
+    for parent, former, now in (
+        (sp.TweedieDenoiser, "guide", "guided"),
+        (sp.TweedieDenoiser, "_guide", "_guided"),
+        (sp.ItoSDE, "spread", "diffusion_product"),
+    ):
+        with pytest.raises(TypeError, match=f"Own overrides {former}, which is called {now} now"):
+            type("Own", (parent,), {former: lambda self, *arguments: None})
+        type("Own", (parent,), {now: lambda self, *arguments: None})

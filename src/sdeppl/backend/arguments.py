@@ -22,6 +22,13 @@ def word(name: str, value: object, *known: str) -> str:
     return value
 
 
+def refuse_former(cls: type, **names: str) -> None:
+    """Of a class that overrides a method by its former name, which nothing calls. Raises: TypeError."""
+    for former, now in names.items():
+        if former in vars(cls):
+            raise TypeError(f"{cls.__name__} overrides {former}, which is called {now} now; rename it")
+
+
 def path_of(value: object, name: str = "path") -> Path:
     """A path. Raises: TypeError, naming it."""
     if not isinstance(value, (str, os.PathLike)):

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from array_api_compat import device
 
 from ..backend import Array, BackendMismatch, array_namespace, in_chunks, rows_at_once
-from ..backend.arguments import kind
+from ..backend.arguments import kind, refuse_former
 from ..backend.sharing import cached_property, warn
 from ..denoisers import Denoiser, Moments
 from ..linalg import (
@@ -82,6 +82,9 @@ class MeanLikelihood(Denoiser):
     name: ClassVar[str]
     gradient_free: ClassVar[bool] = False
     covariance_is_slope = False  # but for a Gaussian x_0 and a linear observation
+
+    def __init_subclass__(cls) -> None:
+        refuse_former(cls, guide="guided", _guide="_guided")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.prior!r}, {self.observation!r})"

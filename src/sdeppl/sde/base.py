@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from array_api_compat import device
 
 from ..backend import Array, Number, array_namespace, elementary, jvp, whole_number
+from ..backend.arguments import refuse_former
 from ..backend.sharing import warn
 from ..linalg import matvec, rmatvec
 
@@ -61,6 +62,9 @@ class SDE(ABC):
     def diffusion_product(self, g: Number, z: Array) -> Array:
         """g z for an increment z of `wiener_shape`: like x."""
         return g * z if self.wiener_dim is None else matvec(g, z)
+
+    def __init_subclass__(cls) -> None:
+        refuse_former(cls, spread="diffusion_product")
 
     def spread(self, g: Number, z: Array) -> Array:
         """The former name of `diffusion_product`."""
