@@ -756,9 +756,10 @@ class Spectral(Diagonalisable):
         return self.across * M + matmat(self.U, (self.along - self.across)[..., None] * inside)
 
     def dense(self) -> Array:
-        xp, U = array_namespace(self.U), self.U
+        U = self.U
         if self.across is None:
-            return (U * self.along[..., None, :]) @ xp.matrix_transpose(U)
+            scaled = U * self.along[..., None, :]
+            return scaled @ U.T if scaled.ndim == 2 else scaled @ array_namespace(U).matrix_transpose(U)
         return self.matmat(self._identity())
 
     def logdet(self) -> Array:
