@@ -102,3 +102,16 @@ def test_what_was_not_observed_is_not_looked_at():
     read(model, y)
     with pytest.raises(ModelError, match=r"1.0 \(number 2\)"):
         condition_model(model, {"y": t(0.5, float("nan"), 1.0)})
+
+
+def test_a_distribution_of_another_shape_than_its_data_is_refused_by_name():
+    y = torch.tensor([0.4, 0.1, -0.3, 0.9])
+
+    def model():
+        z = pyro.sample("z", dist.Normal(0.2, 1.3))
+        groups = torch.tensor([0, 0, 1, 1])
+        fn = dist.GroupedNormalNormal(z.expand(2), torch.tensor([0.8, 1.1]), torch.tensor(0.6), groups)
+        pyro.sample("y", fn, obs=y)
+
+    with pytest.raises(ModelError, match=r"site .y.: the data have the batch shape \(4,\), Grouped"):
+        condition_model(model, {}, latents=["z"])

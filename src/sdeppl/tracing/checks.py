@@ -74,7 +74,7 @@ def check_observed(observed: Callable[..., Any], args: Args, kwargs: Kwargs, dra
         for node in (nodes(seed)[name] for seed in range(draws)):
             base, value = unwrap(node["fn"]), node["value"]
             batch = value.shape[: value.dim() - base.event_dim]
-            yield base if base.batch_shape == batch else base.expand(batch), value
+            yield base if base.batch_shape == batch else _expanded(name, base, batch), value
 
     for name, node in nodes(0).items():
         if (
@@ -88,6 +88,17 @@ def check_observed(observed: Callable[..., Any], args: Args, kwargs: Kwargs, dra
         whole = torch.ones_like(value, dtype=torch.bool) if mask is None else mask
         with unvalidated():
             check_values(name, whole.reshape(*base.batch_shape, -1)[..., 0], at(name))
+
+
+def _expanded(name: str, base: Distribution, batch: torch.Size) -> Distribution:
+    try:
+        return base.expand(batch)
+    except NotImplementedError as error:
+        raise ModelError(
+            f"site '{name}': the data have the batch shape {tuple(batch)}, {type(base).__name__} says "
+            f"{tuple(base.batch_shape)} and cannot be expanded to it; write it with a distribution that "
+            "has the data's shape"
+        ) from error
 
 
 def _has_density(base: Distribution, value: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
