@@ -17,13 +17,13 @@ from .draws import SlowDrawsWarning, prior_draws
 from .errors import ModelError, random_parent, weighted_delta
 from .latents import LatentSpace
 from .observe import check_shape, data_tensor
+from .observed import SEEDS, Target
 from .probing import SLOW_PROBES
 from .randomness import seeded
 from .running import SiteReader, traced, unvalidated
 from .runs import is_computed, origins_of, sample_sites_of
 from .sites import check_not_computed
 from .supports import bounds, data_support, log_density, plain
-from .target import SEEDS, Target
 from .unwrap import own_mask, unwrap
 
 SHOWN = 3

@@ -1,18 +1,21 @@
-"""What an observed site says about the latents; several of one kind as one."""
+"""An observed site: with its data while it is read, and what it says about the latents; several as one."""
 
 from abc import ABC
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
 import torch
 
-from ..distributions.typing import Bijection, Distribution
+from ..distributions.typing import Bijection, Distribution, Nodes, Site
+from .errors import ModelError, infinite_density, random_parent
 from .latents import LatentSpace
-from .randomness import batched
-from .running import shared, unvalidated
+from .observe import data_tensor
+from .probing import FAILURES, SLOW_PROBES, Probes, Reading, Values
+from .randomness import batched, seeded
+from .running import Runs, SiteFunction, shared, unvalidated
 from .supports import log_density
-from .unwrap import rebuilt
+from .unwrap import own_mask, rebuilt, shifted, unwrap
 
 Function = Callable[[torch.Tensor], Any]
 
@@ -255,3 +258,184 @@ _JOIN: dict[str, Callable[[Any], Any]] = {
     "log_prob": Total,
     "space": lambda spaces: spaces[0],
 }
+
+
+SEEDS = range(1, 8)
+RARE = 0.05  # share of the draws at which a log-density may be NaN, and counts as zero likelihood
+Moving = Literal["shifted", "free"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Site `name` with its data, put into the model.
+
+    runs: of the model at the probes, which all sites share; y: the data in the site's shape and float64,
+    NaN where not observed or masked; value: the same in the model's dtype, with numbers of the support where
+    y is NaN; kept: which of its events were observed, in the site's batch shape; moving: of a site that is
+    observed at a value that depends on the latents, whether y is zero, its distribution shifted by that
+    value, or it is known by its density alone.
+    """
+
+    runs: Runs
+    name: str
+    y: torch.Tensor
+    value: torch.Tensor
+    kept: torch.Tensor
+    probes: Probes
+    moving: Moving | None = None
+
+    @classmethod
+    def of(cls, runs: Runs, name: str, y: torch.Tensor, probes: Probes) -> "Target":
+        """From the data y. Raises: ModelError for a mask that depends on the latents."""
+        mask = _fixed_mask(runs, name)
+        return cls(*_filled(runs, name, torch.where(mask, y, torch.nan), runs.reader.data[name], probes))
+
+    @classmethod
+    def of_own(cls, runs: Runs, name: str, probes: Probes) -> "Reading[Target]":
+        """Of a site that the model observes by itself, at a value that may depend on the latents.
+
+        ln p(value(z) | z) is its density: no Jacobian is added, as Pyro adds none. Of a location family that
+        is the density of zero once `loc` is moved by the value.
+
+        Raises: ModelError for a mask, or for missing numbers, that depend on the latents.
+        """
+        mask = _fixed_mask(runs, name)
+        values, _ = yield Values(runs.reader.function(lambda nodes: data_tensor(name, nodes[name]["value"])))
+        rows = torch.where(mask, values.to(torch.float64), torch.nan)
+        missing = torch.isnan(rows)
+        if bool((missing != missing[0]).any()):
+            raise ModelError(
+                f"site '{name}': which numbers of its value are missing (NaN) depends on the latents; leave "
+                "the same out in every run"
+            )
+        if not bool((torch.where(missing, 0.0, rows) != torch.where(missing, 0.0, rows)[0]).any()):
+            return cls(*_filled(runs, name, rows[0], values[0], probes))
+        zeros = torch.zeros_like(rows[0]).masked_fill(missing[0], torch.nan)
+        moved = cls(*_filled(runs, name, zeros, zeros.to(values.dtype), probes), moving="shifted")
+        if moved.is_shift():
+            return moved
+        return cls(*_filled(runs, name, rows[0], values[0], probes), moving="free")
+
+    @property
+    def partly(self) -> bool:
+        """Whether some event was observed in part."""
+        whole = self.kept.reshape(self.kept.shape + (1,) * (self.y.dim() - self.kept.dim()))
+        return bool((~torch.isnan(self.y) & ~whole).any())
+
+    def function(self, read: Callable[[Nodes], Any]) -> SiteFunction:
+        """z ↦ what `read` finds in the trace at z."""
+        return self.runs.reader.function(read)
+
+    def base(self, nodes: Nodes) -> Distribution:
+        """The site's distribution without to_event and mask, over the site's whole batch shape; of a
+        moving site that can be shifted, that of what it is observed at less its value."""
+        fn, value = self._at(nodes)
+        return shifted(fn, value) if self.moving == "shifted" else fn
+
+    def observed(self, nodes: Nodes) -> torch.Tensor:
+        """What it is observed at, in the model's dtype, with numbers of the support where y is NaN."""
+        return self._at(nodes)[1] if self.moving == "free" else self.value
+
+    def _at(self, nodes: Nodes) -> tuple[Distribution, torch.Tensor]:
+        """The model's own distribution, and the value that the site is observed at."""
+        node = nodes[self.name]
+        inner, shape = unwrap(node["fn"]), node["fn"].shape()
+        batch = shape[: len(shape) - inner.event_dim]
+        wide = inner if inner.batch_shape == batch else inner.expand(batch)
+        if self.moving is None:
+            return wide, self.value
+        value = data_tensor(self.name, node["value"])
+        return wide, torch.where(torch.isnan(self.y), self.value.to(value.dtype), value)
+
+    def is_shift(self) -> bool:
+        """Whether the density of zero under the shifted distribution is the site's own."""
+        runs = [self.runs.at(row) for row in range(min(SLOW_PROBES, len(self.probes.draws)))]
+        own = replace(self, moving="free")
+        try:
+            with unvalidated():
+                pair = [torch.stack([one.log_prob(nodes) for nodes in runs]) for one in (self, own)]
+        except (*FAILURES, AttributeError):  # of a distribution that cannot be taken apart
+            return False
+        return self.probes.agree(pair[0], pair[1])
+
+    def log_prob(self, nodes: Nodes) -> torch.Tensor:
+        """ln p(y | z) of the observed events, a number in float64. Raises: ModelError for no log_prob."""
+        fn = self.base(nodes)
+        try:
+            with unvalidated():  # a support may move with the latents
+                latent = nodes[self.runs.reader.space.names[0]]["value"]
+                terms = batched(lambda: log_density(fn, self.observed(nodes)), latent)
+        except NotImplementedError as error:
+            raise ModelError(
+                f"site '{self.name}': {type(fn).__name__} has no log_prob, which conditioning on it needs"
+            ) from error
+        return torch.where(self.kept, terms, 0.0).sum().to(torch.float64)
+
+    def require_fixed(self, read: Callable[[Nodes], Any]) -> None:
+        """Check that nothing random is left in the site, given latents and data; nodes ↦ numbers."""
+        first = read(self.runs.at())
+        for seed in SEEDS:
+            pairs = zip(first, read(self.runs.at(0, seed)), strict=True)
+            if not all(torch.allclose(*pair, rtol=0.0, atol=0.0, equal_nan=True) for pair in pairs):
+                raise random_parent(self.name, self.runs.reader.space.names)
+
+    def require_density(self, values: torch.Tensor) -> None:
+        """Check ln p(y | z) at the probes, (probes,). NaN at few of them counts as zero likelihood.
+
+        Raises: ModelError, naming the latents, where it is +infinity, or NaN at more than 5% of the probes,
+        or where none is finite.
+        """
+        rows = self.probes.draws[: len(values)]
+        infinite, undefined = values == torch.inf, torch.isnan(values)
+        if bool((infinite | undefined | torch.isinf(values)).all()) and not bool(undefined.all()):
+            raise ModelError(
+                f"site '{self.name}': the density of the data is zero, or infinite, at all of {len(values)} "
+                "draws from the prior; check the data, or widen the prior"
+            )
+        if bool(infinite.any()):
+            raise infinite_density(self.name, self.runs.reader.space.words(rows[infinite][0]))
+        if bool(undefined.double().mean() > RARE):
+            where = self.runs.reader.space.words(rows[undefined][0])
+            raise ModelError(
+                f"site '{self.name}': its log_prob is NaN at {int(undefined.sum())} of {len(values)} draws "
+                f"from the prior, such as {where}; check its parameters there, and that every observed site "
+                "it depends on was observed completely"
+            )
+
+
+def _fixed_mask(runs: Runs, name: str) -> torch.Tensor:
+    """Where the model keeps the site's numbers. Raises: ModelError where that depends on the latents."""
+    mask = _mask(runs.at()[name])
+    rows = range(1, min(SLOW_PROBES, len(runs.latents)))
+    if any(not torch.equal(mask, _mask(runs.at(row)[name])) for row in rows):
+        raise ModelError(
+            f"site '{name}': its mask depends on the latents; write what it means into the site's "
+            "distribution"
+        )
+    return mask
+
+
+def _filled(
+    runs: Runs, name: str, y: torch.Tensor, value: torch.Tensor, probes: Probes
+) -> tuple[Runs, str, torch.Tensor, torch.Tensor, torch.Tensor, Probes]:
+    """What a `Target` holds, with numbers of the support in `value` where y is NaN."""
+    base = unwrap(runs.at()[name]["fn"])
+    missing = torch.isnan(y)
+    kept = ~missing.reshape(*y.shape[: y.dim() - base.event_dim], -1).any(dim=-1)
+    if bool(missing.any()):
+        value = torch.where(missing, _filler(base, y, kept).to(value.dtype), value)
+    return runs, name, y, value, kept, probes
+
+
+def _mask(node: Site) -> torch.Tensor:
+    mask = own_mask(node["fn"], node["mask"])
+    return torch.tensor(True) if mask is None else mask
+
+
+def _filler(base: Distribution, y: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+    """Numbers in the support for what was not observed; they enter no density, but gradients."""
+    try:
+        with seeded(0), torch.no_grad():
+            return base.expand(kept.shape).sample()
+    except NotImplementedError:
+        return y[kept][0] if bool(kept.any()) else torch.zeros_like(y)

@@ -14,10 +14,9 @@ from ..distributions.typing import Args, Distribution, Kwargs, Model, Site
 from .checks import check_masks, check_parents, check_prior, check_site, check_support, own_observations
 from .errors import ModelError, NoLatent, cannot_leave_out, depends_on_no_latent, weighted_delta
 from .latents import LatentSpace
-from .observed import ConstraintSite, DensitySite, Family, FamilySite, GaussianSite, ObservedSite
+from .observed import ConstraintSite, DensitySite, Family, FamilySite, GaussianSite, ObservedSite, Target
 from .probing import FAILURES, LARGEST, SLOW_PROBES, Affine, Probes, Reading, Smooth, Values, read_together
 from .running import Nodes, Runs, SiteFunction, SiteReader
-from .target import Target
 from .unwrap import Parameter, parameters, unwrap
 
 FULL = 4  # draws where whole covariances are compared
