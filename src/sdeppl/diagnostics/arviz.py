@@ -100,7 +100,7 @@ class _Axes:
                 labels = found[1].get(name)
                 if labels is not None:
                     known = self.coords.get(name)
-                    name = name if known is None or _same(known, labels) else f"{site}_{name}"
+                    name = name if known is None or np.array_equal(known, labels) else f"{site}_{name}"
                     self.coords[name] = labels
                 names.append(name)
             self.dims[site] = names
@@ -142,10 +142,6 @@ class _Axes:
 def _tree(arviz: Any, groups: dict[str, Any], named: dict[str, Any]) -> Any:
     is_old = int(arviz.__version__.split(".")[0]) < 1
     return arviz.from_dict(**groups, **named) if is_old else arviz.from_dict(groups, **named)
-
-
-def _same(one: np.ndarray, other: np.ndarray) -> bool:
-    return one.shape == other.shape and bool((one == other).all())
 
 
 def _attributes(draws: Any) -> dict[str, Any]:

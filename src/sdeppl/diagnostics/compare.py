@@ -1,7 +1,9 @@
 """Draws against a reference: errors of moments and quantiles, tests of the whole, and a verdict in words."""
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -144,15 +146,6 @@ def _line(s: SiteComparison) -> str:
 # ---- Draws against a reference: errors of moments and quantiles, and tests of the whole
 
 
-@dataclass(frozen=True)
-class _Options:
-    """How to compare one site; tolerance: infinite where its numbers have been compared already."""
-
-    tolerance: float
-    classifier: bool
-    generator: np.random.Generator
-
-
 def compare(
     draws: object, reference: object, seed: int = 0, *, tolerance: float = 0.05, classifier: bool = True
 ) -> Comparison:
@@ -182,7 +175,8 @@ def compare(
             raise ValueError(f"site '{name}': exact moments belong on the reference's side; give draws here")
     _check_supports(mine, getattr(reference, "supports", {}), draws)
     kind("classifier", classifier, bool, "True or False")
-    options = _Options(tolerance, classifier, np.random.default_rng(seed_number(seed)))
+    generator = np.random.default_rng(seed_number(seed))
+    test = partial(two_samples, classifier=classifier, generator=generator)
     notes, found, pairs = [], [], []
     for name in mine:
         kept = _varying(name, mine[name], theirs[name])
@@ -190,11 +184,11 @@ def compare(
             notes.append(f"{name}: {int((~kept).sum())} numbers are one constant on both sides, left out")
         pairs.append((mine[name].only(kept), theirs[name].only(kept)))
         labels = [label for label, keep in zip(_labels(mine[name].shape), kept, strict=True) if keep]
-        found.append(_compare_site(name, *pairs[-1], labels, options))
+        found.append(_compare_site(name, *pairs[-1], labels, tolerance, test))
     one, other = (joined([pair[k] for pair in pairs]) for k in (0, 1))
     joint = None
     if len(found) > 1 and one is not None and other is not None:
-        joint = _compare_site(ALL, one, other, [], replace(options, tolerance=math.inf))
+        joint = _compare_site(ALL, one, other, [], math.inf, test)
     missing = left_out() if classifier and any(side.values is not None for side in theirs.values()) else None
     notes += [missing] if missing else []
     doubts = tuple(getattr(reference, "reasons", ()))
@@ -237,13 +231,17 @@ def _labels(shape: tuple[int, ...]) -> list[str]:
 
 
 def _compare_site(
-    name: str, mine: SampleSummary, theirs: SampleSummary, labels: list[str], options: _Options
+    name: str,
+    mine: SampleSummary,
+    theirs: SampleSummary,
+    labels: list[str],
+    tolerance: float,
+    test: Callable[[SampleSummary, SampleSummary], TwoSamples],
 ) -> SiteComparison:
+    """tolerance: infinite where its numbers have been compared already."""
     errors = number_errors(mine, theirs)
-    tests = None
-    if theirs.values is not None:
-        tests = two_samples(mine, theirs, options.classifier, options.generator)
-    said = [] if math.isinf(options.tolerance) else _of_numbers(errors, labels, options.tolerance)
+    tests = None if theirs.values is None else test(mine, theirs)
+    said = [] if math.isinf(tolerance) else _of_numbers(errors, labels, tolerance)
     said += [] if tests is None else reasons(tests, largest_z(1, 2 * SIGNIFICANCE))
     n, size = float(np.median(mine.size)), math.inf if theirs.known else float(np.median(theirs.size))
     return SiteComparison(

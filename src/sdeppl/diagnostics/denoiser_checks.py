@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -15,10 +15,44 @@ from ..query.fit_check import LARGEST_PAIRED, Noised, explained, noised_levels, 
 
 CHECK = 4  # of a guide's random streams: draws that neither its moments nor its training have seen
 
-Level = TypeVar("Level")
+Level = TypeVar("Level", "LevelCheck", "CovarianceLevel")
 
 DIRECTIONS = 16
 MOST = 10**9  # fresh draws
+
+
+class Check:
+    """What was found of WHAT by noise level: TABLE, head and row of it; OFF, said of the worst level."""
+
+    WHAT: ClassVar[str]
+    TABLE: ClassVar[tuple[str, str]]
+    OFF: ClassVar[str]
+    levels: tuple[Any, ...]
+    draws: int
+    p: float
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.verdict})"
+
+    def __str__(self) -> str:
+        head, row = self.TABLE
+        return "\n".join([head, *(row.format(s=level) for level in self.levels), self.verdict])
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing speaks against it."""
+        return self.p > SIGNIFICANT
+
+    @property
+    def verdict(self) -> str:
+        """In words."""
+        if self.good:
+            return f"nothing in {self.draws} draws speaks against the {self.WHAT} (p = {self.p:.2g})"
+        worst = max(self.levels, key=lambda level: level.largest)
+        return (
+            f"do not trust: the {self.WHAT} is wrong (p = {self.p:.2g}), most at σ/α = "
+            f"{worst.noise_to_signal:.3g}, where its {self.OFF.format(s=worst, check=self)}"
+        )
 
 
 def advice(prior: object, denoiser: Denoiser, bent: bool = True) -> str:
@@ -62,15 +96,18 @@ def checked_rows(name: str, x0: Any, dim: int) -> Any:
 
 
 def tested_levels(
-    pairs: Iterator[Noised], test: Callable[[Noised], tuple[Level, int]], largest: Callable[[Level], float]
+    pairs: Iterator[Noised], test: Callable[[Noised], tuple[Level, int]]
 ) -> tuple[tuple[Level, ...], float]:
-    """What `test` finds at each level, and the probability of the largest |z| of all that it is made of.
-
-    test: pairs ↦ what was found and of how many tests it is made; largest: the largest |z| in it.
-    """
+    """What `test` finds at each level, of how many tests it says, and the probability of the largest |z|."""
     found = [test(level) for level in pairs]
     levels = tuple(level for level, _ in found)
-    return levels, probability(max(map(largest, levels)), sum(count for _, count in found))
+    return levels, probability(max(level.largest for level in levels), sum(count for _, count in found))
+
+
+def relative(values: np.ndarray, size: float) -> tuple[float, float]:
+    """The mean of (n,), and its standard error, in units of `size`; 0 where that is 0."""
+    noise = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    return (float(values.mean()) / size, noise / size) if size else (0.0, 0.0)
 
 
 def z_scores(values: np.ndarray) -> np.ndarray:
@@ -110,28 +147,33 @@ class LevelCheck:
     excess: float
     excess_noise: float
 
+    @property
+    def largest(self) -> float:
+        """|z| of all tests."""
+        length = abs(self.scale_error) / self.scale_noise if self.scale_noise else 0.0
+        return max(length, self.bias, self.slope, self.bend)
 
-@dataclass(frozen=True)
-class ScoreCheck:
+
+@dataclass(frozen=True, repr=False)
+class ScoreCheck(Check):
     """What `check_score` returns; `print` shows it as a table with a verdict.
 
     p: probability of a |z| as large as the largest for the exact score, all tests counted; good: p above
     0.001, so that an exact score fails once in a thousand checks; advice: what to do where it is not.
     """
 
+    WHAT = "score"
+    TABLE = (
+        "     t      σ/α   length of ε̂        |z| of bias, slope, bend   |ε - ε̂|²/dim",
+        "{s.t:6.3f} {s.noise_to_signal:8.3g}   {s.scale_error:+.2%} ± {s.scale_noise:.2%}   {s.bias:10.1f} "
+        "{s.slope:6.1f} {s.bend:6.1f}   {s.loss:12.4f}",
+    )
+    OFF = "length is off by {s.scale_error:+.1%} ± {s.scale_noise:.1%}{check._size}; {check.advice}"
     levels: tuple[LevelCheck, ...]
     draws: int
     dim: int
     p: float
     advice: str = "check the denoiser"
-
-    def __repr__(self) -> str:
-        return f"ScoreCheck({self.verdict})"
-
-    @property
-    def good(self) -> bool:
-        """Whether nothing speaks against the score."""
-        return self.p > SIGNIFICANT
 
     @property
     def nats(self) -> float:
@@ -157,18 +199,6 @@ class ScoreCheck:
         return math.log(first.noise_to_signal / last.noise_to_signal) / (len(self.levels) - 1)
 
     @property
-    def verdict(self) -> str:
-        """In words."""
-        if self.good:
-            return f"nothing in {self.draws} draws speaks against the score (p = {self.p:.2g})"
-        worst = max(self.levels, key=_largest_of_score)
-        return (
-            f"do not trust: the score is wrong (p = {self.p:.2g}), most at σ/α = "
-            f"{worst.noise_to_signal:.3g}, where its length is off by {worst.scale_error:+.1%} ± "
-            f"{worst.scale_noise:.1%}{self._size}; {self.advice}"
-        )
-
-    @property
     def _size(self) -> str:
         if not self.nats > 0:
             return ""
@@ -178,16 +208,6 @@ class ScoreCheck:
             f"; what is seen of it is {self.nats:.2g} ± {self.nats_noise:.1g} nats, such as one posterior "
             f"mean that is {off:.2g} standard deviations off{each}"
         )
-
-    def __str__(self) -> str:
-        lines = ["     t      σ/α   length of ε̂        |z| of bias, slope, bend   |ε - ε̂|²/dim"]
-        for level in self.levels:
-            lines.append(
-                f"{level.t:6.3f} {level.noise_to_signal:8.3g}   {level.scale_error:+.2%} ± "
-                f"{level.scale_noise:.2%}   {level.bias:10.1f} {level.slope:6.1f} {level.bend:6.1f}   "
-                f"{level.loss:12.4f}"
-            )
-        return "\n".join([*lines, self.verdict])
 
 
 def check_score(
@@ -211,7 +231,7 @@ def check_score(
     denoiser, x0 = prior_and_draws("check_score", prior, draws, seed)
     checked_rows("draws", x0, denoiser.dim)
     pairs = noised_levels(denoiser, x0, levels, seed)
-    found, p = tested_levels(pairs, lambda pair: _score_level(pair, pair.guess(denoiser)), _largest_of_score)
+    found, p = tested_levels(pairs, lambda pair: _score_level(pair, pair.guess(denoiser)))
     bend, straight = (max(level.bend for level in found), max(max(s.bias, s.slope) for s in found))
     said = advice(prior, denoiser, bent=bend >= straight)
     return ScoreCheck(found, int(x0.shape[0]), denoiser.dim, p, said)
@@ -220,19 +240,16 @@ def check_score(
 def _score_level(pairs: Noised, guess: np.ndarray) -> tuple[LevelCheck, int]:
     """The check at one level, and how many tests it is made of."""
     residual, x = pairs.eps - guess, np.asarray(to_host(pairs.x), float)
-    n = x.shape[0]
     along, square = np.sum(residual * guess, axis=1), float(np.mean(np.sum(guess**2, axis=1)))
-    noise = float(np.std(along, ddof=1)) / math.sqrt(n)
     bias = np.abs(z_scores(residual))
     white = whitened(x)
     functions = (white, np.sin(2 * white), np.cos(2 * white))
     slope, sine, cosine = (_paired(residual, f) for f in functions)
     excess, excess_noise, _ = explained(residual, functions, products=False)
     level = LevelCheck(
-        t=pairs.t,
-        noise_to_signal=pairs.noise_to_signal,
-        scale_error=-float(along.mean()) / square if square else 0.0,
-        scale_noise=noise / square if square else 0.0,
+        pairs.t,
+        pairs.noise_to_signal,
+        *relative(-along, square),
         bias=float(bias.max()),
         slope=float(slope.max()),
         bend=max(float(sine.max()), float(cosine.max())),
@@ -248,11 +265,6 @@ def _paired(residual: np.ndarray, function: np.ndarray) -> np.ndarray:
     if residual.shape[1] > LARGEST_PAIRED:
         return np.abs(z_scores(residual * function))
     return np.abs(np.concatenate([z_scores(residual * column[:, None]) for column in function.T]))
-
-
-def _largest_of_score(level: LevelCheck) -> float:
-    length = abs(level.scale_error) / level.scale_noise if level.scale_noise else 0.0
-    return max(length, level.bias, level.slope, level.bend)
 
 
 # ---- Whether a denoiser's covariance is that of what its mean leaves: E[(x_0 - m)(x_0 - m)ᵀ - C] = 0
@@ -271,49 +283,35 @@ class CovarianceLevel:
     entry: float
     bend: float
 
+    @property
+    def largest(self) -> float:
+        """|z| of all tests."""
+        size = abs(self.size_error) / self.size_noise if self.size_noise else 0.0
+        return max(size, self.entry, self.bend)
 
-@dataclass(frozen=True)
-class CovarianceCheck:
+
+@dataclass(frozen=True, repr=False)
+class CovarianceCheck(Check):
     """What `check_covariance` returns; `print` shows it as a table with a verdict.
 
     p: probability of a |z| as large as the largest for an exact covariance, all tests counted; good: p above
     0.001.
     """
 
+    WHAT = "covariance"
+    TABLE = (
+        "     t      σ/α   trace of Cov         |z| of entries, bend",
+        "{s.t:6.3f} {s.noise_to_signal:8.3g}   {s.size_error:+.2%} ± {s.size_noise:.2%}   {s.entry:10.1f} "
+        "{s.bend:6.1f}",
+    )
+    OFF = (
+        "trace is off by {s.size_error:+.1%} ± {s.size_noise:.1%}; guidance by the mean likelihood is off "
+        "with it, which weights correct: leave correction at 'auto', or {check.advice}"
+    )
     levels: tuple[CovarianceLevel, ...]
     draws: int
     p: float
     advice: str = "check the denoiser"
-
-    def __repr__(self) -> str:
-        return f"CovarianceCheck({self.verdict})"
-
-    @property
-    def good(self) -> bool:
-        """Whether nothing speaks against the covariance."""
-        return self.p > SIGNIFICANT
-
-    @property
-    def verdict(self) -> str:
-        """In words."""
-        if self.good:
-            return f"nothing in {self.draws} draws speaks against the covariance (p = {self.p:.2g})"
-        worst = max(self.levels, key=_largest_of_covariance)
-        return (
-            f"do not trust: the covariance is wrong (p = {self.p:.2g}), most at σ/α = "
-            f"{worst.noise_to_signal:.3g}, where its trace is off by {worst.size_error:+.1%} ± "
-            f"{worst.size_noise:.1%}; guidance by the mean "
-            f"likelihood is off with it, which weights correct: leave correction at 'auto', or {self.advice}"
-        )
-
-    def __str__(self) -> str:
-        lines = ["     t      σ/α   trace of Cov         |z| of entries, bend"]
-        for level in self.levels:
-            lines.append(
-                f"{level.t:6.3f} {level.noise_to_signal:8.3g}   {level.size_error:+.2%} ± "
-                f"{level.size_noise:.2%}   {level.entry:10.1f} {level.bend:6.1f}"
-            )
-        return "\n".join([*lines, self.verdict])
 
 
 def check_covariance(
@@ -339,7 +337,7 @@ def check_covariance(
     def test(pair: Noised) -> tuple[CovarianceLevel, int]:
         return _covariance_level(denoiser, pair, _directions(denoiser.dim, generator))
 
-    found, p = tested_levels(pairs, test, _largest_of_covariance)
+    found, p = tested_levels(pairs, test)
     return CovarianceCheck(found, int(x0.shape[0]), p, advice(prior, denoiser))
 
 
@@ -368,18 +366,6 @@ def _covariance_level(denoiser: Denoiser, pairs: Noised, V: np.ndarray) -> tuple
     total, size = np.trace(excess, axis1=1, axis2=2), float(np.mean(np.sum(along**2, axis=1)))
     white = whitened(np.asarray(to_host(pairs.x), float) @ V)
     bends = np.abs(z_scores(total[:, None] * np.concatenate([white, np.cos(2 * white)], axis=1)))
-    noise = float(np.std(total, ddof=1)) / math.sqrt(len(total))
-    level = CovarianceLevel(
-        t=pairs.t,
-        noise_to_signal=pairs.noise_to_signal,
-        size_error=-float(total.mean()) / size if size else 0.0,
-        size_noise=noise / size if size else 0.0,
-        entry=float(entries.max()),
-        bend=float(bends.max()),
-    )
+    largest = float(entries.max()), float(bends.max())
+    level = CovarianceLevel(pairs.t, pairs.noise_to_signal, *relative(-total, size), *largest)
     return level, 1 + entries.size + bends.size
-
-
-def _largest_of_covariance(level: CovarianceLevel) -> float:
-    size = abs(level.size_error) / level.size_noise if level.size_noise else 0.0
-    return max(size, level.entry, level.bend)

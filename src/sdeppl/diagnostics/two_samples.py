@@ -20,9 +20,8 @@ DIRECTIONS = 100
 REPEATS = 5
 LEVELS = 512
 FEW_UNITS, MANY_UNITS = 30, 100
-FARTHEST = (
-    1e6  # standard deviations: what has diverged is told apart from there, and float32 does not overflow
-)
+# standard deviations: what has diverged is told apart from there, and float32 does not overflow
+FARTHEST = 1e6
 
 
 @dataclass(frozen=True)
