@@ -76,22 +76,53 @@ class ConvolvedFamily(Family):
         """p(y given η) under η ~ N(predicted, variance), elementwise; nodes: of a quadrature, if any."""
 
 
-def require_numbers(family: Family, positive: tuple[str, ...]) -> None:
-    """Check that these parameters are positive and finite, each a number or an array.
+class _Checked(Family):
+    """A family whose numbers become Python's, those of `positive` being so, and finite, number or array."""
 
-    Raises: ValueError.
-    """
-    for name in positive:
-        value = getattr(family, name)
-        if is_array_api_obj(value):
-            xp = array_namespace(value)
-            fine = bool(xp.all((value > 0) & xp.isfinite(value)))
-        else:
-            fine = isinstance(value, float) and 0 < value < float("inf")
-        if not fine:
+    positive: ClassVar[tuple[str, ...]] = ("scale",)
+
+    def __post_init__(self) -> None:
+        python_floats(self)
+        for name in self.positive:
+            value = getattr(self, name)
+            if is_array_api_obj(value):
+                xp = array_namespace(value)
+                fine = bool(xp.all((value > 0) & xp.isfinite(value)))
+            else:
+                fine = isinstance(value, float) and 0 < value < math.inf
+            if not fine:
+                raise ValueError(
+                    f"{type(self).__name__}: {name} must be positive and finite, number or array; got "
+                    f"{value!r}"
+                )
+
+
+class _Bounded(_Checked):
+    """Of numbers from low to high, numbers or arrays that rise."""
+
+    low: Any
+    high: Any
+    support: ClassVar[str] = "numbers from low to high"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        below = self.low < self.high
+        if not (bool(array_namespace(below).all(below)) if is_array_api_obj(below) else below):
             raise ValueError(
-                f"{type(family).__name__}: {name} must be positive and finite, number or array; got {value!r}"
+                f"{type(self).__name__}: low must be less than high; got low={self.low!r}, high={self.high!r}"
             )
+
+    def supports(self, y: Array) -> Array:
+        return (y >= self.low) & (y <= self.high)
+
+
+class _Counts(Family):
+    """Of whole numbers."""
+
+    support: ClassVar[str] = "whole numbers from 0"
+
+    def supports(self, y: Array) -> Array:
+        return (y >= 0) & (y == array_namespace(y).round(y))
 
 
 def softplus(x: Array) -> Array:
@@ -101,7 +132,7 @@ def softplus(x: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class Normal(ConvolvedFamily):
+class Normal(_Checked, ConvolvedFamily):
     """y ~ N(η, scale²). scale: a number, or an array (observations,), in units of y.
 
     Raises: ValueError where it is not positive. `LinearGaussian` is the same, and knows that it is linear.
@@ -109,10 +140,6 @@ class Normal(ConvolvedFamily):
 
     scale: Array
     per_row = ("scale",)
-
-    def __post_init__(self) -> None:
-        python_floats(self)
-        require_numbers(self, ("scale",))
 
     def __call__(self, eta: Array, y: Array) -> Array:
         return log_normal(y - eta, self.scale**2 + 0 * eta)
@@ -125,7 +152,7 @@ class Normal(ConvolvedFamily):
 
 
 @dataclass(frozen=True)
-class Censored(ConvolvedFamily):
+class Censored(_Bounded, ConvolvedFamily):
     """N(η, scale²), recorded as `low` or `high` where it lies beyond: a saturated or limited instrument.
 
     ln p: ln Φ((low - η)/scale) at y = low, ln Φ((η - high)/scale) at y = high, the normal density between.
@@ -138,12 +165,6 @@ class Censored(ConvolvedFamily):
     low: float | Array = -math.inf
     high: float | Array = math.inf
     per_row = ("scale", "low", "high")
-    support: ClassVar[str] = "numbers from low to high"
-
-    def __post_init__(self) -> None:
-        python_floats(self)
-        require_numbers(self, ("scale",))
-        require_rising(self)
 
     def __call__(self, eta: Array, y: Array) -> Array:
         xp = array_namespace(eta)
@@ -165,12 +186,9 @@ class Censored(ConvolvedFamily):
         spread = xp.where(seen, 0 * z, tail.variance)
         return normal_innovation(log_mass, xp.where(seen, z, tail.mean), spread, self.scale**2, variance)
 
-    def supports(self, y: Array) -> Array:
-        return (y >= self.low) & (y <= self.high)
-
 
 @dataclass(frozen=True)
-class Interval(ConvolvedFamily):
+class Interval(_Bounded, ConvolvedFamily):
     """N(η, scale²) known to lie between low and high: p = Φ((high - η)/scale) - Φ((low - η)/scale).
 
     Rounded or grouped data, a survival time between two visits. low, high: numbers or arrays
@@ -183,12 +201,6 @@ class Interval(ConvolvedFamily):
     high: Array
     scale: Array
     per_row = ("low", "high", "scale")
-    support: ClassVar[str] = "numbers from low to high"
-
-    def __post_init__(self) -> None:
-        python_floats(self)
-        require_numbers(self, ("scale",))
-        require_rising(self)
 
     def __call__(self, eta: Array, y: Array) -> Array:
         return self._between(eta, self.scale).log_mass
@@ -196,9 +208,6 @@ class Interval(ConvolvedFamily):
     def tilted_moments(self, predicted: Array, y: Array, variance: Array, nodes: int) -> TiltedMoments:
         found = self._between(predicted, array_namespace(predicted).sqrt(variance + self.scale**2))
         return normal_innovation(found.log_mass, found.mean, found.variance, self.scale**2, variance)
-
-    def supports(self, y: Array) -> Array:
-        return (y >= self.low) & (y <= self.high)
 
     def _between(self, eta: Array, scale: Array) -> TruncatedNormal:
         width = (self.high - self.low) / scale + 0 * eta
@@ -209,16 +218,6 @@ def log_normal(residual: Array, variance: Array) -> Array:
     """ln N(residual; 0, variance), elementwise."""
     xp = array_namespace(residual)
     return -0.5 * (xp.log(2 * math.pi * variance) + residual * residual / variance)
-
-
-def require_rising(family: Any) -> None:
-    """Check that low < high, numbers or arrays. Raises: ValueError."""
-    below = family.low < family.high
-    if not (bool(array_namespace(below).all(below)) if is_array_api_obj(below) else below):
-        raise ValueError(
-            f"{type(family).__name__}: low must be less than high; got low={family.low!r}, "
-            f"high={family.high!r}"
-        )
 
 
 TAIL = 30.0  # e^{-30} of a density is left out
@@ -270,7 +269,7 @@ class NormalMixture(ConvolvedFamily):
 
 
 @dataclass(frozen=True)
-class StudentT(ConvolvedFamily):
+class StudentT(_Checked, ConvolvedFamily):
     """y - η ~ scale × Student's t with df degrees of freedom.
 
     df, scale: positive numbers, or arrays (observations,). As a mixture of N(0, scale²/λ) over λ ~
@@ -280,11 +279,7 @@ class StudentT(ConvolvedFamily):
 
     df: Array
     scale: Array
-    per_row = ("df", "scale")
-
-    def __post_init__(self) -> None:
-        python_floats(self)
-        require_numbers(self, ("df", "scale"))
+    per_row = positive = ("df", "scale")
 
     def __call__(self, eta: Array, y: Array) -> Array:
         xp, df = array_namespace(eta), self.df
@@ -311,7 +306,7 @@ class StudentT(ConvolvedFamily):
 
 
 @dataclass(frozen=True)
-class Laplace(ConvolvedFamily):
+class Laplace(_Checked, ConvolvedFamily):
     """y - η ~ Laplace(0, scale): ln p = -|y - η|/scale - ln(2 scale).
 
     scale: a positive number, or an array (observations,). Its mean over η ~ N(predicted, v) is that of two
@@ -320,10 +315,6 @@ class Laplace(ConvolvedFamily):
 
     scale: Array
     per_row = ("scale",)
-
-    def __post_init__(self) -> None:
-        python_floats(self)
-        require_numbers(self, ("scale",))
 
     def __call__(self, eta: Array, y: Array) -> Array:
         xp = array_namespace(eta)
@@ -360,18 +351,13 @@ class Laplace(ConvolvedFamily):
 
 
 @dataclass(frozen=True)
-class Poisson(Family):
+class Poisson(_Counts):
     """y ~ Poisson(e^η): ln p = y η - e^η - ln y!. η: ln of the rate; that of an exposure is an offset."""
-
-    support: ClassVar[str] = "whole numbers from 0"
 
     def __call__(self, eta: Array, y: Array) -> Array:
         xp = array_namespace(eta)
         largest = math.log(float(xp.finfo(eta.dtype).max)) - 1  # ln p is finite there, and low enough
         return y * eta - xp.exp(xp.clip(eta, max=largest)) - lgamma(y + 1)
-
-    def supports(self, y: Array) -> Array:
-        return _whole(y)
 
 
 class _Logits(Family):
@@ -403,19 +389,15 @@ class Bernoulli(_Logits):
 
 
 @dataclass(frozen=True)
-class Binomial(_Logits):
+class Binomial(_Logits, _Counts, _Checked):
     """y successes in total_count trials, each with probability σ(η). η is the logit.
 
     total_count: a whole number, or an array (observations,). Raises: ValueError where it is not positive.
     """
 
     total_count: Array
-    per_row = ("total_count",)
+    per_row = positive = ("total_count",)
     support: ClassVar[str] = "whole numbers from 0 to total_count"
-
-    def __post_init__(self) -> None:
-        python_floats(self)
-        require_numbers(self, ("total_count",))
 
     def trials(self, y: Array) -> float | Array:
         return self.total_count
@@ -425,11 +407,11 @@ class Binomial(_Logits):
         return lgamma(n + 1) - lgamma(y + 1) - lgamma(n - y + 1)
 
     def supports(self, y: Array) -> Array:
-        return _whole(y) & (y <= self.total_count)
+        return super().supports(y) & (y <= self.total_count)
 
 
 @dataclass(frozen=True)
-class NegativeBinomial(_Logits):
+class NegativeBinomial(_Logits, _Counts, _Checked):
     """y successes, each with probability σ(η), before the total_count-th failure: mean total_count e^η.
 
     η is the logit, as in `torch.distributions`; total_count > 0: a number, need not be whole, or an array
@@ -438,12 +420,7 @@ class NegativeBinomial(_Logits):
     """
 
     total_count: Array
-    per_row = ("total_count",)
-    support: ClassVar[str] = "whole numbers from 0"
-
-    def __post_init__(self) -> None:
-        python_floats(self)
-        require_numbers(self, ("total_count",))
+    per_row = positive = ("total_count",)
 
     def trials(self, y: Array) -> float | Array:
         return y + self.total_count
@@ -451,16 +428,9 @@ class NegativeBinomial(_Logits):
     def constant(self, y: Array) -> Array:
         return lgamma(y + self.total_count) - lgamma(self.total_count) - lgamma(y + 1)
 
-    def supports(self, y: Array) -> Array:
-        return _whole(y)
-
-
-def _whole(y: Array) -> Array:
-    return (y >= 0) & (y == array_namespace(y).round(y))
-
 
 @dataclass(frozen=True)
-class Ordinal(Family):
+class Ordinal(_Counts):
     """y = k where η plus logistic noise lies between two of the cutpoints: c_{k-1} and c_k.
 
     P(y = k) = σ(c_k - η) - σ(c_{k-1} - η), k = 0 … len(cutpoints), with -∞ before the first and +∞ after
@@ -484,7 +454,7 @@ class Ordinal(Family):
         return gap - softplus(low - eta) - softplus(eta - high)
 
     def supports(self, y: Array) -> Array:
-        return (y >= 0) & (y <= len(self.cutpoints)) & (y == array_namespace(y).round(y))
+        return super().supports(y) & (y <= len(self.cutpoints))
 
     def _bounds(self, y: Array) -> tuple[Array, Array]:
         xp = array_namespace(y)

@@ -54,31 +54,28 @@ def solve_lower(lower: Array, right: Array) -> Array:
     if lower.ndim == 2 and right.ndim == 3:
         lower = xp.broadcast_to(lower, (*right.shape[:-1], n))
         return backend_of(lower).adapter.solve_triangular(lower, right, False)
-    if lower.ndim == 2 or n > SMALL:
-        return backend_of(lower).adapter.solve_triangular(lower, right, False)
-    left, flat = _batch_last(lower), _batch_last(right)
-    rows: list[Array] = []
-    for i in range(n):
-        row = flat[i, :, :]
-        for j, earlier in enumerate(rows):
-            row = row - left[i, j, :] * earlier
-        rows.append(row / left[i, i, :])
-    return _batch_first(xp.stack(rows, axis=0))
+    return _substituted(lower, right, False)
 
 
 def solve_lower_transposed(lower: Array, right: Array) -> Array:
     """L⁻ᵀ B for lower-triangular L (n, n) or (batch, n, n) and B (n, k) or (batch, n, k), as many as L."""
+    return _substituted(lower, right, True)
+
+
+def _substituted(lower: Array, right: Array, transposed: bool) -> Array:
+    """By the first row first, of Lᵀ by the last."""
     xp, n = array_namespace(lower, right), lower.shape[-1]
     if lower.ndim == 2 or n > SMALL:
-        return backend_of(lower).adapter.solve_triangular(xp.matrix_transpose(lower), right, True)
+        matrix = xp.matrix_transpose(lower) if transposed else lower
+        return backend_of(lower).adapter.solve_triangular(matrix, right, transposed)
     left, flat = _batch_last(lower), _batch_last(right)
-    rows: list[Array] = []  # from the last on
-    for i in reversed(range(n)):
+    rows: dict[int, Array] = {}
+    for i in reversed(range(n)) if transposed else range(n):
         row = flat[i, :, :]
-        for j, later in zip(range(n - 1, i, -1), rows, strict=True):
-            row = row - left[j, i, :] * later
-        rows.append(row / left[i, i, :])
-    return _batch_first(xp.stack(rows[::-1], axis=0))
+        for j, known in rows.items():
+            row = row - (left[j, i, :] if transposed else left[i, j, :]) * known
+        rows[i] = row / left[i, i, :]
+    return _batch_first(xp.stack([rows[i] for i in range(n)], axis=0))
 
 
 def log_diagonal(lower: Array) -> Array:
@@ -814,22 +811,15 @@ class Spectral(Diagonalisable):
         return Spectral(chosen(self.U, index, 2), chosen(self.along, index, 1), self.across)
 
 
-class Dense(LinearOperator):
-    """A matrix (out, in), or (batch, out, in).
-
-    positive: it is symmetric and positive definite, and equations go by its Cholesky factor; root: that
-    factor, where it is known.
-    """
+class Matrix(LinearOperator):
+    """A matrix (out, in), or (batch, out, in), with all its entries."""
 
     materialised = True
 
-    def __init__(self, matrix: Array, positive: bool = False, root: LinearOperator | None = None) -> None:
-        super().__init__(
-            (matrix.shape[-2], matrix.shape[-1]), matrix.shape[0] if matrix.ndim == 3 else None, matrix
-        )
-        self.matrix, self.positive = matrix, positive
-        if root is not None:
-            self.__dict__["root"] = root
+    def __init__(self, matrix: Array) -> None:
+        shape = matrix.shape[-2], matrix.shape[-1]
+        super().__init__(shape, matrix.shape[0] if matrix.ndim == 3 else None, matrix)
+        self.matrix = matrix
 
     def matvec(self, v: Array) -> Array:
         return matvec(self.matrix, v)
@@ -842,6 +832,20 @@ class Dense(LinearOperator):
 
     def dense(self) -> Array:
         return self.matrix
+
+
+class Dense(Matrix):
+    """A matrix (out, in), or (batch, out, in).
+
+    positive: it is symmetric and positive definite, and equations go by its Cholesky factor; root: that
+    factor, where it is known.
+    """
+
+    def __init__(self, matrix: Array, positive: bool = False, root: LinearOperator | None = None) -> None:
+        super().__init__(matrix)
+        self.positive = positive
+        if root is not None:
+            self.__dict__["root"] = root
 
     def solve(self, b: Array) -> Array:
         return self.root.T.solve(self.root.solve(b)) if self.positive else super().solve(b)
@@ -868,45 +872,27 @@ class Dense(LinearOperator):
         return Dense(chosen(self.matrix, index, 2), self.positive)
 
 
-class Triangular(LinearOperator):
+class Triangular(Matrix):
     """A lower-triangular L, (n, n) or (batch, n, n)."""
 
-    materialised = True
-
-    def __init__(self, L: Array) -> None:
-        super().__init__((L.shape[-2], L.shape[-1]), L.shape[0] if L.ndim == 3 else None, L)
-        self.L = L
-
-    def matvec(self, v: Array) -> Array:
-        return matvec(self.L, v)
-
-    def rmatvec(self, w: Array) -> Array:
-        return rmatvec(self.L, w)
-
-    def matmat(self, M: Array) -> Array:
-        return self.L @ M
-
-    def dense(self) -> Array:
-        return self.L
-
     def solve(self, b: Array) -> Array:
-        return row_by_row(solve_lower, self.L, b)
+        return row_by_row(solve_lower, self.matrix, b)
 
     def rsolve(self, b: Array) -> Array:
-        return row_by_row(solve_lower_transposed, self.L, b)
+        return row_by_row(solve_lower_transposed, self.matrix, b)
 
     def solve_columns(self, M: Array) -> Array:
-        return solve_lower(self.L, M)
+        return solve_lower(self.matrix, M)
 
     def inverse(self) -> LinearOperator:
-        xp = array_namespace(self.L)
-        return Triangular(solve_lower(self.L, xp.broadcast_to(self._identity(), self.L.shape)))
+        xp, L = array_namespace(self.matrix), self.matrix
+        return Triangular(solve_lower(L, xp.broadcast_to(self._identity(), L.shape)))
 
     def logdet(self) -> Array:
-        return log_diagonal(self.L)
+        return log_diagonal(self.matrix)
 
     def _take(self, index: Array | int) -> LinearOperator:
-        return Triangular(chosen(self.L, index, 2))
+        return Triangular(chosen(self.matrix, index, 2))
 
 
 class Selection(LinearOperator):

@@ -1,6 +1,6 @@
 """Operators whose structure is worth more than their entries: eigenvectors, low rank, blocks, stacks."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -93,7 +93,7 @@ class LowRankUpdate(Symmetric):
         own = (part.shape[0] if part is not None and part.ndim == 3 else None for part in (U, K))
         super().__init__(D.shape, common_batch(D.batch, *own), U)
         self.D, self.U = D, U
-        self.K = self._identity_of(U.shape[-1]) if K is None else K
+        self.K = scaled_identity(1.0, U.shape[-1], U).dense() if K is None else K
 
     def matvec(self, v: Array) -> Array:
         inside = row_by_row(array_namespace(v).linalg.solve, self.K, rmatvec(self.U, v))
@@ -134,21 +134,26 @@ class LowRankUpdate(Symmetric):
     def shifted(self, c: Any) -> LinearOperator:
         return LowRankUpdate(self.D.shifted(c), self.U, self.K)
 
-    def _identity_of(self, n: int) -> Array:
-        return array_namespace(self.like).eye(n, dtype=self.like.dtype, device=device(self.like))
-
     def _take(self, index: Array | int) -> LinearOperator:
         return LowRankUpdate(self.D.take(index), chosen(self.U, index, 2), chosen(self.K, index, 2))
 
 
-class BlockDiagonal(LinearOperator):
+class _Parts(LinearOperator):
+    """Several operators, whose results are put one after the other."""
+
+    def __init__(self, shape: tuple[int, int], parts: Sequence[LinearOperator]) -> None:
+        super().__init__(shape, common_batch(*(part.batch for part in parts)), parts[0].like)
+        ends = accumulate((part.shape[0] for part in parts), initial=0)
+        self.parts, self.places = tuple(parts), [slice(*pair) for pair in pairwise(ends)]
+        self.materialised = all(part.materialised for part in parts)
+
+
+class BlockDiagonal(_Parts):
     """Square operators along the diagonal, of numbers that are put one after the other."""
 
     def __init__(self, parts: Sequence[LinearOperator]) -> None:
         n = sum(part.shape[0] for part in parts)
-        super().__init__((n, n), common_batch(*(part.batch for part in parts)), parts[0].like)
-        self.parts, self.places = tuple(parts), _slices(part.shape[0] for part in parts)
-        self.materialised = all(part.materialised for part in parts)
+        super().__init__((n, n), parts)
         self.is_diagonal = all(part.is_diagonal for part in parts)
 
     def matvec(self, v: Array) -> Array:
@@ -197,14 +202,11 @@ class BlockDiagonal(LinearOperator):
         return BlockDiagonal([part.take(index) for part in self.parts])
 
 
-class Stack(LinearOperator):
+class Stack(_Parts):
     """Operators on the same numbers, their results one after the other."""
 
     def __init__(self, parts: Sequence[LinearOperator]) -> None:
-        shape = sum(part.shape[0] for part in parts), parts[0].shape[1]
-        super().__init__(shape, common_batch(*(part.batch for part in parts)), parts[0].like)
-        self.parts, self.places = tuple(parts), _slices(part.shape[0] for part in parts)
-        self.materialised = all(part.materialised for part in parts)
+        super().__init__((sum(part.shape[0] for part in parts), parts[0].shape[1]), parts)
 
     def matvec(self, v: Array) -> Array:
         return array_namespace(v).concat([part.matvec(v) for part in self.parts], axis=-1)
@@ -238,8 +240,3 @@ def _repeated(array: Array, batch: int | None, axes: int) -> Array:
     if batch is None or array.ndim > axes:
         return array
     return array_namespace(array).broadcast_to(array, (batch, *array.shape))
-
-
-def _slices(counts: Iterable[int]) -> list[slice]:
-    """Where each part stands, of parts one after the other."""
-    return [slice(*pair) for pair in pairwise(accumulate(counts, initial=0))]

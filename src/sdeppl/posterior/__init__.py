@@ -17,33 +17,3 @@ from .twisted import TwistedSMC
 # runs that earlier versions pickled name the modules in which their classes stood
 sys.modules[f"{__name__}.many"] = sys.modules[PosteriorRuns.__module__]
 sys.modules[f"{__name__}.fit_check"] = sys.modules[FitCheck.__module__]
-
-__all__ = [
-    "ONNX",
-    "PORTABLE",
-    "SIGNIFICANT",
-    "Choice",
-    "Correction",
-    "Diagnosis",
-    "FitCheck",
-    "HamiltonianMC",
-    "JointDensity",
-    "LangevinCorrector",
-    "LogDensity",
-    "Network",
-    "PortablePosterior",
-    "Posterior",
-    "PosteriorBySite",
-    "PosteriorRun",
-    "PosteriorRuns",
-    "Posteriors",
-    "Problem",
-    "SignalLeftWarning",
-    "Start",
-    "TemperedSMC",
-    "TwistedSMC",
-    "UntrustedWarning",
-    "load_posterior",
-    "log_density",
-    "start_moments",
-]
