@@ -79,8 +79,10 @@ def test_no_batch_sees_a_row_twice(monkeypatch):
     assert rows.shape == (300, 2)
     assert len(torch.unique(rows, dim=0)) == 300
     # nor validation, nor the moments
-    held_out = training._standardised(training.guide.prior_batch(100, score_matching.HELD_OUT, 0, 0))
-    moments = training._standardised(training.guide.prior_batch(100, 0, 0))
+    held_out = training.guide.fitted().standardise(
+        training.guide.prior_batch(100, score_matching.HELD_OUT, 0, 0)
+    )
+    moments = training.guide.fitted().standardise(training.guide.prior_batch(100, 0, 0))
     assert not torch.isin(rows[:, 0], held_out[:, 0]).any()
     assert not torch.isin(rows[:, 0], moments[:, 0]).any()
     # and the same again after a resumption

@@ -36,26 +36,18 @@ def plot_sbc(figure: "FigureBase", result: Any) -> list["Axes"]:
         levels, shares = test.shares
         lower, upper = test.band
         ends = np.concatenate([[0.0], levels, [1.0]])
-        column[0].fill_between(
-            ends,
-            np.concatenate([[0.0], lower - levels, [0.0]]),
-            np.concatenate([[0.0], upper - levels, [0.0]]),
-            color="0.88",
-            linewidth=0,
-            label="95% band",
-        )
+        low, high, found = (np.concatenate([[0.0], part - levels, [0.0]]) for part in (lower, upper, shares))
+        column[0].fill_between(ends, low, high, color="0.88", linewidth=0, label="95% band")
         column[0].axhline(0, color="0.5", linewidth=0.7)
-        difference = np.concatenate([[0.0], shares - levels, [0.0]])
-        column[0].plot(ends, difference, color=_colour(test), linewidth=1.4)
+        column[0].plot(ends, found, color=_colour(test), linewidth=1.4)
         column[0].set_title(f"{test.name}, p = {test.p:.2g}", fontsize="small")
         _histogram(column[1], test)
     grid[0, 0].set_ylabel("share of ranks below\nminus level")
     grid[1, 0].set_ylabel("data sets")
     without_frame(*grid.ravel())
-    for axes in grid[0]:
-        axes.set_xlabel("level")
-    for axes in grid[1]:
-        axes.set(xlabel=f"rank among {result.draws} draws", ylim=(0, None))
+    for above, below in grid.T:
+        above.set_xlabel("level")
+        below.set(xlabel=f"rank among {result.draws} draws", ylim=(0, None))
     _verdict(figure, result)
     return list(grid.ravel())
 
@@ -97,14 +89,8 @@ def _histogram(axes: "Axes", test: Any) -> None:
     counts, _ = np.histogram(test.ranks, edges - 0.5)
     share = np.diff(edges) / values
     low, high = binom.ppf(0.025, total, share), binom.ppf(0.975, total, share)
-    axes.fill_between(
-        edges - 0.5,
-        np.append(low, low[-1]),
-        np.append(high, high[-1]),
-        step="post",
-        color="0.88",
-        linewidth=0,
-    )
+    low, high = (np.append(end, end[-1]) for end in (low, high))
+    axes.fill_between(edges - 0.5, low, high, step="post", color="0.88", linewidth=0)
     axes.stairs(counts, edges - 0.5, color=_colour(test), linewidth=1.4)
 
 
@@ -162,10 +148,15 @@ def _worst(site: Any) -> float:
     return float(max(np.abs(site.numbers.mean).max(), np.abs(site.numbers.sd).max()))
 
 
-def _errors(axes: "Axes", error: Any, noise: Any, tolerance: float) -> None:
-    index = np.arange(len(error))
+def _tolerated(axes: "Axes", tolerance: float) -> None:
+    """A grey span about zero."""
     axes.axhspan(-tolerance, tolerance, color="0.9", linewidth=0)
     axes.axhline(0, color="0.5", linewidth=0.7)
+
+
+def _errors(axes: "Axes", error: Any, noise: Any, tolerance: float) -> None:
+    index = np.arange(len(error))
+    _tolerated(axes, tolerance)
     if len(error) <= FEW:
         axes.errorbar(index, error, noise, fmt="o", markersize=3.5, linewidth=1.2, color=COLOURS[0])
         axes.set_xlim(-0.7, len(error) - 0.3)
@@ -176,8 +167,7 @@ def _errors(axes: "Axes", error: Any, noise: Any, tolerance: float) -> None:
 
 
 def _quantiles(axes: "Axes", numbers: Any, tolerance: float) -> None:
-    axes.axhspan(-tolerance, tolerance, color="0.9", linewidth=0)
-    axes.axhline(0, color="0.5", linewidth=0.7)
+    _tolerated(axes, tolerance)
     if numbers.quantile is None:
         axes.text(0.5, 0.5, "the reference has no draws", transform=axes.transAxes, ha="center", va="bottom")
         return

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..backend import host_numbers
 from ..backend.arguments import kind, listed
-from .paths import COLOURS
+from .paths import COLOURS, histogram, level_holding
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,14 +94,12 @@ def _histograms(
 ) -> None:
     bins = np.linspace(*limits, 41)
     for k, values in enumerate(columns):
-        counts, _ = np.histogram(values, bins)
-        share = counts / (len(values) * np.diff(bins))
         look: dict[str, Any] = (
             {"fill": True, "color": COLOURS[0], "alpha": 0.35}
             if k == 0
             else {"color": COLOURS[k], "linestyle": "--", "linewidth": 1.4}
         )
-        axes.stairs(share, bins, label=names[k], **look)
+        histogram(axes, values, bins, label=names[k], **look)
     axes.set(xlim=limits, ylim=(0, None), yticks=[])
     axes.spines[["left", "right", "top"]].set_visible(False)
 
@@ -114,7 +112,8 @@ def _contours(axes: "Axes", pairs: Sequence[Any], limits: Sequence[tuple[float, 
     for k, (x, y) in enumerate(pairs):
         counts = np.histogram2d(x, y, edges)[0]
         heights = gaussian_filter(counts, BLUR, mode="reflect")
-        levels = sorted({_level(heights, counts, share) for share in SHARES})
+        # of the draws, not of their blurred histogram
+        levels = sorted({level_holding(heights, share, counts) for share in SHARES})
         if k == 0:
             shades = [*levels, 1.01 * heights.max()]
             fills = [(COLOURS[0], opacity) for opacity in (0.2, 0.45)[-len(levels) :]]
@@ -122,13 +121,6 @@ def _contours(axes: "Axes", pairs: Sequence[Any], limits: Sequence[tuple[float, 
         styles = "-" if k == 0 else "--"
         axes.contour(*middles, heights.T, levels, colors=COLOURS[k], linestyles=styles, linewidths=1.3)
     axes.set(xlim=limits[0], ylim=limits[1])
-
-
-def _level(heights: np.ndarray, counts: np.ndarray, share: float) -> float:
-    """The height above which cells hold `share` of the draws: of these, not of their blurred histogram."""
-    order = np.argsort(heights, axis=None)[::-1]
-    held = np.cumsum(counts.ravel()[order]) / max(counts.sum(), 1)
-    return float(heights.ravel()[order[min(int(np.searchsorted(held, share)), len(order) - 1)]])
 
 
 def _annotate(grid: Any, labels: Sequence[str]) -> None:

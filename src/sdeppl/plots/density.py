@@ -8,7 +8,7 @@ import numpy as np
 from ..backend import host_numbers, real_times
 from ..backend.arguments import kind
 from ..sde import FokkerPlanckGrid
-from .paths import COLOURS, ends_of
+from .paths import COLOURS, ends_of, histogram, level_holding
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,9 +73,8 @@ def _draw_line(
     for axes, k in zip(sides, shown, strict=True):
         image.axvline(times[k], color="white", linestyle=":", linewidth=1.0)
         if paths is not None:
-            counts, _ = np.histogram(paths[k, :, 0], bins)
-            share = counts / (paths.shape[1] * np.diff(bins))
-            axes.stairs(share, bins, orientation="horizontal", fill=True, color="0.78", label="paths")
+            look = {"orientation": "horizontal", "fill": True, "color": "0.78", "label": "paths"}
+            histogram(axes, paths[k, :, 0], bins, **look)
         axes.plot(densities[k], x, color=COLOURS[0], linewidth=1.4, label="Fokker–Planck")
         axes.set(title=f"t = {times[k]:.3g}", xlim=(0, 1.1 * densities[shown].max()))
         axes.tick_params(axis="y", labelleft=False)
@@ -103,13 +102,6 @@ def _draw_plane(
         axes.set(title=f"t = {times[k]:.3g}", xlabel="x₁")
     panels[0].set_ylabel("x₂")
     return list(panels)
-
-
-def level_holding(density: Any, share: float) -> float:
-    """The height above which cells hold `share` of the mass."""
-    heights = np.sort(np.ravel(density))[::-1]
-    held = np.cumsum(heights) / np.sum(heights)
-    return float(heights[min(int(np.searchsorted(held, share)), len(heights) - 1)])
 
 
 def plot_fields(

@@ -123,6 +123,20 @@ def ends_of(name: str, ends: object) -> tuple[float, float]:
     return found[0], found[1]
 
 
+def histogram(axes: "Axes", values: np.ndarray, edges: np.ndarray, **look: Any) -> None:
+    """The density of numbers (n,), as a share of all of them."""
+    counts, _ = np.histogram(values, edges)
+    axes.stairs(counts / (len(values) * np.diff(edges)), edges, **look)
+
+
+def level_holding(heights: np.ndarray, share: float, mass: np.ndarray | None = None) -> float:
+    """The height above which cells hold `share` of the mass, by default of the heights themselves."""
+    order = np.argsort(heights, axis=None)[::-1]
+    held = np.cumsum(np.ravel(heights if mass is None else mass)[order])
+    first = int(np.searchsorted(held / (held[-1] or 1), share))
+    return float(np.ravel(heights)[order[min(first, len(order) - 1)]])
+
+
 def without_frame(*panels: "Axes") -> None:
     """Leave out the upper and the right line around them."""
     for axes in panels:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..backend import backend_of, host_numbers, place, whole_number
-from .density import level_holding
-from .paths import COLOURS, ends_of, states_of, without_frame
+from .paths import COLOURS, ends_of, histogram, level_holding, states_of, without_frame
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,9 +57,7 @@ def plot_trajectories(
     middle.set(xlabel="t", xlim=(times[0], times[-1]), ylim=span)
     edges = np.linspace(*span, BINS + 1)
     for axes, row, t in ((left, host[0], times[0]), (right, host[-1], times[-1])):
-        counts, _ = np.histogram(row, edges)
-        share = counts / (row.size * np.diff(edges))
-        axes.stairs(share, edges, orientation="horizontal", fill=True, color="0.78")
+        histogram(axes, row, edges, orientation="horizontal", fill=True, color="0.78")
         if log_density is not None:
             axes.plot(_density(log_density, x[:, None], t, states), x, color="black", linewidth=1.2)
         axes.set_title(f"t = {t:.3g}", fontsize="medium")
@@ -128,8 +125,7 @@ def animate_trajectories(
 def _draw_line(axes: "Axes", x: np.ndarray, t: float, spans: np.ndarray, density: Any) -> None:
     low, high = spans[:, 0]
     edges = np.linspace(low, high, LINE_BINS + 1)
-    counts, _ = np.histogram(x[:, 0], edges)
-    axes.stairs(counts / (x.shape[0] * np.diff(edges)), edges, fill=True, color="0.78")
+    histogram(axes, x[:, 0], edges, fill=True, color="0.78")
     if density is not None:
         line = np.linspace(low, high, 4 * LINE_BINS)
         axes.plot(line, density(line[:, None], t), color=COLOURS[0])

@@ -25,6 +25,7 @@ POOL = 8192  # prior draws made at once, each used in one step only
 POOLS, STEPS, HELD_OUT, DROPOUT = 1, 2, 3, 4
 LEVELS = 512
 KIND = "score matching checkpoint"
+Noisy = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 class Noising:
@@ -43,7 +44,7 @@ class Noising:
 
     def sample(
         self, x0: torch.Tensor, generator: torch.Generator, dtype: torch.dtype = torch.float32
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    ) -> Noisy:
         """x0 (batch, dim) in float64 to inputs (batch, rank), levels (batch, 1), ρ² and targets.
 
         dtype: of all four, the network's own.
@@ -129,8 +130,7 @@ class ScoreMatching:
         if self.guide.net is None:
             raise ValueError("the guide has net=None: there is nothing to train; use fit(steps=0)")
         index = len(self.losses)
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, STEPS, index))
-        inputs, level, reach, target = self.noising.sample(self._fresh(index), generator, self.dtype)
+        inputs, level, reach, target = self._noised(self._fresh(index), STEPS, index)
         with seeded(self.seed, DROPOUT, index):  # what a network draws by itself, as dropout does
             output = self.network(inputs, level)
         if output.shape != target.shape:
@@ -219,9 +219,7 @@ class ScoreMatching:
             raise ValueError("there is no network to validate")
         gains = []
         for index in range(math.ceil(draws / POOL)):
-            x0 = self._standardised(self.guide.prior_batch(POOL, HELD_OUT, self.seed, index))
-            generator = torch.Generator().manual_seed(derive_seed(self.seed, HELD_OUT, index))
-            inputs, level, reach, target = self.noising.sample(x0, generator, self.dtype)
+            inputs, level, reach, target = self._noised(self._x0(HELD_OUT, index), HELD_OUT, index)
             with torch.no_grad():
                 error = (reach * self.guide.net(inputs, level) - target).square().mean(dim=-1)
             gains.append(target.square().mean(dim=-1) - error)
@@ -242,7 +240,7 @@ class ScoreMatching:
 
     def build(self) -> None:
         """Network, its average in the guide, optimiser and noising, for a fitted Gaussian part."""
-        gaussian = self._gaussian()
+        gaussian = self.guide.fitted()
         self.noising = Noising(gaussian, self.guide.sde)
         if self.guide.net is None and self.guide.net_factory is not None:
             with SHARED, torch.random.fork_rng():
@@ -256,20 +254,19 @@ class ScoreMatching:
         self._pool = None
         self._ready = True
 
-    def _gaussian(self) -> GaussianPart:
-        assert self.guide.gaussian is not None
-        return self.guide.gaussian
+    def _x0(self, stream: int, index: int) -> torch.Tensor:
+        return self.guide.fitted().standardise(self.guide.prior_batch(POOL, stream, self.seed, index))
 
-    def _standardised(self, z: torch.Tensor) -> torch.Tensor:
-        return self._gaussian().standardise(z)
+    def _noised(self, x0: torch.Tensor, stream: int, index: int) -> Noisy:
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, stream, index))
+        return self.noising.sample(x0, generator, self.dtype)
 
     def _fresh(self, index: int) -> torch.Tensor:
         """Rows that no other step sees; the same for the same step, so that training can resume."""
         per_pool = POOL // self.batch
         pool, slot = divmod(index, per_pool)
         if self._pool is None or self._pool[0] != pool:
-            x0 = self._standardised(self.guide.prior_batch(POOL, POOLS, self.seed, pool))
-            self._pool = (pool, x0)
+            self._pool = (pool, self._x0(POOLS, pool))
         return self._pool[1][slot * self.batch : (slot + 1) * self.batch]
 
     def _average(self, index: int) -> None:
