@@ -1,10 +1,9 @@
 """The Nile with forty years missing: train, sample, compare with the exact answer, draw the picture."""
 
 import argparse
-import sys
 from typing import TYPE_CHECKING, Any
 
-from .errors import GOOD, NOT_TRUSTED, require_pictures
+from .errors import GOOD, NOT_TRUSTED, require_pictures, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,8 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         f"alone {comparison.mean_noise:.3f}), standard deviations by {comparison.sd_error:.1%} "
         f"({comparison.sd_noise:.1%})"
     )
-    if not arguments.quiet:
-        print(f"picture: {arguments.out}", file=sys.stderr)
+    say(arguments, f"picture: {arguments.out}")
     good = found.diagnosis.trusted and max(comparison.mean_error, comparison.sd_error) < LARGEST_ERROR
     return GOOD if good else NOT_TRUSTED
 

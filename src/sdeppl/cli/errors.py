@@ -1,5 +1,7 @@
 """Mistakes of the one who typed the command, and how each error is put into one line."""
 
+import argparse
+import sys
 import traceback
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +11,12 @@ GOOD, NOT_TRUSTED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 class UsageError(Exception):
     """The command cannot be carried out as it was typed; the message says what to do."""
+
+
+def say(arguments: argparse.Namespace, text: str) -> None:
+    """What goes beside the results; --quiet leaves it out."""
+    if not arguments.quiet:
+        print(text, file=sys.stderr)
 
 
 def is_the_users(error: BaseException, model_file: Path | None) -> bool:

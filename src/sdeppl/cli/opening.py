@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arrays import in_words, read_arrays
-from .errors import UsageError
+from .errors import UsageError, say
 
 if TYPE_CHECKING:
     from ..guide import ScoreGuide
@@ -50,9 +50,8 @@ def open_guide(path: str, arguments: argparse.Namespace) -> "ScoreGuide":
     if arguments.model is None:
         arguments.model, inputs = recorded_origin(path)
         arguments.inputs = arguments.inputs or inputs
-        if not arguments.quiet:
-            with_inputs = f" with inputs {arguments.inputs}" if arguments.inputs else ""
-            print(f"model: {arguments.model}{with_inputs}, as {path} was trained on", file=sys.stderr)
+        with_inputs = f" with inputs {arguments.inputs}" if arguments.inputs else ""
+        say(arguments, f"model: {arguments.model}{with_inputs}, as {path} was trained on")
     guide = make_guide(arguments.model, read_inputs(arguments.inputs), arguments.seed)
     guide.load_into(path)
     return guide
@@ -60,7 +59,7 @@ def open_guide(path: str, arguments: argparse.Namespace) -> "ScoreGuide":
 
 def open_posterior(arguments: argparse.Namespace) -> Opened:
     """Of a trained guide given the data, or as it was saved. Raises: UsageError; as `condition`."""
-    if kind_of(arguments.prior) == "posterior":
+    if header_of(arguments.prior)["kind"] == "posterior":
         given = [f"--{name}" for name in ("model", "data", "inputs", "steps") if getattr(arguments, name)]
         if given:
             raise UsageError(
@@ -76,8 +75,8 @@ def open_posterior(arguments: argparse.Namespace) -> Opened:
     only = guide.observable[0] if len(guide.observable) == 1 else None
     steps = STEPS if arguments.steps is None else arguments.steps
     data = {} if arguments.data is None else read_arrays(arguments.data, "--data", only)
-    if data and not arguments.quiet:
-        print(f"data: {arguments.data}: {in_words(data)}", file=sys.stderr)
+    if data:
+        say(arguments, f"data: {arguments.data}: {in_words(data)}")
     return Opened(guide.condition(SiteData(data), backend=arguments.backend, steps=steps), guide, data)
 
 
@@ -121,18 +120,15 @@ def split_target(target: str) -> tuple[str, str]:
     return (file, name) if colon and name.isidentifier() else (target, "model")
 
 
-def _module_name(path: Path) -> str:
-    """A name that no module of a library has, and another file of the same name has not either."""
-    return f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-
-
 def _load(target: str) -> Any:
     name = split_target(target)[1]
     path = path_of(target)
     assert path is not None
     if not path.is_file():
         raise UsageError(f"there is no file {path}; expected FILE.py:NAME, such as model.py:model")
-    spec = importlib.util.spec_from_file_location(_module_name(path), path)
+    # a name that no module of a library has, and another file of the same name has not either
+    unique = f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(unique, path)
     if spec is None or spec.loader is None:
         raise UsageError(f"{path} is not a Python file; expected FILE.py:NAME, such as model.py:model")
     module = importlib.util.module_from_spec(spec)
@@ -159,8 +155,6 @@ def read_inputs(path: str | None) -> dict[str, Any]:
     if path is None:
         return {}
     import torch
-
-    from .arrays import read_arrays
 
     found = {name: torch.as_tensor(value) for name, value in read_arrays(path, "--inputs").items()}
     return {name: v.double() if v.is_floating_point() else v for name, v in found.items()}
@@ -217,13 +211,11 @@ def _opened(guide: str, file: str, what: str, remedy: str) -> Path:
     return path
 
 
-def kind_of(path: str) -> str:
-    """'guide', 'posterior' or another kind. Raises: UsageError for a file that sdeppl did not write."""
-    return str(header_of(path)["kind"])
-
-
 def header_of(path: str) -> dict[str, Any]:
-    """What is written beside the arrays, with a 'kind' at least. Raises: as `kind_of`."""
+    """What is written beside the arrays, with a 'kind' at least: 'guide', 'posterior' or another.
+
+    Raises: UsageError for a file that sdeppl did not write.
+    """
     from safetensors import SafetensorError, safe_open
 
     if not Path(path).is_file():

@@ -4,11 +4,10 @@ The model, the answer, its pictures, every check that is asked for, and one verd
 """
 
 import argparse
-import sys
 import warnings
 
 from .check import add_check_arguments, calibration_of, reference_of, score_of
-from .errors import GOOD, NOT_TRUSTED, UsageError, require_pictures
+from .errors import GOOD, NOT_TRUSTED, UsageError, require_pictures, say
 from .opening import add_model_arguments, add_posterior_arguments, open_posterior
 
 HELP = "write a page that says whether to believe a posterior"
@@ -46,6 +45,5 @@ def run(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
         )
     print(f"{written.state}: {written.verdict}")
-    if not arguments.quiet:
-        print(f"page: {written.path}", file=sys.stderr)
+    say(arguments, f"page: {written.path}")
     return GOOD if written.state == "trusted" else NOT_TRUSTED

@@ -5,11 +5,10 @@ file is in the guide's folder or below it; else give --model. A saved posterior 
 """
 
 import argparse
-import sys
 import warnings
 
 from .arrays import check_names, check_output, write_draws
-from .errors import GOOD, NOT_TRUSTED
+from .errors import GOOD, NOT_TRUSTED, say
 from .opening import add_model_arguments, add_posterior_arguments, open_posterior
 
 HELP = "draw from the posterior given data"
@@ -37,8 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.draws, seed=arguments.seed, c=arguments.c, progress=not arguments.quiet
         )
     write_draws(arguments.out, found, opened.data)
-    if not arguments.quiet:
-        shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in found.draws.items())
-        print(f"draws: {arguments.out}: {shapes}", file=sys.stderr)
+    shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in found.draws.items())
+    say(arguments, f"draws: {arguments.out}: {shapes}")
     print(found.diagnosis)
     return GOOD if found.diagnosis.trusted else NOT_TRUSTED

@@ -5,11 +5,10 @@ An interrupted training goes on where it was when the same command is given agai
 
 import argparse
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
-from .errors import GOOD, UsageError
+from .errors import GOOD, UsageError, say
 from .opening import MODEL_HELP, add_model_arguments, make_guide, origin_for, read_inputs
 
 HELP = "train a guide on a model's prior"
@@ -43,20 +42,22 @@ def run(arguments: argparse.Namespace) -> int:
 
     guide = make_guide(arguments.model, read_inputs(arguments.inputs), arguments.seed)
     training = ScoreMatching(guide, arguments.lr, arguments.batch, draws=arguments.draws, seed=arguments.seed)
-    say = (lambda text: None) if arguments.quiet else lambda text: print(text, file=sys.stderr)
     latents = ", ".join(f"{site.name} {tuple(site.shape)}" for site in guide.space.sites)
-    say(f"latents: {latents}; forward SDE: {type(guide.sde).__name__}")
+    say(arguments, f"latents: {latents}; forward SDE: {type(guide.sde).__name__}")
     if checkpoint.exists():
-        say(f"going on from {checkpoint}; --fresh starts anew")
+        say(arguments, f"going on from {checkpoint}; --fresh starts anew")
     _fit(training, arguments, checkpoint)
     origin = origin_for(out, arguments.model, arguments.inputs)
     guide.save(out, origin)
     checkpoint.unlink(missing_ok=True)
-    say(_summary(training))
-    say(f"the prior on held-out draws: {guide.fit_check.verdict}")
-    say(f"guide: {out}")
+    say(arguments, _summary(training))
+    say(arguments, f"the prior on held-out draws: {guide.fit_check.verdict}")
+    say(arguments, f"guide: {out}")
     if origin is None:
-        say(f"model or inputs are not in the folder of {out.name}: sample, check and report need --model")
+        say(
+            arguments,
+            f"model or inputs are not in the folder of {out.name}: sample, check and report need --model",
+        )
     return GOOD
 
 

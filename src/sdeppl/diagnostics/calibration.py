@@ -295,11 +295,8 @@ def posterior_sbc(
     Returns: `Calibration`. Raises: as `sbc` and `condition`; ModelError for data with gaps. Source: Säilynoja
     et al. 2025 (arXiv 2502.03279), section 3.
     """
-    sets, draws, seed = (
-        whole_number("sets", sets, 1, MOST),
-        whole_number("draws", draws, 1, MOST),
-        seed_number(seed),
-    )
+    sets, draws = whole_number("sets", sets, 1, MOST), whole_number("draws", draws, 1, MOST)
+    seed = seed_number(seed)
     values = {**(data or {}), **observed}
     chosen = dict(settings or {})
     c = chosen.pop("c", 1.0)

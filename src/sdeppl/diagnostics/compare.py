@@ -261,30 +261,20 @@ def _compare_site(
 
 def _of_numbers(errors: NumberErrors, labels: list[str], tolerance: float) -> list[str]:
     """What is beyond the tolerance and significant, the most significant of each kind."""
-    count, said = len(errors.mean), []
+    said = []
     kinds = [("mean", "{:+.3f} ± {:.3f} sd", errors.mean, errors.mean_noise, errors.mean_z)]
     kinds.append(("sd", "{:+.1%} ± {:.1%}", errors.sd, errors.sd_noise, errors.sd_z))
+    if errors.quantile is not None and errors.quantile_noise is not None and errors.quantile_z is not None:
+        kinds.append(("quantile", kinds[0][1], errors.quantile, errors.quantile_noise, errors.quantile_z))
     for name, text, error, noise, z in kinds:
-        bad = (np.abs(error) > tolerance) & (np.abs(z) > largest_z(count, SIGNIFICANCE))
+        bad = (np.abs(error) > tolerance) & (np.abs(z) > largest_z(z.size, SIGNIFICANCE))
         if bad.any():
-            k = int(np.argmax(np.where(bad, np.abs(z), 0)))
-            said.append(f"{name}{labels[k]} off by {text.format(error[k], noise[k])}{_more(bad)}")
-    if errors.quantile is None or errors.quantile_noise is None or errors.quantile_z is None:
-        return said
-    size = np.abs(errors.quantile_z)
-    bad = (np.abs(errors.quantile) > tolerance) & (size > largest_z(size.size, SIGNIFICANCE))
-    if bad.any():
-        level, k = divmod(int(np.argmax(np.where(bad, size, 0))), count)
-        error, noise = errors.quantile[level, k], errors.quantile_noise[level, k]
-        said.append(
-            f"{errors.levels[level]:.0%} quantile{labels[k]} off by {error:+.3f} ± {noise:.3f} sd{_more(bad)}"
-        )
+            at = np.unravel_index(np.argmax(np.where(bad, np.abs(z), 0)), z.shape)
+            level = f"{errors.levels[at[0]]:.0%} " if name == "quantile" else ""
+            others = int(bad.sum()) - 1
+            more = f" (and {others} more)" if others else ""
+            said.append(f"{level}{name}{labels[at[-1]]} off by {text.format(error[at], noise[at])}{more}")
     return said
-
-
-def _more(bad: np.ndarray) -> str:
-    others = int(bad.sum()) - 1
-    return f" (and {others} more)" if others else ""
 
 
 def _rms(values: np.ndarray) -> float:

@@ -78,14 +78,15 @@ def prior_and_draws(check: str, prior: object, draws: object, seed: int) -> tupl
     seed = seed_number(seed)
     if isinstance(prior, ScoreGuide):
         draws = whole_number("draws, for a guide how many,", draws, 100, MOST)
-        denoiser, gaussian = prior.denoiser(), prior.fitted()
-        z = prior.prior_batch(draws, CHECK, seed)
-        return denoiser, ((z - gaussian.location) / gaussian.scale).numpy()
+        denoiser = prior.denoiser()
+        x0 = prior.fitted().standardise(prior.prior_batch(draws, CHECK, seed)).numpy()
+        return denoiser, checked_rows("draws", x0, denoiser.dim)
     if not isinstance(prior, Denoiser):
         raise TypeError(f"{check} takes a ScoreGuide or a Denoiser; got {type(prior).__name__}")
     if real_number(draws) is not None:
         raise TypeError(f"{check} of a denoiser takes draws=x_0, an array (draws, dim) from its prior")
-    return prior, draws if hasattr(draws, "ndim") else host_numbers(draws, f"{check}: draws")
+    rows: Any = draws if hasattr(draws, "ndim") else host_numbers(draws, f"{check}: draws")
+    return prior, checked_rows("draws", rows, prior.dim)
 
 
 def checked_rows(name: str, x0: Any, dim: int) -> Any:
@@ -229,7 +230,6 @@ def check_score(
     conditional expectation; Vincent 2011 for the loss whose minimum it is.
     """
     denoiser, x0 = prior_and_draws("check_score", prior, draws, seed)
-    checked_rows("draws", x0, denoiser.dim)
     pairs = noised_levels(denoiser, x0, levels, seed)
     found, p = tested_levels(pairs, lambda pair: _score_level(pair, pair.guess(denoiser)))
     bend, straight = (max(level.bend for level in found), max(max(s.bias, s.slope) for s in found))
@@ -330,7 +330,6 @@ def check_covariance(
     Meng et al. 2021, "Estimating high order gradients of the data distribution by denoising".
     """
     denoiser, x0 = prior_and_draws("check_covariance", prior, draws, seed)
-    checked_rows("draws", x0, denoiser.dim)
     generator = np.random.default_rng(seed_number(seed))
     pairs = noised_levels(denoiser, x0, levels, seed)
 

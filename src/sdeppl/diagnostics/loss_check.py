@@ -111,10 +111,10 @@ def check_loss(
     Returns: LossCheck. Raises: as `check_score`; ModelError for draws that are not in a site's support.
     """
     if isinstance(prior, ScoreGuide) and isinstance(draws, Mapping):
-        denoiser, x0 = prior.denoiser(), _standardised(prior, draws)
+        denoiser = prior.denoiser()
+        x0 = checked_rows("draws", _standardised(prior, draws), denoiser.dim)
     else:
         denoiser, x0 = prior_and_draws("check_loss", prior, draws, seed)
-    checked_rows("draws", x0, denoiser.dim)
     seed = seed_number(seed)
     best = None if exact is None else _exact(prior, exact, denoiser)
     losses = _losses([denoiser] if best is None else [denoiser, best], x0, levels, seed)

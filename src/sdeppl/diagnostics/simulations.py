@@ -59,11 +59,9 @@ class Simulations:
             object.__setattr__(self, "data", by_site(self.data))
         if self.log_likelihood is not None:
             pair = tuple(_host(part) for part in self.log_likelihood)
-            expected = (self.sets,), (self.sets, self.count)
-            if tuple(part.shape for part in pair) != expected:
-                raise ValueError(
-                    f"log_likelihood must be of shapes {expected}; got {tuple(part.shape for part in pair)}"
-                )
+            expected, shapes = ((self.sets,), (self.sets, self.count)), tuple(part.shape for part in pair)
+            if shapes != expected:
+                raise ValueError(f"log_likelihood must be of shapes {expected}; got {shapes}")
             if any(np.isnan(part).any() for part in pair):
                 raise ValueError("log_likelihood holds NaN; leave it out, or look at the model's log_prob")
             object.__setattr__(self, "log_likelihood", pair)
@@ -121,11 +119,8 @@ def simulate_posteriors(
     Raises: as `Simulations`; TypeError where prior or simulate is missing; ModelError for a guide without
     observed sites; what the posterior raises.
     """
-    sets, draws, seed = (
-        whole_number("sets", sets, 1, MOST),
-        whole_number("draws", draws, 1, MOST),
-        seed_number(seed),
-    )
+    sets, draws = whole_number("sets", sets, 1, MOST), whole_number("draws", draws, 1, MOST)
+    seed = seed_number(seed)
     if isinstance(posterior, ScoreGuide):
         return _of_guide(posterior, sets, draws, sites, seed, progress, settings)
     if prior is None or simulate is None or settings:
@@ -218,10 +213,7 @@ def by_site(values: object) -> dict[str, np.ndarray]:
 
 def _check(name: str, truths: np.ndarray, draws: np.ndarray) -> None:
     """Raises: ValueError, naming the site."""
-    if draws.ndim != truths.ndim + 1 or (len(truths), *truths.shape[1:]) != (
-        draws.shape[0],
-        *draws.shape[2:],
-    ):
+    if draws.ndim != truths.ndim + 1 or truths.shape != draws.shape[:1] + draws.shape[2:]:
         raise ValueError(
             f"site '{name}': expected truths (sets, *shape) and draws (sets, draws, *shape); got "
             f"{truths.shape} and {draws.shape}"

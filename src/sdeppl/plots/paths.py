@@ -101,13 +101,8 @@ def states_of(
     """
     listed = real_times(f"{who}: ", times)
     host = np.asarray(host_numbers(states, f"{who}: the states"), dtype=float)
-    if (
-        host.ndim != 3
-        or len(host) != len(listed)
-        or not listed
-        or not host.shape[1]
-        or host.shape[2] not in dims
-    ):
+    fit = host.ndim == 3 and 0 < len(host) == len(listed) and host.shape[1] and host.shape[2] in dims
+    if not fit:
         wanted = " or ".join(map(str, dims))
         raise ValueError(
             f"{who}: expected states (times, n, {wanted}) with {len(listed)} times; got {host.shape}"
