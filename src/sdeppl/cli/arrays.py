@@ -171,7 +171,6 @@ def read_csv(path: str, option: str) -> "dict[str, np.ndarray]":
 
 def read_json(path: str, option: str) -> "dict[str, np.ndarray]":
     """{name: array} of an object of numbers and nested lists; null was not observed. Raises: UsageError."""
-
     try:
         with open(path, encoding="utf-8") as file:
             found = json.load(file)

@@ -48,11 +48,11 @@ def plot_sbc(figure: "FigureBase", result: Any) -> list["Axes"]:
     for above, below in grid.T:
         above.set_xlabel("level")
         below.set(xlabel=f"rank among {result.draws} draws", ylim=(0, None))
-    _verdict(figure, result)
+    _verdict(figure, result.trusted, textwrap.wrap(f"{result.kind}: {result.verdict}", 110))
     return list(grid.ravel())
 
 
-def plot_coverage(figure: "FigureBase", result: object) -> list["Axes"]:
+def plot_coverage(figure: "FigureBase", result: Any) -> list["Axes"]:
     """Draw what `sp.tarp` or `sp.coverage` returns: coverage by level, and minus it, for each quantity.
 
     Grey: the band that holds a whole curve in 95% of right posteriors. Below the diagonal regions hold the
@@ -78,7 +78,7 @@ def plot_coverage(figure: "FigureBase", result: object) -> list["Axes"]:
     right.set(xlabel="level", ylabel="coverage minus level", xlim=(0, 1))
     right.legend(fontsize="small", frameon=False)
     without_frame(left, right)
-    _verdict(figure, result)
+    _verdict(figure, result.trusted, textwrap.wrap(f"{result.kind}: {result.verdict}", 110))
     return [left, right]
 
 
@@ -105,10 +105,8 @@ def _colour(test: Any) -> str:
     return COLOURS[0] if test.p > 1e-3 else COLOURS[1]
 
 
-def _verdict(figure: "FigureBase", result: Any) -> None:
-    colour = COLOURS[2] if result.trusted else COLOURS[1]
-    text = "\n".join(textwrap.wrap(f"{result.kind}: {result.verdict}", 110))
-    figure.suptitle(text, fontsize="small", color=colour)
+def _verdict(figure: "FigureBase", trusted: bool, lines: list[str]) -> None:
+    figure.suptitle("\n".join(lines), fontsize="small", color=COLOURS[2] if trusted else COLOURS[1])
 
 
 def plot_comparison(figure: "FigureBase", comparison: Any) -> list["Axes"]:
@@ -137,10 +135,8 @@ def plot_comparison(figure: "FigureBase", comparison: Any) -> list["Axes"]:
             without_frame(axes)
     for axes, label in zip(grid[-1], ("number", "number", "level"), strict=True):
         axes.set_xlabel(label)
-    colour = COLOURS[2] if comparison.trusted else COLOURS[1]
     text = textwrap.wrap(comparison.verdict, 120)
-    text = [*text[:LINES], "…"] if len(text) > LINES else text
-    figure.suptitle("\n".join(text), fontsize="small", color=colour)
+    _verdict(figure, comparison.trusted, [*text[:LINES], "…"] if len(text) > LINES else text)
     return [axes for row in grid for axes in row]
 
 

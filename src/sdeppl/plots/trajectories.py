@@ -19,7 +19,6 @@ CELLS = 200
 BINS = 60
 COLUMNS = 120  # times at which the density is shaded
 PLANE_CELLS = 80
-LINE_BINS = 60
 FRAMES = 100_000
 
 
@@ -124,10 +123,10 @@ def animate_trajectories(
 
 def _draw_line(axes: "Axes", x: np.ndarray, t: float, spans: np.ndarray, density: Any) -> None:
     low, high = spans[:, 0]
-    edges = np.linspace(low, high, LINE_BINS + 1)
+    edges = np.linspace(low, high, BINS + 1)
     histogram(axes, x[:, 0], edges, fill=True, color="0.78")
     if density is not None:
-        line = np.linspace(low, high, 4 * LINE_BINS)
+        line = np.linspace(low, high, 4 * BINS)
         axes.plot(line, density(line[:, None], t), color=COLOURS[0])
     axes.set(xlabel="x", xlim=(low, high), yticks=[])
 

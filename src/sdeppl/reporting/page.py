@@ -39,8 +39,7 @@ def badge(state: str, text: str) -> str:
     """A state and what it means in words; told apart by mark and colour."""
     return (
         f'<p class="state {CLASSES[state]}"><span class="mark">{MARKS[state]} {escape(state)}</span>'
-        f"{'' if text.startswith(state) else ': ' + escape(text)}"
-        f"{escape(text[len(state) :]) if text.startswith(state) else ''}</p>"
+        f"{escape(text[len(state) :] if text.startswith(state) else ': ' + text)}</p>"
     )
 
 

@@ -205,7 +205,8 @@ class ScoreMatching:
                 self._set_rate(index, steps)
                 self.step()
                 if index % 50 == 0:
-                    bar.note(loss=f"{self._recent():.4f}")
+                    recent = self.losses[-100:]
+                    bar.note(loss=f"{sum(recent) / len(recent):.4f}")
                 if checkpoint is not None and (index + 1) % every == 0:
                     self.save_checkpoint(checkpoint)
 
@@ -280,10 +281,6 @@ class ScoreMatching:
     def _set_rate(self, index: int, steps: int) -> None:
         for group in self.optimiser.param_groups:
             group["lr"] = self.lr * 0.5 * (1 + math.cos(math.pi * index / steps))
-
-    def _recent(self) -> float:
-        recent = self.losses[-100:]
-        return sum(recent) / len(recent)
 
     def save_checkpoint(self, path: str | Path) -> None:
         """Guide, raw weights, Adam's moments, losses and settings, written atomically."""
