@@ -160,7 +160,8 @@ class ScoreCheck(Check):
     """What `check_score` returns; `print` shows it as a table with a verdict.
 
     p: probability of a |z| as large as the largest for the exact score, all tests counted; good: p above
-    0.001, so that an exact score fails once in a thousand checks; advice: what to do where it is not.
+    0.001, so that an exact score fails once in a thousand checks; verdict: in words; advice: what to do where
+    it is not good.
     """
 
     WHAT = "score"
@@ -295,7 +296,7 @@ class CovarianceCheck(Check):
     """What `check_covariance` returns; `print` shows it as a table with a verdict.
 
     p: probability of a |z| as large as the largest for an exact covariance, all tests counted; good: p above
-    0.001.
+    0.001; verdict: in words.
     """
 
     WHAT = "covariance"
