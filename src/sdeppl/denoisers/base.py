@@ -55,6 +55,12 @@ class Denoiser(ABC):
         """The same where row i of x_t belongs to data set index[i]; itself where all rows share one."""
         return self
 
+    @property
+    def end(self) -> Array:
+        """The middle of x_T, (1, dim): where one asks what kind of operators there are."""
+        xp, sde, backend = self.backend.xp, self.sde, self.backend
+        return xp.zeros((1, self.dim), dtype=backend.dtype, device=backend.device) + sde.shift(sde.T)
+
     def score(self, x: Array, t: float) -> Array:
         """∂ ln p(x_t) = (α E[x_0 given x_t] - x)/σ² (Tweedie's formula), (batch, dim)."""
         return (self.sde.alpha(t) * self.mean(x, t) - self.sde.centre(x, t)) / self.sde.sigma(t) ** 2

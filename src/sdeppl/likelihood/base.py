@@ -27,6 +27,7 @@ from .observation import Linearisation, Observation, SiteApproximation
 DENSE_LIMIT = 128  # numbers in x_0 up to which a covariance that is no matrix is written out
 LEARNED_LIMIT = 16  # the same where C takes a product of a network for each number
 ROUNDING = 1e-14  # of the mean information, for directions of which nothing was seen
+JITTER = 1e-9  # of σ²/(α² + σ²), added to C so that it has a root
 SMALLER = "use likelihood='sda' or 'dps', which need no covariance, fewer observed numbers, or fewer latents"
 
 
@@ -66,6 +67,11 @@ class Guided:
     pseudo_observation: PseudoObservation | None = None
     covariance: Array | None = None
 
+    @classmethod
+    def unguided(cls, moments: Moments) -> "Guided":
+        """Where nothing was observed."""
+        return cls(moments, moments.mean, array_namespace(moments.mean).zeros_like(moments.mean[:, 0]))
+
 
 class MeanLikelihood(Denoiser):
     """A prior's denoiser and an observation: the denoiser of x_0 given x_t and y.
@@ -81,6 +87,7 @@ class MeanLikelihood(Denoiser):
 
     name: ClassVar[str]
     gradient_free: ClassVar[bool] = False
+    needs: ClassVar[Literal["", "density", "jacobian"]] = ""  # of the observation
     covariance_is_slope = False  # but for a Gaussian x_0 and a linear observation
 
     def __init_subclass__(cls) -> None:
@@ -91,6 +98,10 @@ class MeanLikelihood(Denoiser):
 
     def __init__(self, prior: Denoiser, observation: Observation) -> None:
         require_fit(prior, observation)
+        if self.needs == "jacobian":
+            require_jacobian(self.name, observation)
+        if self.needs == "density":
+            require_density(self.name, observation)
         self.sde, self.dim, self.backend = prior.sde, prior.dim, prior.backend
         self.prior = prior
         self.observation = observation
@@ -100,7 +111,7 @@ class MeanLikelihood(Denoiser):
         moments = self.prior(x, t)
         if self.observation.count:
             return self._guided(x, t, moments)
-        return Guided(moments, moments.mean, self.backend.xp.zeros_like(moments.mean[:, 0]))
+        return Guided.unguided(moments)
 
     def _guided(self, x: Array, t: float, moments: Moments) -> Guided:
         """`guided` by the prior's moments, where something was observed: what a subclass gives."""
@@ -153,12 +164,6 @@ class MeanLikelihood(Denoiser):
             xp.arange(part.start, part.stop, dtype=xp.int64, device=self.backend.device) // each
         )
 
-    @property
-    def end(self) -> Array:
-        """The middle of x_T, (1, dim): where one asks what kind of operators there are."""
-        xp, sde, backend = self.backend.xp, self.sde, self.backend
-        return xp.zeros((1, self.dim), dtype=backend.dtype, device=backend.device) + sde.shift(sde.T)
-
     def __call__(self, x: Array, t: float) -> Moments:
         """Mean and covariance; where the method knows no covariance, the prior's stands for it."""
         guided = self.guided(x, t)
@@ -172,6 +177,14 @@ class MeanLikelihood(Denoiser):
         pseudo = guided.pseudo_observation
         reduction = pseudo.reduction(covariance @ pseudo.jacobian.T.dense())
         return Moments(guided.mean, Dense(covariance - reduction @ matrix_transpose(reduction)))
+
+    def _with_floor(self, covariance: LinearOperator, x: Array, t: float) -> Array:
+        """C of each row, (batch, dim, dim), and a trace of the noise: a direction without variance, as of a
+        prior on a subspace, has no root otherwise."""
+        xp, (batch, dim), variance = self.backend.xp, x.shape, self.sde.sigma(t) ** 2
+        identity = xp.eye(dim, dtype=self.backend.dtype, device=self.backend.device)
+        floor = JITTER * variance / (self.sde.alpha(t) ** 2 + variance)
+        return xp.broadcast_to(covariance.dense() + floor * identity, (batch, dim, dim))
 
     def of_sets(self, index: Array) -> "MeanLikelihood":
         """The same where row i of x_t belongs to data set index[i]; see `Observation.with_data`."""

@@ -10,8 +10,6 @@ from .base import Guided, Innovation, MeanLikelihood, PseudoObservation, compres
 from .nonlinear_gaussian import NonlinearGaussian
 from .observation import Linearisation, Observation, SiteApproximation, bounded, matched, positive
 
-JITTER = 1e-9
-
 
 class CubatureDenoiser(MeanLikelihood):
     """l(y given x_t) = N(y; E[A], Cov[A] + E[R]), moments over x_0 ~ N(m, C) by 2 dim points.
@@ -38,12 +36,8 @@ class CubatureDenoiser(MeanLikelihood):
             )
 
     def _guided(self, x: Array, t: float, moments: Moments) -> Guided:
-        xp = self.backend.xp
         covariance = psd_part(moments.covariance, self.dim)
-        identity = xp.eye(self.dim, dtype=self.backend.dtype, device=self.backend.device)
-        floor = JITTER * self.sde.sigma(t) ** 2 / (self.sde.alpha(t) ** 2 + self.sde.sigma(t) ** 2)
-        shape = (x.shape[0], self.dim, self.dim)
-        root = Triangular(cholesky(xp.broadcast_to(covariance.dense(), shape) + floor * identity))
+        root = Triangular(cholesky(self._with_floor(covariance, x, t)))
         linear, site = self._linearised(moments.mean, root)
         slope = linear.jacobian
         pseudo = PseudoObservation(slope.matmat(root.inverse().dense()), site)

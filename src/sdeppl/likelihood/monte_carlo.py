@@ -6,11 +6,10 @@ from ..backend import Array, array_namespace, keyed_normal, seed_number, whole_n
 from ..denoisers import Denoiser, Moments
 from ..linalg import cholesky, log_diagonal, solve_lower
 from ..mcmc import smc
-from .base import Guided, MeanLikelihood, psd_part, require_density
+from .base import Guided, MeanLikelihood, psd_part
 from .observation import Observation
 
 STREAM = (0x6D6F6E7465, 0)  # of its normals: any name that no noise of a solve has
-JITTER = 1e-9
 SPREAD = 1.3  # of the next round's variances over those of the weighted draws
 KEPT = 0.05  # share of the unweighted covariance that a round keeps at least
 
@@ -35,13 +34,13 @@ class MonteCarloDenoiser(MeanLikelihood):
     """
 
     name = "monte-carlo"
+    needs = "density"
     gradient_free = True
 
     def __init__(
         self, prior: Denoiser, observation: Observation, samples: int = 64, rounds: int = 3, seed: int = 0
     ) -> None:
         super().__init__(prior, observation)
-        require_density(self.name, observation)
         samples = whole_number("MonteCarloDenoiser: samples", samples, 2, MOST)
         if samples % 2:
             raise ValueError(f"MonteCarloDenoiser: samples must be an even number from 2; got {samples}")
@@ -58,10 +57,7 @@ class MonteCarloDenoiser(MeanLikelihood):
     def _guided(self, x: Array, t: float, moments: Moments) -> Guided:
         xp = self.backend.xp
         covariance = psd_part(moments.covariance, self.dim)
-        identity = xp.eye(self.dim, dtype=self.backend.dtype, device=self.backend.device)
-        # a direction without variance, as of a prior on a subspace, has no root otherwise
-        floor = JITTER * self.sde.sigma(t) ** 2 / (self.sde.alpha(t) ** 2 + self.sde.sigma(t) ** 2)
-        C = xp.broadcast_to(covariance.dense() + floor * identity, (x.shape[0], self.dim, self.dim))
+        C = self._with_floor(covariance, x, t)
         root = cholesky(C)
         mean, scale, wide = moments.mean, root, C
         for _ in range(self.rounds):

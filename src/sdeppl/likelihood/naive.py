@@ -1,9 +1,8 @@
 """p(y given x_0 = x_t): wrong on purpose."""
 
 from ..backend import Array
-from ..denoisers import Denoiser, Moments
-from .base import Guided, MeanLikelihood, require_density
-from .observation import Observation
+from ..denoisers import Moments
+from .base import Guided, MeanLikelihood
 
 
 class NaiveDenoiser(MeanLikelihood):
@@ -15,10 +14,7 @@ class NaiveDenoiser(MeanLikelihood):
     """
 
     name = "naive"
-
-    def __init__(self, prior: Denoiser, observation: Observation) -> None:
-        super().__init__(prior, observation)
-        require_density(self.name, observation)
+    needs = "density"
 
     def row_numbers(self) -> int:
         n, dim = self.observation.count, self.dim

@@ -6,7 +6,7 @@ from ..backend import Array, keyed_normal, seed_number, whole_number
 from ..denoisers import Denoiser, Moments
 from ..sde import ReverseSDE, log_snr_grid
 from ..solvers import ExponentialHeun
-from .base import Guided, MeanLikelihood, require_density
+from .base import Guided, MeanLikelihood
 from .monte_carlo import weigh
 from .observation import Observation
 
@@ -27,13 +27,13 @@ class NestedDenoiser(MeanLikelihood):
     """
 
     name = "nested"
+    needs = "density"
     gradient_free = True
 
     def __init__(
         self, prior: Denoiser, observation: Observation, samples: int = 64, steps: int = 20, seed: int = 0
     ) -> None:
         super().__init__(prior, observation)
-        require_density(self.name, observation)
         self.samples = whole_number("NestedDenoiser: samples", samples, 2)
         self.seed = seed_number(seed)
         self.times = log_snr_grid(prior.sde, steps)
@@ -44,10 +44,8 @@ class NestedDenoiser(MeanLikelihood):
 
     def _guided(self, x: Array, t: float, moments: Moments) -> Guided:
         conditional = getattr(self.prior, "conditional", None)
-        if conditional is not None:
-            z = self._normals(0)
-            return weigh(self.observation, moments, conditional(x, t, z))
-        return weigh(self.observation, moments, self._draws(x, t))
+        draws = self._draws(x, t) if conditional is None else conditional(x, t, self._normals(0))
+        return weigh(self.observation, moments, draws)
 
     def _draws(self, x: Array, t: float) -> Array:
         """x_0 given x_t = x, (batch, samples, dim)."""

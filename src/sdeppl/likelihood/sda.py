@@ -6,7 +6,7 @@ from abc import abstractmethod
 from ..backend import Array, real_parameter
 from ..denoisers import Denoiser, Moments
 from ..linalg import Diagonal
-from .base import Guided, Innovation, MeanLikelihood, require_jacobian
+from .base import Guided, Innovation, MeanLikelihood
 from .observation import Linearisation, Observation, SiteApproximation
 
 
@@ -16,9 +16,7 @@ class FixedVarianceDenoiser(MeanLikelihood):
     Mean m + C Hᵀ (R + P)⁻¹ (y - η(m)), where C is the pullback through m. One product with C.
     """
 
-    def __init__(self, prior: Denoiser, observation: Observation) -> None:
-        super().__init__(prior, observation)
-        require_jacobian(self.name, observation)
+    needs = "jacobian"
 
     @abstractmethod
     def predicted_variance(self, linear: Linearisation, t: float) -> Array:

@@ -22,7 +22,6 @@ from .base import (
     PseudoObservation,
     compressed,
     psd_part,
-    require_jacobian,
 )
 from .observation import Linearisation, Observation, SiteApproximation
 
@@ -60,6 +59,7 @@ class TweedieDenoiser(MeanLikelihood):
     """
 
     name = "tweedie"
+    needs = "jacobian"
 
     def __init__(
         self,
@@ -79,7 +79,6 @@ class TweedieDenoiser(MeanLikelihood):
         if not isinstance(gradient, str) or gradient not in ("full", "mean"):
             raise ValueError(f"gradient={gradient!r} is unknown; use 'full' or 'mean'")
         super().__init__(prior, observation)
-        require_jacobian(self.name, observation)
         self.method, self.gradient, self.repair = method, gradient, repair
         self.tolerance = tolerance
         self.iterations = 2 * observation.count
@@ -235,9 +234,7 @@ class LowRank:
     def of(cls, prior: Denoiser, observation: Observation, rank: int) -> "LowRank":
         """From the prior's covariance at T. Raises: ValueError for a rank below 1."""
         rank = whole_number("rank", rank, 1)
-        xp, sde = prior.backend.xp, prior.sde
-        x = xp.zeros((1, prior.dim), dtype=prior.backend.dtype, device=prior.backend.device)
-        moments = prior(x + sde.shift(sde.T), sde.T)
+        xp, moments = prior.backend.xp, prior(prior.end, prior.sde.T)
         H, C = observation.linearise(moments.mean).jacobian, moments.covariance
         H, C = H if H.shared else H.take(0), C if C.shared else Dense(C.dense()[0, ...])
         projected = H.matmat(C.matmat(H.T.dense()))

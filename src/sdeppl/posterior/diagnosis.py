@@ -301,10 +301,10 @@ def diagnose(
     trusted = ess >= POOR_SHARE and not spread > WIDE_SPREAD and not _heavy(k, spread)
     if correction is None:
         trusted = trusted and ess > 0.9
-    text = _words(likelihood, correction, why, ess, log_evidence, error, spread, k, count, trusted, more)
-    return Diagnosis(
-        likelihood, correction, why, ess, log_evidence, error, spread, k, count, particles, trusted, text
+    found = Diagnosis(
+        likelihood, correction, why, ess, log_evidence, error, spread, k, count, particles, trusted, ""
     )
+    return replace(found, text=_words(found, more))
 
 
 def _number(value: float) -> str:
@@ -316,33 +316,22 @@ def _heavy(k: float, spread: float) -> bool:
     return k > HEAVY_TAIL and spread > UNEVEN
 
 
-def _words(
-    likelihood: str,
-    correction: str | None,
-    why: str,
-    ess: float,
-    log_evidence: float,
-    error: float,
-    spread: float,
-    k: float,
-    runs: int,
-    trusted: bool,
-    more: str,
-) -> str:
-    how = f"corrected by {correction}" if correction else "not corrected"
-    head = f"likelihood '{likelihood}', {how} ({why}); "
-    figures = f"effective share {ess:.2f}, ln p(y) = {_number(log_evidence)} ± {error:.3f} from {runs} runs"
-    if trusted:
+def _words(found: Diagnosis, more: str) -> str:
+    how = f"corrected by {found.correction}" if found.correction else "not corrected"
+    head = f"likelihood '{found.likelihood}', {how} ({found.why}); "
+    log_evidence = f"{_number(found.log_evidence)} ± {found.log_evidence_error:.3f}"
+    figures = f"effective share {found.ess:.2f}, ln p(y) = {log_evidence} from {found.runs} runs"
+    if found.trusted:
         return head + figures
-    if correction is None:
+    if found.correction is None:
         return (
             f"{head}{figures}: the draws follow the approximation, not the posterior; use correction='auto'"
         )
-    reason = f"only {ess:.1%} of the weight counts"
-    if spread > WIDE_SPREAD:
-        reason = f"single runs differ in p(y) by {spread:.0%}"
-    elif _heavy(k, spread):
-        reason = f"a few runs may have most of the weight (Pareto's k = {k:.1f})"
+    reason = f"only {found.ess:.1%} of the weight counts"
+    if found.spread > WIDE_SPREAD:
+        reason = f"single runs differ in p(y) by {found.spread:.0%}"
+    elif _heavy(found.pareto_k, found.spread):
+        reason = f"a few runs may have most of the weight (Pareto's k = {found.pareto_k:.1f})"
     return (
         f"{head}{figures}: do not trust these draws, {reason}; use more particles"
         f"{more and f' (correction={more})'}, more steps, or compare with reference.nuts"

@@ -19,6 +19,7 @@ from ..backend import (
 from ..backend.typing import Array
 from ..denoisers import Denoiser, GaussianDenoiser, GaussianMixtureDenoiser
 from ..likelihood import MeanLikelihood, Observation
+from ..likelihood.observation import possible
 from ..sde import ReverseSDE
 from ..solvers import ExponentialHeun, NonFiniteState, solve
 from .diagnosis import Diagnosis, UntrustedWarning, exact_diagnosis
@@ -202,7 +203,7 @@ def _explained_worse(
     xp, (mean, sd, basis) = prior.backend.xp, middle
     z = keyed_normal(prior.backend, (LOOKED_AT, sd.shape[0]), 0, STREAM)
     found = [
-        _finite(observation.log_prob(rows))
+        possible(observation.log_prob(rows))
         for rows in (x[: min(LOOKED_AT, x.shape[0]), :], mean + (z * sd) @ basis.T)
     ]
     ours, theirs = (xp.sort(values)[values.shape[0] // 2] for values in found)
@@ -232,7 +233,7 @@ def one_sided(prior: Denoiser, observation: Observation, x: Array) -> str | None
     noise = (z * sd) @ prior.basis.T
     moved = xp.stack([math.sqrt(1 - b * b) * rows + b * noise for b in SIZES])
     points = xp.concat([rows, xp.reshape(moved, (-1, prior.dim))]) + prior.location
-    found = xp.reshape(_finite(observation.log_prob(points)), (1 + len(SIZES) * TIMES, count))
+    found = xp.reshape(possible(observation.log_prob(points)), (1 + len(SIZES) * TIMES, count))
     change = found[1:, :] - found[:1, :]
     change = xp.where(xp.isnan(change), xp.zeros_like(change), change)  # between impossible places
     taken = xp.exp(xp.clip(change, max=0.0))
@@ -246,9 +247,3 @@ def one_sided(prior: Denoiser, observation: Observation, x: Array) -> str | None
                 "the data better than its draws, where half should"
             )
     return None
-
-
-def _finite(values: Array) -> Array:
-    """NaN, as of densities that overflow, counts as no density."""
-    xp = array_namespace(values)
-    return xp.where(xp.isnan(values), xp.full_like(values, -math.inf), values)

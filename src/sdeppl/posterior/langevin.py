@@ -145,30 +145,21 @@ class LangevinPoint:
         xp = array_namespace(chosen)
 
         def pick(mine: Array, theirs: Array) -> Array:
-            return xp.where(chosen if mine.ndim == 1 else chosen[:, None], mine, theirs)
+            return xp.where(chosen[(..., *(None,) * (mine.ndim - 1))], mine, theirs)
 
-        log_prior = None
+        log_prior, mine, theirs = None, self.scale, other.scale
         if self.log_prior is not None and other.log_prior is not None:
             log_prior = pick(self.log_prior, other.log_prior)
+        if not mine.shared:  # where one serves all rows they are the same
+            mine = Spectral(pick(mine.basis, theirs.basis), pick(mine.eigenvalues, theirs.eigenvalues))
         return LangevinPoint(
             pick(self.x, other.x),
             pick(self.guided_score, other.guided_score),
             pick(self.prior_score, other.prior_score),
             pick(self.log_likelihood, other.log_likelihood),
             log_prior,
-            _picked(chosen, self.scale, other.scale),
+            mine,
         )
-
-
-def _picked(chosen: Array, mine: Diagonalisable, theirs: Diagonalisable) -> Diagonalisable:
-    """Mine in the rows where `chosen` (batch,), else theirs; where one serves all rows they are the same."""
-    if mine.shared:
-        return mine
-    xp = array_namespace(chosen)
-    return Spectral(
-        xp.where(chosen[:, None, None], mine.basis, theirs.basis),
-        xp.where(chosen[:, None], mine.eigenvalues, theirs.eigenvalues),
-    )
 
 
 def _log_volume(scale: Diagonalisable) -> Array | float:
@@ -198,12 +189,11 @@ class LangevinChain:
 
     def at(self, x: Array) -> LangevinPoint:
         """One evaluation of the denoiser at x (batch, dim)."""
-        xp, sde, t = array_namespace(x), self.denoiser.sde, self.t
+        sde, t = self.denoiser.sde, self.t
         if isinstance(self.denoiser, MeanLikelihood):
             guided = self.denoiser.guided(x, t)
         else:
-            moments = self.denoiser(x, t)
-            guided = Guided(moments, moments.mean, xp.zeros_like(x[:, 0]))
+            guided = Guided.unguided(self.denoiser(x, t))
         alpha, variance, centred = sde.alpha(t), sde.sigma(t) ** 2, sde.centre(x, t)
         density = getattr(self.prior, "log_density", None)
         return LangevinPoint(
@@ -421,9 +411,7 @@ def _split(denoiser: Denoiser, times: list[float], level: float | None) -> tuple
 def _default_level(denoiser: Denoiser) -> float:
     """A part of the smallest deviation along any direction in which x_0 given x_T varies under the prior."""
     prior = prior_of(denoiser)
-    xp, sde, backend = prior.backend.xp, prior.sde, prior.backend
-    x = xp.zeros((1, prior.dim), dtype=backend.dtype, device=backend.device) + sde.shift(sde.T)
-    covariance = prior(x, sde.T).covariance
+    xp, covariance = prior.backend.xp, prior(prior.end, prior.sde.T).covariance
     variances = xp.linalg.eigvalsh(covariance.dense())
     seen = variances > 1e-6 * xp.max(variances)
     smallest = float(xp.min(xp.where(seen, variances, xp.full_like(variances, math.inf))))

@@ -90,7 +90,7 @@ class Sampler(ABC, Generic[Run]):
     def _run(self, sampling: Sampling) -> Run: ...
 
 
-class JointDensity(Protocol):
+class JointDensity(Density, Protocol):
     """ln p(x_0) + ln p(y given x_0) but for a constant, of rows x_0 (chains, dim), with its gradient.
 
     Or of z, other coordinates of x_0, with ln |dx_0/dz|. why_not: in words, why chains cannot follow it; ''
@@ -136,12 +136,6 @@ class JointDensity(Protocol):
 
     def points(self, z: Array) -> Array:
         """x_0 of rows z."""
-        ...
-
-    def __call__(self, z: Array, /) -> State: ...
-
-    def gradient(self, z: Array, /) -> Array:
-        """(chains, dim)."""
         ...
 
     def recorded(self, z: Array, /) -> Density:

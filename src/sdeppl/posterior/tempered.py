@@ -127,16 +127,8 @@ class TemperedSMC(Correction):
         solve = target.solve(problem.times, problem.c, settings)
         runs = solve.solve(plan.stages, count, stream, problem.progress, what, plan.seconds)
         share = smc.moved_ess_fraction(runs.moments, particles)
-        found = diagnose(
-            "tempered",
-            "tempered SMC",
-            problem.why,
-            runs.log_evidence,
-            share,
-            particles,
-            moved=True,
-            more=MORE,
-        )
+        how = "tempered", "tempered SMC", problem.why
+        found = diagnose(*how, runs.log_evidence, share, particles, moved=True, more=MORE)
         if target.known:
             found = replace(found, likelihood="density", prior="known")
         return runs.draws[:draws, :], found
@@ -466,8 +458,7 @@ class Renoising:
 
     def _step(self, x: Array, s: float, t: float, z: Array) -> Array:
         """By the mean and the covariance of x_0 given x_s."""
-        sde, moments = self.prior.sde, self.prior(x, s)
-        unguided = Guided(moments, moments.mean, self.prior.backend.xp.zeros_like(x[:, 0]))
+        sde, unguided = self.prior.sde, Guided.unguided(self.prior(x, s))
         ratio = sde.sigma(s) / sde.alpha(s)
         coefficients = self.reverse.coefficients(s, t)
         if t == 0:
