@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..backend import Array, Backend, backend_of, real_number, require_arrays, require_same, whole_number
-from ..linalg import Diagonal, LinearOperator, Selection, as_operator
+from ..linalg import Diagonal, LinearOperator, Selection
 from .families import ConvolvedFamily, Family
 from .observation import (
     Bend,
@@ -15,7 +15,7 @@ from .observation import (
     NotDifferentiable,
     Observation,
     SiteApproximation,
-    checked_data,
+    checked_operator,
     matched,
     observed_numbers,
     possible,
@@ -141,7 +141,8 @@ class IndependentObservation(Observation):
         observed = observed_numbers(self.backend, y)
         self.predictor: Predictor
         if H is not None:
-            self.predictor, self.dim = _linear(name, self.backend, H, offset, observed), H.shape[1]
+            operator = checked_operator(H, y)
+            self.predictor, self.dim = _linear(name, self.backend, operator, offset, observed), H.shape[1]
         elif dim is None or offset is not None:
             raise TypeError(f"{name}: a function needs dim, the numbers in x_0, and takes no offset")
         else:
@@ -164,8 +165,7 @@ class IndependentObservation(Observation):
             self.quadrature = Quadrature(self.log_density, bracket, self.nodes)
 
     def with_data(self, y: Array) -> "IndependentObservation":
-        other = copy.copy(self)
-        other.y = checked_data(type(self).__name__, y, self.y, self.count)
+        other = self._of_data(y)
         other._prepare()
         return other
 
@@ -236,10 +236,6 @@ def _common(name: str, y: Array, H: Any) -> tuple[Backend, Array]:
     """The backend of y and H, and y in its dtype; whole numbers and booleans take the dtype of H."""
     if H is None:
         return require_arrays(name, y=y), y
-    if len(H.shape) != 2 or H.shape[0] != y.shape[0]:
-        raise ValueError(
-            f"expected H (observations, dim) and y (observations,); got {tuple(H.shape)} and {tuple(y.shape)}"
-        )
     like = H.like if isinstance(H, LinearOperator) else H
     xp = require_arrays(name, H=like).xp
     require_same(backend_of(like), y=y)
@@ -249,11 +245,9 @@ def _common(name: str, y: Array, H: Any) -> tuple[Backend, Array]:
 
 
 def _linear(
-    name: str, backend: Backend, H: Array | LinearOperator, offset: Any, observed: Selection
+    name: str, backend: Backend, operator: LinearOperator, offset: Any, observed: Selection
 ) -> LinearPredictor:
-    xp, count, operator = backend.xp, observed.shape[1], as_operator(H)
-    if operator.materialised and not bool(xp.all(xp.isfinite(operator.dense()))):
-        raise ValueError("the operator H holds NaN or infinity")
+    xp, count = backend.xp, observed.shape[1]
     if offset is None or real_number(offset) is not None:
         offset = xp.full((count,), float(offset or 0.0), dtype=backend.dtype, device=backend.device)
     require_arrays(name, H=operator.like, offset=offset)

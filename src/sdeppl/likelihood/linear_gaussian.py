@@ -1,15 +1,14 @@
 """y = H x_0 + noise, or H x_0 = y without any."""
 
-import copy
 from typing import Any
 
 from ..backend import Array, Backend, real_number, require_arrays
-from ..linalg import Diagonal, LinearOperator, Selection, as_operator
+from ..linalg import Diagonal, LinearOperator, Selection
 from .observation import (
     Linearisation,
     Observation,
     SiteApproximation,
-    checked_data,
+    checked_operator,
     entries,
     matched,
     noise_covariance,
@@ -34,16 +33,9 @@ class AffineObservation(Observation):
         self.backend = require_arrays(type(self).__name__, H=given, y=y, **arrays)
         if H is None or y is None:
             raise TypeError("H and y must be arrays, (observations, dim) and (observations,); got None")
-        if len(H.shape) != 2 or tuple(y.shape) != (H.shape[0],):
-            raise ValueError(
-                f"expected H (observations, dim) and y (observations,); got {tuple(H.shape)} and "
-                f"{tuple(y.shape)}"
-            )
-        operator, xp = as_operator(H), self.backend.xp
+        operator = checked_operator(H, y)
         if not operator.shared:
             raise ValueError(f"the operator H must be one for all rows of x_0; got {operator!r}")
-        if operator.materialised and not bool(xp.all(xp.isfinite(operator.dense()))):
-            raise ValueError("the operator H holds NaN or infinity")
         observed = observed_numbers(self.backend, y)
         all_seen = observed.shape[0] == observed.shape[1]
         self.jacobian = operator if all_seen else operator.rows(observed.index)
@@ -68,9 +60,7 @@ class AffineObservation(Observation):
         return SiteApproximation(matched(self.y, linear.predicted.shape[0]), self.noise)
 
     def with_data(self, y: Array) -> "AffineObservation":
-        other = copy.copy(self)
-        other.y = checked_data(type(self).__name__, y, self.y, self.count)
-        return other
+        return self._of_data(y)
 
 
 class LinearGaussian(AffineObservation):

@@ -1,6 +1,5 @@
 """y = A(x_0) + noise."""
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,6 @@ from .observation import (
     Observation,
     SiteApproximation,
     bounded,
-    checked_data,
     entries,
     matched,
     noise_covariance,
@@ -105,9 +103,7 @@ class NonlinearGaussian(Observation):
         return SiteApproximation(matched(self.y, linear.predicted.shape[0]), noise)
 
     def with_data(self, y: Array) -> "NonlinearGaussian":
-        other = copy.copy(self)
-        other.y = checked_data(type(self).__name__, y, self.y, self.count)
-        return other
+        return self._of_data(y)
 
     def predict(self, x0: Array) -> tuple[Array, Array | None]:
         """A(x_0) of the observed rows; R(x_0), or None where R is constant."""

@@ -4,7 +4,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from array_api_compat import device, is_array_api_obj
 
@@ -186,6 +186,12 @@ class Observation(ABC):
             "each data set"
         )
 
+    def _of_data(self, y: Array) -> Self:
+        """`with_data`, where the density is a function of y and of what does not depend on it."""
+        other = copy.copy(self)
+        other.y = checked_data(type(self).__name__, y, self.y, self.count)
+        return other
+
     def of_sets(self, index: Array) -> "Observation":
         """The data sets `index` (rows,), one for each row of x_0; itself where there is one for all."""
         if self.sets is None:
@@ -255,6 +261,22 @@ def observed_numbers(backend: Backend, y: Array) -> Selection:
     if bool(xp.any(xp.isinf(y))):
         raise ValueError("the data hold infinity; mark what was not observed with NaN")
     return Selection(xp.nonzero(~xp.isnan(y))[0], y.shape[0], y)
+
+
+def checked_operator(H: Array | LinearOperator, y: Array) -> LinearOperator:
+    """H as an operator, of (observations, dim) for y (observations,).
+
+    Raises: ValueError where they do not fit, or H holds NaN or infinity, as far as its entries are at hand.
+    """
+    if len(H.shape) != 2 or tuple(y.shape) != (H.shape[0],):
+        raise ValueError(
+            f"expected H (observations, dim) and y (observations,); got {tuple(H.shape)} and {tuple(y.shape)}"
+        )
+    operator = as_operator(H)
+    xp = array_namespace(operator.like)
+    if operator.materialised and not bool(xp.all(xp.isfinite(operator.dense()))):
+        raise ValueError("the operator H holds NaN or infinity")
+    return operator
 
 
 def noise_covariance(backend: Backend, R: Any, observed: Selection) -> LinearOperator:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from ..backend import Array, NoiseStream, Progress, array_namespace, to_host
+from ..backend import Array, NoiseStream, Progress, array_namespace, to_host, whole_number
 from ..likelihood import Observation
 from ..linalg import cholesky, log_diagonal, solve_lower
 from ..mcmc import Randomness, Run, Sampled, convergence, sample, smc, warm_up
@@ -191,13 +191,7 @@ class HamiltonianMC(Correction):
 
     def __post_init__(self) -> None:
         for name, least in (("chains", 4), ("warmup", 20), ("max_steps", 1)):
-            value = getattr(self, name)
-            if name == "chains" and value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(
-                    f"HamiltonianMC: {name} must be a whole number, at least {least}; got {value!r}"
-                )
+            self._hold(name, whole_number, least)
         if not 0 < self.target < 1:
             raise ValueError(
                 f"HamiltonianMC: target is an acceptance probability, 0 to 1; got {self.target!r}"

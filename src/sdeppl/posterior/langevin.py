@@ -233,14 +233,8 @@ class LangevinChain:
         """ln p_t(new) - ln p_t(old), (batch,)."""
         if new.log_prior is not None:
             return new.log_prior - old.log_prior
-        return score_integral(
-            lambda x: self.prior.score(x, self.t),
-            old.x,
-            new.x,
-            old.prior_score,
-            new.prior_score,
-            self.nodes,
-        )
+        scores = old.prior_score, new.prior_score
+        return score_integral(lambda x: self.prior.score(x, self.t), old.x, new.x, *scores, self.nodes)
 
 
 LENGTH = 1.65  # ℓ of the fastest chain, with h = ℓ² dim^{-1/3} on a Gaussian of covariance P
@@ -306,15 +300,12 @@ class LangevinCorrector(Correction):
     nodes: int = 3
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("nodes", 1)):
-            value = whole_number(f"LangevinCorrector: {name}", getattr(self, name), least)
-            object.__setattr__(self, name, value)
+        for name in ("steps", "nodes"):
+            self._hold(name, whole_number, 1)
         for name in ("level", "step_size"):
-            if getattr(self, name) is None:
-                continue
-            number = real_parameter(f"LangevinCorrector: {name}", getattr(self, name))
-            object.__setattr__(self, name, number)
-            if not 0 < number < math.inf:
+            self._hold(name, real_parameter)
+            number = getattr(self, name)
+            if number is not None and not 0 < number < math.inf:
                 raise ValueError(f"LangevinCorrector: {name} must be positive and finite; got {number!r}")
 
     def draw(self, problem: Problem, draws: int, stream: NoiseStream) -> Drawn:

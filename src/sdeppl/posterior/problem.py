@@ -273,6 +273,13 @@ class Correction(ABC):
     own_steps: ClassVar[bool] = True
     unguided: ClassVar[str] = ""
 
+    def _hold(self, name: str, check: Callable[..., object], *limits: int) -> None:
+        """A setting as `whole_number` or `real_parameter` checks it; None as it is where that is the
+        default."""
+        value, default = getattr(self, name), getattr(type(self), name)
+        if value is not None or default is not None:
+            object.__setattr__(self, name, check(f"{type(self).__name__}: {name}", value, *limits))
+
     @abstractmethod
     def draw(self, problem: Problem, draws: int, stream: NoiseStream) -> Drawn:
         """(data sets, draws, dim), with one data set where there is no axis of them, and a diagnosis of each:

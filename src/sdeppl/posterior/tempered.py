@@ -79,12 +79,10 @@ class TemperedSMC(Correction):
     share: float = 0.7
 
     def __post_init__(self) -> None:
-        for name, least, most in (("particles", 2, BLOCK), ("moves", 1, MOST_MOVES)):
-            value = whole_number(f"TemperedSMC: {name}", getattr(self, name), least, most)
-            object.__setattr__(self, name, value)
-        if self.kept is not None:
-            object.__setattr__(self, "kept", whole_number("TemperedSMC: kept", self.kept, 1, self.particles))
-        object.__setattr__(self, "share", real_parameter("TemperedSMC: share", self.share))
+        self._hold("particles", whole_number, 2, BLOCK)
+        self._hold("moves", whole_number, 1, MOST_MOVES)
+        self._hold("kept", whole_number, 1, self.particles)
+        self._hold("share", real_parameter)
         if not 0 < self.share < 1:
             raise ValueError(f"TemperedSMC: share lies between 0 and 1; got {self.share!r}")
 

@@ -78,13 +78,9 @@ class TwistedSMC(Correction):
     resample_below: float = 0.5
 
     def __post_init__(self) -> None:
-        particles = whole_number("TwistedSMC: particles", self.particles, 1, BLOCK)
-        object.__setattr__(self, "particles", particles)
-        if self.kept is not None:
-            object.__setattr__(self, "kept", whole_number("TwistedSMC: kept", self.kept, 1, particles))
-        object.__setattr__(
-            self, "resample_below", real_parameter("TwistedSMC: resample_below", self.resample_below)
-        )
+        self._hold("particles", whole_number, 1, BLOCK)
+        self._hold("kept", whole_number, 1, self.particles)
+        self._hold("resample_below", real_parameter)
         if not 0 <= self.resample_below <= 1:
             raise ValueError(
                 f"TwistedSMC: resample_below is a share from 0 to 1; got {self.resample_below!r}"
@@ -96,8 +92,9 @@ class TwistedSMC(Correction):
             return self
         return replace(self, kept=max(int(self.particles * min(max(ess, 0.25), 1.0) / 2), 1))
 
-    def _times_wider(self, most: int) -> "TwistedSMC":
-        """Runs of 8 times the particles, or `most`, what a block holds; of which as large a share is kept."""
+    def _times_wider(self, problem: Problem) -> "TwistedSMC":
+        """Runs of 8 times the particles, or what a block holds; of which as large a share is kept."""
+        most = rows_at_once(Pilot.of(problem).twist)
         particles = max(min(WIDER * self.particles, most), self.particles)
         kept = max((self.kept or 1) * particles // self.particles, 1)
         return replace(self, particles=particles, kept=kept)
@@ -116,7 +113,7 @@ class TwistedSMC(Correction):
         """By runs of 8 times the particles, of which 8 times as many are kept, where they fit into a block:
         of one data set 32 runs or more, for fewer draws as many as these, but not below the 8 that tell their
         spread."""
-        if self.ess_fraction(problem) < 0 or self._widest(problem).particles <= self.particles:
+        if self.ess_fraction(problem) < 0 or self._times_wider(problem).particles <= self.particles:
             return None
 
         def draw(problem: Problem, draws: int, stream: NoiseStream) -> Drawn:
@@ -138,10 +135,6 @@ class TwistedSMC(Correction):
         pilot = Pilot.of(problem)
         return _diagnosis(problem, pilot.twist, None, pilot.runs, PILOT_PARTICLES)
 
-    def _widest(self, problem: Problem) -> "TwistedSMC":
-        settings = self._kept(problem)
-        return settings._times_wider(rows_at_once(Pilot.of(problem).twist))
-
     def _kept(self, problem: Problem) -> "TwistedSMC":
         """With `kept` by the pilot. Raises: FloatingPointError where no particle of it can have led to the
         data."""
@@ -159,16 +152,13 @@ class TwistedSMC(Correction):
         """
         settings = self._kept(problem)
         if problem.many and self == TwistedSMC():
-            ess, needed, particles = (
-                min(self.ess_fraction(problem), 1.0),
-                -(-draws // LEAST_RUNS),
-                LEAST_PARTICLES,
-            )
+            ess, needed = min(self.ess_fraction(problem), 1.0), -(-draws // LEAST_RUNS)
+            particles = LEAST_PARTICLES
             while particles < self.particles and particles * ess < 2 * needed:
                 particles *= 2
             settings = replace(self, particles=particles)._kept(problem)
         if wider:
-            settings = settings._times_wider(rows_at_once(Pilot.of(problem).twist))
+            settings = settings._times_wider(problem)
         count = max(-(-draws // (settings.kept or settings.particles)), least)
         return replace(settings, kept=-(-draws // count)), count  # as few of each run as will do
 
