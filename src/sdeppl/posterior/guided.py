@@ -153,8 +153,8 @@ def warn_of_divergence(
     """
     if observation is None:
         return
-    middle = _middle(prior, start)
-    far, worse = _distance(prior, middle, x), _explained_worse(prior, middle, observation, x)
+    middle = middle_of(prior, start)
+    far, worse = _distance(prior, middle, x), explained_worse(prior, middle, observation, x)
     if far is not None or worse is not None:
         warn_user(f"likelihood='{name}' seems to have diverged: {far or worse}; {INSTEAD}", UntrustedWarning)
         return
@@ -163,7 +163,7 @@ def warn_of_divergence(
         warn_user(f"likelihood='{name}' is not the posterior: {uneven}; {INSTEAD}", UntrustedWarning)
 
 
-def _middle(prior: Denoiser, start: Start) -> tuple[Array, Array, Array]:
+def middle_of(prior: Denoiser, start: Start) -> tuple[Array, Array, Array]:
     """Mean (1, dim), deviations (rank,) and directions (dim, rank) of x_0 given the middle of x_T."""
     xp, dim = prior.backend.xp, prior.dim
     visible = 4 * dim * float(xp.finfo(start.variances.dtype).eps) * float(start.variances[-1])
@@ -185,15 +185,10 @@ def _distance(prior: Denoiser, middle: tuple[Array, Array, Array], x: Array) -> 
     )
 
 
-def explained_worse(prior: Denoiser, start: Start, observation: Observation, x: Array) -> str | None:
-    """In words, where draws x explain the data worse than the prior's; None under a hard constraint."""
-    return _explained_worse(prior, _middle(prior, start), observation, x)
-
-
-def _explained_worse(
+def explained_worse(
     prior: Denoiser, middle: tuple[Array, Array, Array], observation: Observation, x: Array
 ) -> str | None:
-    """`explained_worse`, given the middle of the prior.
+    """In words, where draws x explain the data worse than the prior's; None under a hard constraint.
 
     ln p(y given x_0) grows with the posterior's density over the prior's, so that each of its quantiles is
     higher under the posterior, whatever the data.

@@ -24,7 +24,7 @@ from ..sde import IsotropicSDE, ReverseSDE, StepCoefficients, log_snr_grid
 from ..sde.grids import time_of_half_log_snr
 from ..solvers import NonFiniteState, Watch
 from .diagnosis import FEW_RUNS, Diagnosis, diagnose
-from .guided import each, explained_worse, named
+from .guided import each, explained_worse, middle_of, named
 from .kernel import MomentKernel
 from .problem import Amplitude, Correction, Draw, Drawn, Problem, pilot_stream
 from .start import Start
@@ -400,7 +400,8 @@ def _judged(
     if not found.trusted or problem.many:
         return found
     # weights can be even where all particles went astray together
-    worse = explained_worse(problem.prior, problem.prior_start, twist.observation, x)
+    middle = middle_of(problem.prior, problem.prior_start)
+    worse = explained_worse(problem.prior, middle, twist.observation, x)
     if worse is None:
         return found
     return replace(found, trusted=False, text=f"{found.text}: do not trust these draws, {worse}")
