@@ -12,7 +12,32 @@ from .tails import has_tails, log1mexp, log_between, log_cdf, log_survival
 from .typing import Distribution
 
 
-class Censored(TorchDistribution):
+class _Bounded(TorchDistribution):
+    """A univariate base with bounds, of which an observation tells something."""
+
+    arg_constraints: ClassVar[dict[str, Any]] = {"low": constraints.real, "high": constraints.real}
+
+    def __init__(
+        self, base: Distribution, low: object = None, high: object = None, validate_args: bool | None = None
+    ):
+        require_univariate(type(self).__name__, base)
+        shape, (self.low, self.high) = broadcast_bounds(base, low, high)
+        self.base_dist = base.expand(shape)
+        super().__init__(shape, torch.Size(), validate_args=validate_args)
+        if self._validate_args and not bool((self.low < self.high).all()):
+            raise ValueError(f"{type(self).__name__}: need low < high; got low={low}, high={high}")
+
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Any:
+        new: Any = object.__new__(type(self))
+        shape = torch.Size(batch_shape)
+        new.base_dist = self.base_dist.expand(shape)
+        new.low, new.high = self.low.expand(shape), self.high.expand(shape)
+        TorchDistribution.__init__(new, shape, torch.Size(), validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+
+class Censored(_Bounded):
     """X of the distribution `base`, recorded as `low` where X ≤ low and as `high` where X ≥ high.
 
     ln p(y) = ln P(X ≤ low) for y ≤ low, ln P(X ≥ high) for y ≥ high, and base's ln density between:
@@ -28,18 +53,6 @@ class Censored(TorchDistribution):
     that do not rise. Source: Tobin, Estimation of relationships for limited dependent variables, 1958.
     """
 
-    arg_constraints: ClassVar[dict[str, Any]] = {"low": constraints.real, "high": constraints.real}
-
-    def __init__(
-        self, base: Distribution, low: object = None, high: object = None, validate_args: bool | None = None
-    ):
-        require_univariate(type(self).__name__, base)
-        shape, (self.low, self.high) = broadcast_bounds(base, low, high)
-        self.base_dist = base.expand(shape)
-        super().__init__(shape, torch.Size(), validate_args=validate_args)
-        if self._validate_args and not bool((self.low < self.high).all()):
-            raise ValueError(f"Censored: need low < high; got low={low}, high={high}")
-
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]
         return bool(self.base_dist.has_rsample)
@@ -47,9 +60,6 @@ class Censored(TorchDistribution):
     @property
     def support(self) -> constraints.Constraint:
         return self.base_dist.support
-
-    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> "Censored":
-        return expanded(self, batch_shape)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> torch.Tensor:
         with torch.no_grad():
@@ -112,18 +122,7 @@ def _floating(fn: Distribution) -> torch.dtype | None:
     return None
 
 
-def expanded(fn: Distribution, batch_shape: Sequence[int]) -> Distribution:
-    """A copy of `Censored` or `Interval` with another batch shape."""
-    new: Any = object.__new__(type(fn))
-    shape = torch.Size(batch_shape)
-    new.base_dist = fn.base_dist.expand(shape)
-    new.low, new.high = fn.low.expand(shape), fn.high.expand(shape)
-    TorchDistribution.__init__(new, shape, torch.Size(), validate_args=False)
-    new._validate_args = fn._validate_args
-    return new
-
-
-class Interval(TorchDistribution):
+class Interval(_Bounded):
     """1 where X of the distribution `base` lies in (low, high], else 0.
 
     ln p(1) = ln P(low < X ≤ high) and ln p(0) = ln(1 - P): data known only to an interval, such as
@@ -136,21 +135,7 @@ class Interval(TorchDistribution):
     Raises: as `Censored`.
     """
 
-    arg_constraints: ClassVar[dict[str, Any]] = {"low": constraints.real, "high": constraints.real}
     support = constraints.boolean
-
-    def __init__(
-        self, base: Distribution, low: object = None, high: object = None, validate_args: bool | None = None
-    ):
-        require_univariate(type(self).__name__, base)
-        shape, (self.low, self.high) = broadcast_bounds(base, low, high)
-        self.base_dist = base.expand(shape)
-        super().__init__(shape, torch.Size(), validate_args=validate_args)
-        if self._validate_args and not bool((self.low < self.high).all()):
-            raise ValueError(f"Interval: need low < high; got low={low}, high={high}")
-
-    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> "Interval":
-        return expanded(self, batch_shape)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> torch.Tensor:
         with torch.no_grad():
