@@ -365,14 +365,21 @@ class TwistedSolve:
         bar.update()
         watch.note(x)
         watch.check(x)
-        if not self.twist.observation.hard and self.twist.observation.count:
-            log_likelihood = self.twist.observation.log_prob(x)
-            _require_density(log_likelihood)
-            state = state.add(xp.reshape(log_likelihood - previous, (runs, K)))
+        state = self._with_data(state, x, previous)
         uniforms = stream.uniform(len(self.times), runs, index)
         kept, log_evidence, final_share = state.keep(self.settings.kept or K, uniforms)
         steps = xp.stack(roughness) if roughness else None
         return Runs(xp.take(x, kept, axis=0), log_evidence, final_share, steps)
+
+    def _with_data(self, state: smc.Weights, x: Array, previous: Array | float) -> smc.Weights:
+        """Weighted by p(y given x_0) in place of the last twist; a hard constraint has none."""
+        observation = self.twist.observation
+        if observation.hard or not observation.count:
+            return state
+        log_likelihood = observation.log_prob(x)
+        _require_density(log_likelihood)
+        increment = log_likelihood - previous
+        return state.add(array_namespace(x).reshape(increment, (-1, self.settings.particles)))
 
     @staticmethod
     def _last(guided: Guided, step: StepCoefficients) -> Array:
