@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 _NAMES_OF_MODULE = {
     "backend": "Backend BackendMismatch BackendUnavailable CostWarning Noise OnnxFunction OutOfMemory "
     "TorchFunction place resolve to_host",
+    "linalg": "FieldShape Grid",
     "sde": "AffineMarginals AffineSDE CallableSchedule CallableVESDE ConstantSchedule CosineSchedule "
     "CriticallyDampedSDE DataAnchoredSDE EDMSDE IsotropicSDE ItoSDE LangevinSDE LinearSDE LinearSchedule "
     "SDE Schedule DoubleWell FokkerPlanckGrid GeometricBrownianMotion Lorenz63 Lorenz96 "
@@ -43,7 +44,7 @@ _NAMES_OF_MODULE = {
     "reporting": "Report report",
 }
 _MODULE_OF_NAME = {name: m for m, names in _NAMES_OF_MODULE.items() for name in names.split()}
-_MODULES = (*_NAMES_OF_MODULE, "linalg", "plots", "reference")
+_MODULES = (*_NAMES_OF_MODULE, "plots", "reference")
 
 _FORMER_NAMES = {"Surrogate": "SiteApproximation"}
 
