@@ -1,4 +1,4 @@
-"""What is next to what among the numbers of a site: the layouts that a prior's covariance and its network follow."""
+"""What is next to what among the numbers of a site, which covariances and networks follow."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ MOST_AXES = 3
 
 @dataclass(frozen=True)
 class FieldShape:
-    """A field on a regular grid: `channels` numbers at each point of a grid of `shape`, in C order, channels first.
+    """A field on a regular grid of `shape`: `channels` numbers at each point, in C order, channels first.
 
     periodic: of each axis of the grid, whether its ends meet.
     """
@@ -62,8 +62,8 @@ class Grid:
     def __post_init__(self) -> None:
         if whole_number("Grid: channels", self.channels, 0) > 1:
             raise ValueError(
-                f"Grid(channels={self.channels}): channels counts the leading axes of the site's shape that are "
-                "channels, 0 or 1, not how many channels there are"
+                f"Grid(channels={self.channels}): channels counts the leading axes of the site's shape "
+                "that are channels, 0 or 1, not how many channels there are"
             )
         if not isinstance(self.periodic, bool):
             periodic = tuple(self.periodic) if isinstance(self.periodic, Sequence) else (self.periodic,)
