@@ -1,7 +1,6 @@
 # Written by tests/lint/write_stub.py.
 # ruff: noqa: I001
 
-from . import linalg as linalg
 from . import plots as plots
 from . import reference as reference
 from .backend import (
@@ -80,6 +79,10 @@ from .likelihood import (
     classifier_observation as classifier_observation,
     exact_posterior as exact_posterior,
     joint_observation as joint_observation,
+)
+from .linalg import (
+    FieldShape as FieldShape,
+    Grid as Grid,
 )
 from .nn import (
     ResidualMLP as ResidualMLP,
