@@ -1,5 +1,6 @@
 """Every linear operator against the dense matrix that NumPy makes of it, with and without a leading axis."""
 
+import json
 import math
 
 import numpy as np
@@ -180,6 +181,17 @@ def blocks(many, backend):
     return la.block_diagonal([first, second]), matrix
 
 
+def blocks_in_places(many, backend):
+    """Numbers 0, 1 and 7, 8, 9 by one part, those between by another."""
+    (first, A), (second, B) = spectral(many, backend), diagonal(False, backend)
+    places = [[slice(0, 2), slice(7, 10)], [slice(2, 7)]]
+    order = [0, 1, 7, 8, 9, 2, 3, 4, 5, 6]
+    matrix = np.zeros((*A.shape[:-2], 2 * N, 2 * N))
+    matrix[..., :N, :N], matrix[..., N:, N:] = A, B
+    back = np.argsort(order)
+    return la.DiagonalisableBlocks([first, second], places), matrix[..., back, :][..., back]
+
+
 def stack(many, backend):
     (first, A), (second, B) = wide(many, backend), selection(False, backend)
     B = np.broadcast_to(B, (BATCH, *B.shape)) if many else B
@@ -188,7 +200,7 @@ def stack(many, backend):
 
 POSITIVE = [
     isotropic, diagonal, dense, spectral, spectral_of_one_basis, spectral_with_a_rest, subspace, low_rank,
-    low_rank_of_one, total, projected, scaled, symmetric_matrix_free, blocks,
+    low_rank_of_one, total, projected, scaled, symmetric_matrix_free, blocks, blocks_in_places,
 ]  # fmt: skip
 SQUARE = [subspace_root, general, triangular, transpose, inverse, squares]
 ALL = [*POSITIVE, *SQUARE, wide, selection, product, matrix_free, stack]
@@ -288,7 +300,9 @@ def test_rows_of_the_leading_axis(kind, backend):
 
 
 @pytest.mark.parametrize(
-    "kind", [isotropic, diagonal, spectral, spectral_with_a_rest], ids=lambda f: f.__name__
+    "kind",
+    [isotropic, diagonal, spectral, spectral_with_a_rest, blocks_in_places],
+    ids=lambda f: f.__name__,
 )
 @axes
 def test_functions_of_the_eigenvalues(kind, many, backend):
@@ -297,7 +311,7 @@ def test_functions_of_the_eigenvalues(kind, many, backend):
     expected = (basis * (values / (2.0 * values + 0.5))[..., None, :]) @ transposed(basis)
     found = operator.map(lambda numbers: numbers / (2.0 * numbers + 0.5))
     if kind is not spectral_with_a_rest:
-        v = rows_of(N, 3)
+        v = rows_of(matrix.shape[-1], 3)
         by_hand = operator.outside(operator.eigenvalues * operator.inside(array(v, backend)))
         assert_array(by_hand, times(matrix, v), backend, 20 * tolerance_of(backend))
     root = host(operator.sqrt().dense())
@@ -420,3 +434,39 @@ def test_torch_differentiates_through_equations_and_determinants(kind, many):
     torch.sum(operator.shifted(c).logdet()).backward()
     inverses = np.linalg.inv(matrix + 0.7 * np.eye(matrix.shape[-1]))
     np.testing.assert_allclose(c.grad.item(), np.sum(np.trace(inverses, axis1=-2, axis2=-1)), rtol=1e-8)
+
+
+SAVED = [
+    isotropic, diagonal, dense, triangular, spectral, spectral_with_a_rest, low_rank, blocks_in_places,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SAVED, ids=lambda make: make.__name__)
+@axes
+def test_taken_apart_and_put_together_it_is_the_same(kind, many, backend):
+    operator, matrix = kind(many, backend)
+    arrays, content = la.operator_to_dict(operator, "C")
+    again = la.operator_from_dict(arrays, json.loads(json.dumps(content)), "C")
+    assert type(again) is type(operator)
+    assert_array(again.dense(), matrix, backend, 200 * tolerance_of(backend))
+    assert_array(la.placed(operator, backend).dense(), matrix, backend, 200 * tolerance_of(backend))
+
+
+def test_an_observation_operator_arrives_on_another_backend(backend):
+    here = sdeppl.resolve("numpy")
+    scale = la.Diagonal(array(np.arange(2.0, 2.0 + N), here))
+    there = la.placed(la.Selection(integers(INDEX, here), N, scale.values) @ scale, backend)
+    expected = np.diag(np.arange(2.0, 2.0 + N))[INDEX]
+    assert_array(there.dense(), expected, backend, 20 * tolerance_of(backend))
+
+
+def test_what_is_known_by_functions_is_not_saved(backend):
+    with pytest.raises(TypeError, match="known by functions"):
+        la.operator_to_dict(matrix_free(False, backend)[0])
+
+
+def test_blocks_that_do_not_fill_their_places_are_refused(backend):
+    (first, _), (second, _) = spectral(False, backend), diagonal(False, backend)
+    for places in ([[slice(0, 5)], [slice(4, 9)]], [[slice(0, 6)], [slice(6, 10)]]):
+        with pytest.raises(ValueError, match="do not fill"):
+            la.DiagonalisableBlocks([first, second], places)

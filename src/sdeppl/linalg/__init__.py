@@ -30,4 +30,13 @@ from .operators import (
     solve_lower,
     solve_lower_transposed,
 )
-from .structures import BlockDiagonal, LowRankUpdate, Stack, Subspace, block_diagonal, stacked
+from .serialise import operator_from_dict, operator_to_dict, placed
+from .structures import (
+    BlockDiagonal,
+    DiagonalisableBlocks,
+    LowRankUpdate,
+    Stack,
+    Subspace,
+    block_diagonal,
+    stacked,
+)

@@ -7,9 +7,11 @@ from typing import Any
 from array_api_compat import device
 
 from ..backend import Array, array_namespace
+from ..backend.sharing import cached_property
 from .operators import (
     Dense,
     Diagonal,
+    Diagonalisable,
     LinearOperator,
     Symmetric,
     Triangular,
@@ -200,6 +202,106 @@ class BlockDiagonal(_Parts):
 
     def _take(self, index: Array | int) -> LinearOperator:
         return BlockDiagonal([part.take(index) for part in self.parts])
+
+
+class DiagonalisableBlocks(Diagonalisable):
+    """Diagonalisable operators, each of some of n numbers: f(A) acts on each part by itself.
+
+    parts: without a leading axis; places: of each the slices of the n numbers that it acts on, one after the
+    other, which together are all of them once; by default parts follow one another. Eigenvalues are those of
+    the parts, in their order. A product costs what those of the parts do.
+
+    Raises: ValueError where parts and places do not fit.
+    """
+
+    def __init__(
+        self, parts: Sequence[Diagonalisable], places: Sequence[Sequence[slice]] | None = None
+    ) -> None:
+        if places is None:
+            ends = accumulate((part.shape[0] for part in parts), initial=0)
+            places = [[slice(*pair)] for pair in pairwise(ends)]
+        n = sum(part.shape[0] for part in parts)
+        super().__init__((n, n), common_batch(*(part.batch for part in parts)), parts[0].like)
+        self.parts, self.places = tuple(parts), tuple(tuple(place) for place in places)
+        sizes = [sum(one.stop - one.start for one in place) for place in self.places]
+        pieces = sorted((one.start, one.stop) for place in self.places for one in place)
+        follows = [stop for _, stop in pieces[:-1]] == [start for start, _ in pieces[1:]]
+        whole = bool(pieces) and pieces[0][0] == 0 and pieces[-1][1] == n
+        if sizes != [part.shape[0] for part in parts] or not (follows and whole):
+            raise ValueError(f"blocks of {[part.shape[0] for part in parts]} numbers do not fill {places}")
+
+    @cached_property
+    def eigenvalues(self) -> Array:
+        """Of the parts, one after the other, as `inside` has its numbers."""
+        pairs = zip(self.parts, self._coordinates, strict=True)
+        xp, values = array_namespace(self.like), []
+        for part, count in pairs:
+            own = part.eigenvalues
+            values.append(xp.broadcast_to(own, (*own.shape[:-1], count)))
+        return xp.concat([_repeated(own, self.batch, 1) for own in values], axis=-1)
+
+    def inside(self, v: Array) -> Array:
+        pairs = zip(self.parts, self._split(v), strict=True)
+        return array_namespace(v).concat([part.inside(own) for part, own in pairs], axis=-1)
+
+    def outside(self, u: Array) -> Array:
+        pairs = zip(self.parts, pairwise(accumulate(self._coordinates, initial=0)), strict=True)
+        return self._joined([part.outside(u[..., first:last]) for part, (first, last) in pairs])
+
+    def matvec(self, v: Array) -> Array:
+        return self._joined([part.matvec(own) for part, own in zip(self.parts, self._split(v), strict=True)])
+
+    def map(self, function: Callable[[Array], Array]) -> "DiagonalisableBlocks":
+        return DiagonalisableBlocks([part.map(function) for part in self.parts], self.places)
+
+    def diagonal(self) -> Array:
+        return self._joined([_repeated(part.diagonal(), self.batch, 1) for part in self.parts])
+
+    def whiten(self, v: Array) -> Array:
+        return self._joined([part.whiten(own) for part, own in zip(self.parts, self._split(v), strict=True)])
+
+    def whiten_adjoint(self, w: Array) -> Array:
+        pairs = zip(self.parts, self._split(w), strict=True)
+        return self._joined([part.whiten_adjoint(own) for part, own in pairs])
+
+    def logdet(self) -> Array:
+        return total(part.logdet() for part in self.parts)
+
+    def shifted(self, c: Any) -> LinearOperator:
+        shifted = [part.shifted(c) for part in self.parts]
+        kept = [part for part in shifted if isinstance(part, Diagonalisable)]
+        return DiagonalisableBlocks(kept, self.places) if len(kept) == len(shifted) else super().shifted(c)
+
+    @cached_property
+    def _coordinates(self) -> list[int]:
+        """How many numbers `inside` gives for each part."""
+        like, xp = self.like, array_namespace(self.like)
+        sizes = [1 if part.batch is None else part.batch for part in self.parts]
+        shapes = [(rows, part.shape[0]) for rows, part in zip(sizes, self.parts, strict=True)]
+        nothing = [xp.zeros(shape, dtype=like.dtype, device=device(like)) for shape in shapes]
+        return [part.inside(zero).shape[-1] for part, zero in zip(self.parts, nothing, strict=True)]
+
+    def _split(self, v: Array) -> list[Array]:
+        """The numbers of each part."""
+        xp = array_namespace(v)
+        pieces = [[v[..., one] for one in place] for place in self.places]
+        return [piece[0] if len(piece) == 1 else xp.concat(piece, axis=-1) for piece in pieces]
+
+    def _joined(self, parts: Sequence[Array]) -> Array:
+        """Of the numbers of each part, all in their places."""
+        pieces: list[tuple[int, Array]] = []
+        for part, place in zip(parts, self.places, strict=True):
+            first = 0
+            for one in place:
+                last = first + one.stop - one.start
+                pieces.append((one.start, part[..., first:last]))
+                first = last
+        ordered = [piece for _, piece in sorted(pieces, key=lambda pair: pair[0])]
+        return ordered[0] if len(ordered) == 1 else array_namespace(self.like).concat(ordered, axis=-1)
+
+    def _take(self, index: Array | int) -> LinearOperator:
+        parts = [part.take(index) for part in self.parts]
+        return DiagonalisableBlocks([part for part in parts if isinstance(part, Diagonalisable)], self.places)
 
 
 class Stack(_Parts):
