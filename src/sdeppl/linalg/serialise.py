@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from array_api_compat import device
-
 from ..backend import Array, Backend, array_namespace, place
 from .operators import Dense, Diagonal, Isotropic, LinearOperator, Product, Selection, Spectral, Triangular
 from .structures import DiagonalisableBlocks, LowRankUpdate
@@ -31,7 +29,8 @@ def operator_to_dict(operator: LinearOperator, prefix: str = "operator") -> tupl
         case Triangular():
             arrays = {"matrix": operator.matrix}
         case Selection():
-            arrays = {"index": array_namespace(operator.like).astype(operator.index, operator.like.dtype)}
+            xp = array_namespace(operator.like)
+            arrays = {"index": xp.astype(operator.index, operator.like.dtype)}
             content["n"] = operator.shape[1]
         case DiagonalisableBlocks():
             parts = {str(k): part for k, part in enumerate(operator.parts)}
@@ -91,4 +90,4 @@ def placed(operator: LinearOperator, backend: Backend) -> LinearOperator:
 
 def _whole(index: Array) -> Array:
     xp = array_namespace(index)
-    return xp.asarray(xp.astype(xp.round(index), xp.int64), device=device(index))
+    return xp.astype(xp.round(index), xp.int64)
