@@ -7,11 +7,12 @@ import torch
 from checks import array, host
 from site_models import ALL, D, nan, own_log_prob, read, t, with_likelihood
 
+from sdeppl.linalg import Spectral
 from sdeppl.query import GaussianPart
 
 C = torch.tensor([[1.0, 0.3, -0.2], [0.3, 1.0, 0.4], [-0.2, 0.4, 1.0]], dtype=D)
 values, vectors = torch.linalg.eigh(C)
-PART = GaussianPart(t(0.4, -0.3, 0.2), t(0.7, 1.5, 0.3), vectors, values, 1000)
+PART = GaussianPart(t(0.4, -0.3, 0.2), t(0.7, 1.5, 0.3), Spectral(vectors, values), 1000)
 X = np.random.default_rng(5).normal(size=(6, 3))
 Z = PART.location + PART.scale * torch.tensor(X)
 

@@ -3,6 +3,7 @@
 import torch
 
 import sdeppl as sp
+from sdeppl.linalg import Spectral
 from sdeppl.query.bridge import Bridge, cheaper_mode
 from sdeppl.query.gaussian_part import GaussianPart
 
@@ -50,8 +51,7 @@ def test_the_jacobian_is_in_standardised_units_either_way():
     part = GaussianPart(
         location=torch.tensor([0.5, -1.0], dtype=torch.float64),
         scale=torch.tensor([2.0, 0.3], dtype=torch.float64),
-        basis=torch.eye(2, dtype=torch.float64),
-        eigenvalues=torch.ones(2, dtype=torch.float64),
+        covariance=Spectral(torch.eye(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)),
         draws=10,
     )
     bridge = Bridge(part, sp.resolve("torch"), True)

@@ -8,6 +8,7 @@ from observed_models import PART, Z, compiled, event
 from site_models import AFFINE_FAMILIES, D, nan, read, t
 
 import sdeppl as sp
+from sdeppl.linalg import Spectral
 from sdeppl.query import GaussianPart, posterior_probes
 
 NEAR = {
@@ -28,7 +29,7 @@ def test_probes_are_near_the_posterior(name):
         pyro.sample("y", fn(x))
 
     sites = read(model, y=y)
-    part = GaussianPart(t(0.0), t(1.0), torch.ones((1, 1), dtype=D), t(1.0), 1000)
+    part = GaussianPart(t(0.0), t(1.0), Spectral(torch.ones((1, 1), dtype=D), t(1.0)), 1000)
     draws = torch.randn((400, 1), generator=torch.Generator().manual_seed(7), dtype=D)
     probes = posterior_probes(sites, part, draws, 0)
     grid = torch.linspace(-6, 6, 4001, dtype=D)

@@ -62,9 +62,9 @@ class GaussianDenoiser(Denoiser):
 
     def __call__(self, x: Array, t: float) -> Moments:
         x = self.sde.centre(x, t)
-        alpha, variance = self._marginal(t)
+        alpha, sigma = self.sde.alpha_sigma(t)
         # C (α² C + σ² I)⁻¹ serves the covariance and the mean
-        gain = self.prior_covariance.map(lambda values: values / variance).formed()
+        gain = self.prior_covariance.map(lambda values: values / (alpha * alpha * values + sigma**2)).formed()
         mean = self.location + alpha * gain.matvec(x - alpha * self.location)
         return Moments(mean, self.sde.sigma(t) ** 2 * gain)
 
@@ -73,8 +73,8 @@ class GaussianDenoiser(Denoiser):
         return self.prior_covariance.log_normal(x0 - self.location)
 
     def mean(self, x: Array, t: Number) -> Array:
-        alpha, variance = self._marginal(t)
-        gain = self.prior_covariance.map(lambda values: alpha * values / variance)
+        alpha, sigma = self.sde.alpha_sigma(t)
+        gain = self.prior_covariance.map(lambda values: alpha * values / (alpha * alpha * values + sigma**2))
         # one expression: two arrays at a time, since none has a name
         return self.location + gain.matvec(self.sde.centre(x, t) - alpha * self.location)
 

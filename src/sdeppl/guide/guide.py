@@ -2,9 +2,10 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -14,6 +15,7 @@ from ..backend.sharing import sent_state
 from ..denoisers import Denoiser, NetworkDenoiser
 from ..distributions.typing import Args, Kwargs, Model
 from ..likelihood import Observation, joint_observation
+from ..linalg import FieldShape, Grid
 from ..nn import ResidualMLP
 from ..posterior import FitCheck, Network, Posterior, Posteriors, UntrustedWarning
 from ..query import (
@@ -24,6 +26,7 @@ from ..query import (
     check_fit,
     compile_posterior,
     doubt_of,
+    gaussian_of_layout,
     many_observation,
     observation_of,
     posterior_probes,
@@ -33,6 +36,8 @@ from ..tracing import (
     ROWS,
     GivenModel,
     HeavyTailsWarning,
+    LatentSite,
+    LatentSpace,
     ModelError,
     ObservedSite,
     OwnDensities,
@@ -62,9 +67,12 @@ RECORD = 7  # draws by which a change of the prior is noticed
 HELD_OUT, LEAST_HELD_OUT = 16_384, 200
 DENSITIES = 2_048  # of them, that are compared with the model's own density
 LARGEST = 1_500_000  # numbers in all held-out draws
+MOST_NUMBERS, LEAST_DRAWS = 200_000_000, 1_000  # of a prior with a layout, for its moments
+LARGEST_BATCH, LEAST_AT_ONCE = 2**24, 8  # numbers in a batch of such draws
+PASSES = 8  # of its random streams: draws of later passes of an estimate
 PROBES, NEAR = 256, 64  # draws with which a model is read: of the prior, and near the posterior
 KIND = "guide"  # of its files
-NetworkFactory = Callable[[int], torch.nn.Module]
+NetworkFactory = Callable[[Any], torch.nn.Module]
 
 
 class ScoreGuide:
@@ -72,9 +80,13 @@ class ScoreGuide:
 
     model: a Pyro model; args and kwargs: what it is called with when the prior is drawn from, with
     nothing observed. sde: the forward SDE of the standardised latents; by default that of the
-    model's Diffusion site, else VPSDE(). net: dim ↦ torch module (x, ln(α/σ)) ↦ x, or None for the
-    Gaussian part alone. latents: names of the latent sites, where the trace does not tell them.
-    tails: whether latents with heavy tails are drawn in at fitting (`fit_gaussian`).
+    model's Diffusion site, else VPSDE(). net: dim ↦ torch module (x, ln(α/σ)) ↦ x, of a site with a layout
+    `FieldShape` ↦ module, or None for the Gaussian part alone; 'auto': `ResidualMLP`, `UNet` on a grid.
+    latents: names of the latent sites, where the trace does not tell them.
+    tails: whether latents with heavy tails are drawn in at fitting (`fit_gaussian`), but for those with a
+    layout. layout: {latent site: `Grid`}, what is next to what: how the prior's covariance is held, and where
+    the network sees its input; without it a latent is a vector, and time and memory grow with the square of
+    its numbers, at fitting with the cube.
     seed: of everything it draws, but for the draws it makes as a Pyro guide, inside `Predictive` or
     called by itself: those follow pyro.set_rng_seed.
 
@@ -87,7 +99,8 @@ class ScoreGuide:
             learned = "not fitted"
         else:
             kept = f"with a {type(self.net).__name__}" if self.use_net else "the Gaussian part alone"
-            learned = f"{kept}, from {self.gaussian.draws} draws"
+            held = f" ({self.gaussian.words})" if self.gaussian.words else ""
+            learned = f"{kept}{held}, from {self.gaussian.draws} draws"
         tails = f"; heavy tails of {list(self.tails)} drawn in" if self.tails else ""
         observed = f"observes {', '.join(self.observable) or 'nothing'}"
         return f"ScoreGuide({self.traced!r}; {observed}; {type(self.sde).__name__}; {learned}{tails})"
@@ -96,12 +109,13 @@ class ScoreGuide:
         self,
         model: Model,
         sde: IsotropicSDE | None = None,
-        net: NetworkFactory | None = ResidualMLP,
+        net: NetworkFactory | Literal["auto"] | None = "auto",
         args: Args = (),
         kwargs: Kwargs | None = None,
         latents: Sequence[str] | None = None,
         seed: int = 0,
         tails: bool = True,
+        layout: Mapping[str, Grid] | None = None,
     ) -> None:
         resolve()  # a wrong SDEPPL_BACKEND is reported before a training, not after it
         _check_sde(sde)
@@ -112,10 +126,12 @@ class ScoreGuide:
         sites = find_sites(self.model, self.args, self.kwargs, latents)
         self.traced, self.observable, self.moving = sites.space, sites.observable, sites.moving
         self.space = sites.space
+        self.layout = dict(layout or {})
+        self.fields = fields_of(sites.space, layout)
         self.draws_in = tails
         self.tails: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         self.sde = sde or sites.diffusion or VPSDE()
-        self.net_factory = net
+        self.net_factory: NetworkFactory | None = ResidualMLP if net == "auto" else net
         self.seed = whole_number("seed", seed)
         self.gaussian: GaussianPart | None = None
         self.net: torch.nn.Module | None = None
@@ -135,11 +151,25 @@ class ScoreGuide:
         )
         return self.space.flatten(values)
 
-    def fit_gaussian(self, draws: int = MOMENT_DRAWS, progress: bool | None = None) -> "ScoreGuide":
+    @property
+    def moment_draws(self) -> int:
+        """How many draws the Gaussian part is estimated from where nobody says: 100,000, but of a prior with
+        a layout no more than 2e8 numbers, and at least 1,000 draws."""
+        if not self.fields:
+            return MOMENT_DRAWS
+        return min(MOMENT_DRAWS, max(LEAST_DRAWS, MOST_NUMBERS // self.space.dim))
+
+    @property
+    def at_once(self) -> int:
+        """How many draws are made in one batch."""
+        return BATCH if not self.fields else max(LEAST_AT_ONCE, min(BATCH, LARGEST_BATCH // self.space.dim))
+
+    def fit_gaussian(self, draws: int | None = None, progress: bool | None = None) -> "ScoreGuide":
         """Estimate the prior's mean and covariance from `draws` draws; a network starts anew.
 
-        Latents with heavy tails are drawn in by z = median + scale sinh(u) first (`tracing.find_tails`),
-        unless tails=False. The standard error of each is 1/√draws of the prior's own scale.
+        draws: `moment_draws` by default. Latents with heavy tails are drawn in by z = median + scale sinh(u)
+        first (`tracing.find_tails`), unless tails=False. The standard error of each is 1/√draws of the
+        prior's own scale.
 
         The fit is checked on held-out draws (`fit_check`). Warns: HeavyTailsWarning, naming the sites;
         RankWarning; UntrustedWarning where the prior is not the fitted Gaussian.
@@ -148,31 +178,62 @@ class ScoreGuide:
         self.check_fit()
         return self
 
-    def estimate(self, draws: int, progress: bool | None = None) -> None:
+    def estimate(self, draws: int | None = None, progress: bool | None = None) -> None:
         """`fit_gaussian`, not checked: a network is to be trained."""
-        draws = whole_number("draws", draws, most=MOST)
-        if draws < 2 * self.space.dim:
+        draws = self.moment_draws if draws is None else whole_number("draws", draws, most=MOST)
+        plain = sum(site.stop - site.start for site in self.plain_sites)
+        if draws < 2 * plain:
             raise ValueError(
-                f"{draws} draws are too few for the covariance of {self.space.dim} numbers; use at least "
-                f"{2 * self.space.dim}, better a thousand times that many"
+                f"{draws} draws are too few for the covariance of {plain} numbers; use at least "
+                f"{2 * plain}, better a thousand times that many"
             )
-
-        def batches() -> Iterator[torch.Tensor]:
-            starts = range(0, draws, BATCH)
-            for index, first in enumerate(Progress(len(starts), progress, "prior moments").over(starts)):
-                yield self.prior_batch(min(BATCH, draws - first), 0, index)
-
         self.set_tails({})
-        if self.draws_in:
-            more = (self.prior_batch(BATCH, 0, index) for index in range(1, draws // BATCH))
-            self.set_tails(find_tails(self.traced, self.prior_batch(BATCH, 0, 0), more))
+        if self.draws_in and self.plain_sites:
+            more = (
+                self._plain(self.prior_batch(self.at_once, 0, k)) for k in range(1, draws // self.at_once)
+            )
+            self.set_tails(self._heavy(more))
         if self.tails:
             warnings.warn(_TAILS.format(list(self.tails)), HeavyTailsWarning, stacklevel=3)
-        self.gaussian = GaussianPart.estimate(batches())
+        batches = partial(self._batches, draws, progress)
+        if self.fields:
+            self.gaussian = gaussian_of_layout(self.space, self.layout, batches, draws)
+        else:
+            self.gaussian = GaussianPart.estimate(batches(0))
         self.net, self.use_net, self.left_out = None, False, False
         self.trained = None
         self.trained = self.trained_on()
         self.forget()
+
+    def _batches(self, draws: int, progress: bool | None, number: int) -> Iterator[torch.Tensor]:
+        """Prior draws, batch by batch, fresh ones in each pass over them. number: of the pass."""
+        at_once, stream = self.at_once, (0,) if number == 0 else (PASSES, number)
+        starts = range(0, draws, at_once)
+        for index, first in enumerate(Progress(len(starts), progress, "prior moments").over(starts)):
+            yield self.prior_batch(min(at_once, draws - first), *stream, index)
+
+    @property
+    def plain_sites(self) -> tuple[LatentSite, ...]:
+        """The latents without a layout."""
+        return tuple(site for site in self.traced.sites if site.name not in self.fields)
+
+    def _plain(self, z: torch.Tensor) -> torch.Tensor:
+        """The numbers of the latents without a layout, of all (draws, dim)."""
+        return torch.cat([z[:, site.start : site.stop] for site in self.plain_sites], dim=-1)
+
+    def _heavy(self, more: Iterator[torch.Tensor]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """Which of them have heavy tails, by 8,192 draws and, in doubt, `more`."""
+        space, first = self.traced, 0
+        if self.fields:
+            sites = list[LatentSite]()
+            for site in self.plain_sites:
+                last = first + site.stop - site.start
+                sites.append(replace(site, start=first, stop=last))
+                first = last
+            space = LatentSpace(tuple(sites))
+        batches = range(-(-BATCH // self.at_once))
+        seen = [self._plain(self.prior_batch(self.at_once, 0, k)) for k in batches]
+        return find_tails(space, torch.cat(seen), more)
 
     def trained_on(self) -> PriorRecord:
         """What the prior was at the fit. Raises: ModelError where there is none yet."""
@@ -216,8 +277,8 @@ class ScoreGuide:
         count = max(min(wanted, HELD_OUT, LARGEST // self.space.dim), LEAST_HELD_OUT)
         z = torch.cat(
             [
-                self.prior_batch(min(BATCH, count - first), FIT, index)
-                for index, first in enumerate(range(0, count, BATCH))
+                self.prior_batch(min(self.at_once, count - first), FIT, index)
+                for index, first in enumerate(range(0, count, self.at_once))
             ]
         )
         network: Network = "used" if self.use_net else "left out" if self.left_out else "untrained"
@@ -230,6 +291,10 @@ class ScoreGuide:
         found = check_fit(self.space, gaussian, self.denoiser("torch"), network, z, self.seed, known)
         said = "" if prior.good else prior.verdict.removeprefix("do not trust: ")
         return replace(found, density=log_prior is not None, disagreement=said)
+
+    def new_net(self) -> torch.nn.Module | None:
+        """An untrained network for the fitted Gaussian part, or None where the guide has none."""
+        return None if self.net_factory is None else self.net_factory(self.fitted().rank)
 
     def denoiser(self, backend: str | Backend | None = None) -> Denoiser:
         """The prior's denoiser in standardised coordinates, on a backend."""
@@ -461,7 +526,8 @@ class ScoreGuide:
         """Tensors and JSON that restore the guide. Raises: ModelError for a guide not fitted yet."""
         if self.gaussian is None:
             raise ModelError("the guide is not fitted, so there is nothing to save")
-        tensors = {f"gaussian.{name}": getattr(self.gaussian, name) for name in _PARTS}
+        moments, content = self.gaussian.contents()
+        tensors = {f"gaussian.{name}": tensor for name, tensor in moments.items()}
         for name, (loc, scale) in self.tails.items():
             tensors |= {f"tail.loc.{name}": loc, f"tail.scale.{name}": scale}
         if self.net is not None:
@@ -469,10 +535,10 @@ class ScoreGuide:
         trained, fit = self.trained_on(), self.checked
         tensors["check.z"] = trained.z
         tensors |= {f"check.prior.{name}": density for name, density in trained.densities.items()}
-        content = {
+        content |= {
             "latents": {site.name: list(site.shape) for site in self.space.sites},
+            "layout": {name: asdict(grid) for name, grid in self.layout.items()},
             "sde": to_dict(self.sde),
-            "draws": self.gaussian.draws,
             "has_net": self.net is not None,
             "use_net": self.use_net,
             "check_seed": trained.seed,
@@ -485,24 +551,28 @@ class ScoreGuide:
         mine = {site.name: list(site.shape) for site in self.space.sites}
         if content.get("latents") != mine:
             raise ModelError(f"{path} was trained on latents {content.get('latents')}; the model has {mine}")
+        _check_layout(path, content.get("layout", {}), self.layout)
         tailed = [name.removeprefix("tail.loc.") for name in tensors if name.startswith("tail.loc.")]
         if not all(name in mine and f"tail.scale.{name}" in tensors for name in tailed):
             raise CorruptFile(f"{path} does not fit this guide: its heavy tails are of {tailed}")
         self.set_tails({n: (tensors[f"tail.loc.{n}"], tensors[f"tail.scale.{n}"]) for n in tailed})
         self.trained = self._trained_before(tensors, content, path)
         try:
-            parts = {name: tensors[f"gaussian.{name}"] for name in _PARTS}
+            prefix = "gaussian."
+            moments = {n.removeprefix(prefix): value for n, value in tensors.items() if n.startswith(prefix)}
             self.sde = from_dict(content["sde"])
-            self.gaussian = GaussianPart(**parts, draws=int(content["draws"]))
+            self.gaussian = GaussianPart.of(moments, content)
             self.net, self.use_net = None, bool(content["use_net"])
             if content["has_net"]:
                 if self.net_factory is None:
                     raise ModelError(f"{path} holds a network, and the guide was made with net=None")
                 with seeded(0):  # its first weights are drawn, and then replaced
-                    self.net = self.net_factory(self.gaussian.eigenvalues.shape[0])
+                    net = self.new_net()
+                assert net is not None
                 prefix = "net."
                 state = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
-                self.net.load_state_dict(state)
+                net.load_state_dict(state)
+                self.net = net
             self.forget()
             self.checked = FitCheck.from_dict(content.get("fit"))
         except ModelError:
@@ -679,6 +749,36 @@ def _rows(
     return rows, sets
 
 
+def fields_of(space: LatentSpace, layout: object) -> dict[str, FieldShape]:
+    """{site: its grid} of the sites with a layout. Raises: TypeError, ModelError, naming the site."""
+    if layout is not None and not isinstance(layout, Mapping):
+        raise TypeError(f"layout must be {{site: sp.Grid(...)}}, by site name; got {layout!r:.80}")
+    fields, sites = {}, {site.name: site for site in space.sites}
+    for name, grid in dict(layout or {}).items():
+        if name not in sites:
+            raise ModelError(f"layout: there is no latent site '{name}'; the model has {space.names}")
+        if not isinstance(grid, Grid):
+            raise TypeError(f"layout: site '{name}' has {grid!r:.80}; expected sp.Grid(...)")
+        site = sites[name]
+        if site.shape != site.unconstrained_shape:
+            raise ModelError(
+                f"layout: site '{name}' has the support {site.support}, whose numbers are not one by one "
+                "those of a grid; write it as a function of a site whose support is"
+            )
+        try:
+            fields[name] = grid.of(site.shape)
+        except ValueError as error:
+            raise ModelError(f"layout: site '{name}': {error}") from error
+    return fields
+
+
+def _check_layout(path: object, found: Mapping[str, Any], mine: Mapping[str, Grid]) -> None:
+    """Raises: ModelError where a file has another layout."""
+    theirs = {name: Grid(**settings) for name, settings in found.items()}
+    if theirs != mine:
+        raise ModelError(f"{path} was trained with layout={theirs}; this guide has {dict(mine)}")
+
+
 def _check_sde(sde: object) -> None:
     if isinstance(sde, type):
         raise TypeError(f"sde={sde.__name__} is a class; give an instance: {sde.__name__}()")
@@ -687,6 +787,8 @@ def _check_sde(sde: object) -> None:
 
 
 def _check_net(net: object) -> None:
+    if isinstance(net, str) and net == "auto":
+        return
     if net is not None and (isinstance(net, torch.nn.Module) or not callable(net)):
         raise TypeError(
             f"net is a {type(net).__name__}; give a factory, dim ↦ module, such as ResidualMLP, or None"
@@ -697,5 +799,3 @@ _TAILS = (
     "latent sites {} have heavy tails, and are drawn in by z = median + scale sinh(u): an affine observation "
     "of them is not affine in u, and has no closed form; ScoreGuide(tails=False) leaves them as they are"
 )
-
-_PARTS = ("location", "scale", "basis", "eigenvalues")

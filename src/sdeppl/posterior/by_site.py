@@ -11,6 +11,7 @@ from ..backend.arguments import sites_in_words
 from ..backend.files import CorruptFile, read
 from ..denoisers import ArrayMLP, Denoiser, GaussianDenoiser, NetworkDenoiser
 from ..likelihood import observation_from_dict
+from ..linalg import Spectral, operator_from_dict
 from ..sde import from_dict
 from .diagnosis import FitCheck, UntrustedWarning
 from .langevin import LangevinCorrector
@@ -166,9 +167,12 @@ def load_posterior(
 
 
 def _prior(arrays: Mapping[str, Any], content: Mapping[str, Any], onnx: Any) -> Denoiser:
-    gaussian = GaussianDenoiser.from_eigenbasis(
-        from_dict(content["sde"]), 0 * arrays["location"], arrays["basis"], arrays["eigenvalues"]
-    )
+    covariance: Any
+    if "covariance" in content:  # of a prior with a layout
+        covariance = operator_from_dict(arrays, content["covariance"], "covariance")
+    else:
+        covariance = Spectral(arrays["basis"], arrays["eigenvalues"])
+    gaussian = GaussianDenoiser(from_dict(content["sde"]), 0 * arrays["location"], covariance)
     if onnx is not None:
         return NetworkDenoiser(gaussian, OnnxFunction(onnx.tobytes()))
     weights = {name.removeprefix("net."): a for name, a in arrays.items() if name.startswith("net.")}

@@ -229,9 +229,8 @@ def save_posterior(posterior: "SitePosterior", path: str | Path) -> None:
     solved, gaussian = posterior.arrays, posterior.gaussian
     _check_moves(solved)
     assert solved.observation is not None
-    arrays: Arrays = {
-        name: to_host(getattr(gaussian, name)) for name in ("location", "scale", "basis", "eigenvalues")
-    }
+    moments, content = gaussian.contents()
+    arrays: Arrays = {name: to_host(tensor) for name, tensor in moments.items()}
     arrays |= _network(solved.prior)
     seen, observation = observation_to_dict(solved.observation)
     arrays |= {name: to_host(array) for name, array in seen.items()}
@@ -253,7 +252,7 @@ def save_posterior(posterior: "SitePosterior", path: str | Path) -> None:
     if correction is not None and correction != "auto":
         settings = {field.name: getattr(correction, field.name) for field in fields(correction)}
         correction = {"type": type(correction).__name__, "settings": settings}
-    content = {
+    content |= {
         "sde": to_dict(solved.prior.sde),
         "observation": observation,
         "sites": sites,

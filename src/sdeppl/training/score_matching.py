@@ -87,9 +87,9 @@ class ScoreMatching:
     residual of the best linear denoiser in units of its standard deviation, ρ the correlation of
     x_t with x_0: the ε-loss |ε̂ - ε|² weighted so that the Gaussian part alone has loss 1 at every t.
 
-    guide: fitted in place (Gaussian part first, from `draws` draws); lr: Adam's learning rate, on a
-    cosine to 0 within each `fit`; batch: rows per step; ema: decay of the averaged weights, which
-    the guide uses; seed: of everything here.
+    guide: fitted in place (Gaussian part first, from `draws` draws, by default `guide.moment_draws`); lr:
+    Adam's learning rate, on a cosine to 0 within each `fit`; batch: rows per step; ema: decay of the
+    averaged weights, which the guide uses; seed: of everything here.
 
     Raises: TypeError for no ScoreGuide; ValueError for arguments out of range. Source: Vincent
     2011; Song et al. 2021, eq. 7.
@@ -105,7 +105,7 @@ class ScoreMatching:
         lr: float = 1e-3,
         batch: int = 512,
         ema: float = 0.999,
-        draws: int = 100_000,
+        draws: int | None = None,
         seed: int = 0,
     ) -> None:
         if not isinstance(guide, ScoreGuide):
@@ -117,7 +117,8 @@ class ScoreMatching:
                 f"need lr > 0, 1 <= batch <= {POOL} and 0 <= ema < 1; got lr={lr}, batch={batch}, ema={ema}"
             )
         self.guide, self.lr, self.batch, self.ema = guide, lr, batch, ema
-        self.draws, self.seed = whole_number("draws", draws, 2), whole_number("seed", seed)
+        self.draws = guide.moment_draws if draws is None else whole_number("draws", draws, 2)
+        self.seed = whole_number("seed", seed)
         self.losses: list[float] = []
         self.gain: Gain | None = None
         self._pool: tuple[int, torch.Tensor] | None = None
@@ -246,7 +247,7 @@ class ScoreMatching:
         if self.guide.net is None and self.guide.net_factory is not None:
             with SHARED, torch.random.fork_rng():
                 torch.manual_seed(derive_seed(self.seed))
-                self.guide.net = self.guide.net_factory(gaussian.eigenvalues.shape[0])
+                self.guide.net = self.guide.new_net()
         if self.guide.net is not None:
             self.dtype = _dtype_of(self.guide.net)
             self.guide.net.requires_grad_(False).eval()
