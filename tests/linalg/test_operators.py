@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from checks import array, assert_array, covariance_matrix, host, tolerance_of
+from stationary_fields import field_of, hermitian_matrices, matrix_of, split
 
 import sdeppl
 from sdeppl import linalg as la
@@ -192,6 +193,23 @@ def blocks_in_places(many, backend):
     return la.DiagonalisableBlocks([first, second], places), matrix[..., back, :][..., back]
 
 
+def of_a_field(name, many, backend):
+    """The same eigenvectors for all, variances that differ."""
+    field = field_of(name)
+    spectrum, vectors = hermitian_matrices(field, 4)
+    spectrum = np.multiply.outer(NUMBERS, spectrum) if many else spectrum
+    held = None if vectors is None else array(split(vectors), backend)
+    return la.Stationary(field, array(spectrum, backend), held), matrix_of(field, spectrum, vectors)
+
+
+def stationary(many, backend):
+    return of_a_field("cylinder of 3 x 4", many, backend)
+
+
+def stationary_channels(many, backend):
+    return of_a_field("two channels on a ring of 4", many, backend)
+
+
 def stack(many, backend):
     (first, A), (second, B) = wide(many, backend), selection(False, backend)
     B = np.broadcast_to(B, (BATCH, *B.shape)) if many else B
@@ -200,7 +218,8 @@ def stack(many, backend):
 
 POSITIVE = [
     isotropic, diagonal, dense, spectral, spectral_of_one_basis, spectral_with_a_rest, subspace, low_rank,
-    low_rank_of_one, total, projected, scaled, symmetric_matrix_free, blocks, blocks_in_places,
+    low_rank_of_one, total, projected, scaled, symmetric_matrix_free, blocks, blocks_in_places, stationary,
+    stationary_channels,
 ]  # fmt: skip
 SQUARE = [subspace_root, general, triangular, transpose, inverse, squares]
 ALL = [*POSITIVE, *SQUARE, wide, selection, product, matrix_free, stack]
@@ -301,7 +320,7 @@ def test_rows_of_the_leading_axis(kind, backend):
 
 @pytest.mark.parametrize(
     "kind",
-    [isotropic, diagonal, spectral, spectral_with_a_rest, blocks_in_places],
+    [isotropic, diagonal, spectral, spectral_with_a_rest, blocks_in_places, stationary, stationary_channels],
     ids=lambda f: f.__name__,
 )
 @axes
@@ -438,6 +457,7 @@ def test_torch_differentiates_through_equations_and_determinants(kind, many):
 
 SAVED = [
     isotropic, diagonal, dense, triangular, spectral, spectral_with_a_rest, low_rank, blocks_in_places,
+    stationary_channels,
 ]  # fmt: skip
 
 

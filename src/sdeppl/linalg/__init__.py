@@ -1,6 +1,7 @@
 """Layer 0, over `backend`: linear operators, with an optional leading axis for rows or data sets."""
 
 from .conjugate_gradients import conjugate_gradients
+from .grid import Stationary
 from .layouts import FieldShape, Grid
 from .operators import (
     Dense,

@@ -363,14 +363,19 @@ class LinearOperator(ABC):
 
     def _identity(self) -> Array:
         """(in, in), where A may be written out."""
-        (out, n), like = self.shape, self.like
+        self._require_small()
+        n, like = self.shape[1], self.like
+        return array_namespace(like).eye(n, dtype=like.dtype, device=device(like))
+
+    def _require_small(self) -> None:
+        """Raises: ValueError where the entries are not at hand and too many to write out."""
+        out, n = self.shape
         if not self.materialised and out * n > LARGEST:
             raise ValueError(
                 f"{self!r} would be a matrix of {out} x {n} numbers, and at most {LARGEST} entries are "
                 "written out; use matvec, rmatvec, matmat and solve, which need none (for guidance: "
                 "likelihood='tweedie' with method='matrix-free', or 'sda')"
             )
-        return array_namespace(like).eye(n, dtype=like.dtype, device=device(like))
 
     def _by_iteration(self, b: Array) -> Array:
         xp, shape = array_namespace(b), b.shape

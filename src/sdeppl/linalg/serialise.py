@@ -1,9 +1,12 @@
 """Operators as arrays and JSON, for saved guides and posteriors; and so from one backend to another."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from ..backend import Array, Backend, array_namespace, place
+from .grid import Stationary
+from .layouts import FieldShape
 from .operators import Dense, Diagonal, Isotropic, LinearOperator, Product, Selection, Spectral, Triangular
 from .structures import DiagonalisableBlocks, LowRankUpdate
 
@@ -32,6 +35,9 @@ def operator_to_dict(operator: LinearOperator, prefix: str = "operator") -> tupl
             xp = array_namespace(operator.like)
             arrays = {"index": xp.astype(operator.index, operator.like.dtype)}
             content["n"] = operator.shape[1]
+        case Stationary():
+            arrays = {"spectrum": operator.spectrum, "vectors": operator.vectors}
+            content["field"] = asdict(operator.field)
         case DiagonalisableBlocks():
             parts = {str(k): part for k, part in enumerate(operator.parts)}
             content["places"] = [[[one.start, one.stop] for one in place] for place in operator.places]
@@ -72,6 +78,10 @@ def operator_from_dict(
             return Triangular(own("matrix"))
         case "Selection":
             return Selection(_whole(own("index")), content["n"], own("index"))
+        case "Stationary":
+            of = content["field"]
+            field = FieldShape(of["channels"], tuple(of["shape"]), tuple(of["periodic"]))
+            return Stationary(field, own("spectrum"), arrays.get(f"{prefix}.vectors"))
         case "DiagonalisableBlocks":
             places = [[slice(*one) for one in place] for place in content["places"]]
             return DiagonalisableBlocks([part(str(k)) for k in range(len(places))], places)
