@@ -1,14 +1,10 @@
 """Stationary covariances against matrices written out by complex exponentials and cosines."""
 
-import itertools
-import math
-
 import numpy as np
 import pytest
 from checks import array, assert_array, host, tolerance_of
 from stationary_fields import FIELDS, field_of, hermitian_matrices, matrix_of, split, symmetric_spectrum
 
-import sdeppl
 from sdeppl import linalg as la
 
 every = pytest.mark.parametrize("name", FIELDS)
@@ -97,7 +93,7 @@ def test_a_ring_has_the_covariance_of_its_images(precise):
 
 def test_no_array_of_dim_by_dim_is_made():
     """A field of 2^16 numbers: products, functions, determinants, variances and a small block."""
-    backend, field = sdeppl.resolve("numpy"), la.Grid(periodic=(True, False)).of((256, 256))
+    field = la.Grid(periodic=(True, False)).of((256, 256))
     spectrum = symmetric_spectrum(field, np.random.default_rng(0))
     C = la.Stationary(field, spectrum.reshape(-1))
     v = np.random.default_rng(1).standard_normal((2, field.size))
@@ -120,7 +116,6 @@ def test_no_array_of_dim_by_dim_is_made():
     np.testing.assert_allclose(
         many.matvec(rows)[0], C.matvec(np.pad(rows, ((0, 0), (0, field.size - 5_000))))[0, :5_000], atol=1e-9
     )
-    del backend
 
 
 def test_what_does_not_fit_a_field_says_so(backend):

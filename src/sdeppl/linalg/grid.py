@@ -178,7 +178,10 @@ class Stationary(Diagonalisable):
         P h_k - Q h_-k, or Pᵀ h_k + Qᵀ h_-k."""
         xp, c = array_namespace(h), self.field.channels
         vectors = xp.reshape(self.vectors, (2, c, c, *self.field.shape))
-        P, Q = (xp.permute_dims(part, (1, 0, *range(2, part.ndim))) if back else part for part in (vectors[0, ...], vectors[1, ...]))
+        P, Q = (
+            xp.permute_dims(part, (1, 0, *range(2, part.ndim))) if back else part
+            for part in (vectors[0, ...], vectors[1, ...])
+        )
         opposite = negated(h, periodic_axes(self.field)[0])
         if not back:
             opposite = -opposite
@@ -234,7 +237,9 @@ def negated(h: Array, axes: tuple[int, ...]) -> Array:
     """What stands at -k, at k."""
     xp = array_namespace(h)
     for axis in axes:
-        h = xp.concat([h[_along(axis, slice(0, 1))], xp.flip(h[_along(axis, slice(1, None))], axis=axis)], axis=axis)
+        h = xp.concat(
+            [h[_along(axis, slice(0, 1))], xp.flip(h[_along(axis, slice(1, None))], axis=axis)], axis=axis
+        )
     return h
 
 
