@@ -178,3 +178,19 @@ def test_what_has_no_draws_may_be_observed():
     guide = sp.ScoreGuide(unsampled_data, net=None, kwargs={"y": torch.tensor(3.0, dtype=D)})
     run = guide.fit_gaussian(20_000, progress=False).condition(backend="numpy").run(2_000)
     assert abs(float(run.draws["x"].mean()) - 1.5) < 5 * 0.5**0.5 / 2_000**0.5 + 0.01
+
+
+def test_a_collapsed_model_is_refused_by_name():
+    """Pyro 1.9.2 with funsor 0.4.8 ends in a KeyError under any trace; without funsor there is no such model."""
+    funsor = pytest.importorskip("funsor")
+    funsor.set_backend("torch")
+
+    @poutine.collapse
+    def model(y=None):
+        p = pyro.sample("p", dist.Beta(2.0, 3.0))
+        pyro.sample("y", dist.Bernoulli(p), obs=y)
+
+    with pytest.raises(ModelError, match=r"runs under poutine\.collapse"):
+        sp.ScoreGuide(model)
+    with pytest.raises(ModelError, match=r"runs under poutine\.collapse"):
+        sp.reference.hmc(model, {"y": torch.tensor(1.0)})

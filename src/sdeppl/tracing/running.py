@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pyro
@@ -49,7 +50,7 @@ class _Reached(Messenger):
 
 def traced(model: Model, args: Args, kwargs: Kwargs) -> Nodes:
     """The sites of one run. Raises: ModelError for parameters outside their range, as a covariance that is
-    not positive definite, and for a site that cannot be drawn from."""
+    not positive definite, for a site that cannot be drawn from, and under poutine.collapse."""
     reached = _Reached()
     handler = poutine.trace(PlainNormals()(reached(model)))
     try:
@@ -74,7 +75,20 @@ def traced(model: Model, args: Args, kwargs: Kwargs) -> Nodes:
             f"site '{reached.names[-1]}' cannot be drawn from: {reached.kind} has no sample; a prior is "
             "learned from its draws, so give a distribution that can be sampled"
         ) from error
+    except KeyError as error:
+        if not _collapses(error):
+            raise
+        raise ModelError(
+            f"the model runs under poutine.collapse, which ends in an error of Pyro's own ({error!r}) under any "
+            "trace; leave poutine.collapse out: conjugate latents are sampled as others are"
+        ) from error
     return nodes
+
+
+def _collapses(error: BaseException) -> bool:
+    """Whether it was raised by Pyro's handler itself."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and Path(frames[-1].filename).stem == "collapse_messenger"
 
 
 def _draws(error: BaseException) -> bool:
