@@ -181,7 +181,7 @@ def test_what_has_no_draws_may_be_observed():
 
 
 def test_a_collapsed_model_is_refused_by_name():
-    """Pyro 1.9.2 with funsor 0.4.8 ends in a KeyError under any trace; without funsor there is no such model."""
+    """Pyro 1.9.2 with funsor 0.4.8 ends in a KeyError under any trace; without it none runs."""
     funsor = pytest.importorskip("funsor")
     funsor.set_backend("torch")
 

@@ -79,8 +79,8 @@ def traced(model: Model, args: Args, kwargs: Kwargs) -> Nodes:
         if not _collapses(error):
             raise
         raise ModelError(
-            f"the model runs under poutine.collapse, which ends in an error of Pyro's own ({error!r}) under any "
-            "trace; leave poutine.collapse out: conjugate latents are sampled as others are"
+            f"the model runs under poutine.collapse, which ends in an error of Pyro's own ({error!r}) under "
+            "any trace; leave poutine.collapse out: conjugate latents are sampled as others are"
         ) from error
     return nodes
 
