@@ -338,6 +338,18 @@ def test_functions_of_the_eigenvalues(kind, many, backend):
     assert_array(found.dense(), expected, backend, 20 * tolerance_of(backend))
 
 
+@positive
+@axes
+def test_what_the_best_linear_denoiser_asks(kind, many, backend):
+    """factor · A (α² A + σ² I)⁻¹, at α = .6, σ = 1.3, factor .7."""
+    operator, matrix = kind(many, backend)
+    n = matrix.shape[-1]
+    expected = 0.7 * matrix @ np.linalg.inv(0.36 * matrix + 1.69 * np.eye(n))
+    v = rows_of(n, 9)
+    found = operator.gain(0.6, 1.3, 0.7).matvec(array(v, backend))
+    assert_array(found, times(expected, v), backend, 200 * tolerance_of(backend))
+
+
 @axes
 def test_a_singular_matrix_of_few_directions(many, backend):
     """Its inverse is the pseudo-inverse, and a multiple of I more makes it regular."""

@@ -64,7 +64,7 @@ class GaussianDenoiser(Denoiser):
         x = self.sde.centre(x, t)
         alpha, sigma = self.sde.alpha_sigma(t)
         # C (α² C + σ² I)⁻¹ serves the covariance and the mean
-        gain = self.prior_covariance.map(lambda values: values / (alpha * alpha * values + sigma**2)).formed()
+        gain = self.prior_covariance.gain(alpha, sigma).formed()
         mean = self.location + alpha * gain.matvec(x - alpha * self.location)
         return Moments(mean, self.sde.sigma(t) ** 2 * gain)
 
@@ -74,7 +74,7 @@ class GaussianDenoiser(Denoiser):
 
     def mean(self, x: Array, t: Number) -> Array:
         alpha, sigma = self.sde.alpha_sigma(t)
-        gain = self.prior_covariance.map(lambda values: alpha * values / (alpha * alpha * values + sigma**2))
+        gain = self.prior_covariance.gain(alpha, sigma, alpha)
         # one expression: two arrays at a time, since none has a name
         return self.location + gain.matvec(self.sde.centre(x, t) - alpha * self.location)
 

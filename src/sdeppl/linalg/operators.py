@@ -314,6 +314,14 @@ class LinearOperator(ABC):
         """A + c I, for a number c or one for each row: in A's own structure where that has room for it."""
         return self + scaled_identity(c, self.shape[0], self.like)
 
+    def gain(self, alpha: Any, sigma: Any, factor: Any = 1.0) -> "LinearOperator":
+        """factor · A (α² A + σ² I)⁻¹ for a covariance A: all that the best linear denoiser asks of one.
+
+        alpha, sigma, factor: numbers, or arrays (batch, 1) for the rows of a batch. Here as a product, which
+        costs one of A and one solution.
+        """
+        return self * factor @ (self * alpha**2).shifted(sigma**2).inverse()
+
     def rows(self, index: Array | slice) -> "LinearOperator":
         """The rows A_i of i in `index`, (k,) or a slice, as of what was observed."""
         return self._selection(index) @ self
@@ -447,6 +455,9 @@ class Diagonalisable(Symmetric):
 
     def whiten_adjoint(self, w: Array) -> Array:
         return self.outside(w / self.root_eigenvalues)
+
+    def gain(self, alpha: Any, sigma: Any, factor: Any = 1.0) -> "Diagonalisable":
+        return self.map(lambda values: factor * values / (alpha * alpha * values + sigma**2))
 
     @cached_property
     def root_eigenvalues(self) -> Array:
