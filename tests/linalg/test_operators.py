@@ -210,6 +210,23 @@ def stationary_channels(many, backend):
     return of_a_field("two channels on a ring of 4", many, backend)
 
 
+def block_tridiagonal(many, backend):
+    """Three blocks of two numbers, of which the last has one."""
+    A = np.stack([covariance_matrix(2 * 3, seed, 1.0, 6.0) for seed in range(BATCH)])
+    A[:, :2, 4:] = A[:, 4:, :2] = 0.0
+    A = one(A + 3 * np.eye(6), many)
+    A[..., 5, :5] = A[..., :5, 5] = 0.0
+    A[..., 5, 5] = 1.0
+    diagonal = np.stack([A[..., 2 * k : 2 * k + 2, 2 * k : 2 * k + 2] for k in range(3)], axis=-3)
+    lower = np.stack([A[..., 2 * k + 2 : 2 * k + 4, 2 * k : 2 * k + 2] for k in range(2)], axis=-3)
+    return la.BlockTridiagonal(array(diagonal, backend), array(lower, backend), N), A[..., :N, :N]
+
+
+def gauss_markov(many, backend):
+    precision, matrix = block_tridiagonal(many, backend)
+    return precision.inverse(), np.linalg.inv(matrix)
+
+
 def stack(many, backend):
     (first, A), (second, B) = wide(many, backend), selection(False, backend)
     B = np.broadcast_to(B, (BATCH, *B.shape)) if many else B
@@ -219,7 +236,7 @@ def stack(many, backend):
 POSITIVE = [
     isotropic, diagonal, dense, spectral, spectral_of_one_basis, spectral_with_a_rest, subspace, low_rank,
     low_rank_of_one, total, projected, scaled, symmetric_matrix_free, blocks, blocks_in_places, stationary,
-    stationary_channels,
+    stationary_channels, block_tridiagonal, gauss_markov,
 ]  # fmt: skip
 SQUARE = [subspace_root, general, triangular, transpose, inverse, squares]
 ALL = [*POSITIVE, *SQUARE, wide, selection, product, matrix_free, stack]

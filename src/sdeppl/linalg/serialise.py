@@ -7,6 +7,7 @@ from typing import Any
 from ..backend import Array, Backend, array_namespace, place
 from .grid import Stationary
 from .layouts import FieldShape
+from .markov import BlockTridiagonal, GaussMarkov
 from .operators import Dense, Diagonal, Isotropic, LinearOperator, Product, Selection, Spectral, Triangular
 from .structures import DiagonalisableBlocks, LowRankUpdate
 
@@ -43,6 +44,11 @@ def operator_to_dict(operator: LinearOperator, prefix: str = "operator") -> tupl
             content["places"] = [[[one.start, one.stop] for one in place] for place in operator.places]
         case LowRankUpdate():
             arrays, parts = {"U": operator.U, "K": operator.K}, {"D": operator.D}
+        case BlockTridiagonal():
+            arrays = {"blocks": operator.blocks, "lower": operator.lower}
+            content["n"] = operator.shape[0]
+        case GaussMarkov():
+            parts = {"precision": operator.precision}
         case Product():
             parts = {"left": operator.left, "right": operator.right}
         case _:
@@ -87,6 +93,10 @@ def operator_from_dict(
             return DiagonalisableBlocks([part(str(k)) for k in range(len(places))], places)
         case "LowRankUpdate":
             return LowRankUpdate(part("D"), own("U"), own("K"))
+        case "BlockTridiagonal":
+            return BlockTridiagonal(own("blocks"), own("lower"), content["n"])
+        case "GaussMarkov":
+            return GaussMarkov(part("precision"))
         case "Product":
             return Product(part("left"), part("right"))
     raise KeyError(content["type"])
