@@ -24,7 +24,7 @@ _NAMES_OF_MODULE = {
     "MilsteinLevy NonFiniteState Path PlatenWeak2 SRA1 SRIW1 SSCS StochasticHeun solve",
     "denoisers": "ArrayMLP CallableDenoiser Denoiser GaussianDenoiser GaussianMixtureDenoiser Moments "
     "NetworkDenoiser",
-    "nn": "ResidualMLP export_onnx",
+    "nn": "FieldNetwork ResidualMLP UNet export_onnx",
     "distributions": "Censored Diffusion Interval SDEPath WienerReparam",
     "likelihood": "CubatureDenoiser DPSDenoiser DensityObservation IndependentObservation "
     "JointObservation LinearConstraint LinearGaussian Linearisation MeanLikelihood "

@@ -85,7 +85,9 @@ from .linalg import (
     Grid as Grid,
 )
 from .nn import (
+    FieldNetwork as FieldNetwork,
     ResidualMLP as ResidualMLP,
+    UNet as UNet,
     export_onnx as export_onnx,
 )
 from .posterior import (
