@@ -486,7 +486,7 @@ def test_torch_differentiates_through_equations_and_determinants(kind, many):
 
 SAVED = [
     isotropic, diagonal, dense, triangular, spectral, spectral_with_a_rest, low_rank, blocks_in_places,
-    stationary_channels,
+    stationary_channels, block_tridiagonal, gauss_markov,
 ]  # fmt: skip
 
 
