@@ -16,7 +16,7 @@ from ..denoisers import Denoiser, NetworkDenoiser
 from ..distributions.typing import Args, Kwargs, Model
 from ..likelihood import Observation, joint_observation
 from ..linalg import FieldShape, Grid
-from ..nn import ResidualMLP
+from ..nn import FieldNetwork, ResidualMLP, UNet
 from ..posterior import FitCheck, Network, Posterior, Posteriors, UntrustedWarning
 from ..query import (
     GaussianPart,
@@ -131,7 +131,8 @@ class ScoreGuide:
         self.draws_in = tails
         self.tails: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         self.sde = sde or sites.diffusion or VPSDE()
-        self.net_factory: NetworkFactory | None = ResidualMLP if net == "auto" else net
+        default: NetworkFactory = UNet() if self.fields else ResidualMLP
+        self.net_factory: NetworkFactory | None = default if net == "auto" else net
         self.seed = whole_number("seed", seed)
         self.gaussian: GaussianPart | None = None
         self.net: torch.nn.Module | None = None
@@ -294,7 +295,10 @@ class ScoreGuide:
 
     def new_net(self) -> torch.nn.Module | None:
         """An untrained network for the fitted Gaussian part, or None where the guide has none."""
-        return None if self.net_factory is None else self.net_factory(self.fitted().rank)
+        if self.net_factory is None or not self.fields:
+            return None if self.net_factory is None else self.net_factory(self.fitted().rank)
+        parts = [self.fields.get(site.name, site.stop - site.start) for site in self.traced.sites]
+        return FieldNetwork(parts, self.net_factory)
 
     def denoiser(self, backend: str | Backend | None = None) -> Denoiser:
         """The prior's denoiser in standardised coordinates, on a backend."""
