@@ -25,7 +25,7 @@ _NAMES_OF_MODULE = {
     "denoisers": "ArrayMLP CallableDenoiser Denoiser GaussianDenoiser GaussianMixtureDenoiser Moments "
     "NetworkDenoiser",
     "nn": "FieldNetwork ResidualMLP UNet export_onnx",
-    "distributions": "Censored Diffusion Interval SDEPath WienerReparam",
+    "distributions": "Censored Dataset Diffusion Interval SDEPath SamplerError Simulated WienerReparam",
     "likelihood": "CubatureDenoiser DPSDenoiser DensityObservation IndependentObservation "
     "JointObservation LinearConstraint LinearGaussian Linearisation MeanLikelihood "
     "MonteCarloDenoiser NaiveDenoiser NestedDenoiser "

@@ -47,9 +47,12 @@ from .diagnostics import (
 )
 from .distributions import (
     Censored as Censored,
+    Dataset as Dataset,
     Diffusion as Diffusion,
     Interval as Interval,
     SDEPath as SDEPath,
+    SamplerError as SamplerError,
+    Simulated as Simulated,
     WienerReparam as WienerReparam,
 )
 from .guide import (

@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,11 +13,13 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 
 from ..backend import Progress
-from ..distributions.typing import Args, Kwargs, Model, Nodes, Site
+from ..distributions import Dataset, Part, SamplerError
+from ..distributions.typing import Args, Distribution, Kwargs, Model, Nodes, Site
 from .errors import ModelError, first_line
 from .randomness import batched, seeded, stacked, vmapped
-from .running import unvalidated
+from .running import Reached, unvalidated
 from .runs import check_same_sites, sample_sites_of
+from .unwrap import replaced
 
 CHUNK = 8192
 FAILURES = (RuntimeError, NotImplementedError, ValueError)
@@ -35,8 +38,11 @@ def prior_draws(
     kwargs: Kwargs | None = None,
     progress: bool | None = None,
     said: set[str] | None = None,
+    rows: "Rows | None" = None,
 ) -> dict[str, torch.Tensor]:
     """`draws` independent prior draws of the named sites: {name: (draws, *shape)}.
+
+    rows: which of the rows of data sets are drawn; by default all, at random.
 
     The model runs once for a whole batch by `torch.func.vmap`, which keeps the meaning of every
     operation in it. Where a site that is not asked for is what vmap cannot draw, and the model does not look
@@ -49,7 +55,12 @@ def prior_draws(
     kwargs, first_run = dict(kwargs or {}), list[str]()
 
     def run(index: torch.Tensor, model: Model = model) -> dict[str, torch.Tensor]:
-        trace = batched(lambda: poutine.trace(model).get_trace(*args, **kwargs), index)
+        reached = Reached()
+        asked = reached(model if rows is None else ReadRows(rows, index)(model))
+        try:
+            trace = batched(lambda: poutine.trace(asked).get_trace(*args, **kwargs), index)
+        except SamplerError as error:
+            raise reached.failed(error) from error
         found = sample_sites_of(trace.nodes)
         first_run.extend([] if first_run else found)
         check_same_sites(first_run, found)
@@ -75,8 +86,8 @@ def prior_draws(
             _warn(reason, draws)
         if said is not None:
             said.add(reason)
-        empty = torch.zeros(())
-        return stacked([run(empty) for _ in Progress(draws, progress, "prior draws").over(range(draws))])
+        counted = Progress(draws, progress, "prior draws").over(range(draws))
+        return stacked([run(torch.tensor(k)) for k in counted])
 
 
 def _warn(reason: str, draws: int) -> None:
@@ -96,6 +107,28 @@ def _at_once(
         index = torch.arange(first, min(first + CHUNK, draws))
         parts.append(vmapped(run, index))
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of data sets: of a part, at random, or from the row `first` on in their order, round and round."""
+
+    part: Part
+    first: int | None = None
+
+
+class ReadRows(Messenger):
+    """Have data sets draw from these rows; index: () number of the draw."""
+
+    def __init__(self, rows: Rows, index: torch.Tensor) -> None:
+        super().__init__()
+        self.part, self.order = rows.part, None if rows.first is None else rows.first + index
+
+    def _pyro_sample(self, msg: Site) -> None:
+        msg["fn"] = replaced(msg["fn"], self._reading)
+
+    def _reading(self, fn: Distribution) -> Distribution:
+        return fn.reading(self.part, self.order) if isinstance(fn, Dataset) else fn
 
 
 class OnlyDrawn(Messenger):
@@ -126,10 +159,10 @@ def check_torch_alone(run: Callable[[torch.Tensor], dict[str, torch.Tensor]], se
 
     Raises: RuntimeError where they do not.
     """
-    empty, runs = torch.zeros(()), []
+    first, runs = torch.tensor(0), []
     for _ in range(2):
         with seeded(*seed):
-            runs.append(run(empty))
+            runs.append(run(first))
     if any(not torch.equal(runs[0][name], runs[1][name]) for name in runs[0]):
         raise _Others("it draws from another generator than torch's, which no seed given here reaches")
 

@@ -14,8 +14,9 @@ from pyro import poutine
 from pyro.poutine.messenger import Messenger
 
 from ..backend.sharing import SHARED, sent_state
+from ..distributions import SamplerError
 from ..distributions.typing import Args, Kwargs, Model, Nodes, Site
-from .errors import ModelError
+from .errors import ModelError, first_line
 from .latents import LatentSpace
 from .randomness import batched, seeded
 from .supports import log_density
@@ -35,27 +36,39 @@ def check_call(model: object, args: object = (), kwargs: object = None, latents:
         raise TypeError(f"latents must be a list of names, latents=['...']; got {latents!r:.80}")
 
 
-class _Reached(Messenger):
+class Reached(Messenger):
     """Notes the sample site that the model is at, and those before it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.names: list[str] = []
         self.kind = ""
+        self.inside = False  # and not in the model between two sites
 
     def _pyro_sample(self, msg: Site) -> None:
         self.names.append(msg["name"])
         self.kind = type(unwrap(msg["fn"])).__name__
+        self.inside = True
+
+    def _pyro_post_sample(self, msg: Site) -> None:
+        self.inside = False
+
+    def failed(self, error: SamplerError) -> ModelError:
+        """The error for a site whose simulator or data set failed."""
+        where = f"site '{self.names[-1]}': " if self.inside else ""
+        return ModelError(f"{where}{first_line(error)}")
 
 
 def traced(model: Model, args: Args, kwargs: Kwargs) -> Nodes:
     """The sites of one run. Raises: ModelError for parameters outside their range, as a covariance that is
     not positive definite, for a site that cannot be drawn from, and under poutine.collapse."""
-    reached = _Reached()
+    reached = Reached()
     handler = poutine.trace(PlainNormals()(reached(model)))
     try:
         with SHARED:
             nodes: Nodes = handler.get_trace(*args, **kwargs).nodes
+    except SamplerError as error:
+        raise reached.failed(error) from error
     except (torch.linalg.LinAlgError, ValueError) as error:
         text = str(error).splitlines()[0] if str(error) else ""
         where = f"the site after '{reached.names[-1]}'" if reached.names else "the first site"

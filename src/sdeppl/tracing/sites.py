@@ -1,17 +1,18 @@
 """Which sites of a model are latent, which can be observed, and which is the forward SDE."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pyro import poutine
 
-from ..distributions import Diffusion
+from ..distributions import Dataset, Diffusion, DrawsAlone, Part, SamplerError
 from ..distributions.typing import Args, Kwargs, Model, Nodes
 from ..sde import IsotropicSDE
 from .errors import ModelError, no_data
 from .latents import LatentSpace
 from .running import check_call
 from .runs import check_random, is_computed, origins_of, same_value, two_runs
+from .unwrap import unwrap
 
 
 @dataclass(frozen=True)
@@ -19,13 +20,28 @@ class ModelSites:
     """What a trace shows: the latents, the names that can be observed, the forward SDE or None.
 
     moving: the names of sites that the model observes at a value that depends on the latents, as residuals
-    are: they are part of its density, and no data.
+    are: they are part of its density, and no data. sources: the latents that are `Simulated` or a `Dataset`.
     """
 
     space: LatentSpace
     observable: tuple[str, ...]
     diffusion: IsotropicSDE | None
     moving: tuple[str, ...] = ()
+    sources: Mapping[str, DrawsAlone] = field(default_factory=dict, repr=False)
+
+    def check_sources(self) -> None:
+        """Read every data set once. Raises: ModelError, naming the site."""
+        for name, source in self.sources.items():
+            if isinstance(source, Dataset) and source.check_all:
+                try:
+                    source.check()
+                except SamplerError as error:
+                    raise ModelError(f"latent site '{name}': {error}") from error
+
+    def rows(self, part: Part) -> int | None:
+        """Rows in this part of the smallest data set among the latents; None where there is none."""
+        sets = [source for source in self.sources.values() if isinstance(source, Dataset)]
+        return min((len(source.reading(part)) for source in sets), default=None)
 
 
 def find_sites(
@@ -54,7 +70,9 @@ def find_sites(
     _check_fixed_supports(found, space)
     check_random(model, args, kwargs, found.latent, found.sites, found.again)
     forward = _forward(found.sites, found.diffusions, found.latent)
-    return ModelSites(space, tuple(found.observable), forward, tuple(found.moving))
+    inside = {name: unwrap(found.sites[name]["fn"]) for name in found.latent}
+    sources = {name: fn for name, fn in inside.items() if isinstance(fn, DrawsAlone)}
+    return ModelSites(space, tuple(found.observable), forward, tuple(found.moving), sources)
 
 
 def without_unseen(

@@ -2,7 +2,7 @@
 
 import copy
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,15 +48,27 @@ class PlainNormals(Messenger):
 
 def plain_normals(fn: Distribution) -> Distribution:
     """The distribution with `NanMaskedNormal`s inside made `Normal`s, multivariate ones too."""
+    return replaced(fn, _plain)
+
+
+def _plain(fn: Distribution) -> Distribution:
     kind = _PLAIN.get(type(fn))
-    inner = plain_normals(fn.base_dist) if isinstance(fn, _WRAPPERS) else None
-    if kind is None and (inner is None or inner is fn.base_dist):
+    if kind is None:
         return fn
     found = copy.copy(fn)
-    if kind is None:
-        found.base_dist = inner
-    else:
-        found.__class__ = kind
+    found.__class__ = kind
+    return found
+
+
+def replaced(fn: Distribution, change: Callable[[Distribution], Distribution]) -> Distribution:
+    """The distribution with what is inside its wrappers changed."""
+    if not isinstance(fn, _WRAPPERS):
+        return change(fn)
+    inner = replaced(fn.base_dist, change)
+    if inner is fn.base_dist:
+        return fn
+    found = copy.copy(fn)
+    found.base_dist = inner
     return found
 
 
