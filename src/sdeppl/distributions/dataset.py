@@ -163,8 +163,8 @@ class _RowNames(Sequence[str]):
 
 @dataclass(frozen=True)
 class Source:
-    """An array of rows that stay where they are. name: of the argument; dims, coords: of an xarray DataArray;
-    file: that it is mapped from, and how long that must be."""
+    """An array of rows that stay where they are. name: of the argument; dims, coords: of an xarray DataArray,
+    whose axis of rows is called `rows`; file: that it is mapped from."""
 
     array: Any
     name: str
@@ -173,7 +173,7 @@ class Source:
     dims: tuple[str, ...] | None = None
     coords: Mapping[str, Any] | None = None
     rows: str = ""
-    file: tuple[str, int] | None = None
+    file: np.memmap | None = None
 
     @classmethod
     def of(cls, array: Any, name: str) -> "Source":
@@ -183,7 +183,7 @@ class Source:
                 f"Dataset: {name} must be one variable, an xarray.DataArray; got an xarray.Dataset with "
                 f"{list(array.data_vars)}; choose one of them"
             )
-        if not hasattr(array, "shape") or hasattr(array, "to_numpy") and not hasattr(array, "isel"):
+        if not hasattr(array, "shape") or (hasattr(array, "to_numpy") and not hasattr(array, "isel")):
             try:
                 array = np.asarray(array)
             except ValueError as error:
@@ -204,9 +204,10 @@ class Source:
         """Check that the file that it is mapped from is whole. Raises: SamplerError."""
         if self.file is None:
             return
-        path, needed = self.file
+        path, needed = str(self.file.filename), self.file.offset + self.file.nbytes
+        mapped: Any = self.file.base  # another file than that of the path, where this was written anew
         try:
-            size = os.path.getsize(path)
+            size = min(os.path.getsize(path), mapped.size())
         except OSError as error:
             raise SamplerError(
                 f"Dataset: {os.path.basename(path)}, which {self.name} is mapped from, is gone "
@@ -230,7 +231,9 @@ class Source:
             else:
                 found = np.asarray(getattr(self.array, "oindex", self.array)[wanted])
         except Exception as error:
-            raise SamplerError(f"Dataset: {self.name} cannot be read: {type(error).__name__}: {error}") from error
+            raise SamplerError(
+                f"Dataset: {self.name} cannot be read: {type(error).__name__}: {error}"
+            ) from error
         return found[places.reshape(-1)]
 
     def blocks(self) -> Iterator[Any]:
@@ -253,14 +256,11 @@ def _axes(array: Any) -> tuple[tuple[str, ...] | None, dict[str, Any] | None, st
     return tuple(dims), coords, rows
 
 
-def _file(array: Any) -> tuple[str, int] | None:
-    """Path of the file that an array, or what it is a view of, is mapped from, and where its last byte is."""
-    held = array.variable._data if hasattr(array, "variable") else array
-    if isinstance(held, torch.Tensor):
-        return None
-    found = None
-    while held is not None:
+def _file(array: Any) -> "np.memmap | None":
+    """The whole of what an array, or what it is a view of, is mapped from a file."""
+    held, found = (array.variable._data if hasattr(array, "variable") else array), None
+    while isinstance(held, np.ndarray):
         if isinstance(held, np.memmap) and held.filename is not None:
             found = held
-        held = getattr(held, "base", None)
-    return None if found is None else (str(found.filename), found.offset + found.nbytes)
+        held = held.base
+    return found

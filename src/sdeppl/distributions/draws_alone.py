@@ -22,8 +22,8 @@ class SamplerError(ValueError):
 class DrawsAlone(TorchDistribution):
     """A distribution of tensors of shape `event_shape` that can only be sampled.
 
-    Inside `torch.func.vmap` all draws of a batch are made in one call of `_rows`. dims, coords: names of the
-    axes and of what stands along them, for `to_xarray`.
+    Inside `torch.func.vmap` all draws of a batch are made in one call of `_rows`. axes: names of the axes and
+    {name: (axes, labels)} along them, for `to_xarray`, or None.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
@@ -32,7 +32,7 @@ class DrawsAlone(TorchDistribution):
 
     def __init__(self, shape: Sequence[int], dims: object = None, coords: object = None) -> None:
         super().__init__(torch.Size(), torch.Size(shape), validate_args=False)
-        self.dims, self.coords = _named(type(self).__name__, self.event_shape, dims, coords)
+        self.axes = axes_named(type(self).__name__, self.event_shape, dims, coords)
 
     @property
     def support(self) -> constraints.Constraint:
@@ -131,7 +131,7 @@ class Asking:
         words = "; ".join(f"{name}: {meaning}" for name, meaning in ASKED.items())
         what = f"needs '{strange[0]}'" if strange else f"does not take '{missing[0]}', which it is given"
         return (
-            f"{self.who} {self.name} {what}; it is called by name with what it asks for of ({words}) and with "
+            f"{self.who} {self.name} {what}; it is called by name with what it asks for ({words}) and with "
             "given={name: value}; wrap it in a function with these names"
         )
 
@@ -162,9 +162,7 @@ class Asking:
             with global_seeds(key):
                 return self.function(*first, **asked, **given)
         except Exception as error:
-            raise SamplerError(
-                f"{self.who} {self.name} raised {type(error).__name__}: {error}"
-            ) from error
+            raise SamplerError(f"{self.who} {self.name} raised {type(error).__name__}: {error}") from error
 
 
 def derived(key: int, *more: int) -> int:
@@ -222,30 +220,31 @@ def check_finite(who: str, rows: torch.Tensor, names: Sequence[object]) -> None:
         )
 
 
-def _named(
+def axes_named(
     who: str, shape: torch.Size, dims: object, coords: object
-) -> tuple[tuple[str, ...] | None, dict[str, Any]]:
-    """Names of the axes and coordinates, checked. Raises: ValueError, TypeError."""
+) -> tuple[tuple[str, ...], dict[str, Any]] | None:
+    """Names of the axes, and coordinates as {name: (axes, labels)}. Raises: ValueError, TypeError."""
     if coords is not None and not isinstance(coords, Mapping):
         raise TypeError(f"{who}: coords must be {{name: values}}; got {coords!r:.80}")
     if dims is None:
         if coords:
             raise ValueError(f"{who}: coords need dims=, the names of the {len(shape)} axes")
-        return None, {}
+        return None
     names = (dims,) if isinstance(dims, str) else tuple(dims)  # type: ignore[arg-type]
     if len(names) != len(shape) or len(set(names)) != len(names):
         raise ValueError(f"{who}: dims must name the {len(shape)} axes of {tuple(shape)}; got {names}")
     sizes = dict(zip(names, shape, strict=True))
+    found = {}
     for name, values in (coords or {}).items():
-        along = values[0] if isinstance(values, tuple) else (name,)
-        held = values[1] if isinstance(values, tuple) else values
-        along = (along,) if isinstance(along, str) else tuple(along)
-        found, strange = tuple(np.shape(held)), [dim for dim in along if dim not in sizes]
+        along, labels = values if isinstance(values, tuple) and len(values) == 2 else (name, values)
+        along, labels = (along,) if isinstance(along, str) else tuple(along), np.asarray(labels)
+        strange = [dim for dim in along if dim not in sizes]
         if strange:
             raise ValueError(f"{who}: coordinate '{name}' is along '{strange[0]}', no axis of {names}")
-        if found != tuple(sizes[dim] for dim in along):
+        if labels.shape != tuple(sizes[dim] for dim in along):
             raise ValueError(
-                f"{who}: coordinate '{name}' has shape {found}; expected {tuple(sizes[d] for d in along)}, "
-                f"along {along}"
+                f"{who}: coordinate '{name}' has shape {labels.shape}; expected "
+                f"{tuple(sizes[dim] for dim in along)}, along {along}"
             )
-    return names, dict(coords or {})
+        found[str(name)] = along, labels
+    return names, found

@@ -13,6 +13,7 @@ from ..backend import Array, Backend, Progress, TorchFunction, axes_of, resolve,
 from ..backend.files import CorruptFile, Named, check_folder, read, write
 from ..backend.sharing import sent_state
 from ..denoisers import Denoiser, NetworkDenoiser
+from ..distributions import Part
 from ..distributions.typing import Args, Kwargs, Model
 from ..likelihood import Observation, joint_observation
 from ..linalg import FieldShape, Grid
@@ -42,6 +43,7 @@ from ..tracing import (
     ObservedSite,
     OwnDensities,
     PriorRecord,
+    Rows,
     SiteReader,
     check_call,
     data_tensor,
@@ -72,6 +74,8 @@ LARGEST_BATCH, LEAST_AT_ONCE = 2**24, 8  # numbers in a batch of such draws
 PASSES = 8  # of its random streams: draws of later passes of an estimate
 PROBES, NEAR = 256, 64  # draws with which a model is read: of the prior, and near the posterior
 KIND = "guide"  # of its files
+PARTS: tuple[Part, ...] = "training", "held out"
+TRAINING = Rows("training")
 NetworkFactory = Callable[[Any], torch.nn.Module]
 
 
@@ -124,8 +128,10 @@ class ScoreGuide:
         self.args, self.kwargs = tuple(args), dict(kwargs or {})
         self.model = imputed(model, self.args, self.kwargs)
         sites = find_sites(self.model, self.args, self.kwargs, latents)
+        sites.check_sources()
         self.traced, self.observable, self.moving = sites.space, sites.observable, sites.moving
         self.space = sites.space
+        self.rows = {part: sites.rows(part) for part in PARTS}
         self.layout = dict(layout or {})
         self.fields = fields_of(sites.space, layout)
         self.draws_in = tails
@@ -145,12 +151,21 @@ class ScoreGuide:
     def __getstate__(self) -> dict[str, Any]:
         return sent_state(self, model="model", net_factory="network's factory") | {"_cache": {}}
 
-    def prior_batch(self, draws: int, *stream: int) -> torch.Tensor:
-        """Fresh unconstrained prior draws (draws, dim); the same `stream` gives the same draws."""
-        values = prior_draws(
-            self.model, self.space.names, draws, (self.seed, *stream), self.args, self.kwargs, said=self._said
-        )
-        return self.space.flatten(values)
+    def prior_batch(self, draws: int, *stream: int, rows: Rows = TRAINING) -> torch.Tensor:
+        """Fresh unconstrained prior draws (draws, dim); the same `stream` gives the same draws. rows: of data
+        sets among the latents."""
+        asked = self.model, self.space.names, draws, (self.seed, *stream), self.args, self.kwargs
+        return self.space.flatten(prior_draws(*asked, said=self._said, rows=rows))
+
+    def held_out(self, draws: int, *stream: int) -> torch.Tensor:
+        """Unconstrained prior draws (draws, dim) that no fit sees: fresh ones; of data sets the rows that are
+        held out, each once, and so fewer where these are fewer."""
+        draws = min(draws, self.rows["held out"] or draws)
+        parts = [
+            self.prior_batch(min(self.at_once, draws - first), *stream, k, rows=Rows("held out", first))
+            for k, first in enumerate(range(0, draws, self.at_once))
+        ]
+        return torch.cat(parts)
 
     @property
     def moment_draws(self) -> int:
@@ -182,11 +197,14 @@ class ScoreGuide:
     def estimate(self, draws: int | None = None, progress: bool | None = None) -> None:
         """`fit_gaussian`, not checked: a network is to be trained."""
         draws = self.moment_draws if draws is None else whole_number("draws", draws, most=MOST)
-        plain = sum(site.stop - site.start for site in self.plain_sites)
+        plain, rows = sum(s.stop - s.start for s in self.plain_sites), self.rows["training"]
+        draws = draws if rows is None else min(draws, rows)  # more tell nothing new
         if draws < 2 * plain:
+            way_out = "better a thousand times that many" if draws != rows else "or give a layout"
+            counted = "draws" if draws != rows else "rows of a data set"
             raise ValueError(
-                f"{draws} draws are too few for the covariance of {plain} numbers; use at least "
-                f"{2 * plain}, better a thousand times that many"
+                f"{draws} {counted} are too few for the covariance of {plain} numbers; use at least "
+                f"{2 * plain}, {way_out}"
             )
         self.set_tails({})
         if self.draws_in and self.plain_sites:
@@ -207,11 +225,13 @@ class ScoreGuide:
         self.forget()
 
     def _batches(self, draws: int, progress: bool | None, number: int) -> Iterator[torch.Tensor]:
-        """Prior draws, batch by batch, fresh ones in each pass over them. number: of the pass."""
+        """Prior draws, batch by batch, fresh ones in each pass over them, of data sets the same rows in their
+        order. number: of the pass."""
         at_once, stream = self.at_once, (0,) if number == 0 else (PASSES, number)
         starts = range(0, draws, at_once)
         for index, first in enumerate(Progress(len(starts), progress, "prior moments").over(starts)):
-            yield self.prior_batch(min(at_once, draws - first), *stream, index)
+            batch = min(at_once, draws - first)
+            yield self.prior_batch(batch, *stream, index, rows=Rows("training", first))
 
     @property
     def plain_sites(self) -> tuple[LatentSite, ...]:
@@ -276,12 +296,7 @@ class ScoreGuide:
         gaussian = self.fitted()
         wanted = HELD_OUT if self.use_net else max(LEAST_HELD_OUT, gaussian.draws // 5)
         count = max(min(wanted, HELD_OUT, LARGEST // self.space.dim), LEAST_HELD_OUT)
-        z = torch.cat(
-            [
-                self.prior_batch(min(self.at_once, count - first), FIT, index)
-                for index, first in enumerate(range(0, count, self.at_once))
-            ]
-        )
+        z = self.held_out(count, FIT)
         network: Network = "used" if self.use_net else "left out" if self.left_out else "untrained"
         if self.net_factory is None and not self.use_net:
             network = "none"
@@ -538,6 +553,8 @@ class ScoreGuide:
             tensors |= {f"net.{name}": value for name, value in self.net.state_dict().items()}
         trained, fit = self.trained_on(), self.checked
         tensors["check.z"] = trained.z
+        if trained.summary is not None:
+            tensors["check.summary"] = trained.summary
         tensors |= {f"check.prior.{name}": density for name, density in trained.densities.items()}
         content |= {
             "latents": {site.name: list(site.shape) for site in self.space.sites},
@@ -595,7 +612,7 @@ class ScoreGuide:
             raise CorruptFile(f"{path} does not fit this guide: it has no check of the prior")
         prefix, seed = "check.prior.", content.get("check_seed", [0])
         densities = {n.removeprefix(prefix): value for n, value in tensors.items() if n.startswith(prefix)}
-        record = PriorRecord(z, tuple(int(key) for key in seed), densities)
+        record = PriorRecord(z, tuple(int(key) for key in seed), densities, tensors.get("check.summary"))
         changed = record.changed(SiteReader(self.model, self.space, self.args, self.kwargs))
         if changed:
             raise ModelError(

@@ -1,7 +1,7 @@
 """Layer 4: reads latents, supports, the forward SDE and the likelihood out of a Pyro model."""
 
 from .checks import check_fixed
-from .draws import SlowDrawsWarning, prior_draws, replicates
+from .draws import Rows, SlowDrawsWarning, prior_draws, replicates
 from .errors import ModelError, no_data
 from .imputing import imputed, original
 from .latents import HeavyTailsWarning, LatentSite, LatentSpace, SinhTransform, find_tails, with_tails

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch.distributions import (
@@ -20,6 +21,7 @@ from ..backend.arguments import sites_in_words
 from ..distributions.typing import Bijection, Nodes, Support
 from .errors import ModelError
 from .supports import Between, Ends, Image, bounds, fixed_support, plain
+from .unwrap import unwrap
 
 SHOWN = 3  # numbers of a site, in messages
 SAME = 1e-5  # of the way between points, to which supports are alike
@@ -110,7 +112,8 @@ class LatentSite:
 
     transform: unconstrained to support; unconstrained_shape: of the former (a simplex of d numbers
     has d - 1); `start` and `stop`: where its numbers lie in the vector; sinh_transformed: whether its heavy
-    tails are drawn in (`with_tails`).
+    tails are drawn in (`with_tails`); axes: names of its last axes and {name: (axes, labels)} along them, of
+    a simulator or a data set that has them.
     """
 
     name: str
@@ -123,6 +126,7 @@ class LatentSite:
     start: int
     stop: int
     sinh_transformed: bool = False
+    axes: tuple[tuple[str, ...], dict[str, Any]] | None = field(default=None, repr=False, compare=False)
 
     def __repr__(self) -> str:
         drawn_in = ", heavy tails drawn in" if self.sinh_transformed else ""
@@ -192,11 +196,8 @@ class LatentSpace:
             transform = bijection(name, support)
             shape = transform.inv(value).shape
             stop = start + math.prod(shape)
-            found.append(
-                LatentSite(
-                    name, value.shape, shape, value.dtype, value.device, support, transform, start, stop
-                )
-            )
+            own = name, value.shape, shape, value.dtype, value.device, support, transform, start, stop
+            found.append(LatentSite(*own, axes=getattr(unwrap(site["fn"]), "axes", None)))
             start = stop
         return cls(tuple(found))
 

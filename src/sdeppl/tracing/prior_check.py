@@ -33,7 +33,9 @@ NEAR, MANY_NUMBERS = (
 NO_DENSITY = "it has no density given the other latents"
 CHECK = 11  # of the random streams of a seed
 ROWS = 4  # at which densities are compared, and draws number by number
-MANY = 256  # in which implicit priors are compared where the numbers are others
+MANY, MANY_WIDE = 256, 64  # in which implicit priors are compared where the numbers are others
+WIDE, TOLD = 1_024, 64  # numbers of a site up to which each is compared; of more, some of each kind
+LARGEST = 2**24  # numbers drawn at once
 DIFFERENT = 1e-6  # probability, of all numbers, of such samples from the same prior
 
 
@@ -298,15 +300,17 @@ def _effect(values: torch.Tensor, mean: torch.Tensor) -> float:
 @dataclass(frozen=True)
 class PriorRecord:
     """z: draws (rows, dim) from the prior, unconstrained; seed: of them; densities: {latent site: ln p at the
-    first four}, of sites that have a density.
+    first four}, of sites that have a density; summary: of further draws of the others, (draws, numbers).
 
     The other sites, whose prior is a program, have their draws compared: those of the same seed are the same
-    numbers, or, where the model draws something else before or from another generator, look alike.
+    numbers, or, where the model draws something else before or from another generator, look alike: each
+    number, or of a site with many some of them, their mean and spread and projections on random directions.
     """
 
     z: torch.Tensor
     seed: tuple[int, ...]
     densities: Mapping[str, torch.Tensor]
+    summary: torch.Tensor | None = None
 
     @classmethod
     def of(cls, reader: SiteReader, seed: tuple[int, ...]) -> "PriorRecord":
@@ -317,33 +321,69 @@ class PriorRecord:
             for name, density in reader.prior_log_densities(z).items()
             if bool(torch.isfinite(density).all())
         }
-        if len(densities) < len(reader.space.names):
-            z = torch.cat([z, _draws(reader, MANY, (*seed, 1))])
-        return cls(z, seed, densities)
+        record = cls(z, seed, densities)
+        implicit = record.implicit(reader.space)
+        return replace(record, summary=_summary(reader, implicit, (*seed, 1))) if implicit else record
+
+    def implicit(self, space: LatentSpace) -> list[LatentSite]:
+        """The sites that have no density."""
+        return [site for site in space.sites if site.name not in self.densities]
 
     def changed(self, reader: SiteReader, rows: int = ROWS) -> str | None:
         """The first latent site whose prior is another in the reader's model; rows: of densities alone."""
-        found = reader.prior_log_densities(self.z[:rows])
-        for name, density in self.densities.items():
-            if name not in found or not _close(density[:rows], found[name]):
-                return name
-        implicit = [site for site in reader.space.sites if site.name not in self.densities]
-        if not implicit or rows < ROWS or len(self.z) < ROWS + MANY:
+        if self.densities:
+            found = reader.prior_log_densities(self.z[:rows])
+            for name, density in self.densities.items():
+                if name not in found or not _close(density[:rows], found[name]):
+                    return name
+        implicit = self.implicit(reader.space)
+        if not implicit or rows < ROWS:
             return None
         numbers = _draws(reader, ROWS, (*self.seed, 0))
         others = [
-            site
+            site.name
             for site in implicit
             if not _close(self.z[:ROWS, site.start : site.stop], numbers[:, site.start : site.stop])
         ]
-        if not others:
-            return None
-        fresh, level = _draws(reader, MANY, (*self.seed, 2)), DIFFERENT / reader.space.dim
-        for site in others:
-            columns = (values[:, site.start : site.stop].numpy() for values in (self.z[ROWS:], fresh))
-            if any(ks_2samp(*pair).pvalue < level for pair in zip(*(c.T for c in columns), strict=True)):
+        if not others or self.summary is None:  # a file written before there were summaries
+            return others[0] if others else None
+        fresh, level = _summary(reader, implicit, (*self.seed, 2)), DIFFERENT / reader.space.dim
+        columns, first = zip(self.summary.T.numpy(), fresh.T.numpy(), strict=True), 0
+        values = [ks_2samp(*pair).pvalue for pair in columns]
+        for site in implicit:
+            last = first + _numbers_told(site)
+            if site.name in others and min(values[first:last]) < level:
                 return site.name
+            first = last
         return None
+
+
+def _numbers_told(site: LatentSite) -> int:
+    width = site.stop - site.start
+    return width if width <= WIDE else 2 * TOLD + 2
+
+
+def _summary(reader: SiteReader, sites: Sequence[LatentSite], seed: tuple[int, ...]) -> torch.Tensor:
+    """(draws, numbers) of fresh draws of these sites, some draws at a time."""
+    dim = reader.space.dim
+    count, at_once = (MANY if dim <= WIDE else MANY_WIDE), max(1, LARGEST // dim)
+    parts = []
+    for k, first in enumerate(range(0, count, at_once)):
+        z = _draws(reader, min(at_once, count - first), (*seed, k) if k else seed)
+        parts.append(torch.cat([_told(site, z[:, site.start : site.stop]) for site in sites], dim=1))
+    return torch.cat(parts)
+
+
+def _told(site: LatentSite, z: torch.Tensor) -> torch.Tensor:
+    """The numbers of a site (draws, width), or what stands for many of them."""
+    width = site.stop - site.start
+    if width <= WIDE:
+        return z
+    generator = torch.Generator().manual_seed(0)
+    places = torch.linspace(0, width - 1, TOLD).round().long()
+    signs = torch.randint(2, (width, TOLD), generator=generator).to(z.dtype) * 2 - 1
+    spread = torch.stack([z.mean(dim=1), z.std(dim=1)], dim=1)
+    return torch.cat([z[:, places], z @ signs / math.sqrt(width), spread], dim=1)
 
 
 def _draws(reader: SiteReader, count: int, seed: tuple[int, ...]) -> torch.Tensor:
