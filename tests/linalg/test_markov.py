@@ -113,3 +113,28 @@ def test_shapes_that_do_not_fit_are_refused(backend):
     for wrong, n in ((lower[:1], 6), (lower, 4), (lower, 7)):
         with pytest.raises(ValueError, match="expected diagonal"):
             la.BlockTridiagonal(array(diagonal, backend), array(wrong, backend), n)
+
+
+@pytest.mark.parametrize(("blocks", "n"), [(1, 2), (2, 4), (3, 5), (7, 14)])
+def test_what_is_seen_of_neighbouring_blocks(blocks, n, backend):
+    """Every second number by itself, and sums of neighbours, with correlated noise in the sums."""
+    diagonal, lower, matrix = problem(blocks, 2, n, seed=blocks)
+    C = la.BlockTridiagonal(array(diagonal, backend), array(lower, backend), n).inverse()
+    H = np.zeros((n - 1 + n // 2, n))
+    H[range(n - 1), range(n - 1)], H[range(n - 1), range(1, n)] = 0.7, 1.3
+    H[range(n - 1, len(H)), range(1, n, 2)] = 2.0
+    noise = np.random.default_rng(blocks).uniform(0.1, 2.0, len(H))
+    R = la.Diagonal(array(noise, backend))
+    S = la.Innovations.of(la.Dense(array(H, backend)), C, R)
+    expected = H @ np.linalg.inv(matrix) @ H.T + np.diag(noise)
+    limit, z = 500 * tolerance_of(backend), np.random.default_rng(1).standard_normal((3, len(H)))
+    assert_array(S.matvec(array(z, backend)), z @ expected, backend, limit)
+    assert_array(S.solve(array(z, backend)), z @ np.linalg.inv(expected), backend, limit)
+    assert_array(S.logdet(), np.linalg.slogdet(expected).logabsdet, backend, limit)
+
+
+def test_what_sees_all_times_is_told_apart(backend):
+    diagonal, lower, _ = problem(7, 2, 14)
+    C = la.BlockTridiagonal(array(diagonal, backend), array(lower, backend)).inverse()
+    H, R = la.Dense(array(np.ones((1, 14)), backend)), la.Diagonal(array(np.ones(1), backend))
+    assert la.Innovations.of(H, C, R) is None

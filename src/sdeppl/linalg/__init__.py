@@ -3,7 +3,7 @@
 from .conjugate_gradients import conjugate_gradients
 from .grid import Stationary
 from .layouts import FieldShape, Grid
-from .markov import BlockTridiagonal, GaussMarkov
+from .markov import BlockTridiagonal, GaussMarkov, Innovations
 from .operators import (
     Dense,
     Diagonal,

@@ -1,6 +1,7 @@
 """Gauss–Markov sequences: covariances whose inverses are block tridiagonal, by odd–even reduction."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +82,39 @@ class BlockTridiagonal(Symmetric):
         shape = (*values.shape[:-1], self.blocks.shape[-3], b)
         unit = xp.eye(b, dtype=self.like.dtype, device=device(self.like))
         return self._with_blocks(self.blocks + xp.reshape(padded, shape)[..., :, None] * unit)
+
+    def fitted(self, product: Callable[[Array], Array]) -> "BlockTridiagonal | None":
+        """A + B for a symmetric B known by its products with rows, (k, n) to (k, n), where B has the same
+        blocks; None where it has others, of which a random row tells.
+
+        Entries are read from products with 3 b rows, in which every third block has a 1. Source: Curtis,
+        Powell & Reid 1974. Raises: ValueError for an A with a leading axis.
+        """
+        if self.batch is not None:
+            raise ValueError("fitted() is of one matrix, without a leading axis")
+        xp, like = array_namespace(self.like), self.like
+        blocks, b = self.blocks.shape[-3], self.blocks.shape[-1]
+        third = xp.arange(blocks, dtype=xp.int64, device=device(like)) % 3
+        colours = range(min(blocks, 3))
+        own = xp.stack([xp.astype(third == colour, like.dtype) for colour in colours])
+        unit = xp.eye(b, dtype=like.dtype, device=device(like))
+        rows = own[:, None, :, None] * unit[None, :, None, :]  # (colours, b, blocks, b)
+        rows = xp.reshape(rows, (-1, blocks * b))[:, : self.shape[0]]
+        seen = xp.reshape(self._padded(product(rows)), (len(colours), b, blocks, b))
+        diagonal, lower = 0 * self.blocks, 0 * self.lower
+        for colour in colours:
+            columns = xp.permute_dims(seen[colour, ...], (1, 2, 0))  # of each block what this colour gives it
+            mine = own[colour, :, None, None]
+            diagonal = diagonal + mine * columns
+            lower = lower + mine[:-1, ...] * columns[1:, ...]
+        added = BlockTridiagonal(diagonal, lower, self.shape[0])
+        # no numbers of the draws depend on this row
+        test = xp.sin(3.0 * xp.arange(self.shape[0], dtype=like.dtype, device=device(like)) ** 2)[None, :]
+        wanted, found = product(test), added.matvec(test)
+        tolerance = 100 * float(xp.finfo(like.dtype).eps) * float(xp.max(xp.abs(wanted)))
+        if float(xp.max(xp.abs(wanted - found))) > tolerance:
+            return None
+        return BlockTridiagonal(self.blocks + diagonal, self.lower + lower, self.shape[0])
 
     def _with_blocks(self, blocks: Array) -> "BlockTridiagonal":
         """With others along the diagonal, for each row of a batch where these are many."""
@@ -193,6 +227,41 @@ class GaussMarkov(Symmetric):
     def _take(self, index: Array | int) -> LinearOperator:
         taken: Any = self.precision.take(index)
         return GaussMarkov(taken)
+
+
+class Innovations(Symmetric):
+    """S = H C Hᵀ + R of a Gauss–Markov C seen by H, of which each row looks at neighbouring blocks alone.
+
+    By the precision Λ = C⁻¹ + Hᵀ R⁻¹ H of what is seen given the data, block-tridiagonal too: S⁻¹ = R⁻¹ - R⁻¹
+    H Λ⁻¹ Hᵀ R⁻¹ (Woodbury), det S = det R det Λ det C. Equations cost what those of C do, as a Kalman
+    smoother's. Source: Golub & Van Loan, Matrix Computations, section 2.1.4.
+    """
+
+    def __init__(self, H: LinearOperator, C: GaussMarkov, R: LinearOperator, posterior: BlockTridiagonal):
+        super().__init__((H.shape[0], H.shape[0]), None, C.like)
+        self.H, self.C, self.R, self.posterior = H, C, R, posterior
+
+    @classmethod
+    def of(cls, H: LinearOperator, C: GaussMarkov, R: LinearOperator) -> "Innovations | None":
+        """None where Hᵀ R⁻¹ H is not block-tridiagonal, as of an average over all times."""
+        if not (H.shared and C.shared and R.shared):
+            return None
+        added = C.precision.fitted(lambda v: H.rmatvec(R.solve(H.matvec(v))))
+        return None if added is None else cls(H, C, R, added)
+
+    def matvec(self, v: Array) -> Array:
+        return self.H.matvec(self.C.matvec(self.H.rmatvec(v))) + self.R.matvec(v)
+
+    def solve(self, b: Array) -> Array:
+        alone = self.R.solve(b)
+        inside = self.posterior.solve(self.H.rmatvec(alone))
+        return alone - self.R.solve(self.H.matvec(inside))
+
+    def logdet(self) -> Array:
+        return self.R.logdet() + self.posterior.logdet() + self.C.logdet()
+
+    def _take(self, index: Array | int) -> LinearOperator:
+        return self
 
 
 class _Root(LinearOperator):
