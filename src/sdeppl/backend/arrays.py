@@ -282,6 +282,29 @@ def axes_of(value: object) -> tuple[tuple[str, ...], dict[str, np.ndarray]] | No
     return (name or "index",), {name or "index": np.asarray(index)}
 
 
+def same_labels(one: Any, other: Any) -> bool:
+    """Whether two arrays of labels, of any kind, are the same."""
+    return np.array_equal(one, other)
+
+
+def labels_to_json(labels: Any) -> dict[str, Any]:
+    """Labels along axes, numbers, text or dates, as JSON has them."""
+    array = np.asarray(labels)
+    dated = array.dtype.kind in "mM"
+    numbers = array.astype("int64") if dated else array
+    kind = array.dtype.str if dated or array.dtype.kind in "biuf" else "text"
+    return {"kind": kind, "values": numbers.tolist() if kind != "text" else array.astype(str).tolist()}
+
+
+def labels_from_json(content: Mapping[str, Any]) -> Any:
+    """What `labels_to_json` wrote."""
+    kind, values = content["kind"], content["values"]
+    if kind == "text":
+        return np.asarray(values, dtype=str)
+    dated = np.dtype(kind).kind in "mM"
+    return np.asarray(values, dtype="int64").astype(kind) if dated else np.asarray(values, dtype=kind)
+
+
 if TYPE_CHECKING:
     import torch
 

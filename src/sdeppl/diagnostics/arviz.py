@@ -55,6 +55,7 @@ def to_arviz(
         if value is not None and not isinstance(value, Mapping):
             raise TypeError(f"to_arviz: {name} must be a mapping; got {type(value).__name__}")
     axes = _Axes(coords, dims)
+    axes.take({site: _along_axes(found) for site, found in (getattr(source, "axes", None) or {}).items()})
     axes.take(given.axes if given is not None else {})
     if observed is None and given is not None:
         observed = {**given.own, **given.data}
@@ -76,6 +77,11 @@ def to_arviz(
             tree["log_likelihood"] = other["log_likelihood"]
     tree["posterior"].attrs.update(attributes)
     return tree
+
+
+def _along_axes(found: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Names of a prior's axes, and the labels that stand along one of them under its name."""
+    return found[0], {name: labels for name, (along, labels) in found[1].items() if along == (name,)}
 
 
 class _Axes:
@@ -146,14 +152,7 @@ def _tree(arviz: Any, groups: dict[str, Any], named: dict[str, Any]) -> Any:
 
 def _attributes(draws: Any) -> dict[str, Any]:
     if isinstance(draws, PosteriorRun):
-        found = draws.diagnosis
-        return {
-            "diagnosis": found.text,
-            "ess_fraction": found.ess,
-            "log_evidence": found.log_evidence,
-            "log_evidence_error": found.log_evidence_error,
-            "trusted": int(found.trusted),  # NetCDF has no booleans
-        }
+        return draws.diagnosis.attributes
     if hasattr(draws, "chains"):
         return {"verdict": draws.verdict, "divergences": draws.divergences}
     return {}

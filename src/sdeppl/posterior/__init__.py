@@ -6,6 +6,7 @@ from .by_site import KIND as PORTABLE
 from .by_site import ONNX, PortablePosterior, PosteriorBySite, load_posterior
 from .diagnosis import SIGNIFICANT, Diagnosis, FitCheck, Network, UntrustedWarning
 from .hamiltonian import HamiltonianMC
+from .labelled import axes_to_json
 from .langevin import LangevinCorrector
 from .log_density import LogDensity, log_density
 from .posterior import Posterior, PosteriorRun, PosteriorRuns, Posteriors

@@ -14,6 +14,7 @@ from ..likelihood import observation_from_dict
 from ..linalg import Spectral, operator_from_dict
 from ..sde import from_dict
 from .diagnosis import FitCheck, UntrustedWarning
+from .labelled import Axes, axes_from_json
 from .langevin import LangevinCorrector
 from .posterior import Posterior, PosteriorRun, PosteriorRuns
 from .problem import Sampler, Sampling
@@ -40,6 +41,11 @@ class PosteriorBySite(Sampler[Run], Generic[Run]):
         found: Backend = self.arrays.prior.backend
         return found
 
+    @property
+    @abstractmethod
+    def axes(self) -> dict[str, Axes]:
+        """{site: (names, labels)} of the prior's axes, where it has them."""
+
     def _sampled(self, sampling: Sampling) -> dict[str, Array]:
         found = self.arrays.drawn(sampling)
         if self.fit is not None and self.fit.state == "do not trust":
@@ -54,7 +60,7 @@ class PosteriorBySite(Sampler[Run], Generic[Run]):
         judged: Run = self._noted(found, before).with_fit(self.fit)
         if judged.state == "do not trust" != found.state:
             warn_user(str(judged), UntrustedWarning)
-        changes: dict[str, Any] = {"draws": self._in_units(found.draws)}
+        changes: dict[str, Any] = {"draws": self._in_units(found.draws), "axes": self.axes}
         if self.given is not None:
             changes["given"] = self.given
         return replace(judged, **changes)
@@ -79,7 +85,8 @@ CORRECTIONS = {kind.__name__: kind for kind in (TwistedSMC, TemperedSMC, Langevi
 
 @dataclass(frozen=True)
 class PortableSite:
-    """A latent: where its numbers lie, its shape and dtype, and the steps from them to its support."""
+    """A latent: where its numbers lie, its shape and dtype, and the steps from them to its support; axes: its
+    names and labels, if it has them."""
 
     name: str
     shape: tuple[int, ...]
@@ -87,6 +94,7 @@ class PortableSite:
     stop: int
     dtype: str
     steps: tuple[dict[str, str], ...]
+    axes: Axes | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +115,10 @@ class PortablePosterior(PosteriorBySite[PosteriorRun]):
     def __repr__(self) -> str:
         sites = sites_in_words({site.name: tuple(site.shape) for site in self.sites})
         return f"PortablePosterior({sites}; {self.arrays.choice}; on {self.backend})"
+
+    @property
+    def axes(self) -> dict[str, Axes]:
+        return {site.name: site.axes for site in self.sites if site.axes is not None}
 
     def _in_units(self, x: Array) -> dict[str, Array]:
         xp, z = self.backend.xp, self.location + self.scale * x
@@ -181,6 +193,14 @@ def _prior(arrays: Mapping[str, Any], content: Mapping[str, Any], onnx: Any) -> 
 
 def _sites(found: Sequence[Mapping[str, Any]]) -> tuple[PortableSite, ...]:
     return tuple(
-        PortableSite(s["name"], tuple(s["shape"]), s["start"], s["stop"], s["dtype"], tuple(s["steps"]))
+        PortableSite(
+            s["name"],
+            tuple(s["shape"]),
+            s["start"],
+            s["stop"],
+            s["dtype"],
+            tuple(s["steps"]),
+            axes_from_json(s.get("axes")),
+        )
         for s in found
     )

@@ -223,6 +223,17 @@ class Diagnosis:
             return "trusted"
         return self.fit.state if self.fit_alone and self.fit is not None else "do not trust"
 
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Text and numbers that a file of draws keeps beside them."""
+        return {
+            "diagnosis": self.text,
+            "ess_fraction": self.ess,
+            "log_evidence": self.log_evidence,
+            "log_evidence_error": self.log_evidence_error,
+            "trusted": int(self.trusted),  # NetCDF has no booleans
+        }
+
     def with_no_density(self, undefined: float, impossible: float, where: str) -> "Diagnosis":
         """With the shares of the x_0 asked at which ln p(y given x_0) was NaN and -infinity; where: one of
         the first, in words."""

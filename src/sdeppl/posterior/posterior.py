@@ -1,7 +1,7 @@
 """Draws from p(x_0 given y)."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
@@ -15,6 +15,7 @@ from ..solvers import NonFiniteState
 from .choice import choose
 from .diagnosis import POOR_SHARE, Diagnosis, FitCheck, State, UntrustedWarning
 from .guided import FEWER, Guided, named, seed_of
+from .labelled import Axes, to_xarray
 from .problem import (
     Asked,
     Correction,
@@ -41,11 +42,13 @@ Result = TypeVar("Result", "PosteriorRun", "PosteriorRuns")
 @dataclass(frozen=True)
 class PosteriorRun:
     """draws: (draws, dim), or by site name; diagnosis: whether to believe them; given: the model given the
-    data, where it is known, for the likelihood of each number; it is not pickled."""
+    data, where it is known, for the likelihood of each number; it is not pickled. axes: {site: (names,
+    labels)} of the prior's axes, where it has them."""
 
     draws: Any
     diagnosis: Diagnosis
     given: Any = field(default=None, repr=False, compare=False)
+    axes: Mapping[str, Axes] | None = field(default=None, repr=False, compare=False)
 
     def __repr__(self) -> str:
         return (
@@ -68,6 +71,16 @@ class PosteriorRun:
         """With what held-out draws say of the learned prior."""
         return replace(self, diagnosis=self.diagnosis.with_fit(fit))
 
+    def to_xarray(self) -> Any:
+        """An xarray.Dataset of the draws, a variable (draw, *axes) for each site, the diagnosis among its
+        attributes. Axes have the names and coordinates of the prior: those of the DataArray that a `Dataset`
+        reads, or dims= and coords= of a `Simulated`; others are called '<site>_dim_0' and so on.
+
+        The arrays come to the host. Raises: ImportError, with what to install; TypeError for draws that are
+        not by site name.
+        """
+        return to_xarray(self.draws, self.axes or {}, ("draw",), self.diagnosis.attributes)
+
     def __str__(self) -> str:
         return str(self.diagnosis)
 
@@ -76,12 +89,18 @@ class PosteriorRun:
 class PosteriorRuns:
     """draws: (data sets, draws, dim), or by site name; diagnoses: of each data set, and none at all where an
     approximation was not corrected; text: how they were made, in words; alone: the data sets that had a
-    solve of their own."""
+    solve of their own; axes: as of `PosteriorRun`."""
 
     draws: Any
     diagnoses: tuple[Diagnosis, ...]
     text: str
     alone: tuple[int, ...]
+    axes: Mapping[str, Axes] | None = field(default=None, repr=False, compare=False)
+
+    def to_xarray(self) -> Any:
+        """As of `PosteriorRun`, with an axis 'data_set' in front of 'draw'."""
+        attributes = {"diagnosis": self.text, "trusted": int(self.trusted)}
+        return to_xarray(self.draws, self.axes or {}, ("data_set", "draw"), attributes)
 
     def __repr__(self) -> str:
         sets, each, sites = count_of(self.draws), count_of(self.draws, 1), sites_in_words(self.draws, 2)

@@ -34,6 +34,7 @@ from ..posterior import (
     PosteriorRun,
     PosteriorRuns,
     Posteriors,
+    axes_to_json,
 )
 from ..sde import to_dict
 from ..tracing import GivenModel, LatentSite, LatentSpace, ModelError, SinhTransform
@@ -60,6 +61,10 @@ class SitePosterior(PosteriorBySite[PosteriorRun]):
 
     def __repr__(self) -> str:
         return f"SitePosterior({self.space!r}; {self.arrays.choice}; on {self.backend})"
+
+    @property
+    def axes(self) -> Arrays:
+        return self.space.axes
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"given": self.given if self.given is not None and self.given.sendable else None}
@@ -125,6 +130,10 @@ class SitePosteriors(PosteriorBySite[PosteriorRuns]):
 
     def __repr__(self) -> str:
         return f"SitePosteriors({self.space!r}; {self.sets} data sets; on {self.backend})"
+
+    @property
+    def axes(self) -> Arrays:
+        return self.space.axes
 
     @property
     def sets(self) -> int:
@@ -246,6 +255,7 @@ def save_posterior(posterior: "SitePosterior", path: str | Path) -> None:
                 "stop": site.stop,
                 "dtype": str(site.dtype).removeprefix("torch."),
                 "steps": steps,
+                "axes": axes_to_json(site.axes),
             }
         )
     correction: Any = solved.asked_for[1]

@@ -178,6 +178,11 @@ class LatentSpace:
         """Names of the latent sites, in the model's order."""
         return [site.name for site in self.sites]
 
+    @property
+    def axes(self) -> dict[str, Any]:
+        """{site: (names, labels)} of the sites that have them."""
+        return {site.name: site.axes for site in self.sites if site.axes is not None}
+
     @classmethod
     def from_trace(cls, sites: Nodes) -> "LatentSpace":
         """From the traced sites. Raises: ModelError for a discrete or a NaN latent."""
