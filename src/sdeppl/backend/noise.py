@@ -1,6 +1,7 @@
 """Standard normal noise, from a seed, in two modes behind one interface."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -9,6 +10,8 @@ from .adapters.base import Normal
 from .arguments import seed_number
 from .arrays import Backend, require_floating
 from .typing import Array
+
+PASSED = 2**20  # normals that are passed over at once
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,13 @@ class Noise:
 
 @dataclass(frozen=True)
 class NoiseStream:
-    """An opened `Noise`; `native` is the library's generator, or None in host mode."""
+    """An opened `Noise`; `native` is the library's generator, or None in host mode; first: rows that are
+    passed over in each array, see `after`."""
 
     seed: int
     backend: Backend
     native: Normal | None
+    first: int = 0
 
     @property
     def mode(self) -> Literal["host", "native"]:
@@ -69,6 +74,11 @@ class NoiseStream:
         # a plain list would become float64 for seeds from 2⁶³ on, and neighbours would collide
         key = np.array([self.seed, step | index << 48], dtype=np.uint64)
         generator = np.random.Generator(np.random.Philox(key=key))
+        each = max(math.prod(shape[1:]), 1)
+        for row in range(
+            0, self.first, max(PASSED // each, 1)
+        ):  # normals can be passed over by drawing alone
+            generator.standard_normal(min(max(PASSED // each, 1), self.first - row) * each)
         host = generator.standard_normal(shape)
         return self.backend.xp.asarray(host, dtype=self.backend.dtype, device=self.backend.device)
 
@@ -79,8 +89,14 @@ class NoiseStream:
         """
         key = np.array([self.seed, step | index << 48], dtype=np.uint64)
         counter = np.array([0, 0, 0, 2], dtype=np.uint64)  # an upper word that no normals have
-        host = np.random.Generator(np.random.Philox(key=key, counter=counter)).random(count)
+        host = np.random.Generator(np.random.Philox(key=key, counter=counter)).random(self.first + count)
+        host = host[self.first :]
         return self.backend.xp.asarray(host, dtype=self.backend.dtype, device=self.backend.device)
+
+    def after(self, rows: int) -> "NoiseStream":
+        """The same without the first rows of each array, as for a batch of later draws: in host mode with the
+        normals that they would have had together; in native mode with the next ones."""
+        return replace(self, first=self.first + rows)
 
     def draws(
         self, step: int, s: float, t: float, kinds: tuple[str, ...], shapes: tuple[tuple[int, ...], ...]

@@ -19,7 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_posterior_arguments(parser)
     parser.add_argument("--out", required=True, metavar="DRAWS.nc", help=".npz, or .nc by ArviZ")
     parser.add_argument("-n", "--draws", type=int, default=1_000, help="how many (default 1000)")
-    parser.add_argument("-c", type=float, default=1.0, help="noise amplitude, in units of b(t) (default 1)")
+    amplitude = "noise amplitude of the reverse SDE, in units of b(t) (default 1)"
+    parser.add_argument("-c", type=float, default=None, help=amplitude)
     add_model_arguments(parser)
 
 

@@ -299,7 +299,7 @@ def posterior_sbc(
     seed = seed_number(seed)
     values = {**(data or {}), **observed}
     chosen = dict(settings or {})
-    c = chosen.pop("c", 1.0)
+    c = chosen.pop("c", None)
     found = guide.condition(SiteData(values), **chosen).sample(sets, seed=seed, c=c, progress=progress)
     truths = {name: data_tensor(name, value).detach().cpu() for name, value in found.items()}
     latents = {site.name: truths[site.name].to(site.dtype) for site in guide.space.sites}

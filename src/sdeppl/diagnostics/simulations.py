@@ -178,7 +178,7 @@ def _of_guide(
     joint = prior_draws(model, names, sets, (guide.seed, TRUTHS, seed), guide.args, guide.kwargs)
     truths = {name: joint[name] for name in guide.space.names}
     data = {name: joint[name] for name in observed}
-    c = settings.pop("c", 1.0)
+    c = settings.pop("c", None)
     return of_posteriors(
         guide.condition_many(SiteData(data), **settings), truths, data, draws, seed, c, progress
     )
@@ -190,7 +190,7 @@ def of_posteriors(
     data: Sites,
     draws: int,
     seed: int,
-    c: float | Callable[[float], float],
+    c: float | Callable[[float], float] | None,
     progress: bool | None,
 ) -> Simulations:
     """Draws of compiled posteriors beside the truths, with log-likelihoods where there is a density."""

@@ -9,6 +9,7 @@ from .exact import ExactPosterior, exact_posterior, has_exact_posterior
 from .independent import IndependentObservation
 from .joint import JointObservation, joint_observation
 from .linear_gaussian import LinearConstraint, LinearGaussian
+from .matheron import GaussianPosterior, is_drawn_directly
 from .monte_carlo import MonteCarloDenoiser
 from .naive import NaiveDenoiser
 from .nested import NestedDenoiser

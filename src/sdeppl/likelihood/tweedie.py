@@ -9,6 +9,7 @@ from ..linalg import (
     Dense,
     LinearOperator,
     LowRankUpdate,
+    ObservedCovariance,
     conjugate_gradients,
     matrix_transpose,
     matvec,
@@ -50,8 +51,9 @@ class TweedieDenoiser(MeanLikelihood):
     reports; a network's C is neither quite symmetric nor positive, and there it takes what has the smallest
     residual; 'low-rank' takes H C Hᵀ on the `rank` directions along which it is largest at T (Nyström);
     these two know the gradient of 'mean' alone. 'auto':
-    dense where C is at hand or dim ≤ 128. A learned C counts by its positive part; repair: how that is found
-    (`psd_part`).
+    dense where C is at hand or dim ≤ 128; where it is the same for all x, as of a Gaussian prior that is held
+    by its structure, S in the cheapest form that it has (`linalg.ObservedCovariance`). A learned C counts by
+    its positive part; repair: how that is found (`psd_part`).
 
     Raises: as `MeanLikelihood`; ValueError for an unknown method or gradient; TypeError for an observation
     without a Jacobian. Source: Rozet et al. 2024 (MMPS), eq. 11-13; Boys et al. 2023 (TMPD); the full
@@ -85,11 +87,12 @@ class TweedieDenoiser(MeanLikelihood):
         if iterations is not None:
             self.iterations = whole_number("TweedieDenoiser: iterations", iterations, 0)
         self.low_rank = LowRank.of(prior, observation, rank) if method == "low-rank" else None
+        self.of_time: tuple[float, ObservedCovariance] | None = None
 
     def row_numbers(self) -> int:
         n, dim, covariance = self.observation.count, self.dim, self.prior(self.end, self.sde.T).covariance
         if covariance.shared and self.observation.is_linear:
-            return 4 * (n + dim)
+            return (4 if self._dense(covariance) else 12) * (n + dim)
         if self._dense(covariance):
             wide = min(n, dim) if n > dim and dim <= DENSE_LIMIT and self.gradient == "mean" else n
             return 4 * n * dim + 8 * wide * wide + (0 if covariance.shared else 2 * dim * dim)
@@ -103,9 +106,21 @@ class TweedieDenoiser(MeanLikelihood):
         if self.low_rank is not None:
             weights = self.low_rank.weights(self.observation, linear, moments.covariance)
             return moments.mean + moments.covariance.matvec(linear.jacobian.rmatvec(weights))
+        if self.method == "auto" and moments.covariance.shared and self.observation.is_linear:
+            site = self.observation.site_approximation(linear, 0 * linear.predicted)
+            weights = self._observed(t, linear, moments, site).solve(site.y - linear.predicted)
+            return moments.mean + moments.covariance.matvec(linear.jacobian.rmatvec(weights))
         return moments.mean + matrix_free_shift(
             self.observation, linear, moments.covariance, self.tolerance, self.iterations
         )
+
+    def _observed(
+        self, t: float, linear: Linearisation, moments: Moments, site: SiteApproximation
+    ) -> ObservedCovariance:
+        """S at t, one for all x: kept, for all rows of a step may not come at once."""
+        if self.of_time is None or self.of_time[0] != t:
+            self.of_time = t, ObservedCovariance(linear.jacobian, moments.covariance, site.noise)
+        return self.of_time[1]
 
     def _guided(self, x: Array, t: float, moments: Moments) -> Guided:
         xp = self.backend.xp

@@ -2,8 +2,10 @@
 
 from .conjugate_gradients import conjugate_gradients
 from .grid import Stationary
+from .lanczos import Estimate
 from .layouts import FieldShape, Grid
 from .markov import BlockTridiagonal, GaussMarkov, Innovations
+from .observed import ObservedCovariance
 from .operators import (
     Dense,
     Diagonal,

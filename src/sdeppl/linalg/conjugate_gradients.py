@@ -15,7 +15,21 @@ def conjugate_gradients(
     precondition: Callable[[Array], Array] | None = None,
     learned: bool = False,
 ) -> Array:
-    """A v for the v with S_i v_i = r_i in each row i, S_i symmetric positive definite, A linear.
+    """What `iterated` solves, without the number of iterations."""
+    return iterated(product, right, tolerance, iterations, precondition, learned)[0]
+
+
+def iterated(
+    product: Callable[[Array], tuple[Array, Array]],
+    right: Array,
+    tolerance: float,
+    iterations: int,
+    precondition: Callable[[Array], Array] | None = None,
+    learned: bool = False,
+    look: int = 0,
+) -> tuple[Array, int]:
+    """A v for the v with S_i v_i = r_i in each row i, S_i symmetric positive definite, A linear; and how many
+    iterations were made.
 
     product: v ↦ (S v, A v) row by row; right: (batch, n); a row stops moving once its residual is below
     tolerance × |r_i|, and where the host can see at no cost that all have stopped, so do the products.
@@ -25,15 +39,17 @@ def conjugate_gradients(
 
     learned: S is a network's, and so neither quite symmetric nor positive along every direction. A row then
     stops where S is not positive, as trust-region methods do, and gives the v of its smallest residual: 0
-    at worst, never NaN. Source: Golub & Van Loan, Matrix Computations, algorithms 11.3.3 and 11.5.1;
-    Steihaug 1983, for stopping at negative curvature.
+    at worst, never NaN. look: after how many iterations it is seen whether all rows have stopped, even where
+    the host must wait for a device to see it; 0 for never there. Source: Golub & Van Loan, Matrix
+    Computations, algorithms 11.3.3 and 11.5.1; Steihaug 1983, for stopping at negative curvature.
     """
     xp = array_namespace(right)
     rows = _Rows.start(right, tolerance, precondition)
     wanted: Any = 0.0
     best, least = wanted, rows.squared
-    for _ in range(iterations):
-        if all_without_sync(~rows.going):
+    for count in range(iterations + 1):
+        seen = bool(look) and count % look == 0 and not bool(xp.any(rows.going))
+        if seen or count == iterations or all_without_sync(~rows.going):
             break
         image, mapped = product(rows.direction)
         step, rows = rows.moved(image, precondition, learned)
@@ -44,8 +60,8 @@ def conjugate_gradients(
     if isinstance(wanted, float):  # nothing to solve, or no iteration allowed
         wanted = best = 0 * product(right)[1]
     if learned:
-        return best
-    return xp.where(rows.squared <= rows.goal, wanted, xp.nan * rows.one)
+        return best, count
+    return xp.where(rows.squared <= rows.goal, wanted, xp.nan * rows.one), count
 
 
 @dataclass(frozen=True)

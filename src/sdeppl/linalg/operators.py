@@ -339,6 +339,14 @@ class LinearOperator(ABC):
         return Selection(numbers, self.shape[0], self.like)
 
     @property
+    def single_entries(self) -> tuple[Array, Array] | None:
+        """Where each row has one entry at most: its place (out,) and the entry (out,); None for any other.
+
+        So are scaled numbers that were observed one by one. Known to A, not looked for.
+        """
+        return None
+
+    @property
     def T(self) -> "LinearOperator":
         """The transpose."""
         return Transpose(self)
@@ -585,6 +593,15 @@ class Product(LinearOperator):
         return self.left.logdet() + self.right.logdet() if self._is_of_squares else super().logdet()
 
     @property
+    def single_entries(self) -> tuple[Array, Array] | None:
+        """Those of B that A selects, scaled."""
+        left, right = self.left.single_entries, self.right.single_entries
+        if left is None or right is None:
+            return None
+        take = array_namespace(self.like).take
+        return take(right[0], left[0]), left[1] * take(right[1], left[0])
+
+    @property
     def T(self) -> LinearOperator:
         """Bᵀ Aᵀ."""
         return Product(self.right.T, self.left.T)
@@ -680,6 +697,13 @@ class Diagonal(Diagonalisable):
     def map(self, function: Callable[[Array], Array]) -> "Diagonal":
         return Diagonal(function(self.values))
 
+    @property
+    def single_entries(self) -> tuple[Array, Array] | None:
+        """The values, in their places."""
+        xp = array_namespace(self.values)
+        places = xp.arange(self.shape[0], dtype=xp.int64, device=device(self.values))
+        return (places, self.diagonal()) if self.shared else None
+
     def matmat(self, M: Array) -> Array:
         return self.values[..., None] * M
 
@@ -700,6 +724,7 @@ class Diagonal(Diagonalisable):
         return self.map(lambda values: values + before(c, 1))
 
     def block(self, index: Array | slice) -> LinearOperator:
+        """Diagonal: no number may be in `index` twice."""
         return Diagonal(_places(self.values, index, -1))
 
     def _take(self, index: Array | int) -> LinearOperator:
@@ -800,6 +825,17 @@ class Spectral(Diagonalisable):
 
     def formed(self) -> LinearOperator:
         return Dense(self.dense()) if self.across is None else self
+
+    def block(self, index: Array | slice) -> LinearOperator:
+        """All its entries, by k² q operations for k numbers."""
+        if not self.shared or isinstance(index, slice):
+            return super().block(index)
+        U = _places(self.U, index, -2)
+        if self.across is None:
+            return Dense((U * self.along) @ U.T)
+        xp = array_namespace(U)
+        same = xp.astype(index[:, None] == index[None, :], U.dtype)
+        return Dense((U * (self.along - self.across)) @ U.T + self.across * same)
 
     @property
     def eigenvalues(self) -> Array:
@@ -912,7 +948,10 @@ class Triangular(Matrix):
 
 
 class Selection(LinearOperator):
-    """The numbers `index` (k,) of n, as of what was observed: entries that are 0 and one 1 in each row."""
+    """The numbers `index` (k,) of n, as of what was observed: entries that are 0 and one 1 in each row.
+
+    A number may be chosen several times.
+    """
 
     def __init__(self, index: Array, n: int, like: Array) -> None:
         super().__init__((index.shape[0], n), None, like)
@@ -924,22 +963,35 @@ class Selection(LinearOperator):
     def rmatvec(self, w: Array) -> Array:
         xp = array_namespace(w)
         nothing = xp.zeros((*w.shape[:-1], 1), dtype=w.dtype, device=device(w))
-        return xp.take(xp.concat([w, nothing], axis=-1), self.places, axis=-1)
+        padded = xp.concat([w, nothing], axis=-1)
+        return total(xp.take(padded, places, axis=-1) for places in self.places)
 
     def matmat(self, M: Array) -> Array:
         return array_namespace(M).take(M, self.index, axis=-2)
 
+    @property
+    def single_entries(self) -> tuple[Array, Array] | None:
+        """The numbers, and ones."""
+        like, xp = self.like, array_namespace(self.like)
+        return self.index, xp.ones((self.shape[0],), dtype=like.dtype, device=device(like))
+
     @cached_property
-    def places(self) -> Array:
-        """Where each of the n numbers stands among those chosen; for others k, (n,)."""
+    def places(self) -> tuple[Array, ...]:
+        """Where each of the n numbers stands among those chosen; for others k, (n,). Of numbers that are
+        chosen several times, the first place in the first array, the second in the next."""
         xp, (count, n) = array_namespace(self.index), self.shape
-        order = xp.argsort(self.index)
         numbers = xp.arange(n, dtype=self.index.dtype, device=device(self.index))
         if not count:
-            return 0 * numbers
-        place = xp.clip(xp.searchsorted(xp.take(self.index, order), numbers), max=count - 1)
-        place = xp.take(order, place)
-        return xp.where(xp.take(self.index, place) == numbers, place, count)
+            return (0 * numbers,)
+        order = xp.argsort(self.index, stable=True)
+        ordered = xp.take(self.index, order)
+        first = xp.searchsorted(ordered, numbers)
+        times = xp.searchsorted(ordered, numbers, side="right") - first
+        found = []
+        for again in range(max(int(xp.max(times)), 1)):
+            place = xp.take(order, xp.clip(first + again, max=count - 1))
+            found.append(xp.where(times > again, place, xp.full_like(place, count)))
+        return tuple(found)
 
     def _take(self, index: Array | int) -> LinearOperator:
         return self

@@ -267,6 +267,38 @@ class DiagonalisableBlocks(Diagonalisable):
     def logdet(self) -> Array:
         return total(part.logdet() for part in self.parts)
 
+    def block(self, index: Array | slice) -> LinearOperator:
+        """All its entries, those of each part by that part's own `block`."""
+        if not self.shared or isinstance(index, slice):
+            return super().block(index)
+        xp = array_namespace(self.like)
+        owner, number = self._owners
+        mine, blocks = xp.take(owner, index), []
+        chosen = [xp.nonzero(mine == k)[0] for k in range(len(self.parts))]
+        for part, own in zip(self.parts, chosen, strict=True):
+            if own.shape[0]:
+                blocks.append(part.block(xp.take(number, xp.take(index, own))))
+        if len(blocks) == 1:
+            return blocks[0]
+        back = xp.argsort(xp.concat(chosen))
+        together = BlockDiagonal(blocks).dense()
+        return Dense(xp.take(xp.take(together, back, axis=0), back, axis=1))
+
+    @cached_property
+    def _owners(self) -> tuple[Array, Array]:
+        """Of each of the n numbers its part, and its number there."""
+        xp, like = array_namespace(self.like), self.like
+        runs, starts = [], [0] * len(self.parts)
+        for k, place in enumerate(self.places):
+            for one in place:
+                runs.append((one.start, one.stop - one.start, k, starts[k]))
+                starts[k] += one.stop - one.start
+        owners, numbers = [], []
+        for _, size, k, first in sorted(runs):
+            numbers.append(xp.arange(first, first + size, dtype=xp.int64, device=device(like)))
+            owners.append(k * xp.ones_like(numbers[-1]))
+        return xp.concat(owners), xp.concat(numbers)
+
     def shifted(self, c: Any) -> LinearOperator:
         shifted = [part.shifted(c) for part in self.parts]
         kept = [part for part in shifted if isinstance(part, Diagonalisable)]
@@ -316,6 +348,16 @@ class Stack(_Parts):
     def rmatvec(self, w: Array) -> Array:
         pairs = zip(self.parts, self.places, strict=True)
         return total(part.rmatvec(w[..., place]) for part, place in pairs)
+
+    @property
+    def single_entries(self) -> tuple[Array, Array] | None:
+        """Those of the parts."""
+        found = [part.single_entries for part in self.parts]
+        known = [one for one in found if one is not None]
+        if len(known) < len(found):
+            return None
+        concat = array_namespace(self.like).concat
+        return concat([places for places, _ in known]), concat([values for _, values in known])
 
     def dense(self) -> Array:
         parts = [_repeated(part.dense(), self.batch, 2) for part in self.parts]

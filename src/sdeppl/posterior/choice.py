@@ -10,6 +10,7 @@ from ..likelihood import (
     CubatureDenoiser,
     DPSDenoiser,
     ExactPosterior,
+    GaussianPosterior,
     MeanLikelihood,
     MonteCarloDenoiser,
     NonlinearGaussian,
@@ -17,6 +18,7 @@ from ..likelihood import (
     TweedieDenoiser,
     exact_posterior,
     has_exact_posterior,
+    is_drawn_directly,
 )
 from .hamiltonian import HamiltonianMC
 from .problem import Asked, Choice, Correction, JointDensity
@@ -54,8 +56,10 @@ def choose(
     cannot take.
     """
     _check_names(likelihood, correction)
+    direct = isinstance(prior, GaussianDenoiser) and is_drawn_directly(prior, observation)
     if observation is None or observation.count == 0:
-        return Choice(prior, "none", "nothing was observed")
+        closed_form = GaussianPosterior(prior, None) if direct else None  # type: ignore[arg-type]
+        return Choice(prior, "none", "nothing was observed", exact=closed_form)
     if isinstance(likelihood, MeanLikelihood):
         if likelihood.prior is not prior or likelihood.observation is not observation:
             raise ValueError("likelihood was made with another prior or observation than the posterior's")
@@ -70,9 +74,10 @@ def choose(
             return known
     closed = has_exact_posterior(prior, observation)
     if likelihood == "exact" or (likelihood == "auto" and closed):
-        exact = exact_posterior(prior, observation)
         kind = type(prior).__name__.removesuffix("Denoiser")
-        return Choice(exact.denoiser, "exact", f"{kind} prior, linear Gaussian observation", exact=exact)
+        why = f"{kind} prior, linear Gaussian observation"
+        exact = GaussianPosterior(prior, observation) if direct else exact_posterior(prior, observation)  # type: ignore[arg-type]
+        return Choice(exact.denoiser, "exact", why, exact=exact)
     settings = TwistedSMC() if correction == "auto" else correction
     if isinstance(settings, Correction) and settings.unguided:
         settings.require(observation, density)

@@ -272,11 +272,13 @@ _OF_THE_FIT: dict[State, str] = {
 
 
 def exact_diagnosis(
-    why: str, log_evidence: float, prior: Literal["known", "learned"] = "learned"
+    why: str, log_evidence: float, prior: Literal["known", "learned"] = "learned", error: float = 0.0
 ) -> Diagnosis:
-    """Of draws whose guided score is the posterior's own."""
-    text = f"exact: {why}. ln p(y) = {log_evidence:.4f}"
-    return Diagnosis("exact", None, why, 1.0, log_evidence, 0.0, 0.0, -math.inf, 0, 0, True, text, prior)
+    """Of draws whose guided score is the posterior's own, or that are its own; error: standard, of ln p(y),
+    which is NaN where it was not asked for."""
+    found = f"{log_evidence:.4f}" if not error else f"{_number(log_evidence)} ± {error:.3f}"
+    text = f"exact: {why}" if math.isnan(log_evidence) else f"exact: {why}. ln p(y) = {found}"
+    return Diagnosis("exact", None, why, 1.0, log_evidence, error, 0.0, -math.inf, 0, 0, True, text, prior)
 
 
 def diagnose(

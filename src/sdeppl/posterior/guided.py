@@ -11,14 +11,16 @@ from ..backend import (
     NoiseStream,
     Progress,
     array_namespace,
+    free_memory,
     keyed_normal,
     require_memory,
+    rows_at_once,
     to_host,
     warn_user,
 )
 from ..backend.typing import Array
 from ..denoisers import Denoiser, GaussianDenoiser, GaussianMixtureDenoiser
-from ..likelihood import MeanLikelihood, Observation
+from ..likelihood import GaussianPosterior, MeanLikelihood, Observation
 from ..likelihood.observation import possible
 from ..sde import ReverseSDE
 from ..solvers import ExponentialHeun, NonFiniteState, solve
@@ -55,7 +57,10 @@ class Guided(Correction):
         likelihood."""
         xp, sets = problem.prior.backend.xp, problem.sets
         count = 1 if sets is None else sets.shape[0]
-        at_once = max(_rows_at_once(problem.choice.denoiser) // draws, 1)
+        if sets is None:
+            x = self._batches(problem, draws, stream)
+            return x[None, ...], self._diagnoses(problem, count, x)
+        at_once = max((problem.batch or _rows_at_once(problem.choice.denoiser)) // draws, 1)
         firsts = range(0, count, at_once)
         if len(firsts) == 1:
             x = self._block(problem, sets, draws, stream, problem.progress)
@@ -64,12 +69,31 @@ class Guided(Correction):
             bar = Progress(len(firsts), problem.progress, "sampling", "block", what, FEWER)
             parts = []
             for number, first in enumerate(bar.over(firsts)):
-                assert sets is not None
                 own = Noise(seed_of(stream.seed, number), stream.mode).stream(stream.backend)
                 some = sets[first : first + at_once]
                 parts.append(self._block(problem, some, draws, own if number else stream, False))
             x = xp.concat(parts, axis=0)
         return xp.reshape(x, (count, draws, problem.prior.dim)), self._diagnoses(problem, count, x)
+
+    def _batches(self, problem: Problem, draws: int, stream: NoiseStream) -> Array:
+        """Of one data set, (draws, dim): as many at once as are asked for, or fit in memory."""
+        backend, denoiser = problem.prior.backend, problem.choice.denoiser
+        row, free = ARRAYS * denoiser.dim * backend.itemsize, free_memory(backend)
+        at_once = problem.batch or draws
+        if problem.batch is None and free is not None and row * draws > free:
+            what = f"one draw of {denoiser.dim} numbers"
+            at_once = rows_at_once(row, backend, what, FEWER)
+        firsts = range(0, draws, at_once)
+        if len(firsts) == 1:
+            return self._block(problem, None, draws, stream, problem.progress)
+        bar = Progress(len(firsts), problem.progress, "sampling", "batch", f"{draws} draws", FEWER)
+        return backend.xp.concat(
+            [
+                self._block(problem, None, min(at_once, draws - first), stream.after(first), False)
+                for first in bar.over(firsts)
+            ],
+            axis=0,
+        )
 
     def _block(
         self, problem: Problem, sets: Array | None, draws: int, stream: NoiseStream, progress: bool | None
@@ -99,14 +123,28 @@ class Guided(Correction):
         choice = problem.choice
         if choice.exact is not None:
             why = "closed form for each data set" if problem.many else choice.why
+            wanted = list(range(count) if problem.numbers is None else problem.numbers)
+            if isinstance(choice.exact, GaussianPosterior):
+                how = f"by the reverse SDE, {choice.exact.S.words}"
+                return [gaussian_diagnosis(problem, choice.exact, n, how) for n in wanted]
             evidences = to_host(choice.exact.log_evidence).reshape(-1)
-            wanted = range(count) if problem.numbers is None else problem.numbers
             return [exact_diagnosis(why, float(evidences[n]), choice.prior) for n in wanted]
         if choice.twist is None:
             return [exact_diagnosis(choice.why, 0.0)]
         if not problem.many:
             warn_of_divergence(choice.name, problem.prior, problem.prior_start, problem.observation, x)
         return [None] * count
+
+
+def gaussian_diagnosis(problem: Problem, posterior: GaussianPosterior, number: int, how: str) -> Diagnosis:
+    """Of one data set: that the draws are exact, how they were made, and ln p(y), where that is at hand or
+    asked for."""
+    why = f"{problem.choice.why}, {how}"
+    if not (problem.diagnosed or posterior.is_closed):
+        return exact_diagnosis(why, math.nan, error=math.nan)
+    xp = posterior.prior.backend.xp
+    evidence = float(xp.reshape(posterior.log_evidence, (-1,))[number])
+    return exact_diagnosis(why, evidence, error=posterior.log_evidence_error)
 
 
 def _rows_at_once(denoiser: Denoiser) -> int:

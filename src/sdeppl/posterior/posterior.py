@@ -10,10 +10,11 @@ from ..backend.arguments import count_of, kind, sites_in_words
 from ..backend.sharing import said_once, unsaid
 from ..backend.typing import Array
 from ..denoisers import Denoiser
-from ..likelihood import MeanLikelihood, Observation
+from ..likelihood import GaussianPosterior, MeanLikelihood, Observation
 from ..solvers import NonFiniteState
 from .choice import choose
 from .diagnosis import POOR_SHARE, Diagnosis, FitCheck, State, UntrustedWarning
+from .direct import Direct
 from .guided import FEWER, Guided, named, seed_of
 from .labelled import Axes, to_xarray
 from .problem import (
@@ -27,7 +28,7 @@ from .problem import (
     Sampling,
     require_own_steps,
 )
-from .start import Start, first_step, last_level, start_moments
+from .start import GaussianStart, Start, first_step, last_level, start_moments
 from .twisted import Pilot, TwistedSMC
 
 FAILURES = (ArithmeticError, ValueError, RuntimeError, MemoryError)  # of one correction, not of the query
@@ -180,9 +181,11 @@ class _Posterior(Sampler[Result], Generic[Result]):
             prior, observation, self.choice, self.start, self.steps, level, self.choice.why, density, doubt
         )
 
-    def _start(self) -> Start:
+    def _start(self) -> Start | GaussianStart:
         """Of the guided end; of the prior's where guidance gives no number, and 'auto' has another way."""
         denoiser, sets = self.choice.denoiser, None if self.observation is None else self.observation.sets
+        if isinstance(self.choice.exact, GaussianPosterior):
+            return GaussianStart.of(self.choice.exact)
         try:
             with named(denoiser):
                 return start_moments(denoiser, self.prior, sets)
@@ -219,6 +222,11 @@ class _Posterior(Sampler[Result], Generic[Result]):
         if other is None or self._ess_fraction(first) >= POOR_SHARE:
             return first
         return first if self._ess_fraction(first) >= self._ess_fraction(other) else other
+
+    def _uncorrected(self, problem: Problem) -> Correction:
+        """Where draws need no correction: directly, or by the reverse SDE where one is asked for."""
+        direct = isinstance(self.choice.exact, GaussianPosterior) and not problem.reverse
+        return Direct() if direct else Guided()
 
     def _ess_fraction(self, correction: Correction) -> float:
         """By the correction's pilot; 1 where it has none, -1 where that fails."""
@@ -386,7 +394,8 @@ class Posterior(_Posterior[PosteriorRun]):
         backend, draws = self.prior.backend, sampling.draws
         size = draws * self.prior.dim * backend.itemsize
         require_memory(size, backend, f"a run of draws={draws}", "ask for fewer at a time")
-        problem, first = self.problem.asked(sampling), self.choice.correction or Guided()
+        problem = self.problem.asked(sampling)
+        first = self.choice.correction or self._uncorrected(problem)
         if first.own_steps:
             require_own_steps(problem)
         x, (diagnosis,), _ = self._first_trusted(self._attempts(problem, first), 1, sampling)
@@ -488,20 +497,19 @@ class Posteriors(_Posterior[PosteriorRuns]):
             text = f"{self.sets} data sets, each solved by itself: {self._alone}"
             return PosteriorRuns(x, tuple(one for one in found if one), text, numbers)
         problem, alone = self.problem.asked(sampling), list[int]()
-        if self._batched.own_steps:
+        if self._batched(problem).own_steps:
             require_own_steps(problem)
         attempts = self._attempts(problem, sampling, alone)
         x, found, words = self._first_trusted(attempts, self.sets, sampling)
         text = f"{self.sets} data sets in one solve{words}"
         result = PosteriorRuns(x, tuple(one for one in found if one), text, tuple(alone))
-        if self._batched.own_steps and not result.trusted:
+        if self._batched(problem).own_steps and not result.trusted:
             warn_user(str(result), UntrustedWarning)
         return result
 
-    @property
-    def _batched(self) -> Correction:
+    def _batched(self, problem: Problem) -> Correction:
         """The choice, or its fallback: the one that takes all data sets at once."""
-        first = self.choice.correction or Guided()
+        first = self.choice.correction or self._uncorrected(problem)
         if first.batched or self.choice.fallback is None:
             return first
         return self.choice.fallback
@@ -510,7 +518,7 @@ class Posteriors(_Posterior[PosteriorRuns]):
         """What is tried in turn: all at once; of 'auto' those that are not to be trusted with more particles,
         then by themselves where one alone may temper; by themselves too where no particle can have led to the
         data."""
-        batched, tempers = self._batched, self.choice.fallback is not None
+        batched, tempers = self._batched(problem), self.choice.fallback is not None
         if self.choice.correction is None:
             how = f" by '{self.choice.name}', not corrected"
             how = how if self.choice.exact is None else ": closed form for each data set"

@@ -10,12 +10,12 @@ from ..backend import Noise, NoiseStream, real_parameter, seed_number, whole_num
 from ..backend.arguments import kind
 from ..backend.typing import Array
 from ..denoisers import Denoiser, GaussianDenoiser
-from ..likelihood import ExactPosterior, MeanLikelihood, Observation
+from ..likelihood import ExactPosterior, GaussianPosterior, MeanLikelihood, Observation
 from ..mcmc import Density, State
 from ..sde import IsotropicSDE, log_snr_grid
 from ..solvers import Solver
 from .diagnosis import Diagnosis
-from .start import Start, start_moments
+from .start import GaussianStart, Start, start_moments
 
 Amplitude = float | Callable[[float], float]
 NoiseMode = Literal["host", "native"]
@@ -29,16 +29,20 @@ class Sampling:
 
     draws: int
     seed: int = 0
-    c: Amplitude = 1.0
+    c: Amplitude | None = None
     solver: Solver | None = None
     noise: NoiseMode = "host"
     progress: bool | None = None
+    batch: int | None = None
+    diagnosed: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "draws", whole_number("draws", self.draws, 1))
         object.__setattr__(self, "seed", seed_number(self.seed))
-        if not callable(self.c) and not getattr(self.c, "ndim", 0):
+        if self.c is not None and not callable(self.c) and not getattr(self.c, "ndim", 0):
             real_parameter("c", self.c)
+        if self.batch is not None:
+            object.__setattr__(self, "batch", whole_number("batch", self.batch, 1))
         kind("solver", self.solver, Solver | None, "a solver such as ExponentialHeun(), or None")
 
 
@@ -50,30 +54,36 @@ class Sampler(ABC, Generic[Run]):
         draws: int,
         *,
         seed: int = 0,
-        c: Amplitude = 1.0,
+        c: Amplitude | None = None,
         solver: Solver | None = None,
         noise: NoiseMode = "host",
         progress: bool | None = None,
+        batch: int | None = None,
     ) -> Any:
         """From p(x_0 given y), independent but within a run of weighted particles: ([data sets,] draws, dim)
         on the prior's backend, or of a posterior by site {site name: ([data sets,] draws, *shape)}.
 
-        c: noise amplitude of the reverse SDE in units of g(t), 0 for the probability-flow ODE, which a
-        correction cannot use; solver: of an uncorrected solve, `ExponentialHeun` by default; noise: as in
-        `Noise`. Raises: NonFiniteState; ValueError. Warns: UntrustedWarning where the weights of a corrected
-        solve, or draws held out of the fit of the prior, say that these draws are not the posterior.
+        c: noise amplitude of the reverse SDE in units of g(t), 1 by default, 0 for the probability-flow ODE,
+        which a correction cannot use; solver: of an uncorrected solve, `ExponentialHeun` by default. A
+        Gaussian prior that is held by a structure, as that of a field, seen linearly, is drawn directly,
+        without a reverse SDE, unless c or solver is given. noise: as in `Noise`; batch: how many draws are
+        made at once where nothing weighs them against one another, by default as many as are quick and fit
+        in memory; in host mode the draws are the same for any. Raises: NonFiniteState; ValueError. Warns:
+        UntrustedWarning where the weights of a corrected solve, or draws held out of the fit of the prior,
+        say that these draws are not the posterior.
         """
-        return self._sampled(Sampling(draws, seed, c, solver, noise, progress))
+        return self._sampled(Sampling(draws, seed, c, solver, noise, progress, batch, diagnosed=False))
 
     def run(
         self,
         draws: int,
         *,
         seed: int = 0,
-        c: Amplitude = 1.0,
+        c: Amplitude | None = None,
         solver: Solver | None = None,
         noise: NoiseMode = "host",
         progress: bool | None = None,
+        batch: int | None = None,
     ) -> Run:
         """As `sample`, with a diagnosis, or one of each data set: what was chosen and why, effective share,
         ln p(y), how well the prior is learned, in words.
@@ -81,7 +91,7 @@ class Sampler(ABC, Generic[Run]):
         Of an uncorrected approximation, or one that Langevin steps correct, a small twisted solve measures
         the effective share of the approximation; not where there are many data sets.
         """
-        return self._run(Sampling(draws, seed, c, solver, noise, progress))
+        return self._run(Sampling(draws, seed, c, solver, noise, progress, batch))
 
     @abstractmethod
     def _sampled(self, sampling: Sampling) -> Any: ...
@@ -160,7 +170,7 @@ class Choice:
     denoiser: Denoiser
     name: str
     why: str
-    exact: ExactPosterior | None = None
+    exact: ExactPosterior | GaussianPosterior | None = None
     twist: MeanLikelihood | None = None
     alternative_twist: MeanLikelihood | None = None
     correction: "Correction | None" = None
@@ -184,15 +194,16 @@ class Problem:
 
     prior: E and Cov of x_0 given x_t; observation: None for the prior itself; start: x_T given y; steps: of
     the reverse SDE; level: σ/α before the last one; density: of x_0 and y, where the prior's own is known;
-    doubt: in words, why the denoiser is not to be relied on; why: of the diagnosis. c, solver, progress: of
-    this call; numbers: of the data sets that are wanted, None for all. found: what pilots found, which all
-    calls share.
+    doubt: in words, why the denoiser is not to be relied on; why: of the diagnosis. c, solver, progress,
+    batch: of this call; reverse: whether it asks for a reverse SDE; diagnosed: whether it asks for all of a
+    diagnosis, or for draws alone; numbers: of the data sets that are wanted, None for all. found: what pilots
+    found, which all calls share.
     """
 
     prior: Denoiser
     observation: Observation | None
     choice: Choice
-    start: Start
+    start: Start | GaussianStart
     steps: int
     level: float
     why: str
@@ -201,6 +212,9 @@ class Problem:
     c: Amplitude = 1.0
     solver: Solver | None = None
     progress: bool | None = None
+    batch: int | None = None
+    reverse: bool = False
+    diagnosed: bool = True
     numbers: tuple[int, ...] | None = None
     found: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -219,7 +233,7 @@ class Problem:
     @property
     def prior_start(self) -> Start:
         """The end of the unguided forward SDE, from which the data are weighed."""
-        if self.choice.denoiser is self.prior:
+        if self.choice.denoiser is self.prior and isinstance(self.start, Start):
             return self.start
         return self.once("prior start", lambda: start_moments(self.prior))
 
@@ -244,7 +258,15 @@ class Problem:
 
     def asked(self, sampling: Sampling) -> "Problem":
         """For one call."""
-        return replace(self, c=sampling.c, solver=sampling.solver, progress=sampling.progress)
+        return replace(
+            self,
+            c=1.0 if sampling.c is None else sampling.c,
+            solver=sampling.solver,
+            progress=sampling.progress,
+            batch=sampling.batch,
+            reverse=sampling.c is not None or sampling.solver is not None,
+            diagnosed=sampling.diagnosed,
+        )
 
     def because(self, why: str) -> "Problem":
         """With more to `why`."""

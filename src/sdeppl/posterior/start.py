@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from ..backend import Array, NoiseStream, array_namespace
 from ..backend.sharing import warn
 from ..denoisers import Denoiser, GaussianMixtureDenoiser
+from ..likelihood import GaussianPosterior
 from ..linalg import LinearOperator, matvec, rmatvec
 from ..sde import IsotropicSDE, log_snr_grid
 from ..solvers import NonFiniteState
@@ -14,6 +15,8 @@ SIGNAL_LIMIT = 0.05  # of the variance of x_T along a direction, where p(x_T) is
 GAUSSIAN_SIGNAL_LIMIT = 0.5
 ITERATIONS = 5
 LAST_LEVEL = 1e-3  # σ/α before the step to t = 0, at most
+LEFT_OUT = 1e-4  # of the variance of a large Gaussian, in directions of which no step is as small as their sd
+START = 2**14, 2**14 + 1  # indices of normals of which x_T given y is made
 
 
 class SignalLeftWarning(UserWarning):
@@ -58,6 +61,45 @@ class Start:
             root=self.root if self.root.ndim == 2 else take(self.root, index, axis=0),
             exact=None if self.exact is None else self.exact.of_sets(index),
         )
+
+
+@dataclass(frozen=True)
+class GaussianStart:
+    """x_T given y of a Gaussian posterior, of any number of numbers: α x_0 + σ ε, with x_0 from it.
+
+    numbers: the data set of each row, where there are many. smallest_sd: as of `Start`, along any of the
+    directions that have all but 1e-4 of the prior's variance; a lower bound.
+    """
+
+    posterior: GaussianPosterior
+    smallest_sd: float
+    numbers: Array | None = None
+
+    @classmethod
+    def of(cls, posterior: GaussianPosterior) -> "GaussianStart":
+        """Warns: SignalLeftWarning, as `start_moments`."""
+        sde, values = posterior.prior.sde, posterior.prior.prior_covariance.eigenvalues
+        xp, (alpha, sigma) = array_namespace(values), sde.alpha_sigma(sde.T)
+        falling = xp.flip(xp.sort(values))
+        carried = xp.cumulative_sum(falling) <= (1 - LEFT_OUT) * xp.sum(falling)
+        last = min(int(xp.count_nonzero(carried)), falling.shape[0] - 1)
+        largest, smallest = float(falling[0]), float(falling[last])
+        most = alpha**2 * largest
+        _warn_of_signal(most / (most + sigma**2), alpha, sigma, True)
+        return cls(posterior, 1 / math.sqrt(1 / smallest + posterior.information))
+
+    def draw(self, stream: NoiseStream, draws: int, index: int = 0) -> Array:
+        """x_T, (draws, dim), from the stream's normals of step 0, and of two of its own."""
+        prior, (first, second) = self.posterior.prior, START
+        shape, sde = (draws, prior.dim), prior.sde
+        alpha, sigma = sde.alpha_sigma(sde.T)
+        z, e = stream.normal(0, shape, first), stream.normal(0, (draws, self.posterior.count), second)
+        x0 = self.posterior.draws(z, e, self.numbers)
+        return alpha * x0 + sde.shift(sde.T) + sigma * stream.normal(0, shape, index)
+
+    def of_sets(self, index: Array | None) -> "GaussianStart":
+        """For draws of which the i-th belongs to data set index[i]."""
+        return self if index is None else replace(self, numbers=index)
 
 
 def start_moments(denoiser: Denoiser, prior: Denoiser | None = None, sets: int | None = None) -> Start:
