@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 _NAMES_OF_MODULE = {
     "backend": "Backend BackendMismatch BackendUnavailable CostWarning Noise OnnxFunction OutOfMemory "
     "TorchFunction place resolve to_host",
-    "linalg": "FieldShape Grid",
+    "linalg": "FieldShape Grid PathShape Time",
     "sde": "AffineMarginals AffineSDE CallableSchedule CallableVESDE ConstantSchedule CosineSchedule "
     "CriticallyDampedSDE DataAnchoredSDE EDMSDE IsotropicSDE ItoSDE LangevinSDE LinearSDE LinearSchedule "
     "SDE Schedule DoubleWell FokkerPlanckGrid GeometricBrownianMotion Lorenz63 Lorenz96 "
@@ -25,7 +25,8 @@ _NAMES_OF_MODULE = {
     "denoisers": "ArrayMLP CallableDenoiser Denoiser GaussianDenoiser GaussianMixtureDenoiser Moments "
     "NetworkDenoiser",
     "nn": "FieldNetwork ResidualMLP UNet export_onnx",
-    "distributions": "Censored Dataset Diffusion Interval SDEPath SamplerError Simulated WienerReparam",
+    "distributions": "Censored Dataset Diffusion Interval MarkovPath SDEPath SamplerError Simulated "
+    "WienerReparam",
     "likelihood": "CubatureDenoiser DPSDenoiser DensityObservation IndependentObservation "
     "JointObservation LinearConstraint LinearGaussian Linearisation MeanLikelihood "
     "MonteCarloDenoiser NaiveDenoiser NestedDenoiser "

@@ -50,6 +50,7 @@ from .distributions import (
     Dataset as Dataset,
     Diffusion as Diffusion,
     Interval as Interval,
+    MarkovPath as MarkovPath,
     SDEPath as SDEPath,
     SamplerError as SamplerError,
     Simulated as Simulated,
@@ -86,6 +87,8 @@ from .likelihood import (
 from .linalg import (
     FieldShape as FieldShape,
     Grid as Grid,
+    PathShape as PathShape,
+    Time as Time,
 )
 from .nn import (
     FieldNetwork as FieldNetwork,

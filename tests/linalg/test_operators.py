@@ -227,6 +227,14 @@ def gauss_markov(many, backend):
     return precision.inverse(), np.linalg.inv(matrix)
 
 
+def blocks_of_any(many, backend):
+    (first, A), (second, B) = gauss_markov(many, backend), dense(False, backend)
+    zero = np.zeros((*A.shape[:-2], N, N))
+    B = np.broadcast_to(B, A.shape)
+    matrix = np.concatenate([np.concatenate([A, zero], -1), np.concatenate([zero, B], -1)], -2)
+    return la.Blocks([first, second]), matrix
+
+
 def stack(many, backend):
     (first, A), (second, B) = wide(many, backend), selection(False, backend)
     B = np.broadcast_to(B, (BATCH, *B.shape)) if many else B
@@ -236,7 +244,7 @@ def stack(many, backend):
 POSITIVE = [
     isotropic, diagonal, dense, spectral, spectral_of_one_basis, spectral_with_a_rest, subspace, low_rank,
     low_rank_of_one, total, projected, scaled, symmetric_matrix_free, blocks, blocks_in_places, stationary,
-    stationary_channels, block_tridiagonal, gauss_markov,
+    stationary_channels, block_tridiagonal, gauss_markov, blocks_of_any,
 ]  # fmt: skip
 SQUARE = [subspace_root, general, triangular, transpose, inverse, squares]
 ALL = [*POSITIVE, *SQUARE, wide, selection, product, matrix_free, stack]
@@ -486,7 +494,7 @@ def test_torch_differentiates_through_equations_and_determinants(kind, many):
 
 SAVED = [
     isotropic, diagonal, dense, triangular, spectral, spectral_with_a_rest, low_rank, blocks_in_places,
-    stationary_channels, block_tridiagonal, gauss_markov,
+    stationary_channels, block_tridiagonal, gauss_markov, blocks_of_any,
 ]  # fmt: skip
 
 

@@ -3,5 +3,6 @@
 from .censored import Censored, Interval
 from .dataset import Dataset, Part
 from .draws_alone import DrawsAlone, SamplerError
+from .markov_path import MarkovPath
 from .path import Diffusion, SDEPath, WienerReparam
 from .simulated import Simulated

@@ -108,7 +108,9 @@ class Asking:
     Raises: TypeError for one that is no function, or takes what nobody can give it.
     """
 
-    def __init__(self, who: str, function: Any, given: Sequence[str], taken: int = 0) -> None:
+    def __init__(
+        self, who: str, function: Any, given: Sequence[str], taken: int = 0, optional: Sequence[str] = ()
+    ) -> None:
         if not callable(function):
             raise TypeError(f"{who} must be a function; got {function!r:.80}")
         self.who, self.function = who, function
@@ -119,13 +121,14 @@ class Asking:
             parameters = []
         takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
         named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-        known = {*ASKED, *given}
+        known = {*ASKED, *given, *optional}
         strange = [p.name for p in named if p.default is p.empty and p.name not in known]
         strange += [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY and p.default is p.empty]
         missing = [] if takes_any else [name for name in given if name not in {p.name for p in named}]
         if strange or missing:
             raise TypeError(self._cannot(strange, missing))
         self.asked = {p.name for p in named if p.name in ASKED}
+        self.optional = {p.name for p in named if p.name in optional}
 
     def _cannot(self, strange: Sequence[str], missing: Sequence[str]) -> str:
         words = "; ".join(f"{name}: {meaning}" for name, meaning in ASKED.items())

@@ -3,7 +3,7 @@
 from .conjugate_gradients import conjugate_gradients
 from .grid import Stationary
 from .lanczos import Estimate
-from .layouts import FieldShape, Grid
+from .layouts import FieldShape, Grid, Layout, PathShape, Time
 from .markov import BlockTridiagonal, GaussMarkov, Innovations
 from .observed import ObservedCovariance
 from .operators import (
@@ -37,10 +37,12 @@ from .operators import (
 from .serialise import operator_from_dict, operator_to_dict, placed
 from .structures import (
     BlockDiagonal,
+    Blocks,
     DiagonalisableBlocks,
     LowRankUpdate,
     Stack,
     Subspace,
     block_diagonal,
+    blocks_in_places,
     stacked,
 )

@@ -39,7 +39,60 @@ class FieldShape:
 
 
 @dataclass(frozen=True)
-class Grid:
+class PathShape:
+    """A path: `length` states of `states` numbers each, state by state.
+
+    What is learned of states one after the other holds for any length.
+    """
+
+    length: int
+    states: int
+
+    @property
+    def size(self) -> int:
+        """Numbers in all."""
+        return self.length * self.states
+
+    def __str__(self) -> str:
+        return f"{self.length} x {self.states}"
+
+
+class Layout:
+    """What is next to what among the numbers of a site."""
+
+    def of(self, shape: Sequence[int]) -> FieldShape | PathShape:
+        """A site of this shape. Raises: ValueError where it does not fit."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Time(Layout):
+    """A site whose first axis is time: a path, of which states near one another in time know of each other.
+
+    Its covariance is that of a vector autoregression (Gauss–Markov), fitted to draws. order: how many states
+    back it looks, by default what explains held-out draws best; period: in states, after which the law of the
+    path repeats itself, as of a season; 1 for none.
+
+    Raises: ValueError, TypeError for arguments out of range.
+    """
+
+    order: int | None = None
+    period: int = 1
+
+    def __post_init__(self) -> None:
+        if self.order is not None:
+            whole_number("Time: order", self.order, 1)
+        whole_number("Time: period", self.period, 1)
+
+    def of(self, shape: Sequence[int]) -> PathShape:
+        """A site of shape (length, *state). Raises: ValueError for one without axes or numbers."""
+        if not shape or 0 in shape:
+            raise ValueError(f"shape {tuple(shape)} does not fit Time(): expected (length, *state)")
+        return PathShape(shape[0], math.prod(shape[1:]))
+
+
+@dataclass(frozen=True)
+class Grid(Layout):
     """A site whose numbers stand on a regular grid of one to three axes.
 
     channels: how many leading axes of the site's shape are channels, several numbers at each point: 0 or 1.

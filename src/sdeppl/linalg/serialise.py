@@ -9,7 +9,7 @@ from .grid import Stationary
 from .layouts import FieldShape
 from .markov import BlockTridiagonal, GaussMarkov
 from .operators import Dense, Diagonal, Isotropic, LinearOperator, Product, Selection, Spectral, Triangular
-from .structures import DiagonalisableBlocks, LowRankUpdate
+from .structures import Blocks, LowRankUpdate, blocks_in_places
 
 Arrays = dict[str, Any]
 Content = dict[str, Any]
@@ -39,7 +39,7 @@ def operator_to_dict(operator: LinearOperator, prefix: str = "operator") -> tupl
         case Stationary():
             arrays = {"spectrum": operator.spectrum, "vectors": operator.vectors}
             content["field"] = asdict(operator.field)
-        case DiagonalisableBlocks():
+        case Blocks():
             parts = {str(k): part for k, part in enumerate(operator.parts)}
             content["places"] = [[[one.start, one.stop] for one in place] for place in operator.places]
         case LowRankUpdate():
@@ -88,9 +88,9 @@ def operator_from_dict(
             of = content["field"]
             field = FieldShape(of["channels"], tuple(of["shape"]), tuple(of["periodic"]))
             return Stationary(field, own("spectrum"), arrays.get(f"{prefix}.vectors"))
-        case "DiagonalisableBlocks":
+        case "Blocks" | "DiagonalisableBlocks":
             places = [[slice(*one) for one in place] for place in content["places"]]
-            return DiagonalisableBlocks([part(str(k)) for k in range(len(places))], places)
+            return blocks_in_places([part(str(k)) for k in range(len(places))], places)
         case "LowRankUpdate":
             return LowRankUpdate(part("D"), own("U"), own("K"))
         case "BlockTridiagonal":

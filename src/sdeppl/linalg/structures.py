@@ -204,18 +204,18 @@ class BlockDiagonal(_Parts):
         return BlockDiagonal([part.take(index) for part in self.parts])
 
 
-class DiagonalisableBlocks(Diagonalisable):
-    """Diagonalisable operators, each of some of n numbers: f(A) acts on each part by itself.
+class Blocks(Symmetric):
+    """Covariances, each of some of n numbers that are independent of the others: all goes part by part.
 
-    parts: without a leading axis; places: of each the slices of the n numbers that it acts on, one after the
-    other, which together are all of them once; by default parts follow one another. Eigenvalues are those of
-    the parts, in their order. A product costs what those of the parts do.
+    parts: symmetric operators; places: of each the slices of the n numbers that it acts on, one after the
+    other, which together are all of them once; by default parts follow one another. A product costs what
+    those of the parts do.
 
     Raises: ValueError where parts and places do not fit.
     """
 
     def __init__(
-        self, parts: Sequence[Diagonalisable], places: Sequence[Sequence[slice]] | None = None
+        self, parts: Sequence[LinearOperator], places: Sequence[Sequence[slice]] | None = None
     ) -> None:
         if places is None:
             ends = accumulate((part.shape[0] for part in parts), initial=0)
@@ -230,39 +230,35 @@ class DiagonalisableBlocks(Diagonalisable):
         if sizes != [part.shape[0] for part in parts] or not (follows and whole):
             raise ValueError(f"blocks of {[part.shape[0] for part in parts]} numbers do not fill {places}")
 
-    @cached_property
-    def eigenvalues(self) -> Array:
-        """Of the parts, one after the other, as `inside` has its numbers."""
-        pairs = zip(self.parts, self._coordinates, strict=True)
-        xp, values = array_namespace(self.like), []
-        for part, count in pairs:
-            own = part.eigenvalues
-            values.append(xp.broadcast_to(own, (*own.shape[:-1], count)))
-        return xp.concat([_repeated(own, self.batch, 1) for own in values], axis=-1)
-
-    def inside(self, v: Array) -> Array:
-        pairs = zip(self.parts, self._split(v), strict=True)
-        return array_namespace(v).concat([part.inside(own) for part, own in pairs], axis=-1)
-
-    def outside(self, u: Array) -> Array:
-        pairs = zip(self.parts, pairwise(accumulate(self._coordinates, initial=0)), strict=True)
-        return self._joined([part.outside(u[..., first:last]) for part, (first, last) in pairs])
-
     def matvec(self, v: Array) -> Array:
-        return self._joined([part.matvec(own) for part, own in zip(self.parts, self._split(v), strict=True)])
+        return self._by_parts(lambda part, own: part.matvec(own), v)
 
-    def map(self, function: Callable[[Array], Array]) -> "DiagonalisableBlocks":
-        return DiagonalisableBlocks([part.map(function) for part in self.parts], self.places)
+    def solve(self, b: Array) -> Array:
+        return self._by_parts(lambda part, own: part.solve(own), b)
+
+    def whiten(self, v: Array) -> Array:
+        return self._by_parts(lambda part, own: part.whiten(own), v)
+
+    def whiten_adjoint(self, w: Array) -> Array:
+        return self._by_parts(lambda part, own: part.whiten_adjoint(own), w)
+
+    def inverse(self) -> LinearOperator:
+        return self._of([part.inverse() for part in self.parts])
+
+    def sqrt(self) -> LinearOperator:
+        return self._of([part.sqrt() for part in self.parts])
+
+    def gain(self, alpha: Any, sigma: Any, factor: Any = 1.0) -> LinearOperator:
+        return self._of([part.gain(alpha, sigma, factor) for part in self.parts])
+
+    def shifted(self, c: Any) -> LinearOperator:
+        return self._of([part.shifted(c) for part in self.parts])
+
+    def __mul__(self, c: Any) -> LinearOperator:
+        return self._of([part * c for part in self.parts])
 
     def diagonal(self) -> Array:
         return self._joined([_repeated(part.diagonal(), self.batch, 1) for part in self.parts])
-
-    def whiten(self, v: Array) -> Array:
-        return self._joined([part.whiten(own) for part, own in zip(self.parts, self._split(v), strict=True)])
-
-    def whiten_adjoint(self, w: Array) -> Array:
-        pairs = zip(self.parts, self._split(w), strict=True)
-        return self._joined([part.whiten_adjoint(own) for part, own in pairs])
 
     def logdet(self) -> Array:
         return total(part.logdet() for part in self.parts)
@@ -299,19 +295,13 @@ class DiagonalisableBlocks(Diagonalisable):
             owners.append(k * xp.ones_like(numbers[-1]))
         return xp.concat(owners), xp.concat(numbers)
 
-    def shifted(self, c: Any) -> LinearOperator:
-        shifted = [part.shifted(c) for part in self.parts]
-        kept = [part for part in shifted if isinstance(part, Diagonalisable)]
-        return DiagonalisableBlocks(kept, self.places) if len(kept) == len(shifted) else super().shifted(c)
+    def _by_parts(self, function: Callable[[LinearOperator, Array], Array], v: Array) -> Array:
+        return self._joined(
+            [function(part, own) for part, own in zip(self.parts, self._split(v), strict=True)]
+        )
 
-    @cached_property
-    def _coordinates(self) -> list[int]:
-        """How many numbers `inside` gives for each part."""
-        like, xp = self.like, array_namespace(self.like)
-        sizes = [1 if part.batch is None else part.batch for part in self.parts]
-        shapes = [(rows, part.shape[0]) for rows, part in zip(sizes, self.parts, strict=True)]
-        nothing = [xp.zeros(shape, dtype=like.dtype, device=device(like)) for shape in shapes]
-        return [part.inside(zero).shape[-1] for part, zero in zip(self.parts, nothing, strict=True)]
+    def _of(self, parts: Sequence[LinearOperator]) -> LinearOperator:
+        return blocks_in_places(parts, self.places)
 
     def _split(self, v: Array) -> list[Array]:
         """The numbers of each part."""
@@ -332,8 +322,54 @@ class DiagonalisableBlocks(Diagonalisable):
         return ordered[0] if len(ordered) == 1 else array_namespace(self.like).concat(ordered, axis=-1)
 
     def _take(self, index: Array | int) -> LinearOperator:
-        parts = [part.take(index) for part in self.parts]
-        return DiagonalisableBlocks([part for part in parts if isinstance(part, Diagonalisable)], self.places)
+        return self._of([part.take(index) for part in self.parts])
+
+
+class DiagonalisableBlocks(Blocks, Diagonalisable):  # type: ignore[misc]  # mypy: overrides of both bases
+    """`Blocks` of diagonalisable operators: f(A) acts on each part by itself. Eigenvalues are those of the
+    parts, in their order."""
+
+    parts: tuple[Diagonalisable, ...]
+
+    @cached_property
+    def eigenvalues(self) -> Array:
+        """Of the parts, one after the other, as `inside` has its numbers."""
+        pairs = zip(self.parts, self._coordinates, strict=True)
+        xp, values = array_namespace(self.like), []
+        for part, count in pairs:
+            own = part.eigenvalues
+            values.append(xp.broadcast_to(own, (*own.shape[:-1], count)))
+        return xp.concat([_repeated(own, self.batch, 1) for own in values], axis=-1)
+
+    def inside(self, v: Array) -> Array:
+        pairs = zip(self.parts, self._split(v), strict=True)
+        return array_namespace(v).concat([part.inside(own) for part, own in pairs], axis=-1)
+
+    def outside(self, u: Array) -> Array:
+        pairs = zip(self.parts, pairwise(accumulate(self._coordinates, initial=0)), strict=True)
+        return self._joined([part.outside(u[..., first:last]) for part, (first, last) in pairs])
+
+    def map(self, function: Callable[[Array], Array]) -> "DiagonalisableBlocks":
+        return DiagonalisableBlocks([part.map(function) for part in self.parts], self.places)
+
+    @cached_property
+    def _coordinates(self) -> list[int]:
+        """How many numbers `inside` gives for each part."""
+        like, xp = self.like, array_namespace(self.like)
+        sizes = [1 if part.batch is None else part.batch for part in self.parts]
+        shapes = [(rows, part.shape[0]) for rows, part in zip(sizes, self.parts, strict=True)]
+        nothing = [xp.zeros(shape, dtype=like.dtype, device=device(like)) for shape in shapes]
+        return [part.inside(zero).shape[-1] for part, zero in zip(self.parts, nothing, strict=True)]
+
+
+def blocks_in_places(
+    parts: Sequence[LinearOperator], places: Sequence[Sequence[slice]] | None = None
+) -> LinearOperator:
+    """`Blocks`, diagonalisable where all parts are; a part that is alone, by itself."""
+    if len(parts) == 1:
+        return parts[0]
+    kept = [part for part in parts if isinstance(part, Diagonalisable)]
+    return DiagonalisableBlocks(kept, places) if len(kept) == len(parts) else Blocks(parts, places)
 
 
 class Stack(_Parts):
