@@ -63,7 +63,7 @@ def test_moments_without_monte_carlo(sde, c, guided):
             sp.ExponentialHeun(),
             posterior.times,
             start.mean,
-            start.root @ start.root,
+            (start.root @ start.root).dense(),
             numpy,
         )
         white = np.linalg.solve(root, np.linalg.solve(root, covariance).T)

@@ -71,5 +71,8 @@ def test_the_start_is_the_exact_end_of_the_forward_sde(sde):
     alpha, sigma = sde.alpha(sde.T), sde.sigma(sde.T)
     np.testing.assert_allclose(start.mean, alpha * MEAN + sde.shift(sde.T), rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(
-        start.root @ start.root, alpha**2 * COVARIANCE + sigma**2 * np.eye(3), rtol=1e-10, atol=1e-12
+        (start.root @ start.root).dense(),
+        alpha**2 * COVARIANCE + sigma**2 * np.eye(3),
+        rtol=1e-10,
+        atol=1e-12,
     )

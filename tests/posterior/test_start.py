@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 from checks import array, assert_array, covariance_matrix, host
+from stationary_fields import symmetric_spectrum
 
 import sdeppl as sp
 from sdeppl.posterior import start_moments
@@ -34,8 +35,9 @@ def test_moments_of_a_gaussian_are_exact(sde, guided, backend):
     alpha, sigma = sde.alpha(sde.T), sde.sigma(sde.T)
     exact = alpha**2 * covariance + sigma**2 * np.eye(3)
     assert_array(start.mean, alpha * mean, backend)
-    assert_array(start.root @ start.root, exact, backend)
-    assert_array(start.root, host(start.root).T, backend)
+    assert_array((start.root @ start.root).dense(), exact, backend)
+    root = start.root.dense()
+    assert_array(root, host(root).T, backend)
     variances = np.linalg.eigvalsh(
         np.linalg.inv(np.linalg.inv(covariance) + (alpha / sigma) ** 2 * np.eye(3))
     )
@@ -70,8 +72,9 @@ def test_nearly_all_signal_does_not_divide_by_zero(backend):
     sde = sp.VPSDE(sp.ConstantSchedule(1.0))
     prior = sp.GaussianDenoiser(sde, array([1.0, 1.0], backend), array(np.diag([1e10, 1.0]), backend))
     start = start_moments(prior)
-    assert_array(start.root[1:, :], [[0.0, 1.0]], backend, 1e-3)
-    deviation = float(start.root[0, 0]) / (sde.alpha(1.0) * 1e5)
+    root = start.root.dense()
+    assert_array(root[1:, :], [[0.0, 1.0]], backend, 1e-3)
+    deviation = float(root[0, 0]) / (sde.alpha(1.0) * 1e5)
     assert 0.01 < deviation < 1.5  # σ/α 1e5 at most, which float32 can tell from the signal only roughly
 
 
@@ -117,3 +120,39 @@ def test_a_mixture_starts_at_its_own_end(shape, precise):
     deviations = np.sqrt(alpha**2 * covariances[:, 0, 0] + sigma**2)
     below = weights @ scipy.stats.norm.cdf((split - alpha * means[:, 0]) / deviations)
     assert abs(share - below) < 4.5 * np.sqrt(below * (1 - below) / count)
+
+
+def test_a_field_starts_by_functions_of_its_spectrum(backend):
+    """As with all entries: exactly α m and α² C + σ² I; and at 2^16 numbers, without a matrix."""
+    field = sp.linalg.Grid(periodic=True).of((4, 3))
+    spectrum = symmetric_spectrum(field, np.random.default_rng(2)).reshape(-1)
+    covariance = sp.linalg.Stationary(field, array(spectrum, backend))
+    mean = np.linspace(-2.0, 3.0, 12)
+    sde = sp.VPSDE(sp.ConstantSchedule(3.0))
+    start = start_moments(sp.GaussianDenoiser(sde, array(mean, backend), covariance))
+    by_entries = sp.GaussianDenoiser(sde, array(mean, backend), covariance.dense())
+    wanted = start_moments(by_entries)
+    assert_array(start.mean, host(wanted.mean), backend)
+    assert_array(start.root.dense(), host(wanted.root.dense()), backend)
+    assert_array(start.variances, host(wanted.variances), backend)
+    assert start.smallest_sd == pytest.approx(wanted.smallest_sd, rel=1e-4)
+    x = array(np.random.default_rng(3).standard_normal((5, 12)), backend)
+    denoiser = sp.GaussianDenoiser(sde, array(mean, backend), covariance)
+    assert_array(denoiser.log_density(x, 0.4), host(by_entries.log_density(x, 0.4)), backend)
+    assert_array(denoiser.log_prob(x), host(by_entries.log_prob(x)), backend)
+
+
+def test_the_prior_of_a_large_field_is_drawn_from():
+    """128 x 128 numbers by their own reverse SDE: spectrum of the draws, by band, against the prior's."""
+    backend, field = sp.resolve("numpy"), sp.linalg.Grid(periodic=True).of((128, 128))
+    k = np.hypot(*np.meshgrid(*2 * [128 * np.fft.fftfreq(128)], indexing="ij"))
+    spectrum = (1 + (k / 8) ** 2) ** -1.5 * 4.0
+    covariance = sp.linalg.Stationary(field, array(spectrum.reshape(-1), backend))
+    mean = np.full(field.size, 3.0)
+    prior = sp.GaussianDenoiser(sp.VPSDE(), array(mean, backend), covariance)
+    draws = sp.Posterior(prior, None, steps=30).sample(4, seed=1)
+    white = covariance.whiten(draws - mean).reshape(4, -1)
+    for low, high in ((0, 5), (5, 20), (20, 50), (50, 100)):
+        own = white[:, ((k >= low) & (k < high)).reshape(-1)]
+        # 30 steps of the solver are good to a few percent; the standard error is √(2/n)
+        assert np.mean(own**2) == pytest.approx(1.0, abs=0.04 + 4 * np.sqrt(2 / own.size))

@@ -97,7 +97,14 @@ class GaussianDenoiser(Denoiser):
 
     def log_density(self, x: Array, t: float) -> Array:
         """ln p_t(x), (batch,). Raises: ValueError at t = 0 where C is singular."""
-        return self.marginals.log_density(x, t)
+        covariance, (alpha, sigma) = self.prior_covariance, self.sde.alpha_sigma(t)
+        if isinstance(covariance, Spectral):
+            return self.marginals.log_density(x, t)
+        return (
+            (covariance * alpha**2)
+            .shifted(sigma**2)
+            .log_normal(self.sde.centre(x, t) - alpha * self.location)
+        )
 
     def whiten(self, x: Array, t: Number) -> Array:
         """x in the eigenbasis, scaled by its standard deviation at t: (batch, rank)."""

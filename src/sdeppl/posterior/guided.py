@@ -22,6 +22,7 @@ from ..backend.typing import Array
 from ..denoisers import Denoiser, GaussianDenoiser, GaussianMixtureDenoiser
 from ..likelihood import GaussianPosterior, MeanLikelihood, Observation
 from ..likelihood.observation import possible
+from ..linalg import Diagonalisable
 from ..sde import ReverseSDE
 from ..solvers import ExponentialHeun, NonFiniteState, solve
 from .diagnosis import Diagnosis, UntrustedWarning, exact_diagnosis
@@ -201,18 +202,14 @@ def warn_of_divergence(
         warn_user(f"likelihood='{name}' is not the posterior: {uneven}; {INSTEAD}", UntrustedWarning)
 
 
-def middle_of(prior: Denoiser, start: Start) -> tuple[Array, Array, Array]:
-    """Mean (1, dim), deviations (rank,) and directions (dim, rank) of x_0 given the middle of x_T."""
-    xp, dim = prior.backend.xp, prior.dim
-    visible = 4 * dim * float(xp.finfo(start.variances.dtype).eps) * float(start.variances[-1])
-    rank = max(int(xp.count_nonzero(start.variances > visible)), 1)
-    mean = prior.mean(start.mean[None, :], prior.sde.T)
-    return mean, xp.sqrt(start.variances[dim - rank :]), start.basis[:, dim - rank :]
+def middle_of(prior: Denoiser, start: Start) -> tuple[Array, Diagonalisable]:
+    """Mean (1, dim) and covariance of x_0 given the middle of x_T, where it can be told from rounding."""
+    return prior.mean(start.mean[None, :], prior.sde.T), start.visible
 
 
-def _distance(prior: Denoiser, middle: tuple[Array, Array, Array], x: Array) -> str | None:
-    xp, (mean, sd, basis) = prior.backend.xp, middle
-    squares = ((x - mean) @ basis / sd) ** 2
+def _distance(prior: Denoiser, middle: tuple[Array, Diagonalisable], x: Array) -> str | None:
+    xp, (mean, covariance) = prior.backend.xp, middle
+    squares = (covariance.inside(x - mean) / covariance.root_eigenvalues) ** 2
     most = to_host(xp.stack([xp.max(xp.mean(squares, axis=0)), xp.max(squares)]))
     typical, farthest = (math.sqrt(float(value)) for value in most)
     if typical <= FAR and farthest <= FARTHEST:
@@ -224,7 +221,7 @@ def _distance(prior: Denoiser, middle: tuple[Array, Array, Array], x: Array) -> 
 
 
 def explained_worse(
-    prior: Denoiser, middle: tuple[Array, Array, Array], observation: Observation, x: Array
+    prior: Denoiser, middle: tuple[Array, Diagonalisable], observation: Observation, x: Array
 ) -> str | None:
     """In words, where draws x explain the data worse than the prior's; None under a hard constraint.
 
@@ -233,11 +230,12 @@ def explained_worse(
     """
     if observation.hard:
         return None
-    xp, (mean, sd, basis) = prior.backend.xp, middle
+    xp, (mean, covariance) = prior.backend.xp, middle
+    sd = covariance.root_eigenvalues
     z = keyed_normal(prior.backend, (LOOKED_AT, sd.shape[0]), 0, STREAM)
     found = [
         possible(observation.log_prob(rows))
-        for rows in (x[: min(LOOKED_AT, x.shape[0]), :], mean + (z * sd) @ basis.T)
+        for rows in (x[: min(LOOKED_AT, x.shape[0]), :], mean + covariance.outside(z * sd))
     ]
     ours, theirs = (xp.sort(values)[values.shape[0] // 2] for values in found)
     share = xp.mean(xp.astype(found[0] < theirs, x.dtype))
@@ -263,7 +261,7 @@ def one_sided(prior: Denoiser, observation: Observation, x: Array) -> str | None
         return None
     rows, sd = x[:count, :] - prior.location, xp.sqrt(prior.eigenvalues)
     z = keyed_normal(prior.backend, (TIMES, count, sd.shape[0]), 0, STREAM, 1)
-    noise = (z * sd) @ prior.basis.T
+    noise = prior.prior_covariance.outside(z * sd)
     moved = xp.stack([math.sqrt(1 - b * b) * rows + b * noise for b in SIZES])
     points = xp.concat([rows, xp.reshape(moved, (-1, prior.dim))]) + prior.location
     found = xp.reshape(possible(observation.log_prob(points)), (1 + len(SIZES) * TIMES, count))

@@ -266,10 +266,10 @@ def _terminal(denoiser: Any, T: float) -> Terminal:
         )
     start = start_moments(denoiser, getattr(denoiser, "prior", None))
     xp, dim = denoiser.backend.xp, denoiser.dim
-    constant = 0.5 * dim * math.log(2 * math.pi) + xp.linalg.slogdet(start.root)[1]
+    constant = 0.5 * dim * math.log(2 * math.pi) + start.root.logdet()
 
     def gaussian(x: Array) -> Array:
-        white = xp.linalg.solve(start.root, (x - start.mean).T)
-        return -0.5 * xp.sum(white * white, axis=0) - constant
+        white = start.root.solve(x - start.mean)
+        return -0.5 * xp.sum(white * white, axis=-1) - constant
 
     return gaussian

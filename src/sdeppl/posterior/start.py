@@ -7,7 +7,7 @@ from ..backend import Array, NoiseStream, array_namespace
 from ..backend.sharing import warn
 from ..denoisers import Denoiser, GaussianMixtureDenoiser
 from ..likelihood import GaussianPosterior
-from ..linalg import LinearOperator, matvec, rmatvec
+from ..linalg import Dense, Diagonalisable, LinearOperator, Spectral, matvec, rmatvec
 from ..sde import IsotropicSDE, log_snr_grid
 from ..solvers import NonFiniteState
 
@@ -25,21 +25,45 @@ class SignalLeftWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Start:
-    """x_T ~ N(mean, root²): mean (dim,) or (data sets, dim), root (dim, dim) or (data sets, dim, dim),
-    symmetric.
+    """x_T ~ N(mean, root²): mean (dim,) or (data sets, dim), root a symmetric operator, one or as many.
 
     smallest_sd: the smallest standard deviation of x_0 given x_T along any direction in which the
-    prior varies, in the units of x_0; no smaller than rounding lets it be seen. variances (..., dim), rising,
-    and basis (..., dim, dim): of Cov[x_0 given x_T], which is nearly that of x_0. exact: a mixture whose
-    x_T is drawn exactly instead, or None.
+    prior varies, in the units of x_0; no smaller than rounding lets it be seen. spread: Cov[x_0 given x_T],
+    which is nearly that of x_0. exact: a mixture whose x_T is drawn exactly instead, or None.
     """
 
     mean: Array
-    root: Array
+    root: LinearOperator
     smallest_sd: float
-    variances: Array
-    basis: Array
+    spread: Diagonalisable
     exact: GaussianMixtureDenoiser | None = None
+
+    @property
+    def variances(self) -> Array:
+        """Eigenvalues of `spread`, (..., dim), rising."""
+        if _by_eigenvectors(self.spread):
+            return self.spread.eigenvalues
+        return array_namespace(self.mean).sort(_all_eigenvalues(self.spread), axis=-1)
+
+    @property
+    def basis(self) -> Array:
+        """Its eigenvectors in their order, (..., dim, dim). Raises: ValueError where that is too much."""
+        if _by_eigenvectors(self.spread):
+            return self.spread.basis
+        order = array_namespace(self.mean).argsort(_all_eigenvalues(self.spread))
+        return array_namespace(self.mean).take(self.spread.basis, order, axis=-1)
+
+    @property
+    def visible(self) -> Diagonalisable:
+        """`spread` of one data set without the directions whose variance cannot be told from rounding, where
+        it is known by eigenvectors."""
+        if not _by_eigenvectors(self.spread):
+            return self.spread
+        xp, (variances, basis) = array_namespace(self.mean), (self.spread.eigenvalues, self.spread.basis)
+        dim = variances.shape[0]
+        visible = 4 * dim * float(xp.finfo(variances.dtype).eps) * float(variances[-1])
+        rank = max(int(xp.count_nonzero(variances > visible)), 1)
+        return Spectral(basis[:, dim - rank :], variances[dim - rank :])
 
     def draw(self, stream: NoiseStream, draws: int, index: int = 0) -> Array:
         """x_T, (draws, dim), from the stream's normals of step 0; of many data sets, as `of_sets` has
@@ -48,7 +72,7 @@ class Start:
         if self.exact is not None:
             uniforms, z = stream.uniform(0, draws, index), stream.normal(0, (draws, dim), index)
             return self.exact.sample(self.exact.sde.T, uniforms, z)
-        return self.mean + rmatvec(self.root, stream.normal(0, (draws, dim), index))
+        return self.mean + self.root.rmatvec(stream.normal(0, (draws, dim), index))
 
     def of_sets(self, index: Array | None) -> "Start":
         """For draws of which the i-th belongs to data set index[i]; itself where all share one."""
@@ -58,7 +82,7 @@ class Start:
         return replace(
             self,
             mean=take(self.mean, index, axis=0),
-            root=self.root if self.root.ndim == 2 else take(self.root, index, axis=0),
+            root=self.root.take(index),
             exact=None if self.exact is None else self.exact.of_sets(index),
         )
 
@@ -119,12 +143,15 @@ def start_moments(denoiser: Denoiser, prior: Denoiser | None = None, sets: int |
     if sets is not None and exact is not None:  # drawn exactly, so that no moments are needed
         C = exact.mixture.covariances.dense()
         variances, basis = xp.linalg.eigh(C if C.ndim == 2 else C[0, ...])
-        return Start(exact.mixture.mean, basis, exact.smallest_sd, variances, basis, exact)
+        return Start(exact.mixture.mean, Dense(basis), exact.smallest_sd, Spectral(basis, variances), exact)
     x = xp.zeros((sets or 1, denoiser.dim), dtype=backend.dtype, device=backend.device)
     shift = sde.shift(sde.T)  # the iteration runs on x_T - m(T)
     eps = float(xp.finfo(backend.dtype).eps)
     for _ in range(ITERATIONS):
         moments = denoiser(x + shift, sde.T)
+        structure = _structure(moments.covariance) if sets is None else None
+        if structure is not None:
+            return _structured(denoiser, structure)
         variances, basis = _eigenbasis(moments.mean, moments.covariance, sets)
         share = (alpha / sigma) ** 2 * variances
         # in float32 the difference from 1 must be a number that float32 knows
@@ -137,7 +164,37 @@ def start_moments(denoiser: Denoiser, prior: Denoiser | None = None, sets: int |
     # the symmetric root: unlike eigenvectors it is unique, so every backend starts at the same draws
     root = (basis * (sigma / xp.sqrt(noise))[..., None, :]) @ xp.matrix_transpose(basis)
     mean = x + shift if sets else (x + shift)[0, :]
-    return Start(mean, root, _smallest_sd(variances, unguided, eps), variances, basis, exact)
+    smallest = _smallest_sd(variances, unguided, eps)
+    return Start(mean, Dense(root), smallest, Spectral(basis, variances), exact)
+
+
+def _structure(covariance: LinearOperator) -> Diagonalisable | None:
+    """The covariance, or one near it, in a structure of its own, where it has one that is not of entries."""
+    held = covariance if covariance.near is None else covariance.near
+    return held if isinstance(held, Diagonalisable) and not _by_eigenvectors(held) else None
+
+
+def _structured(denoiser: Denoiser, spread: Diagonalisable) -> Start:
+    """The same of one data set by functions of Cov[x_0 given x_T] in its structure, or of one near it: at T,
+    where x_T says next to nothing, that of the linear part for a network's."""
+    xp, sde = denoiser.backend.xp, denoiser.sde
+    alpha, sigma = sde.alpha(sde.T), sde.sigma(sde.T)
+    values = spread.eigenvalues
+    eps = float(xp.finfo(values.dtype).eps)
+    noise = spread.map(lambda values: -((alpha / sigma) ** 2) * values).shifted(1.0)
+    assert isinstance(noise, Diagonalisable)
+    noise = noise.map(lambda values: xp.clip(values, min=max(1e-9, eps), max=1.0))
+    x = denoiser.end - sde.shift(sde.T)
+    for _ in range(ITERATIONS):
+        moments = denoiser(x + sde.shift(sde.T), sde.T)
+        x = x + noise.solve(alpha * moments.mean - x)
+    _require_finite(x, values)
+    _warn_of_signal((alpha / sigma) ** 2 * float(xp.max(values)), alpha, sigma, moments.covariance.shared)
+    visible = 4 * denoiser.dim * eps * float(xp.max(values))
+    varying = xp.where(values > visible, values, xp.max(values))
+    smallest = math.sqrt(max(float(xp.min(varying)), 0.0))
+    root = noise.map(lambda values: sigma / xp.sqrt(values))
+    return Start((x + sde.shift(sde.T))[0, :], root, smallest, spread)
 
 
 def last_level(smallest_sd: float, wanted: float | None) -> float:
@@ -153,20 +210,36 @@ def first_step(sde: IsotropicSDE, steps: int, wanted: float | None) -> float:
 
 def _eigenbasis(mean: Array, covariance: LinearOperator, sets: int | None) -> tuple[Array, Array]:
     """Rising eigenvalues (..., dim) and eigenvectors of the covariance, one for each data set where they
-    differ.
-
-    Raises: NonFiniteState for moments of x_0 given x_T, and y, that are not finite.
-    """
+    differ."""
     xp, matrix = array_namespace(mean), covariance.dense()
-    if not all(bool(xp.all(xp.isfinite(values))) for values in (mean, matrix)):
+    _require_finite(mean, matrix)
+    if sets is None and matrix.ndim == 3:
+        matrix = matrix[0, :, :]
+    return xp.linalg.eigh(matrix)
+
+
+def _require_finite(*moments: Array) -> None:
+    """Raises: NonFiniteState for moments of x_0 given x_T, and y, that are not finite."""
+    xp = array_namespace(*moments)
+    if not all(bool(xp.all(xp.isfinite(values))) for values in moments):
         raise NonFiniteState(
             "E or Cov[x_0 given x_T] is NaN or infinite where the reverse SDE starts: the denoiser, or "
             "the mean likelihood that guides it, gives no number there; use another likelihood=, or "
             "correction=TemperedSMC(), which needs no guidance"
         )
-    if sets is None and matrix.ndim == 3:
-        matrix = matrix[0, :, :]
-    return xp.linalg.eigh(matrix)
+
+
+def _by_eigenvectors(operator: Diagonalisable) -> bool:
+    """Whether it is known by eigenvectors alone, which somebody has computed, rising."""
+    return isinstance(operator, Spectral) and operator.across is None
+
+
+def _all_eigenvalues(operator: Diagonalisable) -> Array:
+    """Of each direction one, (..., dim) but for those along which it is zero."""
+    values = operator.eigenvalues
+    if isinstance(operator, Spectral):
+        return values
+    return array_namespace(values).broadcast_to(values, (*values.shape[:-1], operator.shape[0]))
 
 
 def _smallest_sd(variances: Array, prior: LinearOperator, eps: float) -> float:
