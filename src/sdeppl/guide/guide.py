@@ -72,6 +72,7 @@ LARGEST = 1_500_000  # numbers in all held-out draws
 MOST_NUMBERS, LEAST_DRAWS = 200_000_000, 1_000  # of a prior with a layout, for its moments
 LARGEST_BATCH, LEAST_AT_ONCE = 2**24, 8  # numbers in a batch of such draws
 PASSES = 8  # of its random streams: draws of later passes of an estimate
+FEWEST_PROBES, LARGEST_PROBES = 16, 2**22  # draws, and numbers in them, where a draw has many
 PROBES, NEAR = 256, 64  # draws with which a model is read: of the prior, and near the posterior
 KIND = "guide"  # of its files
 PARTS: tuple[Part, ...] = "training", "held out"
@@ -430,7 +431,8 @@ class ScoreGuide:
         kwargs: Kwargs,
     ) -> list[ObservedSite]:
         """The observed sites, looked at on draws from the prior and near the posterior."""
-        probes = self.prior_batch(PROBES, 1)
+        count = max(FEWEST_PROBES, min(PROBES, LARGEST_PROBES // self.space.dim))
+        probes = self.prior_batch(count, 1)
         sites = read_sites(model, self.space, data, probes, args, kwargs)
         near = posterior_probes(sites, self.fitted(), probes[:NEAR], self.seed)
         if near is None:

@@ -6,11 +6,12 @@ from typing import Any
 
 from array_api_compat import is_array_api_obj
 
+from ..linalg import LinearOperator, operator_from_dict, operator_to_dict
 from . import families
 from .independent import IndependentObservation, LinearPredictor
 from .joint import JointObservation, joint_observation
-from .linear_gaussian import LinearConstraint, LinearGaussian
-from .observation import Observation
+from .linear_gaussian import AffineObservation, LinearConstraint, LinearGaussian
+from .observation import Observation, entries
 
 Arrays = dict[str, Any]
 
@@ -20,20 +21,22 @@ def observation_to_dict(
 ) -> tuple[Arrays, dict[str, Any]]:
     """Arrays by name, each with the prefix, and JSON, from which `observation_from_dict` makes it again.
 
-    Raises: TypeError for one that holds a function, such as a Pyro model's.
+    Operators without their entries at hand are taken apart themselves. Raises: TypeError for one that holds a
+    function, such as a Pyro model's.
     """
     if isinstance(observation, JointObservation):
         found = [observation_to_dict(part, f"{prefix}.{k}") for k, part in enumerate(observation.parts)]
         arrays = {name: array for part, _ in found for name, array in part.items()}
         return arrays, {"type": "JointObservation", "parts": [content for _, content in found]}
     content: dict[str, Any] = {"type": type(observation).__name__}
-    if isinstance(observation, LinearConstraint):
-        arrays = {"H": observation.H, "y": observation.y}
-    elif isinstance(observation, LinearGaussian):
-        arrays = {"H": observation.H, "y": observation.y, "R": observation.R}
+    operators: dict[str, LinearOperator] = {}
+    if isinstance(observation, AffineObservation):
+        arrays, operators = {"y": observation.y}, {"H": observation.jacobian}
+        if not observation.hard:
+            operators["R"] = observation.noise
     elif isinstance(observation, IndependentObservation) and _is_plain(observation):
         predictor: Any = observation.predictor
-        arrays = {"H": predictor.H, "offset": predictor.offset, "y": observation.y}
+        arrays, operators = {"offset": predictor.offset, "y": observation.y}, {"H": predictor.jacobian}
         family: Any = observation.log_density
         values = {field.name: getattr(family, field.name) for field in fields(family)}
         arrays |= {f"family.{name}": value for name, value in values.items() if is_array_api_obj(value)}
@@ -45,6 +48,12 @@ def observation_to_dict(
             "Affine Gaussian observations, affine constraints, and sdeppl.likelihood.families of an affine "
             "predictor can be saved; for others save the guide, and condition it again"
         )
+    for name, operator in operators.items():
+        if operator.materialised:
+            arrays[name] = operator.dense() if name == "H" else entries(operator)
+        else:
+            held, content[name] = operator_to_dict(operator, name)
+            arrays |= held
     return {f"{prefix}.{name}": array for name, array in arrays.items()}, content
 
 
@@ -58,6 +67,7 @@ def observation_from_dict(
             [observation_from_dict(arrays, part, f"{prefix}.{k}") for k, part in enumerate(parts)]
         )
     mine = {name.removeprefix(f"{prefix}."): a for name, a in arrays.items() if name.startswith(f"{prefix}.")}
+    mine |= {name: operator_from_dict(mine, content[name], name) for name in ("H", "R") if name in content}
     if content["type"] == "LinearConstraint":
         return LinearConstraint(mine["H"], mine["y"])
     if content["type"] == "LinearGaussian":

@@ -9,6 +9,7 @@ import torch
 
 from ..backend import Array, Backend, BackendMismatch, from_torch, place, to_torch
 from ..backend.sharing import SHARED, cached_property
+from ..linalg import Diagonal, LinearOperator, MatrixFree, Selection, placed
 from ..tracing import over_rows
 from .gaussian_part import GaussianPart
 
@@ -81,6 +82,31 @@ class Bridge:
             return from_torch(tensor, self.backend)
         except BackendMismatch:
             return place(tensor, self.backend)
+
+    def operator(self, H: torch.Tensor | LinearOperator) -> Array | LinearOperator:
+        """H in x, on the backend, for H in z.
+
+        An operator whose rows have one entry each is so again; of others each product goes through torch.
+        """
+        gaussian, backend = self.gaussian, self.backend
+        if isinstance(H, torch.Tensor):
+            return place(H * gaussian.scale, backend)
+        if H.single_entries is not None:
+            index, values = H.single_entries
+            scale: Any = gaussian.scale
+            found: Any = Diagonal(values * scale[index]) @ Selection(index, H.shape[1], values)
+            return placed(found, backend)
+        forward, backward = partial(self._forward, H), partial(self._backward, H)
+        like = place(gaussian.location, backend)
+        return MatrixFree(forward, backward, H.shape, like, several=True)
+
+    def _forward(self, H: LinearOperator, v: Array) -> Array:
+        found: Any = H.matvec(self.gaussian.scale * to_torch(v).to(self.gaussian.location))
+        return self.arrive(found)
+
+    def _backward(self, H: LinearOperator, w: Array) -> Array:
+        found: Any = H.rmatvec(to_torch(w).to(self.gaussian.location))
+        return self.arrive(self.gaussian.scale * found)
 
     def latents(self, x: Array) -> torch.Tensor:
         """z (batch, dim) in torch."""

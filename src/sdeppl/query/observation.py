@@ -22,6 +22,7 @@ from ..likelihood import (
     families,
     joint_observation,
 )
+from ..linalg import LinearOperator, ObservedCovariance
 from ..tracing import (
     ConstraintSite,
     DensitySite,
@@ -42,6 +43,7 @@ from .gaussian_part import GaussianPart
 _HERE = ("torch", "pyro", "sdeppl")  # whose classes are what their names say
 ROUNDS = 4
 REACH = 6.0
+DENSE = 2_048  # latent numbers up to which matrices of all of them are made
 LARGEST = 20_000_000  # numbers in one array of matrices
 
 
@@ -137,13 +139,18 @@ def _alone(function: Callable[[torch.Tensor], torch.Tensor], z: torch.Tensor) ->
     return (function(z),)
 
 
-def _standardised(H: torch.Tensor, y: torch.Tensor, bridge: Bridge) -> tuple[Array, Array]:
+def _standardised(
+    H: torch.Tensor | LinearOperator, y: torch.Tensor, bridge: Bridge
+) -> tuple[Array | LinearOperator, Array]:
     """H and y of y = H x, from those of y = H z."""
-    gaussian = bridge.gaussian
-    return (
-        place(H * gaussian.scale, bridge.backend),
-        place(y - H @ gaussian.location, bridge.backend),
-    )
+    return bridge.operator(H), place(y - _applied(H, bridge.gaussian.location), bridge.backend)
+
+
+def _applied(H: torch.Tensor | LinearOperator, z: torch.Tensor) -> torch.Tensor:
+    """H z of one z (dim,)."""
+    found: Any = H @ z if isinstance(H, torch.Tensor) else H.matvec(z[None, :])[0, :]
+    moved: torch.Tensor = found
+    return moved
 
 
 # ---- Families of distributions, as tracing reads them, as those that are array code
@@ -277,6 +284,8 @@ def posterior_probes(
     with SHARED, warnings.catch_warnings():
         warnings.simplefilter("ignore", SlowDrawsWarning)  # said once, when the posterior is compiled
         observation = observation_of(usable, gaussian, resolve("torch"))
+    if not observation.is_linear and gaussian.location.shape[0] > DENSE:
+        return None  # without matrices of all numbers there is no telling where
     if not observation.is_linear:
         draws = draws[: max(4, LARGEST // max(observation.count, gaussian.location.shape[0]) ** 2)]
     start = gaussian.standardise(draws)
@@ -304,6 +313,8 @@ def _moved(
     """Where the draws `start` move to, given the observation linearised about other points; NaN where it
     cannot be."""
     linear = observation.linearise(about)
+    if observation.is_linear and not gaussian.by_eigenvectors:
+        return _moved_linearly(observation, gaussian, start, noise)
     H, basis = linear.jacobian, gaussian.basis * gaussian.eigenvalues
     cross: Any = basis @ (gaussian.basis.T @ H.T.dense())
     projected: Any = H.matmat(cross)
@@ -312,6 +323,19 @@ def _moved(
     residual: Any = site.y - linear.predicted + H.matvec(about - start) - site.noise.root.matvec(noise)
     step, singular = torch.linalg.solve_ex(S, residual[..., None])
     return torch.where(singular[..., None] == 0, start + (cross @ step)[..., 0], torch.nan)
+
+
+def _moved_linearly(
+    observation: Observation, gaussian: GaussianPart, start: torch.Tensor, noise: torch.Tensor
+) -> torch.Tensor:
+    """The same where one H serves all, by operators alone."""
+    linear = observation.linearise(start)
+    site, C = observation.site_approximation(linear, 0 * linear.predicted), gaussian.covariance
+    S = ObservedCovariance(linear.jacobian, C, site.noise)
+    residual = site.y - linear.predicted - site.noise.root.matvec(noise)
+    moved: Any = start + C.matvec(linear.jacobian.rmatvec(S.solve(residual)))
+    found: torch.Tensor = moved
+    return found
 
 
 # ---- Many data sets
@@ -357,7 +381,7 @@ def _same(one: Sequence[ObservedSite], other: Sequence[ObservedSite], latents: t
 def _same_site(one: Any, other: Any, latents: torch.Tensor) -> bool:
     if isinstance(one, DensitySite) or not torch.equal(torch.isnan(one.y), torch.isnan(other.y)):
         return False
-    numbers = [(one.H, other.H), (one.offset, other.offset)]
+    numbers = [(_entries(one.H), _entries(other.H)), (one.offset, other.offset)]
     if isinstance(one, GaussianSite):
         numbers.append((one.R, other.R))
         numbers += [pair for z in latents for pair in zip(one.moments(z), other.moments(z), strict=True)]
@@ -371,6 +395,20 @@ def _same_site(one: Any, other: Any, latents: torch.Tensor) -> bool:
         numbers += [(mine.values[name], theirs.values[name]) for name in mine.values if name != mine.free]
         numbers.append((mine.steps, theirs.steps))
     return all(_equal(*pair) for pair in numbers)
+
+
+def _entries(H: torch.Tensor | LinearOperator | None) -> torch.Tensor | None:
+    """By which operators are compared: all entries, the only ones of each row, or products with two random
+    vectors."""
+    if H is None or isinstance(H, torch.Tensor):
+        return H
+    found: Any = H.single_entries
+    if found is not None:
+        return torch.stack([part.to(torch.float64) for part in found])
+    generator = torch.Generator().manual_seed(0)
+    found = H.matvec(torch.randn((2, H.shape[1]), generator=generator, dtype=torch.float64))
+    products: torch.Tensor = found
+    return products
 
 
 def _equal(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
@@ -395,5 +433,5 @@ def _columns(
     if rows.shape[1] != len(own) or not torch.equal(rows[0], own.to(torch.float64)):
         return None
     if isinstance(site, (GaussianSite, ConstraintSite)) and site.H is not None and site.offset is not None:
-        rows = rows - (site.offset + site.H @ gaussian.location)[seen]
+        rows = rows - (site.offset + _applied(site.H, gaussian.location))[seen]
     return rows

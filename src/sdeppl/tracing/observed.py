@@ -8,10 +8,11 @@ from typing import Any, Literal
 import torch
 
 from ..distributions.typing import Bijection, Distribution, Nodes, Site
+from ..linalg import Stack, as_operator
 from .errors import ModelError, infinite_density, random_parent
 from .latents import LatentSpace
 from .observe import data_tensor
-from .probing import FAILURES, SLOW_PROBES, Probes, Reading, Values
+from .probing import FAILURES, SLOW_PROBES, Probes, Reading, Slope, Values
 from .randomness import batched, seeded
 from .running import Runs, SiteFunction, shared, unvalidated
 from .supports import log_density
@@ -44,12 +45,13 @@ class GaussianSite(ObservedSite):
     """y = A(z) + N(0, R).
 
     moments: z ↦ A(z) (n,) and R(z), variances (n,) or covariance (n, n). R: the same where it depends
-    on no latent, else None. H (n, dim) and offset (n,): A(z) = H z + offset where A is affine, else None.
+    on no latent, else None. H (n, dim) and offset (n,): A(z) = H z + offset where A is affine, else None; an
+    operator where it has many entries.
     """
 
     moments: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
     R: torch.Tensor | None
-    H: torch.Tensor | None
+    H: Slope | None
     offset: torch.Tensor | None
 
     def mean(self, z: torch.Tensor) -> torch.Tensor:
@@ -108,7 +110,7 @@ class FamilySite(ObservedSite):
 
     predictor: Callable[[torch.Tensor], torch.Tensor]
     log_density: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-    H: torch.Tensor | None
+    H: Slope | None
     offset: torch.Tensor | None
 
     def log_prob(self, z: torch.Tensor) -> torch.Tensor:
@@ -131,7 +133,7 @@ class DensitySite(ObservedSite):
 class ConstraintSite(ObservedSite):
     """y = H z + offset without noise: a Delta of an affine function. H (n, dim), offset (n,)."""
 
-    H: torch.Tensor
+    H: Slope
     offset: torch.Tensor
 
 
@@ -219,6 +221,12 @@ def _classes(fn: Distribution) -> tuple[type, ...]:
     return (type(fn), *(kind for part in inner if part is not None for kind in _classes(part)))
 
 
+def _stacked(slopes: Sequence[Slope]) -> Slope:
+    if all(isinstance(H, torch.Tensor) for H in slopes):
+        return torch.cat(tuple(slopes))  # type: ignore[arg-type]
+    return Stack([as_operator(H) for H in slopes])
+
+
 def _block_diagonal(noise: Sequence[torch.Tensor]) -> torch.Tensor:
     """Variances (n,) where all are, else a covariance (n, n)."""
     if all(R.dim() == 1 for R in noise):
@@ -249,7 +257,7 @@ def _numbers(family: Family) -> int:
 
 _JOIN: dict[str, Callable[[Any], Any]] = {
     "y": torch.cat,
-    "H": torch.cat,
+    "H": _stacked,
     "offset": torch.cat,
     "R": _block_diagonal,
     "moments": JoinedMoments,

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
 
 from ..backend.sharing import SHARED
+from ..linalg import Diagonal, LinearOperator, MatrixFree, Selection
 from .randomness import vmapped
 from .running import shared
 
@@ -16,6 +18,7 @@ LARGEST = 2**22  # numbers in the latents of one chunk
 FAILURES = (RuntimeError, NotImplementedError, ValueError, TypeError)
 
 Function = Callable[[torch.Tensor], Any]
+Slope = torch.Tensor | LinearOperator  # all entries, or an operator where they are many
 LARGEST_JACOBIANS = 2**24  # numbers in the Jacobians of one chunk, and of all
 MOVED, MOVED_SLOWLY = 2**14, 64  # runs in which latents are moved that a gradient is silent about
 T = TypeVar("T")
@@ -80,13 +83,16 @@ class Probes:
 
     def affine(
         self, functions: Sequence[Function], values: Sequence[torch.Tensor]
-    ) -> list[tuple[torch.Tensor, torch.Tensor] | None]:
+    ) -> list[tuple[Slope, torch.Tensor] | None]:
         """Of each function H (n, dim) and offset (n,) with function(z) = H z + offset at all draws seen, else
         None.
 
-        The Jacobian at the first draw must lead to the values (draws, n) at all the others.
+        The Jacobian at the first draw must lead to the values (draws, n) at all the others. Where all of them
+        have more than 2²² entries, each is an operator (`slope_of`).
         """
         sizes = [value.shape[1] for value in values]
+        if sum(sizes) * self.draws.shape[1] > LARGEST:
+            return [self._affine_at_size(*pair) for pair in zip(functions, values, strict=True)]
 
         def every(z: torch.Tensor) -> torch.Tensor:
             return torch.cat([value() for value in shared(functions, z)])
@@ -101,6 +107,60 @@ class Probes:
         if bool(((values[1:] - values[0] - steps @ H.T).abs() <= self.tolerance * size).all()):
             return H, values[0] - H @ self.draws[0]
         return None
+
+    def _affine_at_size(self, function: Function, values: torch.Tensor) -> tuple[Slope, torch.Tensor] | None:
+        """The same by an operator. Rounding is beside the values and the changes that steps along the draws
+        make, root mean square over the draws."""
+        H, first = None, self.draws[0]
+        for vectorised in (True, False):
+            try:
+                H = H or slope_of(function, first, values[0], self.tolerance, vectorised)
+            except FAILURES:  # without vmap, or without a derivative in torch
+                continue
+        if H is None:
+            return None
+        parts: Any = [H.matvec(rows - first) for rows in self.draws[1 : len(values)].split(CHUNK)]
+        changes = torch.cat(parts)
+        size = values[1:].abs() + values[0].abs() + changes.square().mean(dim=0).sqrt()
+        if bool(((values[1:] - values[0] - changes).abs() <= 10 * self.tolerance * size).all()):
+            offset: Any = values[0] - H.matvec(first[None])[0]
+            return H, offset
+        return None
+
+
+def slope_of(
+    function: Function, z: torch.Tensor, value: torch.Tensor, tolerance: float, vectorised: bool = True
+) -> LinearOperator:
+    """The Jacobian (n, dim) at z (dim,) of a function with this value (n,) there, without its entries.
+
+    Where each number of the value is a multiple of one latent, three products tell which: H 1 = h,
+    H (0, 1, …) = h j, and a random vector, on which it must agree to the tolerance. Else it is known by its
+    products: each runs the function, `vectorised` or one by one.
+    """
+    dim, n = z.numel(), value.numel()
+    forward = partial(over_rows, partial(_tangent, function, z), vectorised=vectorised, chunk=CHUNK)
+    generator = torch.Generator().manual_seed(2)
+    random = torch.randn(dim, generator=generator, dtype=z.dtype)
+    vectors = torch.stack([torch.ones_like(z), torch.arange(dim, dtype=z.dtype), random])
+    h, hj, moved = forward(vectors)
+    place = torch.where(h == 0, 0.0, hj / torch.where(h == 0, 1.0, h)).round()
+    index = place.nan_to_num(-1).long().clamp(0, dim - 1)
+    size = moved.square().mean().sqrt() + moved.abs()
+    if bool(((h * random[index] - moved).abs() <= 10 * tolerance * size).all()):
+        found: LinearOperator = Diagonal(h) @ Selection(index, dim, h)
+        return found
+    backward = partial(over_rows, partial(_cotangent, function, z), vectorised=vectorised, chunk=CHUNK)
+    return MatrixFree(forward, backward, (n, dim), value)
+
+
+def _tangent(function: Function, z: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    tangent: torch.Tensor = torch.func.jvp(function, (z,), (v,))[1]
+    return tangent
+
+
+def _cotangent(function: Function, z: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+    cotangent: torch.Tensor = torch.func.vjp(function, z)[1](w)[0]
+    return cotangent
 
 
 def jacobian(function: Callable[[torch.Tensor], torch.Tensor], z: torch.Tensor) -> torch.Tensor:
