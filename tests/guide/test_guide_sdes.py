@@ -11,7 +11,7 @@ import torch
 
 import sdeppl as sp
 from sdeppl.query import GaussianPart
-from sdeppl.training.score_matching import Noising
+from sdeppl.training.noising import Noising
 
 PRIOR_DRAWS, DRAWS = 100_000, 4_000
 MEAN, SD, NOISE, Y = 3.0, 2.0, 0.7, torch.tensor([5.0, 1.5], dtype=torch.float64)

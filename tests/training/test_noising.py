@@ -12,7 +12,7 @@ import sdeppl as sp
 from sdeppl.backend import TorchFunction
 from sdeppl.query import GaussianPart
 from sdeppl.sde.grids import time_of_half_log_snr
-from sdeppl.training.score_matching import Noising
+from sdeppl.training.noising import Noising
 
 
 def skewed(n):

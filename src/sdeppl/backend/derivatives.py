@@ -38,15 +38,15 @@ def with_pullback(
 def bilinear_slope(
     pullback_at: Callable[[Array], Callable[[Array], Array]], x: Array, left: Array, right: Array
 ) -> Array:
-    """∂/∂x Σ_a l_aᵀ (∂f/∂x) r_a row by row, (batch, dim), for left and right (batch, dim, k).
+    """∂/∂x Σ_a l_aᵀ (∂f/∂x) r_a row by row, (batch, dim), for left (batch, out, k) and right (batch, dim, k).
 
     pullback_at: x (rows, dim) ↦ (v ↦ vᵀ ∂f/∂x). The derivative of the pullback of l_a along r_a, by `jvp`:
     second derivatives are symmetric.
     """
-    xp, (batch, dim, k) = array_namespace(x), left.shape
+    xp, (batch, dim, k) = array_namespace(x), right.shape
 
     def rows(columns: Array) -> Array:
-        return xp.reshape(xp.matrix_transpose(columns), (batch * k, dim))
+        return xp.reshape(xp.matrix_transpose(columns), (batch * k, columns.shape[1]))
 
     repeated = rows(xp.broadcast_to(x[:, :, None], (batch, dim, k)))
     slopes = jvp(lambda z: pullback_at(z)(rows(left)), repeated, rows(right))

@@ -1,5 +1,6 @@
 """Networks as functions on arrays of any backend, with vector–Jacobian products: of torch, of ONNX."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .adapters.base import require_device
-from .arrays import backend_of, from_torch, place, to_host, to_torch
+from .arrays import Backend, backend_of, from_torch, place, to_host, to_torch
 from .derivatives import bilinear_slope
 from .files import CorruptFile
 from .typing import Array
@@ -36,6 +37,14 @@ class TorchFunction:
             raise TypeError(f"TorchFunction takes a torch module; got a {type(module).__name__}")
         self.module = module.eval()
         self.parameter = next(module.parameters(), None)
+
+    @classmethod
+    def on(cls, module: "torch.nn.Module", backend: Backend) -> "TorchFunction":
+        """For arrays of a backend: of the module itself, or of a copy where it is on another device."""
+        found, like = cls(module), to_torch(backend.xp.empty(0, dtype=backend.dtype, device=backend.device))
+        if found.parameter is None or found.parameter.device == like.device:
+            return found
+        return cls(copy.deepcopy(module).to(like.device))
 
     def __call__(self, x: Array, *numbers: float) -> Array:
         """module(x, *numbers), (batch, dim)."""

@@ -7,6 +7,7 @@ from ..linalg import Dense
 from . import base
 from .array_network import ArrayMLP
 from .base import Denoiser, Moments, tweedie_covariance
+from .coordinates import Coordinates, Eigenbasis, OnGrid
 from .function import CallableDenoiser
 from .gaussian import GaussianDenoiser
 from .mixture import GaussianMixtureDenoiser, MixtureCovariance, decomposed

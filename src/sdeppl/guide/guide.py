@@ -12,7 +12,7 @@ import torch
 from ..backend import Array, Backend, Progress, TorchFunction, axes_of, resolve, whole_number
 from ..backend.files import CorruptFile, Named, check_folder, read, write
 from ..backend.sharing import sent_state
-from ..denoisers import Denoiser, NetworkDenoiser
+from ..denoisers import Denoiser, Eigenbasis, NetworkDenoiser, OnGrid
 from ..distributions import Part
 from ..distributions.typing import Args, Kwargs, Model
 from ..likelihood import Observation, joint_observation
@@ -321,7 +321,8 @@ class ScoreGuide:
         gaussian = self.fitted().denoiser(self.sde, resolve(backend))
         if self.net is None or not self.use_net:
             return gaussian
-        return NetworkDenoiser(gaussian, TorchFunction(self.net))
+        net = TorchFunction.on(self.net, gaussian.backend)
+        return NetworkDenoiser(gaussian, net, OnGrid if self.fields else Eigenbasis)
 
     def prior(self, *, backend: str | Backend | None = None, steps: int = 100) -> SitePosterior:
         """The prior as the guide has learned it: a posterior without data, to draw from and to look at."""

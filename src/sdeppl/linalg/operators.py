@@ -800,6 +800,14 @@ class Spectral(Diagonalisable):
             return scaled @ U.T if scaled.ndim == 2 else scaled @ array_namespace(U).matrix_transpose(U)
         return self.matmat(self._identity())
 
+    def diagonal(self) -> Array:
+        squares = self.U * self.U
+        found = matvec(squares, self.along)
+        if self.across is None:
+            return found
+        xp = array_namespace(self.along)
+        return found + self.across * (1.0 - xp.sum(squares, axis=-1))
+
     def logdet(self) -> Array:
         """Along U alone where A is singular."""
         xp = array_namespace(self.along)

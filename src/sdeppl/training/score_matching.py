@@ -2,65 +2,38 @@
 
 import copy
 import math
+import time
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from ..backend import Progress, real_parameter, resolve, whole_number
+from ..backend import Backend, Progress, real_parameter, resolve, whole_number
 from ..backend.files import CorruptFile, Named, check_folder, read, write
 from ..backend.sharing import SHARED
+from ..denoisers import Eigenbasis, OnGrid
 from ..guide import ScoreGuide
-from ..query import GaussianPart
-from ..sde import IsotropicSDE, log_snr_grid, to_dict
+from ..sde import to_dict
 from ..tracing import ModelError
 from ..tracing.randomness import derive_seed, seeded
+from .noising import Noising, Noisy
 
 MOST = 10**9  # steps, weeks of work
-POOL = 8192  # prior draws made at once, each used in one step only
+POOL, POOL_NUMBERS = 8192, 2**22  # prior draws made at once; numbers in them where there is a layout
+BATCH, BATCH_NUMBERS, LEAST_BATCH = 512, 2**16, 8  # rows of a step; numbers in them likewise
+WARM_UP = 100  # steps
+LEAST_VALIDATED, MOST_LEVELS = 64, 16  # fresh rows; noise levels of each row of a data set
+Precision = Literal["float32", "bf16", "float64"]
+_DTYPES = {"float32": torch.float32, "bf16": torch.float32, "float64": torch.float64}
 # independent random streams; the guide's own are (0, …) and (1,)
 POOLS, STEPS, HELD_OUT, DROPOUT = 1, 2, 3, 4
-LEVELS = 512
 KIND = "score matching checkpoint"
-Noisy = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
-
-
-class Noising:
-    """x_0 ↦ (whitened x_t, ln(α/σ), ρ², target), with t uniform in ln(α/σ) from T to σ/α = 1e-3.
-
-    The target is V-coordinates of (x_0 - best linear E[x_0 given x_t]) over their standard
-    deviation: unit variance at every t, and what a network of zero output leaves unexplained. The
-    network's output counts ρ² times, ρ the correlation of x_t with x_0, as in NetworkDenoiser.
-    """
-
-    def __init__(self, gaussian: GaussianPart, sde: IsotropicSDE) -> None:
-        self.sde = sde
-        self.denoiser = gaussian.denoiser(sde, resolve("torch"))
-        # the grid's last step to t = 0 is left out: there is no noise to learn from at 0
-        self.times = torch.tensor(log_snr_grid(sde, LEVELS)[:-1], dtype=torch.float64)
-
-    def sample(
-        self, x0: torch.Tensor, generator: torch.Generator, dtype: torch.dtype = torch.float32
-    ) -> Noisy:
-        """x0 (batch, dim) in float64 to inputs (batch, rank), levels (batch, 1), ρ² and targets.
-
-        dtype: of all four, the network's own.
-        """
-        batch = x0.shape[0]
-        position = torch.rand((batch, 1), generator=generator, dtype=torch.float64) * (LEVELS - 1)
-        left = position.floor().long().clamp(max=LEVELS - 2)
-        early, late = self.times[left], self.times[left + 1]
-        t = early + (position - left) * (late - early)
-        eps = torch.randn(x0.shape, generator=generator, dtype=torch.float64)
-        x = self.sde.alpha(t) * x0 + self.sde.sigma(t) * eps + self.sde.shift(t)
-        residual = (x0 - self.denoiser.mean(x, t)) @ self.denoiser.basis
-        target = residual / self.denoiser.posterior_scale(t)
-        found: Any = self.denoiser.whiten(x, t), self.sde.half_log_snr(t), self.denoiser.explained(t), target
-        inputs, level, explained, target = (part.to(dtype) for part in found)
-        return inputs, level, explained, target
 
 
 @dataclass(frozen=True)
@@ -88,11 +61,21 @@ class ScoreMatching:
     x_t with x_0: the ε-loss |ε̂ - ε|² weighted so that the Gaussian part alone has loss 1 at every t.
 
     guide: fitted in place (Gaussian part first, from `draws` draws, by default `guide.moment_draws`); lr:
-    Adam's learning rate, on a cosine to 0 within each `fit`; batch: rows per step; ema: decay of the
-    averaged weights, which the guide uses; seed: of everything here.
+    Adam's learning rate, on a cosine to 0 within each `fit`, after a linear rise over `warm_up` steps, by
+    default none, and 100 where the guide has a layout; gradients are cut to norm 1. batch: rows per step, by
+    default 512, with a layout 65,536 numbers, and 8 rows at least. ema: decay of the averaged weights, which
+    the guide uses; seed: of everything here.
 
-    Raises: TypeError for no ScoreGuide; ValueError for arguments out of range. Source: Vincent
-    2011; Song et al. 2021, eq. 7.
+    device: of the network and the noising, 'cpu' where not given, 'cuda' or 'cuda:1'. precision: None is the
+    network's own dtype, 'float32' or 'float64' make it so, 'bf16' computes its forward and backward pass in
+    bfloat16 where that is safe (autocast), with weights, loss and optimiser in float32. compile: whether
+    the network's steps go through torch.compile, which takes a minute at first. ahead: whether `fit` makes or
+    reads the next draws in a thread while it makes its steps; they are the same draws, so the result is the
+    same. By default with a layout. Memory: three pools of 4 million numbers of such draws, and what the
+    network's backward pass holds.
+
+    Raises: TypeError for no ScoreGuide; ValueError for arguments out of range; BackendUnavailable for a
+    device that is not there. Source: Vincent 2011; Song et al. 2021, eq. 7.
     """
 
     def __repr__(self) -> str:
@@ -103,15 +86,30 @@ class ScoreMatching:
         self,
         guide: ScoreGuide,
         lr: float = 1e-3,
-        batch: int = 512,
+        batch: int | None = None,
         ema: float = 0.999,
         draws: int | None = None,
         seed: int = 0,
+        *,
+        device: str | None = None,
+        precision: Precision | None = None,
+        compile: bool = False,
+        warm_up: int | None = None,
+        ahead: bool | None = None,
     ) -> None:
         if not isinstance(guide, ScoreGuide):
             raise TypeError(f"expected a ScoreGuide, got a {type(guide).__name__}; try ScoreGuide(model)")
+        if precision is not None and precision not in get_args(Precision):
+            raise ValueError(f"precision={precision!r:.80} is unknown; use one of {get_args(Precision)}")
+        self.backend = _on_device(device)
+        self.precision, self.compile = precision, bool(compile)
         lr, ema = real_parameter("lr", lr), real_parameter("ema", ema)
-        batch = whole_number("batch", batch)
+        fields, dim = bool(guide.fields), guide.space.dim
+        batch = (
+            (max(LEAST_BATCH, min(BATCH, BATCH_NUMBERS // dim)) if fields else BATCH)
+            if batch is None
+            else whole_number("batch", batch)
+        )
         if not (lr > 0 and 1 <= batch <= POOL and 0 <= ema < 1):
             raise ValueError(
                 f"need lr > 0, 1 <= batch <= {POOL} and 0 <= ema < 1; got lr={lr}, batch={batch}, ema={ema}"
@@ -119,9 +117,14 @@ class ScoreMatching:
         self.guide, self.lr, self.batch, self.ema = guide, lr, batch, ema
         self.draws = guide.moment_draws if draws is None else whole_number("draws", draws, 2)
         self.seed = whole_number("seed", seed)
+        self.warm_up = (WARM_UP if fields else 0) if warm_up is None else whole_number("warm_up", warm_up, 0)
+        self.ahead = fields if ahead is None else bool(ahead)
+        # rows of a pool of draws, each used in one step only
+        self.pool = batch * max(1, min(POOL, POOL_NUMBERS // dim) // batch) if fields else POOL
         self.losses: list[float] = []
         self.gain: Gain | None = None
         self._pool: tuple[int, torch.Tensor] | None = None
+        self._next: _Ahead | None = None
         self._ready = False
         self._between_steps = True
 
@@ -132,25 +135,45 @@ class ScoreMatching:
             raise ValueError("the guide has net=None: there is nothing to train; use fit(steps=0)")
         index = len(self.losses)
         inputs, level, reach, target = self._noised(self._fresh(index), STEPS, index)
-        with seeded(self.seed, DROPOUT, index):  # what a network draws by itself, as dropout does
-            output = self.network(inputs, level)
+        output = self._output(inputs, level, index)
         if output.shape != target.shape:
+            same = inputs.shape == target.shape
             raise ModelError(
                 f"the network {type(self.network).__name__} returns shape {tuple(output.shape)} for x "
-                f"{tuple(inputs.shape)} and levels {tuple(level.shape)}; expected the shape of x"
+                f"{tuple(inputs.shape)} and levels {tuple(level.shape)}; expected "
+                f"{'the shape of x' if same else tuple(target.shape)}"
             )
         loss = (reach * output - target).square().mean()
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        found = float(loss.detach())
+        if not math.isfinite(found):
+            raise ModelError(
+                f"the loss of step {index} is {found}: the draws or the network's weights are no numbers any "
+                f"more; look at the draws, or take a smaller lr than {self.lr:g}"
+            )
         self._between_steps = False
         self.optimiser.step()
         self._average(index)
-        self.losses.append(float(loss.detach()))
+        self.losses.append(found)
         self._between_steps = True
         self.guide.use_net = True
         self.guide.forget()
         return self.losses[-1]
+
+    def _output(self, inputs: torch.Tensor, level: torch.Tensor, index: int) -> torch.Tensor:
+        """Of the network that is trained, in its weights' dtype."""
+        low = torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+        if self._next is not None and self._next.alone:  # the lock would be the other thread's
+            with low:
+                return self._forward(inputs, level).to(self.dtype)
+        with seeded(self.seed, DROPOUT, index), low:  # what a network draws by itself, as dropout does
+            before = _random_state(inputs.device)
+            output: torch.Tensor = self._forward(inputs, level).to(self.dtype)
+            if self._next is not None:
+                self._next.alone = torch.equal(before, _random_state(inputs.device))
+        return output
 
     def fit(
         self,
@@ -191,7 +214,7 @@ class ScoreMatching:
                 self.save_checkpoint(checkpoint)
             raise
         finally:
-            self._set_rate(0, 1)
+            self._set_rate(self.warm_up, math.inf)
         self.validate()
         if checkpoint is not None:
             self.save_checkpoint(checkpoint)
@@ -201,36 +224,71 @@ class ScoreMatching:
         self, steps: int, progress: bool | None, checkpoint: str | Path | None, every: int
     ) -> None:
         remaining = range(len(self.losses), steps)
-        with Progress(len(remaining), progress, "score matching", "step") as bar:
+        with Progress(len(remaining), progress, "score matching", "step") as bar, self._drawing(steps):
+            start, begin = time.monotonic(), len(self.losses)
             for index in remaining:
                 self._set_rate(index, steps)
                 self.step()
                 if index % 50 == 0:
-                    recent = self.losses[-100:]
-                    bar.note(loss=f"{sum(recent) / len(recent):.4f}")
+                    recent, seconds = self.losses[-100:], time.monotonic() - start
+                    rows = (index + 1 - begin) * self.batch / max(seconds, 1e-9)
+                    bar.note(loss=f"{sum(recent) / len(recent):.4f}", rows=f"{rows:.3g}/s")
                 if checkpoint is not None and (index + 1) % every == 0:
                     self.save_checkpoint(checkpoint)
 
-    def validate(self, draws: int = 4 * POOL) -> Gain:
+    @contextmanager
+    def _drawing(self, steps: int) -> Iterator[None]:
+        """While steps are made, draws for the next ones are, too."""
+        if not self.ahead:
+            yield
+            return
+        with _Ahead(
+            lambda pool: self._x0(POOLS, pool), (steps - 1) // (self.pool // self.batch)
+        ) as self._next:
+            try:
+                yield
+            finally:
+                self._next = None
+
+    def validate(self, draws: int | None = None) -> Gain:
         """Compare network and Gaussian part on fresh draws; keep the better of them in the guide.
 
-        That one is then checked by itself (`guide.fit_check`). Warns: UntrustedWarning where it is not the
-        model's prior.
+        draws: 32,768 by default, with a layout 4 million numbers; of a data set its held-out rows, each at
+        several noise levels. The one kept is then checked by itself (`guide.fit_check`). Warns:
+        UntrustedWarning where it is not the model's prior.
         """
         if self.guide.net is None:
             raise ValueError("there is no network to validate")
-        gains = []
-        for index in range(math.ceil(draws / POOL)):
-            inputs, level, reach, target = self._noised(self._x0(HELD_OUT, index), HELD_OUT, index)
-            with torch.no_grad():
-                error = (reach * self.guide.net(inputs, level) - target).square().mean(dim=-1)
-            gains.append(target.square().mean(dim=-1) - error)
-        gain = torch.cat(gains)
+        if draws is None:
+            draws = max(LEAST_VALIDATED, POOL_NUMBERS // self.guide.space.dim)
+            draws = min(draws, 4 * POOL) if self.guide.fields else 4 * POOL
+        gain = self._gains(draws)
         self.gain = Gain(float(gain.mean()), float(gain.std()) / math.sqrt(gain.shape[0]))
         self.guide.use_net, self.guide.left_out = self.gain.useful, not self.gain.useful
         self.guide.forget()
         self.guide.check_fit()
         return self.gain
+
+    def _gains(self, draws: int) -> torch.Tensor:
+        """What the network takes off the loss of each of about `draws` fresh rows, (rows,)."""
+        rows = self.guide.rows["held out"]
+        if rows is None:
+            pools = range(math.ceil(draws / self.pool))
+            return torch.cat([self._gain_of(self._x0(HELD_OUT, index), index) for index in pools])
+        x0 = self.guide.fitted().standardise(self.guide.held_out(min(rows, draws), HELD_OUT, self.seed))
+        times = min(MOST_LEVELS, math.ceil(draws / x0.shape[0]))
+        return torch.stack([self._gain_of(x0, index) for index in range(times)]).mean(dim=0)
+
+    def _gain_of(self, x0: torch.Tensor, index: int) -> torch.Tensor:
+        assert self.guide.net is not None
+        inputs, level, reach, target = self._noised(x0, HELD_OUT, index)
+        at_once, outputs = self.batch if self.guide.fields else len(inputs), []
+        with torch.no_grad():
+            for first in range(0, len(inputs), at_once):
+                part = slice(first, first + at_once)
+                outputs.append(self.guide.net(inputs[part], level[part]))
+        error = (reach * torch.cat(outputs) - target).square().mean(dim=-1)
+        return target.square().mean(dim=-1) - error
 
     def prepare(self, progress: bool | None) -> None:
         """Fit the Gaussian part and make the network, once."""
@@ -243,32 +301,39 @@ class ScoreMatching:
     def build(self) -> None:
         """Network, its average in the guide, optimiser and noising, for a fitted Gaussian part."""
         gaussian = self.guide.fitted()
-        self.noising = Noising(gaussian, self.guide.sde)
+        fields = bool(self.guide.fields)
+        where = self.backend if not fields else replace(self.backend, dtype=torch.float32)
+        self.noising = Noising(gaussian, self.guide.sde, OnGrid if fields else Eigenbasis, where)
         if self.guide.net is None and self.guide.net_factory is not None:
             with SHARED, torch.random.fork_rng():
                 torch.manual_seed(derive_seed(self.seed))
                 self.guide.net = self.guide.new_net()
         if self.guide.net is not None:
+            kept = None if self.precision is None else _DTYPES[self.precision]
+            self.guide.net.to(device=self.backend.device, dtype=kept)
             self.dtype = _dtype_of(self.guide.net)
             self.guide.net.requires_grad_(False).eval()
             self.network = copy.deepcopy(self.guide.net).requires_grad_(True).train()
+            self._forward: Any = torch.compile(self.network) if self.compile else self.network
             self.optimiser = torch.optim.Adam(self.network.parameters(), lr=self.lr)
         self._pool = None
         self._ready = True
 
     def _x0(self, stream: int, index: int) -> torch.Tensor:
-        return self.guide.fitted().standardise(self.guide.prior_batch(POOL, stream, self.seed, index))
+        x0 = self.guide.fitted().standardise(self.guide.prior_batch(self.pool, stream, self.seed, index))
+        return x0.to(self.noising.backend.dtype)
 
     def _noised(self, x0: torch.Tensor, stream: int, index: int) -> Noisy:
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, stream, index))
+        generator = torch.Generator(self.backend.device)
+        generator.manual_seed(derive_seed(self.seed, stream, index))
         return self.noising.sample(x0, generator, self.dtype)
 
     def _fresh(self, index: int) -> torch.Tensor:
         """Rows that no other step sees; the same for the same step, so that training can resume."""
-        per_pool = POOL // self.batch
-        pool, slot = divmod(index, per_pool)
+        pool, slot = divmod(index, self.pool // self.batch)
         if self._pool is None or self._pool[0] != pool:
-            self._pool = (pool, self._x0(POOLS, pool))
+            self._pool = None  # room for the next
+            self._pool = (pool, self._x0(POOLS, pool) if self._next is None else self._next(pool))
         return self._pool[1][slot * self.batch : (slot + 1) * self.batch]
 
     def _average(self, index: int) -> None:
@@ -279,9 +344,10 @@ class ScoreMatching:
         for kept, buffer in zip(self.guide.net.buffers(), self.network.buffers(), strict=True):
             kept.copy_(buffer)
 
-    def _set_rate(self, index: int, steps: int) -> None:
+    def _set_rate(self, index: int, steps: float) -> None:
+        risen = min(1.0, (index + 1) / self.warm_up) if self.warm_up else 1.0
         for group in self.optimiser.param_groups:
-            group["lr"] = self.lr * 0.5 * (1 + math.cos(math.pi * index / steps))
+            group["lr"] = risen * self.lr * 0.5 * (1 + math.cos(math.pi * index / steps))
 
     def save_checkpoint(self, path: str | Path) -> None:
         """Guide, raw weights, Adam's moments, losses and settings, written atomically."""
@@ -290,7 +356,12 @@ class ScoreMatching:
         for index, state in self.optimiser.state_dict()["state"].items():
             tensors |= {f"adam.{index}.{name}": torch.as_tensor(v) for name, v in state.items()}
         tensors["losses"] = torch.tensor(self.losses, dtype=torch.float64)
-        write(path, KIND, tensors, content | {"settings": self._settings()})
+        write(
+            path,
+            KIND,
+            {name: value.cpu() for name, value in tensors.items()},
+            content | {"settings": self._settings()},
+        )
 
     def load_checkpoint(self, path: str | Path) -> None:
         """Go on from a checkpoint. Raises: CorruptFile, also for other settings; ModelError."""
@@ -316,8 +387,56 @@ class ScoreMatching:
 
     def _settings(self) -> dict[str, Any]:
         """What must agree for a resumed training to be the same. Raises: TypeError for an unknown SDE."""
-        own = {"lr": self.lr, "batch": self.batch, "ema": self.ema, "seed": self.seed}
+        own: dict[str, Any] = {"lr": self.lr, "batch": self.batch, "ema": self.ema, "seed": self.seed}
+        if self.warm_up:
+            own["warm_up"] = self.warm_up
+        if self.precision is not None:
+            own["precision"] = self.precision
         return own | {"guide_seed": self.guide.seed, "sde": to_dict(self.guide.sde)}
+
+
+class _Ahead:
+    """Pools of draws, of which the next is made in a thread while the one before is used; a context.
+
+    make: the number of a pool ↦ it; last: the number of the last one. An error in the thread is raised where
+    the pool is asked for. alone: whether the steps have been seen to draw no random numbers of torch's, and
+    so need no lock against a model that does.
+    """
+
+    alone = False
+
+    def __init__(self, make: Callable[[int], torch.Tensor], last: int) -> None:
+        self.make, self.last = make, last
+        self.thread = ThreadPoolExecutor(1, "sdeppl draws")
+        self.coming: tuple[int, Future[torch.Tensor]] | None = None
+
+    def __enter__(self) -> "_Ahead":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.thread.shutdown(cancel_futures=True)
+
+    def __call__(self, pool: int) -> torch.Tensor:
+        """The pool of this number."""
+        if self.coming is None or self.coming[0] != pool:
+            self.coming = pool, self.thread.submit(self.make, pool)
+        found = self.coming[1].result()
+        self.coming = None
+        if pool < self.last:
+            self.coming = pool + 1, self.thread.submit(self.make, pool + 1)
+        return found
+
+
+def _on_device(device: str | None) -> Backend:
+    """Torch there. Raises: BackendUnavailable; TypeError for what is no name of a device."""
+    if device is not None and not isinstance(device, str):
+        raise TypeError(f"device must be a name such as 'cpu' or 'cuda:1'; got {device!r:.80}")
+    return resolve("torch" if device is None else f"torch:{device}")
+
+
+def _random_state(device: torch.device) -> torch.Tensor:
+    """Of the generator that a network on this device draws from where it is given none."""
+    return torch.get_rng_state() if device.type == "cpu" else torch.cuda.get_rng_state(device)
 
 
 def _dtype_of(net: torch.nn.Module) -> torch.dtype:
