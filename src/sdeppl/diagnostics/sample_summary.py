@@ -1,16 +1,17 @@
 """The sides of a comparison at one site: draws or what is known, how much they count, and how far apart."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import t as student
 
 from ..backend import host_numbers
 
 LEVELS = np.array([0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95])
+ALL_AT_ONCE, BLOCK = 2_048, 2**22  # numbers of a site that are taken together, of more some at a time
 LEAST_EXCESS = 0.2  # of the kurtosis over 1: of two points it is 1, and the first order says no noise
 
 
@@ -42,6 +43,8 @@ class SampleSummary:
 
     def only(self, kept: np.ndarray) -> "SampleSummary":
         """Of the numbers (numbers,) that are kept."""
+        if kept.all():
+            return self
         values = None if self.values is None else self.values[:, kept]
         mean, sd, size, tails = (p[kept] for p in (self.mean, self.sd, self.size, self.tail_size))
         return SampleSummary((int(kept.sum()),), values, mean, sd, size, tails, self.known)
@@ -82,20 +85,36 @@ def joined(sides: list[SampleSummary]) -> SampleSummary | None:
 
 
 def _drawn(name: str, value: object, ess: object, tail_ess: object, share: float) -> SampleSummary:
-    host = host_numbers(value, f"site '{name}': the draws").astype(float)
+    host = host_numbers(value, f"site '{name}': the draws")
+    if host.dtype.kind != "f":
+        host = host.astype(float)
     if host.ndim < 1 or host.shape[0] < 2:
         raise ValueError(f"site '{name}': at least 2 draws are needed; got shape {host.shape}")
     if not np.isfinite(host).all():
         raise ValueError(f"site '{name}': the draws hold NaN or infinity")
     values = host.reshape(host.shape[0], -1)
+    if values.shape[1] <= ALL_AT_ONCE:
+        values = values.astype(float)
     if ess is None:
         size = tails = np.full(values.shape[1], max(_distinct(values) * share, 2.0))
     else:
         size = _effective(ess, values)
         tails = size if tail_ess is None else _effective(tail_ess, values)
-    sd = values.std(axis=0, ddof=1)
-    sd = np.where(np.ptp(values, axis=0) > 0, sd, 0.0)  # not what rounding of the mean leaves
-    return SampleSummary(host.shape[1:], values, values.mean(axis=0), sd, size, tails)
+    mean, sd, reach = by_columns(lambda c: (c.mean(axis=0), c.std(axis=0, ddof=1), np.ptp(c, axis=0)), values)
+    sd = np.where(reach > 0, sd, 0.0)  # not what rounding of the mean leaves
+    return SampleSummary(host.shape[1:], values, mean, sd, size, tails)
+
+
+def by_columns(
+    function: Callable[[np.ndarray], tuple[np.ndarray, ...]], values: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """A function of (rows, numbers) to arrays (..., numbers) that takes each number by itself, some at a time
+    where there are many; in float64."""
+    if values.shape[1] <= ALL_AT_ONCE:
+        return function(values.astype(float))
+    step = max(1, BLOCK // len(values))
+    parts = [function(values[:, k : k + step].astype(float)) for k in range(0, values.shape[1], step)]
+    return tuple(np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
 
 
 def _effective(ess: object, values: np.ndarray) -> np.ndarray:
@@ -106,7 +125,11 @@ def _effective(ess: object, values: np.ndarray) -> np.ndarray:
 
 def _distinct(values: np.ndarray) -> float:
     """Kish's effective number of rows where some stand for several: n² / Σ count²."""
-    _, counts = np.unique(values, axis=0, return_counts=True)
+    if values.shape[1] <= ALL_AT_ONCE:
+        _, counts = np.unique(values, axis=0, return_counts=True)
+    else:
+        keys = [hash((row + 0.0).tobytes()) for row in values]  # -0.0 is 0.0
+        _, counts = np.unique(keys, return_counts=True)
     return len(values) ** 2 / float(np.sum(counts.astype(float) ** 2))
 
 
@@ -146,8 +169,8 @@ class NumberErrors:
         return f"NumberErrors({len(self.mean)} numbers)"
 
 
-def number_errors(mine: SampleSummary, reference: SampleSummary) -> NumberErrors:
-    """Of draws against a reference whose standard deviations are positive.
+def number_errors(mine: SampleSummary, reference: SampleSummary, quantiles: bool = True) -> NumberErrors:
+    """Of draws against a reference whose standard deviations are positive; quantiles: whether of these too.
 
     Standard errors: of a mean sd/√size; of a standard deviation √((κ - 1)/4 size) relative, κ the kurtosis;
     of a quantile half the distance of those at p ± √(p (1 - p)/size) (Woodruff 1952).
@@ -158,14 +181,15 @@ def number_errors(mine: SampleSummary, reference: SampleSummary) -> NumberErrors
     sd = mine.sd / reference.sd - 1
     sd_noise = np.hypot(_of_sd(mine) * mine.sd, theirs[1] * reference.sd) / reference.sd
     moments = (mean, mean_noise, _ratio(mean, mean_noise), sd, sd_noise, _ratio(sd, sd_noise))
-    if mine.values is None or reference.values is None:
+    if not quantiles or mine.values is None or reference.values is None:
         return NumberErrors(LEVELS, *moments, None, None, None)
     return NumberErrors(LEVELS, *moments, *_quantiles(mine, reference))
 
 
-def largest_z(count: int, significance: float) -> float:
-    """|z| above which one of `count` normal numbers lies with probability `significance` at most."""
-    return float(norm.isf(0.5 * significance / count))
+def largest_z(count: int, significance: float, freedom: float = math.inf) -> float:
+    """|z| above which one of `count` normal numbers lies with probability `significance` at most; freedom: of
+    numbers in units of a standard error that is itself estimated, with so many degrees of freedom."""
+    return float(student.isf(0.5 * significance / count, freedom))
 
 
 def _of_mean(side: SampleSummary) -> np.ndarray:
@@ -175,9 +199,12 @@ def _of_mean(side: SampleSummary) -> np.ndarray:
 def _of_sd(side: SampleSummary) -> np.ndarray:
     """Relative to the standard deviation."""
     assert side.values is not None
-    centred = side.values - side.values.mean(axis=0)
-    square = np.maximum(np.mean(centred**2, axis=0), 1e-300)
-    excess = np.maximum(np.mean(centred**4, axis=0) / square**2 - 1, LEAST_EXCESS)
+
+    def kurtosis(columns: np.ndarray) -> tuple[np.ndarray]:
+        square = (columns - columns.mean(axis=0)) ** 2
+        return (np.mean(square**2, axis=0) / np.maximum(square.mean(axis=0), 1e-300) ** 2,)
+
+    excess = np.maximum(by_columns(kurtosis, side.values)[0] - 1, LEAST_EXCESS)
     return np.sqrt(excess / 4 / np.minimum(side.size, side.tail_size))
 
 

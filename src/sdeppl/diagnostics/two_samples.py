@@ -17,6 +17,7 @@ LARGEST_SLICED, LARGEST_TESTED = 4_000, 1_000
 LEAST_CLASSIFIED = 50
 PERMUTATIONS = 999
 DIRECTIONS = 100
+LARGEST_DIRECTIONS = 2**24  # numbers in directions, or in rows, that are multiplied at once
 REPEATS = 5
 LEVELS = 512
 FEW_UNITS, MANY_UNITS = 30, 100
@@ -45,6 +46,47 @@ def two_samples(
     """In units of the reference's standard deviations, on rows that count as independent."""
     one, other = (side.rows(LARGEST_SLICED) / reference.sd for side in (mine, reference))
     distance, floor = sliced_wasserstein_with_floor(one, other, generator)
+    return _tested(mine, reference, distance, floor, classifier, generator)
+
+
+def two_wide_samples(
+    mine: SampleSummary,
+    reference: SampleSummary,
+    few: SampleSummary,
+    few_of_reference: SampleSummary,
+    classifier: bool,
+    generator: np.random.Generator,
+) -> TwoSamples:
+    """The same of many numbers: the sliced distance is of all, the tests of a few that stand for them.
+
+    Time O(rows × numbers × 100), rows 1,000 at most.
+    """
+    scale = reference.sd
+    one, other = (side.rows(LARGEST_TESTED) for side in (mine, reference))
+    found = []
+    together = max(1, min(DIRECTIONS, LARGEST_DIRECTIONS // len(scale)))
+    for first in range(0, DIRECTIONS, together):
+        directions = generator.standard_normal((len(scale), min(together, DIRECTIONS - first)))
+        directions /= np.linalg.norm(directions, axis=0) * scale[:, None]
+        found.append([_along(rows, directions) for rows in (one, other)])
+    a, b = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
+    return _tested(few, few_of_reference, *_with_floor(a, b, generator), classifier, generator)
+
+
+def _along(rows: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """rows @ directions in float64, some rows at a time."""
+    step = max(1, LARGEST_DIRECTIONS // rows.shape[1])
+    return np.concatenate([rows[k : k + step].astype(float) @ directions for k in range(0, len(rows), step)])
+
+
+def _tested(
+    mine: SampleSummary,
+    reference: SampleSummary,
+    distance: float,
+    floor: float,
+    classifier: bool,
+    generator: np.random.Generator,
+) -> TwoSamples:
     one, other = (side.rows(LARGEST_TESTED) / reference.sd for side in (mine, reference))
     energy, p = energy_test(one, other, generator)
     rows = min(len(one), len(other))
@@ -116,7 +158,11 @@ def sliced_wasserstein_with_floor(
     """
     directions = generator.standard_normal((one.shape[1], DIRECTIONS))
     directions /= np.linalg.norm(directions, axis=0)
-    a, b = one @ directions, reference @ directions
+    return _with_floor(one @ directions, reference @ directions, generator)
+
+
+def _with_floor(a: np.ndarray, b: np.ndarray, generator: np.random.Generator) -> tuple[float, float]:
+    """Of projections (n, directions) and (m, directions)."""
     floors = []
     for _ in range(REPEATS):
         first, second = (b[generator.integers(len(b), size=size)] for size in (len(a), len(b)))

@@ -126,7 +126,7 @@ def plot_comparison(figure: "FigureBase", comparison: Any) -> list["Axes"]:
         numbers = site.numbers
         _errors(row[0], numbers.mean, numbers.mean_noise, comparison.tolerance)
         _errors(row[1], 100 * numbers.sd, 100 * numbers.sd_noise, 100 * comparison.tolerance)
-        _quantiles(row[2], numbers, comparison.tolerance)
+        _quantiles(row[2], site.told or numbers, comparison.tolerance)
         row[0].set(ylabel=site.site, title=f"mean, error in sd (rms {site.mean_error:.3f})")
         row[1].set(title=f"sd, error in % (rms {100 * site.sd_error:.1f})")
         row[2].set(title=_tests(site))
