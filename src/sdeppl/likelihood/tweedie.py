@@ -1,5 +1,6 @@
 """The Gaussian mean likelihood with Tweedie's mean and exact covariance."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,11 +11,11 @@ from ..linalg import (
     LinearOperator,
     LowRankUpdate,
     ObservedCovariance,
-    conjugate_gradients,
     matrix_transpose,
     matvec,
     psd_or_diagonal,
 )
+from ..linalg.conjugate_gradients import iterated
 from .base import (
     DENSE_LIMIT,
     Guided,
@@ -30,6 +31,15 @@ TOLERANCE, LEARNED_TOLERANCE = 1e-6, 1e-3
 LEARNED_ITERATIONS = 32
 PRECONDITIONED = 512  # observed numbers up to which a matrix of their size is inverted in each step
 METHODS = ("auto", "dense", "matrix-free", "low-rank")
+
+
+@dataclass
+class Spent:
+    """How many rows of x_t were asked for their mean, and how many products with the covariance of a row were
+    taken for them where it is known by products."""
+
+    evaluations: int = 0
+    products: int = 0
 
 
 class TweedieDenoiser(MeanLikelihood):
@@ -88,6 +98,7 @@ class TweedieDenoiser(MeanLikelihood):
             self.iterations = whole_number("TweedieDenoiser: iterations", iterations, 0)
         self.low_rank = LowRank.of(prior, observation, rank) if method == "low-rank" else None
         self.of_time: tuple[float, ObservedCovariance] | None = None
+        self.spent = Spent()
 
     def row_numbers(self) -> int:
         n, dim, covariance = self.observation.count, self.dim, self.prior(self.end, self.sde.T).covariance
@@ -100,6 +111,7 @@ class TweedieDenoiser(MeanLikelihood):
 
     def _mean(self, x: Array, t: float) -> Array:
         moments = self.prior(x, t)
+        self.spent.evaluations += x.shape[0]
         if self._dense(moments.covariance):
             return self._guided(x, t, moments).mean
         linear = self.observation.linearise(moments.mean)
@@ -110,9 +122,11 @@ class TweedieDenoiser(MeanLikelihood):
             site = self.observation.site_approximation(linear, 0 * linear.predicted)
             weights = self._observed(t, linear, moments, site).solve(site.y - linear.predicted)
             return moments.mean + moments.covariance.matvec(linear.jacobian.rmatvec(weights))
-        return moments.mean + matrix_free_shift(
+        shift, products = matrix_free_shift(
             self.observation, linear, moments.covariance, self.tolerance, self.iterations
         )
+        self.spent.products += x.shape[0] * products
+        return moments.mean + shift
 
     def _observed(
         self, t: float, linear: Linearisation, moments: Moments, site: SiteApproximation
@@ -206,8 +220,8 @@ def matrix_free_shift(
     covariance: LinearOperator,
     tolerance: float | None,
     iterations: int,
-) -> Array:
-    """C Hᵀ S⁻¹ (y - η), (batch, dim), by one product with C an iteration.
+) -> tuple[Array, int]:
+    """C Hᵀ S⁻¹ (y - η), (batch, dim), by one product with C an iteration, and how many there were.
 
     Where C has a Gaussian part (`LinearOperator.near`), with one H and R for all rows, the iterations
     start from that part's S⁻¹, which leaves them what the network adds. A network's C is `learned`: 1e-3
@@ -222,17 +236,24 @@ def matrix_free_shift(
     part = covariance.near
     learned = part is not None
     # without R it may not exist
-    near = None if observation.hard or part is None else _near_inverse(H @ part @ H.T + site.noise)
-    precondition = None if near is None else near.matvec
+    precondition = None if observation.hard or part is None else _near_solve(H, part, site.noise)
     residual = site.y - linear.predicted
     goal = tolerance or (LEARNED_TOLERANCE if learned else TOLERANCE)
     most = min(iterations, LEARNED_ITERATIONS) if learned else iterations
-    return conjugate_gradients(product, residual, goal, most, precondition, learned)
+    return iterated(product, residual, goal, most, precondition, learned)
 
 
-def _near_inverse(S: LinearOperator) -> LinearOperator | None:
-    """S⁻¹ for an S near the true one, or None where no one matrix serves all rows."""
-    return S.inverse() if S.shared and S.shape[0] <= PRECONDITIONED else None
+def _near_solve(
+    H: LinearOperator, part: LinearOperator, noise: LinearOperator
+) -> Callable[[Array], Array] | None:
+    """b ↦ (H C Hᵀ + R)⁻¹ b for a C near the true one; None where no one matrix serves all rows, or it is too
+    large to be factored."""
+    if not (H.shared and part.shared and noise.shared):
+        return None
+    if H.shape[0] <= PRECONDITIONED and H.single_entries is None:
+        return (H @ part @ H.T + noise).inverse().matvec
+    S = ObservedCovariance(H, part, noise)
+    return None if S.closed is None else S.solve
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from ..likelihood import (
 )
 from .hamiltonian import HamiltonianMC
 from .problem import Asked, Choice, Correction, JointDensity
+from .start import is_large
 from .tempered import TemperedSMC
 from .twisted import TwistedSMC
 
@@ -87,8 +88,29 @@ def choose(
     found = _suited(prior, observation, settings)
     if correction != "auto":
         return found
+    if is_large(prior):
+        moves = density is not None and not density.why_not
+        why = "the prior's own density is known, and guidance of so many numbers cannot be corrected"
+        return (
+            Choice(prior, "density", why, correction=HamiltonianMC()) if moves else _unweighed(found, prior)
+        )
     found = _with_fallback(found, prior, observation)
     return _with_density(found, prior, observation, density, steps)
+
+
+def _unweighed(found: Choice, prior: Denoiser) -> Choice:
+    """Guided draws as they are: weights of so many numbers, and products with C for each number observed,
+    step and particle, are out of reach."""
+    observation = found.twist.observation if found.twist is not None else None
+    each = 0 if observation is None else observation.count
+    why = (
+        f"particles of {prior.dim:,} numbers hardly ever keep even weights, and each would take {each:,} "
+        "products with the slope of the denoiser in each step"
+    )
+    if observation is None or not observation.has_jacobian:
+        return found
+    twist = TweedieDenoiser(prior, observation, gradient="mean")
+    return Choice(twist, twist.name, found.why, twist=twist, unweighed=why)
 
 
 def _on_density(prior: Denoiser, density: JointDensity, why: str) -> Choice | None:

@@ -281,6 +281,19 @@ def exact_diagnosis(
     return Diagnosis("exact", None, why, 1.0, log_evidence, error, 0.0, -math.inf, 0, 0, True, text, prior)
 
 
+def unweighed_diagnosis(likelihood: str, why: str, unweighed: str, cost: str) -> Diagnosis:
+    """Of draws of the guided reverse SDE that nothing has weighed: never to be trusted.
+
+    unweighed: why not; cost: of a draw.
+    """
+    text = (
+        f"likelihood '{likelihood}', not corrected ({why}): do not trust these draws beyond what their "
+        f"likelihood approximates, nothing has weighed them: {unweighed}; {cost}; compare with a reference"
+    )
+    nan = math.nan
+    return Diagnosis(likelihood, None, why, nan, nan, nan, nan, nan, 0, 0, False, text)
+
+
 def diagnose(
     likelihood: str,
     correction: str | None,

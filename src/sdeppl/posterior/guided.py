@@ -20,18 +20,19 @@ from ..backend import (
 )
 from ..backend.typing import Array
 from ..denoisers import Denoiser, GaussianDenoiser, GaussianMixtureDenoiser
-from ..likelihood import GaussianPosterior, MeanLikelihood, Observation
+from ..likelihood import GaussianPosterior, MeanLikelihood, Observation, TweedieDenoiser
 from ..likelihood.observation import possible
 from ..linalg import Diagonalisable
 from ..sde import ReverseSDE
 from ..solvers import ExponentialHeun, NonFiniteState, solve
-from .diagnosis import Diagnosis, UntrustedWarning, exact_diagnosis
+from .diagnosis import Diagnosis, UntrustedWarning, exact_diagnosis, unweighed_diagnosis
 from .problem import Correction, Drawn, Problem
 from .start import Start
 
 ARRAYS = 8  # like the draws, that a solve holds at once
 ROWS = 2**14  # of many data sets, solved at once
 LARGEST = 2**22  # numbers in one array of a mixture's components
+PARTICLES = 4  # of a weighted solve, for each draw that is kept
 FEWER = "fewer draws, steps or data sets take less"
 SPREAD = 0x9E3779B97F4A7C15  # between the seeds of blocks: odd, so that none comes twice
 FAR = 6.0  # root mean square over draws, in standard deviations of the prior along a direction
@@ -58,6 +59,8 @@ class Guided(Correction):
         likelihood."""
         xp, sets = problem.prior.backend.xp, problem.sets
         count = 1 if sets is None else sets.shape[0]
+        if isinstance(problem.choice.twist, TweedieDenoiser):
+            problem.choice.twist.spent.evaluations = problem.choice.twist.spent.products = 0
         if sets is None:
             x = self._batches(problem, draws, stream)
             return x[None, ...], self._diagnoses(problem, count, x)
@@ -132,9 +135,24 @@ class Guided(Correction):
             return [exact_diagnosis(why, float(evidences[n]), choice.prior) for n in wanted]
         if choice.twist is None:
             return [exact_diagnosis(choice.why, 0.0)]
+        if choice.unweighed:
+            found = unweighed_diagnosis(choice.name, choice.why, choice.unweighed, self._cost(problem, x))
+            return [found] * count
         if not problem.many:
             warn_of_divergence(choice.name, problem.prior, problem.prior_start, problem.observation, x)
         return [None] * count
+
+    def _cost(self, problem: Problem, x: Array) -> str:
+        """What a draw took and what weighing it would have taken, in words."""
+        twist, observed = problem.choice.twist, problem.observation
+        assert isinstance(twist, TweedieDenoiser) and observed is not None
+        draws, spent = max(math.prod(x.shape[:-1]), 1), twist.spent
+        weighed = PARTICLES * problem.steps
+        return (
+            f"a draw took {spent.evaluations / draws:,.0f} evaluations of the denoiser and "
+            f"{spent.products / draws:,.0f} products with its slope; one of weighted particles would take "
+            f"about {weighed:,} and {weighed * observed.count:,}"
+        )
 
 
 def gaussian_diagnosis(problem: Problem, posterior: GaussianPosterior, number: int, how: str) -> Diagnosis:

@@ -73,7 +73,8 @@ class MomentKernel:
     leading directions of the prior's covariance (at most 8), and isotropic across them, with the mean over
     the other directions of σ² λ/(α² λ + σ²), λ the prior's variance.
 
-    basis, variances: of the prior's covariance, rising. Source: Bao et al. 2022 (Analytic-DPM) for the
+    basis, variances: of the prior's covariance, rising; of many numbers the leading
+    eigenvectors alone. Source: Bao et al. 2022 (Analytic-DPM) for the
     optimal isotropic variance; the rest is the law of total covariance.
     """
 
@@ -82,8 +83,8 @@ class MomentKernel:
         self.dim = dim
         median = float(variances[dim // 2])
         count = int(xp.count_nonzero(variances > 4 * median))
-        kept = min(max(count, 1), DIRECTIONS)
-        self.Q = basis[:, dim - kept :]
+        kept = min(max(count, 1), DIRECTIONS, basis.shape[1])
+        self.Q = basis[:, basis.shape[1] - kept :]
         others: Any = variances[: dim - kept]
         self.across = [max(float(v), 0.0) for v in others] or [0.0]
 

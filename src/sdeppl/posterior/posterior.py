@@ -384,7 +384,7 @@ class Posterior(_Posterior[PosteriorRun]):
 
     def _run(self, sampling: Sampling) -> PosteriorRun:
         found = self.drawn(sampling)
-        if found.diagnosis is None:
+        if found.diagnosis is None and not self.choice.unweighed:
             return replace(found, diagnosis=TwistedSMC().measure(self.problem))
         return found
 

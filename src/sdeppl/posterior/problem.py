@@ -164,7 +164,8 @@ class Choice:
 
     correction: None where draws are those of the guided reverse SDE; fallback: another one, for where its
     pilot shows that it fails; hamiltonian: moves on the known density, to be tried before that; known:
-    whether a closed form is of the known density; why: in words.
+    whether a closed form is of the known density; why: in words; unweighed: in words, why draws are neither
+    corrected nor measured, as of priors of very many numbers.
     """
 
     denoiser: Denoiser
@@ -177,6 +178,7 @@ class Choice:
     fallback: "Correction | None" = None
     hamiltonian: "Correction | None" = None
     known: bool = False
+    unweighed: str = ""
 
     @property
     def prior(self) -> Literal["known", "learned"]:

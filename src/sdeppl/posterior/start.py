@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
-from ..backend import Array, NoiseStream, array_namespace
+from ..backend import Array, NoiseStream, array_namespace, backend_of, keyed_normal
 from ..backend.sharing import warn
 from ..denoisers import Denoiser, GaussianMixtureDenoiser
 from ..likelihood import GaussianPosterior
@@ -16,6 +16,9 @@ GAUSSIAN_SIGNAL_LIMIT = 0.5
 ITERATIONS = 5
 LAST_LEVEL = 1e-3  # σ/α before the step to t = 0, at most
 LEFT_OUT = 1e-4  # of the variance of a large Gaussian, in directions of which no step is as small as their sd
+WITH_STRUCTURE, DENSE = 512, 2_048  # numbers of a black box up to which matrices of all of them are made
+RANK, SKETCH, PASSES, SIGNS = 48, 64, 3, 32  # of the leading directions of a larger one
+SKETCHED = (0x6C656164, 0)
 START = 2**14, 2**14 + 1  # indices of normals of which x_T given y is made
 
 
@@ -47,10 +50,14 @@ class Start:
 
     @property
     def basis(self) -> Array:
-        """Its eigenvectors in their order, (..., dim, dim). Raises: ValueError where that is too much."""
+        """Its eigenvectors in their order, (..., dim, dim), or the leading ones alone. Raises: ValueError where
+        that is too much."""
         if _by_eigenvectors(self.spread):
             return self.spread.basis
-        order = array_namespace(self.mean).argsort(_all_eigenvalues(self.spread))
+        if isinstance(self.spread, Spectral):  # of the leading directions, as they were found
+            order = array_namespace(self.mean).argsort(self.spread.along)
+        else:
+            order = array_namespace(self.mean).argsort(_all_eigenvalues(self.spread))
         return array_namespace(self.mean).take(self.spread.basis, order, axis=-1)
 
     @property
@@ -144,6 +151,8 @@ def start_moments(denoiser: Denoiser, prior: Denoiser | None = None, sets: int |
         C = exact.mixture.covariances.dense()
         variances, basis = xp.linalg.eigh(C if C.ndim == 2 else C[0, ...])
         return Start(exact.mixture.mean, Dense(basis), exact.smallest_sd, Spectral(basis, variances), exact)
+    if prior is not None and prior is not denoiser and is_large(prior):
+        return _guided_start(denoiser, start_moments(prior), sets)
     x = xp.zeros((sets or 1, denoiser.dim), dtype=backend.dtype, device=backend.device)
     shift = sde.shift(sde.T)  # the iteration runs on x_T - m(T)
     eps = float(xp.finfo(backend.dtype).eps)
@@ -171,7 +180,59 @@ def start_moments(denoiser: Denoiser, prior: Denoiser | None = None, sets: int |
 def _structure(covariance: LinearOperator) -> Diagonalisable | None:
     """The covariance, or one near it, in a structure of its own, where it has one that is not of entries."""
     held = covariance if covariance.near is None else covariance.near
-    return held if isinstance(held, Diagonalisable) and not _by_eigenvectors(held) else None
+    if isinstance(held, Diagonalisable) and not _by_eigenvectors(held):
+        return held
+    return None if covariance.materialised or covariance.shape[0] <= DENSE else leading(covariance)
+
+
+def is_large(prior: Denoiser) -> bool:
+    """Whether Cov[x_0 given x_t] is known by products alone, of so many numbers that neither it nor weights
+    of particles are at hand: more than 2,048, or 512 where it is near one that has a structure."""
+    if prior.dim <= WITH_STRUCTURE:
+        return False
+    covariance = prior(prior.end, prior.sde.T).covariance
+    return not (covariance.materialised or covariance.shared) and _structure(covariance) is not None
+
+
+def leading(covariance: LinearOperator) -> Spectral:
+    """Of a covariance that is known by its products for one row: its 48 largest eigenvalues and their
+    eigenvectors, and the mean of the others.
+
+    By subspace iteration from random vectors, 4 times 64 products, and the trace by 32 more. Source: Halko,
+    Martinsson & Tropp 2011, algorithm 4.4; Girard 1989.
+    """
+    like, dim = covariance.like, covariance.shape[0]
+    xp, backend = array_namespace(like), backend_of(like)
+
+    def product(columns: Array) -> Array:
+        found = covariance.matmat(columns)
+        return found if found.ndim == 2 else found[0, :, :]
+
+    Q = xp.linalg.qr(keyed_normal(backend, (dim, SKETCH), 0, SKETCHED)).Q
+    for _ in range(PASSES):
+        Q = xp.linalg.qr(product(Q)).Q
+    inner = Q.T @ product(Q)
+    values, basis = xp.linalg.eigh(0.5 * (inner + inner.T))
+    U, along = Q @ basis[:, SKETCH - RANK :], xp.clip(values[SKETCH - RANK :], min=0.0)
+    signs = xp.sign(keyed_normal(backend, (dim, SIGNS), 0, SKETCHED, 1))
+    rest = signs - U @ (U.T @ signs)
+    across = xp.sum(rest * product(rest)) / (SIGNS * (dim - RANK))
+    return Spectral(U, along, xp.clip(across, min=0.0)[None])
+
+
+def _guided_start(denoiser: Denoiser, prior: Start, sets: int | None) -> Start:
+    """x_T given y, of as many data sets as `sets`, by the mean alone, with the root and the spread of the
+    prior's: what data say of x_T beyond its mean is as little as there is signal left in it."""
+    sde, root = denoiser.sde, prior.root
+    alpha, sigma = sde.alpha(sde.T), sde.sigma(sde.T)
+    x = prior.mean - sde.shift(sde.T)
+    x = array_namespace(x).broadcast_to(x, (sets or 1, x.shape[-1]))
+    for _ in range(ITERATIONS):
+        mean = denoiser.mean(x + sde.shift(sde.T), sde.T)
+        x = x + root.matvec(root.rmatvec(alpha * mean - x)) / sigma**2
+    _require_finite(x)
+    mean = x + sde.shift(sde.T)
+    return replace(prior, mean=mean if sets else mean[0, :], exact=None)
 
 
 def _structured(denoiser: Denoiser, spread: Diagonalisable) -> Start:
@@ -238,7 +299,11 @@ def _all_eigenvalues(operator: Diagonalisable) -> Array:
     """Of each direction one, (..., dim) but for those along which it is zero."""
     values = operator.eigenvalues
     if isinstance(operator, Spectral):
-        return values
+        if operator.across is None:
+            return values
+        xp, across = array_namespace(values), operator.across
+        rest = operator.shape[0] - operator.U.shape[-1]
+        return xp.concat([xp.broadcast_to(across, (*values.shape[:-1], rest)), values], axis=-1)
     return array_namespace(values).broadcast_to(values, (*values.shape[:-1], operator.shape[0]))
 
 

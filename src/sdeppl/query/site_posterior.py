@@ -202,7 +202,8 @@ def compile_posterior(
     posterior = Posterior(
         denoiser, observation, likelihood, steps, correction=correction, density=density, doubt=doubt_of(fit)
     )
-    if posterior.choice.twist is not None and posterior.choice.correction is None:
+    choice = posterior.choice
+    if choice.twist is not None and choice.correction is None and not choice.unweighed:
         if isinstance(denoiser, NetworkDenoiser):
             warnings.warn(
                 "the prior is not Gaussian (the network is kept), so the mean likelihood "
