@@ -50,7 +50,7 @@ class Start:
 
     @property
     def basis(self) -> Array:
-        """Its eigenvectors in their order, (..., dim, dim), or the leading ones alone. Raises: ValueError where
+        """Its eigenvectors in their order, (..., dim, dim), or the leading ones. Raises: ValueError where
         that is too much."""
         if _by_eigenvectors(self.spread):
             return self.spread.basis
