@@ -69,6 +69,7 @@ RECORD = 7  # draws by which a change of the prior is noticed
 HELD_OUT, LEAST_HELD_OUT = 16_384, 200
 DENSITIES = 2_048  # of them, that are compared with the model's own density
 LARGEST = 1_500_000  # numbers in all held-out draws
+CHECK_NUMBERS, NETWORK_NUMBERS, LEAST_FIELDS = 2**24, 2**21, 32  # of a prior with a layout
 MOST_NUMBERS, LEAST_DRAWS = 200_000_000, 1_000  # of a prior with a layout, for its moments
 LARGEST_BATCH, LEAST_AT_ONCE = 2**24, 8  # numbers in a batch of such draws
 PASSES = 8  # of its random streams: draws of later passes of an estimate
@@ -295,8 +296,13 @@ class ScoreGuide:
 
     def _checked(self) -> FitCheck:
         gaussian = self.fitted()
-        wanted = HELD_OUT if self.use_net else max(LEAST_HELD_OUT, gaussian.draws // 5)
-        count = max(min(wanted, HELD_OUT, LARGEST // self.space.dim), LEAST_HELD_OUT)
+        part = 2 if self.fields else 5
+        wanted = HELD_OUT if self.use_net else max(LEAST_HELD_OUT, gaussian.draws // part)
+        if self.fields:
+            most = (NETWORK_NUMBERS if self.use_net else CHECK_NUMBERS) // self.space.dim
+            count = max(min(wanted, HELD_OUT, most), LEAST_FIELDS)
+        else:
+            count = max(min(wanted, HELD_OUT, LARGEST // self.space.dim), LEAST_HELD_OUT)
         z = self.held_out(count, FIT)
         network: Network = "used" if self.use_net else "left out" if self.left_out else "untrained"
         if self.net_factory is None and not self.use_net:
@@ -305,7 +311,9 @@ class ScoreGuide:
         with seeded(self.seed, FIT):  # what is no latent is drawn all the same
             prior, log_prior = own.check(z[:DENSITIES])
         known = log_prior if prior.good else None
-        found = check_fit(self.space, gaussian, self.denoiser("torch"), network, z, self.seed, known)
+        found = check_fit(
+            self.space, gaussian, self.denoiser("torch"), network, z, self.seed, known, self.fields
+        )
         said = "" if prior.good else prior.verdict.removeprefix("do not trust: ")
         return replace(found, density=log_prior is not None, disagreement=said)
 

@@ -28,7 +28,7 @@ class FitCheck:
     site: the part of the departure at the number that has most of it, and its site. Nats are of all numbers
     together: a mean that is δ standard deviations off has δ²/2. density: whether every latent site has one,
     by which a posterior may be corrected. disagreement: what `check_prior` says of sites whose draws and
-    densities differ, or ''.
+    densities differ, or ''. structure: how a covariance with a layout is held, '' for all entries.
     """
 
     network: Network
@@ -44,6 +44,7 @@ class FitCheck:
     site: str
     density: bool = False
     disagreement: str = ""
+    structure: str = ""
 
     def __repr__(self) -> str:
         return f"FitCheck({self.verdict})"
@@ -77,7 +78,8 @@ class FitCheck:
         What held-out draws show beyond chance, 4 standard errors, and at least what is to be expected of so
         many draws.
         """
-        expected = self.dim * (self.dim + 3) / (4 * self.draws) if self.moments_noise else 0.0
+        by_entries = self.moments_noise and not self.structure
+        expected = self.dim * (self.dim + 3) / (4 * self.draws) if by_entries else 0.0
         shown = self.moments - 4 * self.moments_noise
         return _off(max(shown, expected) / self.dim) if not math.isnan(shown) else math.inf
 
@@ -121,7 +123,12 @@ class FitCheck:
     def advice(self) -> str:
         """What to do about what is too large; '' where nothing is."""
         found = []
-        if self._each > SMALL:
+        if self._each > SMALL and self.structure:
+            found.append(
+                f"hold the covariance otherwise than as {self.structure} (Grid(covariance=...)), or use more "
+                "draws"
+            )
+        elif self._each > SMALL:
             enough = max(ENOUGH * (self.dim + 3), int(1.5 * self.draws * (self._each / SMALL) ** 2))
             found.append(f"use more draws (draws={_round_up(enough)})")
         if self._departed > SMALL:
@@ -135,7 +142,10 @@ class FitCheck:
     @classmethod
     def from_dict(cls, content: Any) -> "FitCheck | None":
         """From `to_dict`, None from None. Raises: KeyError for one that is not whole."""
-        return None if content is None else cls(**{field.name: content[field.name] for field in fields(cls)})
+        if content is None:
+            return None
+        later = {"structure": ""} | content
+        return cls(**{field.name: later[field.name] for field in fields(cls)})
 
 
 _ADVICE: dict[Network, str] = {

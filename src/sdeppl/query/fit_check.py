@@ -1,8 +1,9 @@
 """Checking what was learned of a prior on draws held out of the fit: what of ε is left to be explained."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,9 +11,11 @@ from scipy.special import gammaincc, psi
 
 from ..backend import Array, Noise, place, to_host, whole_number
 from ..denoisers import Denoiser
+from ..linalg import FieldShape, LinearOperator
 from ..posterior import FitCheck, Network
 from ..sde import IsotropicSDE, log_snr_grid
 from ..tracing import LatentSpace
+from .field_moments import field_moments, seen_of, whitened_in_place
 from .gaussian_part import GaussianPart
 
 LEVELS = 8
@@ -25,6 +28,8 @@ LARGEST_MULTIPLIED = 12  # up to which products of two numbers are
 LARGEST_CHUNK = 10_000_000  # numbers in one array of functions
 EACH = 3  # draws for each function, at least
 ROUNDING = 1e-10
+LOOKED_AT = 4_096  # numbers of a field that stand for all where functions of each are tested
+Pairs = Iterator[tuple[np.ndarray, np.ndarray, float]]
 
 
 def check_fit(
@@ -35,54 +40,124 @@ def check_fit(
     z: torch.Tensor,
     seed: int,
     log_prior: torch.Tensor | None = None,
+    fields: Mapping[str, FieldShape] | None = None,
 ) -> FitCheck:
     """What draws z (draws, dim), which neither moments nor network have seen, say of either.
 
     denoiser: of the standardised latents. Of the Gaussian alone: in the coordinates in which it is N(0, I)
-    and as near the latents' own as can be, draws have mean 0 and covariance I (`moments`), and ε - ε̂ at eight
-    noise levels is orthogonal to all functions of x_t, of which those that are not linear speak of what is
-    not Gaussian. Of a network: ε - ε̂ of its own score, linear functions counted. Nats are ∫ E|E[ε - ε̂ given
-    x_t]|² dλ over λ = ln(α/σ) (Song, Durkan, Murray & Ermon 2021, theorem 1). log_prior: ln p(z) of the first
-    rows where the prior has a density, whose mean excess over the Gaussian's is the divergence itself: it
-    counts where it is more.
+    and as near the latents' own as can be, draws have mean 0 and covariance I (`moments`; of the sites in
+    `fields`, which have a grid, by `field_moments`), and ε - ε̂ at eight noise levels is orthogonal to all
+    functions of x_t, of which those that are not linear speak of what is not Gaussian; of a field 4,096
+    numbers, evenly over it, stand for all. Of a network: ε - ε̂ of its own score, linear functions counted.
+    Nats are ∫ E|E[ε - ε̂ given x_t]|² dλ over λ = ln(α/σ) (Song, Durkan, Murray & Ermon 2021, theorem 1).
+    log_prior: ln p(z) of the first rows where the prior has a density, whose mean excess over the Gaussian's
+    is the divergence itself: it counts where it is more.
     """
-    x = gaussian.standardise(z).numpy()
-    basis = gaussian.basis.numpy()
-    white = (x @ basis) / np.sqrt(gaussian.eigenvalues.numpy())
-    used = network == "used"
-    moments = (0.0, 0.0) if used and space.dim <= LARGEST_PAIRED else _moments(white, gaussian.draws)
-    pairs = _of_denoiser(denoiser, x, seed) if used else _of_normal(white @ basis.T, seed)
+    x, used = gaussian.standardise(z), network == "used"
+    white = _White.of(gaussian, space, x, fields or {})
+    moments = (0.0, 0.0) if used and (space.dim <= LARGEST_PAIRED or fields) else white.moments(gaussian)
+    pairs = _of_denoiser(denoiser, x.numpy(), seed) if used else _of_normal(white.in_place, seed)
+    if white.looked_at is not None:
+        pairs = white.of_some(pairs) if used else _of_normal(white.in_place[:, white.looked_at], seed)
     seen, noise, p = _departure(pairs, used)
-    total, total_noise = float(seen.sum()), math.sqrt(float(np.sum(noise**2)))
+    weight = white.weight
+    total, total_noise = float((weight * seen).sum()), math.sqrt(float(np.sum((weight * noise) ** 2)))
     # the largest of many is large by chance alone
     clear = seen - math.sqrt(2 * math.log(len(seen))) * noise
     worst = int(np.argmax(clear))
-    if log_prior is not None and not used and white.shape[1] == space.dim:
+    if log_prior is not None and not used and white.is_full:
         divergence, error = _divergence(log_prior.numpy(), white, gaussian)
         beyond, error = divergence - moments[0], math.hypot(error, total_noise)
         if beyond - total > SURE * error:
             p = min(p, math.erfc((beyond - total) / error / math.sqrt(2)))
             total, total_noise = beyond, error
+    place = worst if white.looked_at is None else int(white.looked_at[worst])
     return FitCheck(
         network=network,
         draws=gaussian.draws,
         held_out=len(x),
-        dim=white.shape[1],
+        dim=white.dim,
         moments=moments[0],
         moments_noise=moments[1],
         departure=total,
         departure_noise=total_noise,
         p=p,
-        worst=max(float(clear[worst]), total / white.shape[1]),
-        site=next(site.name for site in space.sites if worst < site.stop),
+        worst=max(float(clear[worst]), total / white.dim),
+        site=next(site.name for site in space.sites if place < site.stop),
+        structure="" if gaussian.by_eigenvectors else gaussian.kinds,
     )
 
 
-def _divergence(log_p: np.ndarray, white: np.ndarray, gaussian: GaussianPart) -> tuple[float, float]:
+@dataclass(frozen=True)
+class _White:
+    """Draws in coordinates in which the fitted Gaussian is N(0, I).
+
+    own (draws, rank): along its eigenvectors, or `in_place`; in_place (draws, dim): as near the latents' own
+    as can be; looked_at: the numbers that stand for all, weight: for how many each; fields: of each site with
+    a grid its place, its part of the covariance and its shape; plain: the places of the others.
+    """
+
+    own: np.ndarray
+    in_place: np.ndarray
+    looked_at: np.ndarray | None
+    weight: np.ndarray
+    x: torch.Tensor
+    fields: tuple[tuple[slice, LinearOperator, FieldShape], ...] = ()
+    plain: np.ndarray | None = None
+    is_full: bool = True
+
+    @classmethod
+    def of(
+        cls, gaussian: GaussianPart, space: LatentSpace, x: torch.Tensor, fields: Mapping[str, FieldShape]
+    ) -> "_White":
+        if gaussian.by_eigenvectors:
+            basis = gaussian.basis.numpy()
+            own = (x.numpy() @ basis) / np.sqrt(gaussian.eigenvalues.numpy())
+            full = own.shape[1] == space.dim
+            return cls(own, own @ basis.T, None, np.ones(space.dim), x, is_full=full)
+        in_place = whitened_in_place(gaussian.covariance, x).numpy()
+        looked_at, weight, plain, held = [], [], [], []
+        for site in space.sites:
+            place, numbers = slice(site.start, site.stop), np.arange(site.start, site.stop)
+            field = fields.get(site.name)
+            if field is None:
+                plain.append(numbers)
+            else:
+                held.append((place, gaussian.part(place), field))
+                numbers = site.start + seen_of(field, LOOKED_AT).numpy()
+            looked_at.append(numbers)
+            weight.append(np.full(len(numbers), (site.stop - site.start) / len(numbers)))
+        return cls(
+            in_place, in_place, np.concatenate(looked_at), np.concatenate(weight), x, tuple(held),
+            np.concatenate(plain) if plain else None, gaussian.has_density,
+        )  # fmt: skip
+
+    @property
+    def dim(self) -> int:
+        """Numbers that vary."""
+        return self.own.shape[1]
+
+    def moments(self, gaussian: GaussianPart) -> tuple[float, float]:
+        """Nats of mean and covariance, and their standard error."""
+        if self.looked_at is None:
+            return _moments(self.own, gaussian.draws)
+        found = [field_moments(self.x[:, place], part, field) for place, part, field in self.fields]
+        if self.plain is not None:
+            found.append(_moments(self.in_place[:, self.plain], gaussian.draws))
+        return sum(nats for nats, _ in found), math.hypot(*(noise for _, noise in found))
+
+    def of_some(self, pairs: Pairs) -> Pairs:
+        """Of the numbers that are looked at."""
+        for residual, x, step in pairs:
+            yield residual[:, self.looked_at], x[:, self.looked_at], step
+
+
+def _divergence(log_p: np.ndarray, white: _White, gaussian: GaussianPart) -> tuple[float, float]:
     """E[ln p - ln N] over the first draws, N the fitted Gaussian, and its standard error."""
-    deviations = gaussian.scale.log().sum() + gaussian.eigenvalues.log().sum() / 2
-    constant = float(deviations) + white.shape[1] * math.log(2 * math.pi) / 2
-    ratio = log_p + constant + np.sum(white[: len(log_p)] ** 2, axis=1) / 2
+    determinant: Any = gaussian.covariance.logdet()
+    deviations = gaussian.scale.log().sum() + determinant / 2
+    constant = float(deviations) + white.dim * math.log(2 * math.pi) / 2
+    ratio = log_p + constant + np.sum(white.own[: len(log_p)] ** 2, axis=1) / 2
     return float(ratio.mean()), float(ratio.std(ddof=1)) / math.sqrt(len(ratio))
 
 
@@ -109,9 +184,7 @@ def _moments(w: np.ndarray, fitted: int) -> tuple[float, float]:
     return (float(square.mean()) - rank + wishart) / 2, noise
 
 
-def _departure(
-    pairs: Iterator[tuple[np.ndarray, np.ndarray, float]], linear: bool
-) -> tuple[np.ndarray, np.ndarray, float]:
+def _departure(pairs: Pairs, linear: bool) -> tuple[np.ndarray, np.ndarray, float]:
     """Nats by number, their standard errors, and the probability of as many by chance.
 
     Under chance they are a sum of squares as of levels × functions, by number and of all numbers; of half
@@ -136,9 +209,7 @@ def _tail(z: np.ndarray, freedom: float) -> np.ndarray:
     return np.asarray(gammaincc(freedom / 2, np.maximum(freedom + z * math.sqrt(2 * freedom), 0.0) / 2))
 
 
-def _of_denoiser(
-    denoiser: Denoiser, x0: np.ndarray, seed: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
+def _of_denoiser(denoiser: Denoiser, x0: np.ndarray, seed: int) -> Pairs:
     """ε - ε̂, x_t in its standard deviations, and the step in ln(α/σ), level by level."""
     step = level_spacing(denoiser.sde, LEVELS)
     for pair in noised_levels(denoiser, x0, LEVELS, seed):
@@ -146,7 +217,7 @@ def _of_denoiser(
         yield pair.eps - guess, whitened(np.asarray(to_host(pair.x), float)), step
 
 
-def _of_normal(w: np.ndarray, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
+def _of_normal(w: np.ndarray, seed: int) -> Pairs:
     """The same of ε̂ = σ x_t, the score of N(0, I) where α² + σ² = 1."""
     rng = np.random.default_rng(seed)
     levels = np.geomspace(FIRST, LAST, LEVELS + 1)

@@ -53,6 +53,33 @@ class GaussianPart:
         return self.covariance.eigenvalues.shape[-1] if self.by_eigenvectors else len(self.location)
 
     @property
+    def kinds(self) -> str:
+        """`words` without how the structures were found."""
+        return "; ".join(one.split(" (")[0].split(", ")[0] for one in self.words.split("; "))
+
+    @property
+    def parts(self) -> list[tuple[tuple[slice, ...], Diagonalisable]]:
+        """Of each part of the covariance that has its own structure the numbers, and that part."""
+        if isinstance(self.covariance, DiagonalisableBlocks):
+            return list(zip(self.covariance.places, self.covariance.parts, strict=True))
+        return [((slice(0, len(self.location)),), self.covariance)]
+
+    def part(self, place: slice) -> Diagonalisable:
+        """Of these numbers, which have their own. Raises: KeyError where they have not."""
+        for places, part in self.parts:
+            if places == (place,):
+                return part
+        raise KeyError(place)
+
+    @property
+    def has_density(self) -> bool:
+        """Whether x varies in all directions."""
+        return all(
+            not isinstance(part, Spectral) or part.across is not None or part.U.shape[0] == part.U.shape[1]
+            for _, part in self.parts
+        )
+
+    @property
     def basis(self) -> torch.Tensor:
         """Eigenvectors V (dim, rank). Raises: ValueError where there are too many to be written out."""
         found: Any = self.covariance.basis

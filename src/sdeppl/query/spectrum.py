@@ -98,13 +98,13 @@ def stationary(
     relative = 1 / torch.sqrt(pilot[:, None] * pilot[None])
     first, second = (half * relative for half in halves)
     raw = whole * relative
-    band = _bands(lengths)
-    chance = _mean_by(band, 0.25 * ((first - second) ** 2).sum(dim=(0, 1, 2)))
+    band = bands(lengths)
+    chance = mean_by(band, 0.25 * ((first - second) ** 2).sum(dim=(0, 1, 2)))
     best = torch.full_like(chance, math.inf)
     found, kinds = raw, [0.0] * len(chance)
     for width, ratio, weight in _smoothings(raw, field, lengths):
-        risk = _mean_by(band, ((ratio - raw) ** 2).sum(dim=(0, 1, 2)))
-        risk = risk - chance * (1 - 2 * _mean_by(band, weight))
+        risk = mean_by(band, ((ratio - raw) ** 2).sum(dim=(0, 1, 2)))
+        risk = risk - chance * (1 - 2 * mean_by(band, weight))
         better = risk < best
         best = torch.where(better, risk, best)
         found = torch.where(better[band], ratio, found)
@@ -131,7 +131,7 @@ def _by_length(lengths: torch.Tensor, power: torch.Tensor) -> torch.Tensor:
     _, ring, counts = torch.unique(ring, return_inverse=True, return_counts=True)
     weights = counts.double()
     weights[0] = 0.0  # k = 0, which is apart
-    at, means = _mean_by(ring, place), _mean_by(ring, power)
+    at, means = mean_by(ring, place), mean_by(ring, power)
     if len(at) < 3:
         return means[ring]
     values = means.log()
@@ -219,13 +219,13 @@ def _own_weight(field: FieldShape, width: float) -> torch.Tensor:
     return (weight * mirrored).expand(field.shape).reshape(-1).clamp_max(1.0)
 
 
-def _bands(lengths: torch.Tensor) -> torch.Tensor:
+def bands(lengths: torch.Tensor) -> torch.Tensor:
     """The number of each wavenumber's band, (points,)."""
     number = (torch.log(lengths.clamp_min(1.0)) / math.log(BANDS)).floor().long()
     return torch.unique(number, return_inverse=True)[1]
 
 
-def _mean_by(number: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+def mean_by(number: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """Means of the values that have the same number."""
     size = int(number.max()) + 1
     sums = torch.zeros(size, dtype=torch.float64).index_add_(0, number, values.double())
