@@ -1,24 +1,31 @@
 """Whether a denoiser's score and covariance are the prior's: what should be orthogonal is tested on draws."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
+from scipy.stats import t as student
 
 from ..backend import host_numbers, place, real_number, seed_number, to_host, whole_number
 from ..denoisers import Denoiser, GaussianDenoiser, NetworkDenoiser
 from ..guide import ScoreGuide
 from ..posterior import SIGNIFICANT
 from ..query.fit_check import LARGEST_PAIRED, Noised, explained, noised_levels, whitened
+from .field_summary import WIDE
+from .wave_checks import BandCheck, Bands, bands_of, relative, z_scores
 
+FRESH = 20_000  # draws of a guide's model; with a layout numbers in all, and draws at least:
+FRESH_NUMBERS, LEAST_FRESH = 2**22, 200
 CHECK = 4  # of a guide's random streams: draws that neither its moments nor its training have seen
 
 Level = TypeVar("Level", "LevelCheck", "CovarianceLevel")
 
 DIRECTIONS = 16
 MOST = 10**9  # fresh draws
+SURE = 4.0  # |z| of a band that is said to be off
+VAGUE = 0.2  # standard error of a length, relative, that is not shown
 
 
 class Check:
@@ -66,7 +73,8 @@ def advice(prior: object, denoiser: Denoiser, bent: bool = True) -> str:
     if not bent:
         return f"its moments are of {prior.fitted().draws} draws: use more"
     if prior.net_factory is None:
-        return "the prior is not Gaussian: give the guide a network (net=sdeppl.ResidualMLP) and train it"
+        net = "UNet()" if prior.fields else "ResidualMLP"
+        return f"the prior is not Gaussian: give the guide a network (net=sdeppl.{net}) and train it"
     return "the prior is not Gaussian, and the guide has no trained network in use: train it, or a wider one"
 
 
@@ -77,13 +85,15 @@ def prior_and_draws(check: str, prior: object, draws: object, seed: int) -> tupl
     """
     seed = seed_number(seed)
     if isinstance(prior, ScoreGuide):
+        if draws is None:
+            draws = max(LEAST_FRESH, FRESH_NUMBERS // prior.space.dim) if prior.fields else FRESH
         draws = whole_number("draws, for a guide how many,", draws, 100, MOST)
         denoiser = prior.denoiser()
-        x0 = prior.fitted().standardise(prior.prior_batch(draws, CHECK, seed)).numpy()
+        x0 = prior.fitted().standardise(prior.held_out(draws, CHECK, seed)).numpy()
         return denoiser, checked_rows("draws", x0, denoiser.dim)
     if not isinstance(prior, Denoiser):
         raise TypeError(f"{check} takes a ScoreGuide or a Denoiser; got {type(prior).__name__}")
-    if real_number(draws) is not None:
+    if draws is None or real_number(draws) is not None:
         raise TypeError(f"{check} of a denoiser takes draws=x_0, an array (draws, dim) from its prior")
     rows: Any = draws if hasattr(draws, "ndim") else host_numbers(draws, f"{check}: draws")
     return prior, checked_rows("draws", rows, prior.dim)
@@ -100,28 +110,18 @@ def tested_levels(
     pairs: Iterator[Noised], test: Callable[[Noised], tuple[Level, int]]
 ) -> tuple[tuple[Level, ...], float]:
     """What `test` finds at each level, of how many tests it says, and the probability of the largest |z|."""
-    found = [test(level) for level in pairs]
+    draws, found = math.inf, []
+    for level in pairs:
+        draws = len(level.eps)
+        found.append(test(level))
     levels = tuple(level for level, _ in found)
-    return levels, probability(max(level.largest for level in levels), sum(count for _, count in found))
+    largest, count = max(level.largest for level in levels), sum(count for _, count in found)
+    return levels, probability(largest, count, draws)
 
 
-def relative(values: np.ndarray, size: float) -> tuple[float, float]:
-    """The mean of (n,), and its standard error, in units of `size`; 0 where that is 0."""
-    noise = float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    return (float(values.mean()) / size, noise / size) if size else (0.0, 0.0)
-
-
-def z_scores(values: np.ndarray) -> np.ndarray:
-    """Means over rows in units of their standard errors; 0 for what does not vary."""
-    mean, sd = values.mean(axis=0), values.std(axis=0, ddof=1)
-    flat = sd <= 1e-12 * np.maximum(np.abs(values).max(axis=0), 1e-300)
-    z: np.ndarray = np.where(flat, 0.0, mean * math.sqrt(values.shape[0]) / np.where(flat, 1.0, sd))
-    return z
-
-
-def probability(largest: float, tests: int) -> float:
-    """Of one |z| of `tests` as large as this, at most."""
-    return min(1.0, tests * math.erfc(largest / math.sqrt(2)))
+def probability(largest: float, tests: int, draws: float = math.inf) -> float:
+    """Of one |z| of `tests` as large as this, at most; draws: that its standard error is estimated from."""
+    return min(1.0, 2 * tests * float(student.sf(largest, draws - 1)))
 
 
 # ---- Whether a learned score is the prior's: what denoising score matching makes orthogonal must be so
@@ -134,7 +134,8 @@ class LevelCheck:
     the same with the sine and cosine of twice x_t in its standard deviations;
     loss: E|ε - ε̂|²/dim, the ε-loss at this level, of which no training is below the exact score's;
     excess ± excess_noise: how much of E|ε - ε̂|² the functions tested explain, which the exact score does not
-    have, without bias, and its standard error.
+    have, without bias, and its standard error. bands: of sites with a layout, by wavenumber; of more than
+    2,048 numbers slope and bend are those of bands.
     """
 
     t: float
@@ -147,12 +148,13 @@ class LevelCheck:
     loss: float
     excess: float
     excess_noise: float
+    bands: tuple[BandCheck, ...] = ()
 
     @property
     def largest(self) -> float:
         """|z| of all tests."""
         length = abs(self.scale_error) / self.scale_noise if self.scale_noise else 0.0
-        return max(length, self.bias, self.slope, self.bend)
+        return max(length, self.bias, self.slope, self.bend, *(band.largest for band in self.bands))
 
 
 @dataclass(frozen=True, repr=False)
@@ -176,6 +178,10 @@ class ScoreCheck(Check):
     dim: int
     p: float
     advice: str = "check the denoiser"
+
+    def __str__(self) -> str:
+        table = super().__str__().splitlines()
+        return "\n".join([*table[:-1], *_by_wavenumber(self.levels), table[-1]])
 
     @property
     def nats(self) -> float:
@@ -202,18 +208,37 @@ class ScoreCheck(Check):
 
     @property
     def _size(self) -> str:
+        bands = [band for level in self.levels for band in level.bands]
+        where = max(bands, key=lambda band: band.largest, default=None)
+        words = "" if where is None or where.largest < SURE else f"; {where.words}"
         if not self.nats > 0:
-            return ""
+            return words
         off = math.sqrt(2 * self.nats)
         each = f", or each of {self.dim} by {off / math.sqrt(self.dim):.2g}" if self.dim > 1 else ""
-        return (
+        return words + (
             f"; what is seen of it is {self.nats:.2g} ± {self.nats_noise:.1g} nats, such as one posterior "
             f"mean that is {off:.2g} standard deviations off{each}"
         )
 
 
+def _by_wavenumber(levels: Sequence[LevelCheck]) -> list[str]:
+    """A table: how much too long ε̂ is by band, a column for each noise level; starred where something there
+    is surely off, '-' where the length is not known to 20%."""
+    if not levels[0].bands:
+        return []
+    heads = "".join(f"{level.noise_to_signal:>9.3g}" for level in levels)
+    lines = [f"{'length of ε̂ by wavenumber, σ/α =':<36}{heads}"]
+    for row in zip(*(level.bands for level in levels), strict=True):
+        cells = (
+            ("-" if b.scale_noise > VAGUE else f"{b.scale_error:+.1%}") + ("*" if b.largest > SURE else " ")
+            for b in row
+        )
+        lines.append(f"{f'{row[0].site}, {row[0].band}':<36}" + "".join(f"{cell:>9}" for cell in cells))
+    return lines
+
+
 def check_score(
-    prior: ScoreGuide | Denoiser, draws: object = 20_000, *, levels: int = 8, seed: int = 0
+    prior: ScoreGuide | Denoiser, draws: object = None, *, levels: int = 8, seed: int = 0
 ) -> ScoreCheck:
     """Test E[(ε - ε̂(x_t, t)) φ(x_t)] = 0, which holds for every φ where ε̂ is the exact score's.
 
@@ -223,8 +248,13 @@ def check_score(
     T to σ/α = 0.05. With 20,000 draws of 3 numbers, a score that is 2% too long is 5 standard errors off
     at σ/α = 1, and more above.
 
+    Of sites with a layout the waves of each octave of |k| are tested too, all together, by noise level:
+    whether ε̂ is too long or too short there, E[(ε - ε̂) x_t], and functions of x_t's own part in that octave.
+    Time grows with draws × levels × numbers × octaves, memory with draws × numbers.
+
     prior: a trained guide, or any denoiser. draws: how many for a guide, from its own model, which its
-    training has not seen; for a denoiser x_0, (draws, dim), from the same prior in its coordinates.
+    training has not seen, by default 20,000, with a layout 4 million numbers in all and 200 draws at least;
+    of data sets the rows held out. For a denoiser x_0, (draws, dim), from the same prior in its coordinates.
 
     Returns: ScoreCheck. Raises: ValueError for fewer than 100 draws, another dimension, or levels < 1;
     TypeError for a prior of another kind, or a denoiser without draws. Source: orthogonality of the
@@ -232,33 +262,37 @@ def check_score(
     """
     denoiser, x0 = prior_and_draws("check_score", prior, draws, seed)
     pairs = noised_levels(denoiser, x0, levels, seed)
-    found, p = tested_levels(pairs, lambda pair: _score_level(pair, pair.guess(denoiser)))
+    bands = bands_of(prior) if isinstance(prior, ScoreGuide) else ()
+    found, p = tested_levels(pairs, lambda pair: _score_level(pair, pair.guess(denoiser), bands))
     bend, straight = (max(level.bend for level in found), max(max(s.bias, s.slope) for s in found))
     said = advice(prior, denoiser, bent=bend >= straight)
     return ScoreCheck(found, int(x0.shape[0]), denoiser.dim, p, said)
 
 
-def _score_level(pairs: Noised, guess: np.ndarray) -> tuple[LevelCheck, int]:
+def _score_level(pairs: Noised, guess: np.ndarray, bands: Sequence[Bands]) -> tuple[LevelCheck, int]:
     """The check at one level, and how many tests it is made of."""
     residual, x = pairs.eps - guess, np.asarray(to_host(pairs.x), float)
     along, square = np.sum(residual * guess, axis=1), float(np.mean(np.sum(guess**2, axis=1)))
     bias = np.abs(z_scores(residual))
+    by_band = [band for one in bands for band in one.checks(residual, guess, x)]
     white = whitened(x)
     functions = (white, np.sin(2 * white), np.cos(2 * white))
-    slope, sine, cosine = (_paired(residual, f) for f in functions)
+    wide = bool(by_band) and x.shape[1] > WIDE
+    slope, sine, cosine = (np.zeros(1) if wide else _paired(residual, f) for f in functions)
     excess, excess_noise, _ = explained(residual, functions, products=False)
     level = LevelCheck(
         pairs.t,
         pairs.noise_to_signal,
         *relative(-along, square),
         bias=float(bias.max()),
-        slope=float(slope.max()),
-        bend=max(float(sine.max()), float(cosine.max())),
+        slope=max([float(slope.max()), *(band.slope for band in by_band if wide)]),
+        bend=max([float(sine.max()), float(cosine.max()), *(band.bend for band in by_band if wide)]),
         loss=float(np.mean(residual**2)),
         excess=float(excess.sum()),
         excess_noise=math.sqrt(float(np.sum(excess_noise**2))),
+        bands=tuple(by_band),
     )
-    return level, 1 + bias.size + 3 * slope.size
+    return level, 1 + bias.size + 3 * slope.size + 4 * len(by_band)
 
 
 def _paired(residual: np.ndarray, function: np.ndarray) -> np.ndarray:

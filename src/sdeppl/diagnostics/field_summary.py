@@ -1,6 +1,7 @@
 """A site of many numbers in few: some of them, projections on random directions, power by wavenumber."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,14 +92,25 @@ def _grid(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(long[-MOST_AXES:])
 
 
-def wavenumber_bands(grid: tuple[int, ...]) -> tuple[np.ndarray, list[str]]:
-    """Of each coefficient of a Fourier transform over a grid the number of its band of |k|, flat; and the
-    bands in words: |k| = 0, then an octave each; |k|² = Σ k_i², k_i in cycles over the axis."""
-    ks = [np.abs(np.fft.fftfreq(n, 1 / n)) for n in grid]
+def wavenumber_bands(
+    grid: tuple[int, ...], periodic: Sequence[bool] | None = None
+) -> tuple[np.ndarray, list[str]]:
+    """Of each coefficient of a transform over a grid the number of its band of |k|, flat; and the bands in
+    words: |k| = 0, then an octave each; |k|² = Σ k_i², k_i in cycles over the axis.
+
+    periodic: of each axis, by default of all; along others it is a cosine transform, in half cycles.
+    """
+    whole = periodic or (True,) * len(grid)
+    ks = [
+        np.abs(np.fft.fftfreq(n, 1 / n)) if one else np.arange(n) / 2
+        for n, one in zip(grid, whole, strict=True)
+    ]
     size = np.sqrt(sum(k**2 for k in np.meshgrid(*ks, indexing="ij"))).reshape(-1)
     band = np.where(size > 0, np.floor(np.log2(np.maximum(size, 1))).astype(int) + 1, 0)
     top = int(band.max())
-    names = ["|k| = 0", *(f"|k| from {2**b} to {2 ** (b + 1)}" for b in range(top))]
+    names = ["|k| = 0", *(f"|k| from {2**b if b else 0} to {2 ** (b + 1)}" for b in range(top))]
+    if all(whole) and top:
+        names[1] = "|k| from 1 to 2"
     return band, names
 
 

@@ -28,6 +28,7 @@ LARGEST_MULTIPLIED = 12  # up to which products of two numbers are
 LARGEST_CHUNK = 10_000_000  # numbers in one array of functions
 EACH = 3  # draws for each function, at least
 ROUNDING = 1e-10
+AT_ONCE = 2**22  # numbers that a denoiser is asked for together
 LOOKED_AT = 4_096  # numbers of a field that stand for all where functions of each are tested
 Pairs = Iterator[tuple[np.ndarray, np.ndarray, float]]
 
@@ -250,7 +251,9 @@ class Noised:
 
     def guess(self, denoiser: Denoiser) -> np.ndarray:
         """ε̂ (draws, dim). Raises: FloatingPointError for NaN or infinity."""
-        found = np.asarray(to_host(denoiser.eps(self.x, self.t)), float)
+        rows, count = max(1, AT_ONCE // self.x.shape[1]), self.x.shape[0]
+        parts = (self.x[k : min(k + rows, count), ...] for k in range(0, count, rows))
+        found = np.concatenate([np.asarray(to_host(denoiser.eps(part, self.t)), float) for part in parts])
         if not np.isfinite(found).all():
             raise FloatingPointError(f"the denoiser gives NaN or infinity at t = {self.t:.4g}")
         return found
