@@ -132,6 +132,7 @@ def test_ln_p_of_what_is_iterated_is_estimated_by_run_and_not_by_sample(precise,
     """The standard error covers the exact value; seed of the probes fixed, 4 standard errors."""
     monkeypatch.setattr("sdeppl.linalg.observed.FACTORED", 3)
     monkeypatch.setattr("sdeppl.linalg.observed.DIRECT", 3)
+    monkeypatch.setattr(la.ObservedCovariance, "near_root", None)
     posterior = sp.Posterior(field(precise), seen(precise))
     mean, covariance, evidence = exact(precise)
     run = posterior.run(3_000, seed=4)

@@ -23,6 +23,7 @@ from .arrays import (
 )
 from .derivatives import bilinear_slope, checkpoint, jvp, numerical_gradient, with_pullback
 from .elementary import all_without_sync, elementary, lgamma, log_ndtr, ndtri, python_floats, require_positive
+from .neighbours import column_layers, earlier_neighbours
 from .networks import OnnxFunction, TorchFunction
 from .noise import Noise, NoiseStream, keyed_normal
 from .resources import (

@@ -47,8 +47,8 @@ class GaussianPosterior:
 
     @property
     def is_closed(self) -> bool:
-        """Whether ln p(y) is exact, and costs no more than what was computed for the draws."""
-        return self.S.closed is not None
+        """Whether ln p(y) is exact, and takes nothing beyond what was computed for the draws."""
+        return self.S.has_factor
 
     @cached_property
     def information(self) -> float:

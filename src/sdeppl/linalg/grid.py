@@ -9,7 +9,7 @@ from array_api_compat import device
 from ..backend import Array, array_namespace
 from ..backend.sharing import cached_property
 from .layouts import FieldShape
-from .operators import Dense, Diagonalisable, LinearOperator, before, chosen, total
+from .operators import Dense, Diagonalisable, LinearOperator, Positions, before, chosen, total
 
 LOOKED_UP = 2**24  # entries of a matrix that are written out by looking up the covariance function
 
@@ -143,24 +143,38 @@ class Stationary(Diagonalisable):
         found = hartley(both, tuple(range(-len(sizes), 0))) / math.sqrt(math.prod(sizes))
         return xp.reshape(found, (*found.shape[: -len(sizes)], math.prod(sizes)))
 
-    def _looked_up(self, rows: Array, columns: Array) -> Array:
-        """C_ij of i in rows (k,) and j in columns (m,), (..., k, m)."""
+    def positions(self, index: Array) -> Positions | None:
+        """On the grid; channels are two steps apart."""
+        xp, field, stride, axes = array_namespace(index), self.field, self.field.points, []
+        for size in field.shape:
+            stride //= size
+            axes.append(index // stride % size)
+        axes.append(2 * (index // field.points))
+        sizes = zip(field.shape, field.periodic, strict=True)
+        return xp.stack(axes, axis=-1), (*(float(size) if ends else 0.0 for size, ends in sizes), 0.0)
+
+    def entries(self, rows: Array, columns: Array) -> Array:
+        """C_ij of index arrays i and j that can be broadcast together, looked up."""
         xp, field, table = array_namespace(self.spectrum), self.field, self.covariance_function
         mine, theirs = rows // field.points, columns // field.points
-        steps = [(mine * field.channels)[:, None] + theirs[None, :]]
+        steps = [mine * field.channels + theirs]
         stride = field.points
         for size, periodic in zip(field.shape, field.periodic, strict=True):
             stride //= size
             i, j = ((numbers // stride % size) for numbers in (rows, columns))
-            apart = i[:, None] - j[None, :]
+            apart = i - j
             length = size if periodic else 2 * size
             found = [step * length + apart % length for step in steps]
             if not periodic:
-                found += [step * length + (i[:, None] + j[None, :] + 1) for step in steps]
+                found += [step * length + (i + j + 1) for step in steps]
             steps = found
         flat = xp.reshape(table, (*table.shape[:-3], -1))
-        shape = (*table.shape[:-3], rows.shape[0], columns.shape[0])
+        shape = (*table.shape[:-3], *steps[0].shape)
         return total(xp.reshape(xp.take(flat, xp.reshape(s, (-1,)), axis=-1), shape) for s in steps)
+
+    def _looked_up(self, rows: Array, columns: Array) -> Array:
+        """C_ij of i in rows (k,) and j in columns (m,), (..., k, m)."""
+        return self.entries(rows[:, None], columns[None, :])
 
     def _numbers(self, index: Array | slice) -> Array:
         return index if not isinstance(index, slice) else self._selection(index).index

@@ -1,17 +1,21 @@
 """The covariance of what was observed, H C Hᵀ + R: its equations and its determinant."""
 
+from dataclasses import replace
+
 from array_api_compat import device
 
 from ..backend import Array, array_namespace
 from ..backend.sharing import cached_property
 from .conjugate_gradients import iterated
 from .lanczos import Estimate, log_trace
+from .nearest import NearestRoot
 from .operators import DIRECT, Dense, Diagonal, Diagonalisable, LinearOperator, Symmetric
 
 FACTORED = 4_096  # observed numbers up to which all entries are written out, where that is cheap
 TOLERANCE = 1e-8  # of conjugate gradients: the residual beside |b|
 ROUNDING = 8.0  # times that of the dtype, which no tolerance is below
 COLUMNS = 2**22  # numbers in the rows of H that products with C are made of at once
+FEW = 8  # equations of more than 512 numbers that are not worth a factor
 LOOK = 16  # iterations after which a device is asked whether all have ended
 
 
@@ -21,8 +25,10 @@ class ObservedCovariance(Symmetric):
     form: 'diagonal' where each number was observed with the same noise, and S has the eigenvectors of C;
     'factored' where at most 4,096 numbers were observed one by one (`single_entries`), so that entries of C
     are entries of S, or at most 512 in any way: n³/3 operations for Cholesky's factor, once; else 'iterated':
-    conjugate gradients, a product with C each, to a residual of 1e-8 |b|. `iterations`: the most that any
-    call took. No matrix of n × dim or dim × dim numbers is made.
+    conjugate gradients, a product with C each, to a residual of 1e-8 |b|, preconditioned by what each number
+    says of its neighbours where it is known which they are (`near_root`). So are up to 8 equations of more
+    than 512 numbers, which are not worth a factor. `iterations`: the most that any call took. No matrix of
+    n × dim or dim × dim numbers is made.
 
     Raises: ValueError where S is factored and not positive definite; for operators of several rows.
     """
@@ -31,7 +37,7 @@ class ObservedCovariance(Symmetric):
         if not (H.shared and C.shared and R.shared):
             raise ValueError(f"H, C and R must each be one for all rows; got {H!r}, {C!r} and {R!r}")
         super().__init__((H.shape[0], H.shape[0]), None, C.like)
-        self.H, self.C, self.R, self.iterations = H, C, R, 0
+        self.H, self.C, self.R, self.iterations, self.asked = H, C, R, 0, 0
 
     @cached_property
     def closed(self) -> LinearOperator | None:
@@ -47,6 +53,29 @@ class ObservedCovariance(Symmetric):
             self._require_root(S)
         return S
 
+    @cached_property
+    def near_root(self) -> NearestRoot | None:
+        """Of S⁻¹, nearly, where numbers were observed one by one and it is known which are near to which."""
+        entries = self.H.single_entries
+        positions = None if entries is None else self.C.positions(entries[0])
+        if entries is None or positions is None:
+            return None
+        xp, (places, values), noise = array_namespace(self.like), entries, self.R.diagonal()
+
+        def of_S(i: Array, j: Array) -> Array:
+            def at(array: Array, index: Array) -> Array:
+                return xp.reshape(xp.take(array, xp.reshape(index, (-1,))), index.shape)
+
+            found = at(values, i) * self.C.entries(at(places, i), at(places, j)) * at(values, j)
+            return found + xp.where(i == j, at(noise, i), xp.zeros_like(found))
+
+        return NearestRoot.of(positions, of_S, self.like)
+
+    @property
+    def has_factor(self) -> bool:
+        """Whether its closed form has been made, and there is one."""
+        return self.__dict__.get("closed") is not None
+
     @property
     def form(self) -> str:
         """'diagonal', 'factored' or 'iterated'."""
@@ -58,6 +87,8 @@ class ObservedCovariance(Symmetric):
     def words(self) -> str:
         """What equations of n numbers took."""
         n = self.shape[0]
+        if not self.has_factor and self.iterations:  # few equations, and not its determinant
+            return f"{n:,} numbers by at most {self.iterations} iterations of conjugate gradients"
         if self.form == "diagonal":
             return f"{n:,} numbers by the eigenvectors of their covariance"
         if self.form == "factored":
@@ -69,13 +100,17 @@ class ObservedCovariance(Symmetric):
 
     def solve(self, b: Array) -> Array:
         """S⁻¹ b row by row. Raises: FloatingPointError where conjugate gradients do not get there."""
-        if self.closed is not None:
+        xp, n = array_namespace(b), self.shape[0]
+        if not n:
+            return b
+        rows = xp.reshape(b, (-1, n))
+        self.asked += rows.shape[0]
+        by_factor = n <= DIRECT or self.asked > FEW or self.has_factor
+        if (by_factor or self.near_root is None) and self.closed is not None:
             return self.closed.solve(b)
-        xp = array_namespace(b)
-        rows = xp.reshape(b, (-1, b.shape[-1]))
-        found, count = iterated(
-            lambda v: (self.matvec(v), v), rows, self._tolerance, 4 * self.shape[0] + 50, look=LOOK
-        )
+        near = None if self.near_root is None else self.near_root.near_inverse
+        most = 4 * n + 50
+        found, count = iterated(lambda v: (self.matvec(v), v), rows, self._tolerance, most, near, look=LOOK)
         self.iterations = max(self.iterations, count)
         if bool(xp.any(xp.isnan(found))):
             raise FloatingPointError(
@@ -90,10 +125,15 @@ class ObservedCovariance(Symmetric):
 
     @cached_property
     def log_determinant(self) -> Estimate:
-        """ln det S, exact where S has a closed form, else by stochastic Lanczos quadrature (`log_trace`)."""
+        """ln det S, exact where S has a closed form, else by stochastic Lanczos quadrature (`log_trace`) of
+        what the near root leaves of it, where there is one."""
         if self.closed is not None:
             return Estimate(self.closed.logdet(), 0.0, 0)
-        return log_trace(self.matvec, self.shape[0], self.like)
+        root = self.near_root
+        if root is None:
+            return log_trace(self.matvec, self.shape[0], self.like)
+        found = log_trace(lambda v: root.matvec(self.matvec(root.rmatvec(v))), self.shape[0], self.like)
+        return replace(found, value=found.value - 2 * root.logdet())
 
     @property
     def _tolerance(self) -> float:

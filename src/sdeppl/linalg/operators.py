@@ -165,6 +165,9 @@ def psd_or_diagonal(A: Array) -> Array:
     return xp.where(positive[:, None, None], A, variances)
 
 
+Positions = tuple[Array, tuple[float, ...]]
+
+
 class LinearOperator(ABC):
     """A linear map A of `in` numbers to `out`: one for all rows, or one for each row of a leading axis.
 
@@ -337,6 +340,16 @@ class LinearOperator(ABC):
         xp = array_namespace(self.like)
         numbers = xp.arange(index.start, index.stop, dtype=xp.int64, device=device(self.like))
         return Selection(numbers, self.shape[0], self.like)
+
+    def positions(self, index: Array) -> "Positions | None":
+        """Where the numbers `index` (k,) stand, of a covariance that is small between numbers far apart and
+        gives its `entries`: coordinates (k, d), and the length after which each axis begins again, 0 for
+        never. None for any other."""
+        return None
+
+    def entries(self, rows: Array, columns: Array) -> Array:
+        """A_ij of index arrays i and j that can be broadcast together, where `positions` are known."""
+        raise NotImplementedError(f"{self!r} does not give single entries")
 
     @property
     def single_entries(self) -> tuple[Array, Array] | None:

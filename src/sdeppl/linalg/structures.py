@@ -13,6 +13,7 @@ from .operators import (
     Diagonal,
     Diagonalisable,
     LinearOperator,
+    Positions,
     Symmetric,
     Triangular,
     cholesky,
@@ -279,6 +280,15 @@ class Blocks(Symmetric):
         back = xp.argsort(xp.concat(chosen))
         together = BlockDiagonal(blocks).dense()
         return Dense(xp.take(xp.take(together, back, axis=0), back, axis=1))
+
+    def positions(self, index: Array) -> Positions | None:
+        """Where all numbers are of one part."""
+        if len(self.parts) > 1 or len(self.places[0]) > 1:
+            return None
+        return self.parts[0].positions(index)
+
+    def entries(self, rows: Array, columns: Array) -> Array:
+        return self.parts[0].entries(rows, columns)
 
     @cached_property
     def _owners(self) -> tuple[Array, Array]:

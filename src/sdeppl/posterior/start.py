@@ -108,16 +108,13 @@ class GaussianStart:
 
     @classmethod
     def of(cls, posterior: GaussianPosterior) -> "GaussianStart":
-        """Warns: SignalLeftWarning, as `start_moments`."""
-        sde, values = posterior.prior.sde, posterior.prior.prior_covariance.eigenvalues
-        xp, (alpha, sigma) = array_namespace(values), sde.alpha_sigma(sde.T)
+        """Of any posterior, whatever signal is left in x_T."""
+        values = posterior.prior.prior_covariance.eigenvalues
+        xp = array_namespace(values)
         falling = xp.flip(xp.sort(values))
         carried = xp.cumulative_sum(falling) <= (1 - LEFT_OUT) * xp.sum(falling)
         last = min(int(xp.count_nonzero(carried)), falling.shape[0] - 1)
-        largest, smallest = float(falling[0]), float(falling[last])
-        most = alpha**2 * largest
-        _warn_of_signal(most / (most + sigma**2), alpha, sigma, True)
-        return cls(posterior, 1 / math.sqrt(1 / smallest + posterior.information))
+        return cls(posterior, 1 / math.sqrt(1 / float(falling[last]) + posterior.information))
 
     def draw(self, stream: NoiseStream, draws: int, index: int = 0) -> Array:
         """x_T, (draws, dim), from the stream's normals of step 0, and of two of its own."""
