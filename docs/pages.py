@@ -25,6 +25,7 @@ ABOUT = {  # each tutorial, for the list of them
     "11_rare_transitions": "paths in a double well, conditioned on both ends, against weighted simulations",
     "12_climate_sensitivity": "a stochastic energy balance, against quadrature",
     "13_own_simulator_and_backend": "an epidemic, against importance sampling; on every array library",
+    "14_field_of_stations": "a map from a few stations, or from means of blocks, the exact answer beside",
     "mini_sdeppl": "300 lines, on NumPy alone",
 }
 

@@ -119,3 +119,19 @@ def test_a_grid_too_large_for_all_entries_is_refused_by_name():
     guide = sp.ScoreGuide(large, net=None, layout={"field": sp.Grid(covariance="dense")})
     with pytest.raises(sp.ModelError, match=r"site 'field': .*covariance='dense'.* of 2500 numbers"):
         guide.fit_gaussian(20)
+
+
+def level_in_a_field():
+    level = pyro.sample("level", dist.Normal(torch.tensor(0.0, dtype=D), 2.0))
+    field = pyro.sample("field", dist.MultivariateNormal(level * torch.ones(N, dtype=D), COVARIANCE))
+    pyro.sample("y", dist.Normal(field[:3], 0.4).to_event(1))
+
+
+def test_numbers_that_go_with_a_field_are_not_trusted_apart():
+    """The Gaussian part of a site with a layout is independent of other sites: where they are not, the fit
+    check says so, in nats of what they have in common; here -½ ln(1 - R²) of level and field, about 1.4."""
+    guide = sp.ScoreGuide(level_in_a_field, net=None, layout={"field": sp.Grid(covariance="dense")})
+    guide.fit_gaussian(20_000)
+    assert guide.fit_check.state == "do not trust" and guide.fit_check.nats > 0.5
+    guide = sp.ScoreGuide(field_and_numbers, net=None, layout={"field": sp.Grid(covariance="dense")})
+    assert guide.fit_gaussian(50_000).fit_check.state == "trusted"

@@ -1,7 +1,9 @@
 """The exact denoiser of a Gaussian x_0."""
 
+from typing import Any
+
 from ..backend import Array, Number, array_namespace, backend_of, require_arrays, require_same
-from ..linalg import Diagonalisable, Spectral
+from ..linalg import Diagonalisable, LinearOperator, Spectral
 from ..sde import AffineMarginals, IsotropicSDE, require_isotropic
 from ..sde.marginals import GaussianMixture
 from .base import Denoiser, Moments
@@ -20,9 +22,9 @@ class GaussianDenoiser(Denoiser):
     Raises: ValueError for shapes that do not fit, asymmetry or a negative eigenvalue.
     """
 
-    def __init__(self, sde: IsotropicSDE, mean: Array, covariance: Array | Diagonalisable) -> None:
+    def __init__(self, sde: IsotropicSDE, mean: Array, covariance: Array | LinearOperator) -> None:
         require_isotropic(sde, type(self).__name__)
-        given = covariance.like if isinstance(covariance, Diagonalisable) else covariance
+        given = covariance.like if isinstance(covariance, LinearOperator) else covariance
         self.sde, self.backend = sde, require_arrays(type(self).__name__, mean=mean, covariance=given)
         if mean is None or covariance is None:
             raise TypeError("GaussianDenoiser: mean and covariance must be arrays; got None")
@@ -32,8 +34,8 @@ class GaussianDenoiser(Denoiser):
                 f"{tuple(covariance.shape)}"
             )
         self.dim, self.location = mean.shape[0], mean
-        self.prior_covariance: Diagonalisable = (
-            covariance if isinstance(covariance, Diagonalisable) else _decomposed(covariance)
+        self.prior_covariance: Any = (
+            covariance if isinstance(covariance, LinearOperator) else _decomposed(covariance)
         )
 
     @classmethod

@@ -2,9 +2,10 @@
 
 import hashlib
 import inspect
+import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, ClassVar
 
 import numpy as np
@@ -150,6 +151,15 @@ class Asking:
 
     def __call__(self, key: int, n: int, *first: Any, **given: Any) -> Any:
         """The function's result. Raises: SamplerError from what it raises."""
+        with self.session(key, n) as call:
+            return call(*first, **given)
+
+    @contextmanager
+    def session(self, key: int, n: int) -> Iterator[Callable[..., Any]]:
+        """The function, to be called several times, with one stream of randomness for all of them.
+
+        Raises: SamplerError from what it raises.
+        """
         asked: dict[str, Any] = {}
         if "n" in self.asked:
             asked["n"] = n
@@ -157,15 +167,21 @@ class Asking:
             asked["rng"] = np.random.default_rng(key)
         if "generator" in self.asked:
             asked["generator"] = torch.Generator().manual_seed(key)
-        if "seed" in self.asked:
-            asked["seed"] = key % SMALL_SEEDS
-        try:
-            if self.seeded:
+        calls = itertools.count()
+
+        def call(*first: Any, **given: Any) -> Any:
+            number = next(calls)
+            if "seed" in self.asked:
+                asked["seed"] = (derived(key, number) if number else key) % SMALL_SEEDS
+            try:
                 return self.function(*first, **asked, **given)
-            with global_seeds(key):
-                return self.function(*first, **asked, **given)
-        except Exception as error:
-            raise SamplerError(f"{self.who} {self.name} raised {type(error).__name__}: {error}") from error
+            except Exception as error:
+                raise SamplerError(
+                    f"{self.who} {self.name} raised {type(error).__name__}: {error}"
+                ) from error
+
+        with nullcontext() if self.seeded else global_seeds(key):
+            yield call
 
 
 def derived(key: int, *more: int) -> int:

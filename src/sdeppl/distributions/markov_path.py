@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from pyro.distributions import constraints
 
@@ -102,23 +103,35 @@ class MarkovPath(DrawsAlone):
         return (first + steps.reshape(len(paths), -1).sum(dim=1)).reshape(lead)
 
     def _rows(self, keys: torch.Tensor, given: Values) -> torch.Tensor:
-        key, n = int(keys[0]), len(keys)
+        key, n, tensors = int(keys[0]), len(keys), self.step.takes_tensors
         arrays: dict[str, Any] = {
-            name: value if self.step.takes_tensors else value.cpu().numpy() for name, value in given.items()
+            name: value if tensors else value.cpu().numpy() for name, value in given.items()
         }
-        x = self._first(key, n)
-        states, expected = [x], (n, *self.event_shape[1:])
-        for k in range(self.length - 1):
-            asked = {**arrays, COUNTER: k} if COUNTER in self.step.optional else arrays
-            own = x if self.step.takes_tensors else x.cpu().numpy()
-            x = as_rows(f"{self!r}, step {k}", self.step(derived(key, k + 1), n, own, **asked), self.dtype)
-            if tuple(x.shape) != expected:
-                raise SamplerError(
-                    f"{self!r}: step {k} gave shape {tuple(x.shape)} for {n} states; expected {expected}"
-                )
-            check_finite(f"{self!r}, step {k}", x, [f"draw {i} of {n}" for i in range(n)])
-            states.append(x)
-        return torch.stack(states, dim=1)
+        first = self._first(key, n)
+        states: list[Any] = [first if tensors else first.cpu().numpy()]
+        expected = (n, *self.event_shape[1:])
+        with self.step.session(derived(key, 1), n) as call:
+            for k in range(self.length - 1):
+                asked = {COUNTER: k, **arrays} if COUNTER in self.step.optional else arrays
+                x = call(states[-1], **asked)
+                if tuple(np.shape(x)) != expected:
+                    raise SamplerError(
+                        f"{self!r}: step {k} gave shape {tuple(np.shape(x))} for {n} states; expected "
+                        f"{expected}"
+                    )
+                states.append(x)
+        stacked = torch.stack(states, dim=1) if tensors else np.stack(states, axis=1)
+        paths = as_rows(repr(self), stacked, self.dtype)
+        self._check_steps(paths)
+        return paths
+
+    def _check_steps(self, paths: torch.Tensor) -> None:
+        """Raises: SamplerError, naming the first step that gave what is not finite."""
+        bad = (~torch.isfinite(paths)).reshape(len(paths), self.length, -1).any(dim=2).any(dim=0)
+        if bool(bad.any()):
+            k = int(bad.nonzero()[0, 0])
+            who = f"{self!r}, step {k - 1}" if k else f"{self!r}, start"
+            check_finite(who, paths[:, k], [f"draw {i} of {len(paths)}" for i in range(len(paths))])
 
     def _first(self, key: int, n: int) -> torch.Tensor:
         """x_0, (n, *state)."""
@@ -133,7 +146,6 @@ class MarkovPath(DrawsAlone):
                 found = as_rows("start", self.start.sample((n,)), self.dtype)
         if tuple(found.shape) != expected:
             raise SamplerError(f"{self!r}: the start has shape {tuple(found.shape)}; expected {expected}")
-        check_finite(f"{self!r}, start", found, [f"draw {i} of {n}" for i in range(n)])
         return found
 
     def _state_shape(self) -> tuple[int, ...]:

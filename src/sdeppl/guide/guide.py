@@ -1,8 +1,9 @@
 """The guide: a denoiser of the model's prior, trained once, conditioned as often as wanted."""
 
+import copy
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,7 @@ from ..denoisers import Denoiser, Eigenbasis, NetworkDenoiser, OnGrid
 from ..distributions import Part
 from ..distributions.typing import Args, Kwargs, Model
 from ..likelihood import Observation, joint_observation
-from ..linalg import FieldShape, Grid
+from ..linalg import FieldShape, Grid, Layout, PathShape, Time
 from ..nn import FieldNetwork, ResidualMLP, UNet
 from ..posterior import FitCheck, Network, Posterior, Posteriors, UntrustedWarning
 from ..query import (
@@ -30,6 +31,7 @@ from ..query import (
     gaussian_of_layout,
     many_observation,
     observation_of,
+    of_length,
     posterior_probes,
 )
 from ..sde import VPSDE, IsotropicSDE, from_dict, to_dict
@@ -90,9 +92,10 @@ class ScoreGuide:
     `FieldShape` ↦ module, or None for the Gaussian part alone; 'auto': `ResidualMLP`, `UNet` on a grid.
     latents: names of the latent sites, where the trace does not tell them.
     tails: whether latents with heavy tails are drawn in at fitting (`fit_gaussian`), but for those with a
-    layout. layout: {latent site: `Grid`}, what is next to what: how the prior's covariance is held, and where
-    the network sees its input; without it a latent is a vector, and time and memory grow with the square of
-    its numbers, at fitting with the cube.
+    layout. layout: {latent site: `Grid` or `Time`}, what is next to what: how the prior's covariance is held,
+    and where the network sees its input; without it a latent is a vector, and time and memory grow with the
+    square of its numbers, at fitting with the cube. A guide with paths (`Time`) has the Gaussian part alone,
+    and answers for any length that `condition(kwargs=...)` gives them.
     seed: of everything it draws, but for the draws it makes as a Pyro guide, inside `Predictive` or
     called by itself: those follow pyro.set_rng_seed.
 
@@ -121,7 +124,7 @@ class ScoreGuide:
         latents: Sequence[str] | None = None,
         seed: int = 0,
         tails: bool = True,
-        layout: Mapping[str, Grid] | None = None,
+        layout: Mapping[str, Layout] | None = None,
     ) -> None:
         resolve()  # a wrong SDEPPL_BACKEND is reported before a training, not after it
         _check_sde(sde)
@@ -139,8 +142,7 @@ class ScoreGuide:
         self.draws_in = tails
         self.tails: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         self.sde = sde or sites.diffusion or VPSDE()
-        default: NetworkFactory = UNet() if self.fields else ResidualMLP
-        self.net_factory: NetworkFactory | None = default if net == "auto" else net
+        self.net_factory = _net_factory(net, self.fields)
         self.seed = whole_number("seed", seed)
         self.gaussian: GaussianPart | None = None
         self.net: torch.nn.Module | None = None
@@ -321,7 +323,8 @@ class ScoreGuide:
         """An untrained network for the fitted Gaussian part, or None where the guide has none."""
         if self.net_factory is None or not self.fields:
             return None if self.net_factory is None else self.net_factory(self.fitted().rank)
-        parts = [self.fields.get(site.name, site.stop - site.start) for site in self.traced.sites]
+        fields = {name: field for name, field in self.fields.items() if isinstance(field, FieldShape)}
+        parts = [fields.get(site.name, site.stop - site.start) for site in self.traced.sites]
         return FieldNetwork(parts, self.net_factory)
 
     def denoiser(self, backend: str | Backend | None = None) -> Denoiser:
@@ -375,8 +378,9 @@ class ScoreGuide:
         }
         sites = query.read(tensors)
         settings = likelihood, steps, correction, query.density(tensors, sites)
+        guide = query.guide
         posterior = compile_posterior(
-            self.space, self.fitted(), query.denoiser, sites, *settings, fit=self.fit_check
+            guide.space, guide.fitted(), query.denoiser, sites, *settings, fit=guide.fit_check
         )
         axes = {name: found for name, value in values.items() if (found := axes_of(value)) is not None}
         return replace(posterior, given=GivenModel(model, args, kwargs, tensors, {}, axes))
@@ -428,9 +432,41 @@ class ScoreGuide:
         chosen = resolve(backend)
         self.fitted()
         model, args, kwargs = self.asked(model, args, kwargs)
-        observable, moving = self.check_latents(model, args, kwargs)
-        how = self.denoiser(chosen), likelihood, steps, correction
-        return _Query(self, model, args, kwargs, observable, moving, *how)
+        guide = self._of_lengths(model, args, kwargs)
+        if guide is not self:
+            model, args, kwargs = guide.model, guide.args, guide.kwargs
+        observable, moving = guide.check_latents(model, args, kwargs)
+        how = guide.denoiser(chosen), likelihood, steps, correction
+        return _Query(guide, model, args, kwargs, observable, moving, *how)
+
+    def _of_lengths(self, model: Model, args: Args, kwargs: Kwargs) -> "ScoreGuide":
+        """The guide for the lengths that paths have in a model; itself where these are its own.
+
+        Raises: ModelError, naming the site, for a length of which nothing is known, or another model.
+        """
+        paths = [name for name, field in self.fields.items() if isinstance(field, PathShape)]
+        if not paths or (args is self.args and kwargs is self.kwargs and model is self.model):
+            return self
+        sites = find_sites(model, args, kwargs, latents=self.space.names)
+        mine, theirs = ({s.name: s.shape for s in space.sites} for space in (self.traced, sites.space))
+        longer = [n for n in paths if n in theirs and theirs[n][1:] == mine[n][1:] and theirs[n] != mine[n]]
+        if not longer:
+            return self
+        if original(model) is not original(self.model):
+            raise ModelError(
+                f"site '{longer[0]}' has {theirs[longer[0]][0]} states in model=, and {mine[longer[0]][0]} "
+                "in the model that the guide was trained on; only of that one other lengths are asked for, "
+                "by args or kwargs"
+            )
+        self.check_prior_record(self.model, self.args, self.kwargs)  # with what it was trained on
+        other = copy.copy(self)
+        other.model, other.args, other.kwargs = model, tuple(args), dict(kwargs)
+        other.traced, other.observable, other.moving = sites.space, sites.observable, sites.moving
+        other.set_tails(self.tails)
+        other.gaussian = of_length(self.fitted(), self.traced, other.traced, self.layout)
+        other.fields, other._cache = fields_of(other.traced, self.layout), {}
+        other.checked, other.trained = self.fit_check, None
+        return other
 
     def read_near(
         self,
@@ -569,7 +605,7 @@ class ScoreGuide:
         tensors |= {f"check.prior.{name}": density for name, density in trained.densities.items()}
         content |= {
             "latents": {site.name: list(site.shape) for site in self.space.sites},
-            "layout": {name: asdict(grid) for name, grid in self.layout.items()},
+            "layout": _layout_contents(self.layout),
             "sde": to_dict(self.sde),
             "has_net": self.net is not None,
             "use_net": self.use_net,
@@ -781,16 +817,17 @@ def _rows(
     return rows, sets
 
 
-def fields_of(space: LatentSpace, layout: object) -> dict[str, FieldShape]:
-    """{site: its grid} of the sites with a layout. Raises: TypeError, ModelError, naming the site."""
+def fields_of(space: LatentSpace, layout: object) -> dict[str, FieldShape | PathShape]:
+    """{site: its grid or path} of the sites with a layout. Raises: TypeError, ModelError, naming the site."""
     if layout is not None and not isinstance(layout, Mapping):
         raise TypeError(f"layout must be {{site: sp.Grid(...)}}, by site name; got {layout!r:.80}")
-    fields, sites = {}, {site.name: site for site in space.sites}
+    sites = {site.name: site for site in space.sites}
+    fields: dict[str, FieldShape | PathShape] = {}
     for name, grid in dict(layout or {}).items():
         if name not in sites:
             raise ModelError(f"layout: there is no latent site '{name}'; the model has {space.names}")
-        if not isinstance(grid, Grid):
-            raise TypeError(f"layout: site '{name}' has {grid!r:.80}; expected sp.Grid(...)")
+        if not isinstance(grid, Layout):
+            raise TypeError(f"layout: site '{name}' has {grid!r:.80}; expected sp.Grid(...) or sp.Time(...)")
         site = sites[name]
         if site.shape != site.unconstrained_shape:
             raise ModelError(
@@ -804,9 +841,35 @@ def fields_of(space: LatentSpace, layout: object) -> dict[str, FieldShape]:
     return fields
 
 
-def _check_layout(path: object, found: Mapping[str, Any], mine: Mapping[str, Grid]) -> None:
+def _net_factory(
+    net: NetworkFactory | Literal["auto"] | None, fields: Mapping[str, FieldShape | PathShape]
+) -> NetworkFactory | None:
+    """What makes the network. Raises: ModelError for one on a path."""
+    paths = [name for name, field in fields.items() if isinstance(field, PathShape)]
+    if net == "auto":
+        return None if paths else UNet() if fields else ResidualMLP
+    if net is not None and paths:
+        raise ModelError(
+            f"site '{paths[0]}' has the layout sp.Time(), with which there is no network yet: give net=None, "
+            "for the Gaussian part alone, or the layout sp.Grid(), for a path of one length"
+        )
+    return net
+
+
+LAYOUTS: dict[str, type[Layout]] = {"Grid": Grid, "Time": Time}
+
+
+def _layout_contents(layout: Mapping[str, Layout]) -> dict[str, Any]:
+    """As JSON."""
+    return {name: {"type": type(one).__name__, **vars(one)} for name, one in layout.items()}
+
+
+def _check_layout(path: object, found: Mapping[str, Mapping[str, Any]], mine: Mapping[str, Layout]) -> None:
     """Raises: ModelError where a file has another layout."""
-    theirs = {name: Grid(**settings) for name, settings in found.items()}
+    theirs = {
+        name: LAYOUTS[settings["type"]](**{k: value for k, value in settings.items() if k != "type"})
+        for name, settings in found.items()
+    }
     if theirs != mine:
         raise ModelError(f"{path} was trained with layout={theirs}; this guide has {dict(mine)}")
 

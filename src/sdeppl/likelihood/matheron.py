@@ -2,16 +2,15 @@
 
 import math
 
-from ..backend import Array, keyed_normal
+from ..backend import Array
 from ..backend.sharing import cached_property
 from ..denoisers import Denoiser, GaussianDenoiser
-from ..linalg import LinearOperator, ObservedCovariance, Selection, Spectral
+from ..linalg import LinearOperator, ObservedCovariance, Selection, Spectral, largest_eigenvalue
 from .base import require_fit
 from .linear_gaussian import LinearGaussian
 from .observation import Observation, matched
 from .tweedie import TweedieDenoiser
 
-ITERATIONS, STREAM = 20, (0x706F776572, 0)  # of the power method, and where it starts
 DENSE = 2_048  # numbers in x_0 up to which a posterior of one by all eigenvectors is a matrix
 
 
@@ -55,13 +54,9 @@ class GaussianPosterior:
         """The largest eigenvalue of Hᵀ R⁻¹ H, nearly: 20 steps of the power method; 0 without noise."""
         if not self.count or self.observation.hard:
             return 0.0
-        xp, like = self.prior.backend.xp, self.prior.backend
-        v, largest = keyed_normal(like, (1, self.prior.dim), 0, STREAM), 0.0
-        for _ in range(ITERATIONS):
-            v = v / xp.sqrt(xp.sum(v * v))
-            v = self.H.rmatvec(self.S.R.solve(self.H.matvec(v)))
-            largest = float(xp.sqrt(xp.sum(v * v)))
-        return largest
+        return largest_eigenvalue(
+            lambda v: self.H.rmatvec(self.S.R.solve(self.H.matvec(v))), self.prior.dim, self.prior.backend
+        )
 
     @cached_property
     def mean(self) -> Array:

@@ -2,7 +2,7 @@
 
 from .conjugate_gradients import conjugate_gradients
 from .grid import Stationary
-from .lanczos import Estimate
+from .lanczos import Estimate, largest_eigenvalue
 from .layouts import FieldShape, Grid, Layout, PathShape, Time
 from .markov import BlockTridiagonal, GaussMarkov, Innovations
 from .observed import ObservedCovariance

@@ -1,4 +1,5 @@
-"""ln det of a large symmetric operator by its products: stochastic Lanczos quadrature."""
+"""Of a large symmetric operator by its products: ln det by stochastic Lanczos quadrature, the largest
+eigenvalue."""
 
 import math
 from collections.abc import Callable
@@ -6,7 +7,7 @@ from dataclasses import dataclass
 
 from array_api_compat import device
 
-from ..backend import Array, array_namespace, backend_of, keyed_normal
+from ..backend import Array, Backend, array_namespace, backend_of, keyed_normal
 
 PROBES = 24
 STEPS = 1_500  # of Lanczos, at most
@@ -16,6 +17,7 @@ FIRST, MORE = (
 )  # steps after which it is seen how much the estimate changes, and by how many times more
 SETTLED = 0.05  # of the standard error, by which more steps may still change the estimate
 STREAM = (0x736C71, 0)
+ITERATIONS, FIRST_VECTOR = 20, (0x706F776572, 0)  # of the power method, and where it starts
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,17 @@ def log_trace(product: Callable[[Array], Array], n: int, like: Array) -> Estimat
         f"the determinant of the covariance of {n} observed numbers has not settled in {STEPS} steps of "
         "Lanczos's iteration; give the observation more noise"
     )
+
+
+def largest_eigenvalue(product: Callable[[Array], Array], n: int, backend: Backend) -> float:
+    """Of a symmetric positive semidefinite operator of n numbers, nearly: 20 steps of the power method."""
+    xp = backend.xp
+    v, largest = keyed_normal(backend, (1, n), 0, FIRST_VECTOR), 0.0
+    for _ in range(ITERATIONS):
+        v = v / xp.sqrt(xp.sum(v * v))
+        v = product(v)
+        largest = float(xp.sqrt(xp.sum(v * v)))
+    return largest
 
 
 def _log_moments(diagonal: list[Array], beside: list[Array]) -> Array:

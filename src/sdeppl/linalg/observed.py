@@ -8,6 +8,7 @@ from ..backend import Array, array_namespace
 from ..backend.sharing import cached_property
 from .conjugate_gradients import iterated
 from .lanczos import Estimate, log_trace
+from .markov import GaussMarkov, Innovations
 from .nearest import NearestRoot
 from .operators import DIRECT, Dense, Diagonal, Diagonalisable, LinearOperator, Symmetric
 
@@ -23,6 +24,7 @@ class ObservedCovariance(Symmetric):
     """S = H C Hᵀ + R of n numbers, for H (n, dim), C a covariance of dim numbers and R that of the noise.
 
     form: 'diagonal' where each number was observed with the same noise, and S has the eigenvectors of C;
+    'sequential' where C is Gauss–Markov and each observation sees neighbouring states alone (`Innovations`);
     'factored' where at most 4,096 numbers were observed one by one (`single_entries`), so that entries of C
     are entries of S, or at most 512 in any way: n³/3 operations for Cholesky's factor, once; else 'iterated':
     conjugate gradients, a product with C each, to a residual of 1e-8 |b|, preconditioned by what each number
@@ -41,10 +43,14 @@ class ObservedCovariance(Symmetric):
 
     @cached_property
     def closed(self) -> LinearOperator | None:
-        """S where it is diagonal or factored, else None."""
+        """S where it is diagonal, sequential or factored, else None."""
         shifted = self._diagonal()
         if shifted is not None:
             return shifted
+        if isinstance(self.C, GaussMarkov) and self.shape[0]:
+            sequential = Innovations.of(self.H, self.C, self.R)
+            if sequential is not None:
+                return sequential
         n, entries = self.shape[0], self.H.single_entries
         if n > (DIRECT if entries is None else FACTORED):
             return None
@@ -78,9 +84,11 @@ class ObservedCovariance(Symmetric):
 
     @property
     def form(self) -> str:
-        """'diagonal', 'factored' or 'iterated'."""
+        """'diagonal', 'sequential', 'factored' or 'iterated'."""
         if self.closed is None:
             return "iterated"
+        if isinstance(self.closed, Innovations):
+            return "sequential"
         return "factored" if isinstance(self.closed, Dense) else "diagonal"
 
     @property
@@ -91,6 +99,8 @@ class ObservedCovariance(Symmetric):
             return f"{n:,} numbers by at most {self.iterations} iterations of conjugate gradients"
         if self.form == "diagonal":
             return f"{n:,} numbers by the eigenvectors of their covariance"
+        if self.form == "sequential":
+            return f"{n:,} numbers by one factorisation of the precision given them, block by block in time"
         if self.form == "factored":
             return f"{n:,} numbers by one factorisation"
         return f"{n:,} numbers by at most {self.iterations} iterations of conjugate gradients"

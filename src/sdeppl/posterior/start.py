@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 from ..backend import Array, NoiseStream, array_namespace, backend_of, keyed_normal
 from ..backend.sharing import warn
-from ..denoisers import Denoiser, GaussianMixtureDenoiser
+from ..denoisers import Denoiser, GaussianDenoiser, GaussianMixtureDenoiser
 from ..likelihood import GaussianPosterior
-from ..linalg import Dense, Diagonalisable, LinearOperator, Spectral, matvec, rmatvec
+from ..linalg import Dense, Diagonalisable, LinearOperator, Spectral, largest_eigenvalue, matvec, rmatvec
 from ..sde import IsotropicSDE, log_snr_grid
 from ..solvers import NonFiniteState
 
@@ -109,12 +109,7 @@ class GaussianStart:
     @classmethod
     def of(cls, posterior: GaussianPosterior) -> "GaussianStart":
         """Of any posterior, whatever signal is left in x_T."""
-        values = posterior.prior.prior_covariance.eigenvalues
-        xp = array_namespace(values)
-        falling = xp.flip(xp.sort(values))
-        carried = xp.cumulative_sum(falling) <= (1 - LEFT_OUT) * xp.sum(falling)
-        last = min(int(xp.count_nonzero(carried)), falling.shape[0] - 1)
-        return cls(posterior, 1 / math.sqrt(1 / float(falling[last]) + posterior.information))
+        return cls(posterior, 1 / math.sqrt(1 / _smallest_variance(posterior.prior) + posterior.information))
 
     def draw(self, stream: NoiseStream, draws: int, index: int = 0) -> Array:
         """x_T, (draws, dim), from the stream's normals of step 0, and of two of its own."""
@@ -128,6 +123,19 @@ class GaussianStart:
     def of_sets(self, index: Array | None) -> "GaussianStart":
         """For draws of which the i-th belongs to data set index[i]."""
         return self if index is None else replace(self, numbers=index)
+
+
+def _smallest_variance(prior: GaussianDenoiser) -> float:
+    """Of x_0 along any direction, nearly; among those that have all but 1e-4 of its variance, where C is held
+    by eigenvalues."""
+    C = prior.prior_covariance
+    if not isinstance(C, Diagonalisable):
+        return 1 / largest_eigenvalue(C.inverse().matvec, prior.dim, prior.backend)
+    values = C.eigenvalues
+    xp = array_namespace(values)
+    falling = xp.flip(xp.sort(values))
+    carried = xp.cumulative_sum(falling) <= (1 - LEFT_OUT) * xp.sum(falling)
+    return float(falling[min(int(xp.count_nonzero(carried)), falling.shape[0] - 1)])
 
 
 def start_moments(denoiser: Denoiser, prior: Denoiser | None = None, sets: int | None = None) -> Start:

@@ -1,12 +1,13 @@
 """The Gaussian part of a path: a vector autoregression fitted to draws, good for any length."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from ..linalg import BlockTridiagonal, GaussMarkov
+from ..linalg import BlockTridiagonal, GaussMarkov, PathShape, Time
 
 ORDERS = (1, 2, 3, 4, 6, 8)
 LARGEST_STATE = 512  # numbers in `order` states, up to which their regression is tried
@@ -104,6 +105,68 @@ def _blocks_of(bands: list[torch.Tensor], p: int, d: int) -> BlockTridiagonal:
         return blocks.permute(0, 1, 3, 2, 4).reshape(len(blocks), p * d, p * d)
 
     return BlockTridiagonal(whole(diagonal), whole(lower), T * d)
+
+
+@dataclass(frozen=True)
+class PathGaussian:
+    """The Gaussian part of a path, of any length: z = location + scale · x, x an autoregression.
+
+    scale (d,): of the numbers of a state, the same at all times.
+    """
+
+    model: Autoregression
+    scale: torch.Tensor
+
+    def moments(self, length: int) -> tuple[torch.Tensor, torch.Tensor, GaussMarkov]:
+        """Location and scale (length × d,), and the covariance of x. Raises: ValueError for a length of which
+        nothing is known."""
+        model = self.model.of_length(length)
+        scale = self.scale.repeat(length)
+        return model.mean().reshape(-1) * scale, scale, model.covariance()
+
+    def contents(self, prefix: str) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
+        """Tensors by name and JSON, from which `of` makes it again."""
+        model = self.model
+        tensors = {"constants": model.constants, "coefficients": model.coefficients, "noise": model.noise}
+        named = {f"{prefix}.{name}": tensor for name, tensor in {**tensors, "scale": self.scale}.items()}
+        return named, {"period": model.period, "words": model.words}
+
+    @classmethod
+    def of(
+        cls, tensors: Mapping[str, torch.Tensor], content: Mapping[str, Any], prefix: str
+    ) -> "PathGaussian":
+        """What `contents` took apart. Raises: KeyError for what is missing."""
+        constants, coefficients, noise, scale = (
+            tensors[f"{prefix}.{name}"] for name in ("constants", "coefficients", "noise", "scale")
+        )
+        period, words = int(content["period"]), str(content["words"])
+        return cls(Autoregression(constants, coefficients, noise, period, words), scale)
+
+
+def estimate_path(
+    batches: Callable[[int], Iterable[torch.Tensor]], path: PathShape, time: Time
+) -> PathGaussian:
+    """By three passes over draws: of scales, of what is fitted to, and held out.
+
+    Raises: ValueError where a number of the state never varies, and as `fit_autoregression`.
+    """
+    count, total, square, shift = 0, torch.zeros(()), torch.zeros(()), torch.zeros(())
+    for batch in batches(0):
+        states = batch.reshape(-1, path.states)
+        shift = states.mean(dim=0) if not count else shift
+        total, square = total + (states - shift).sum(dim=0), square + (states - shift).square().sum(dim=0)
+        count += len(states)
+    if count < 2:
+        raise ValueError(f"moments need at least 2 states; got {count}")
+    scale = (square / count - (total / count).square()).clamp_min(0).sqrt()
+    still = [k for k, sd in enumerate(scale.tolist()) if not sd > 0]
+    if still:
+        raise ValueError(
+            f"number {still[0]} of the state never varies, neither in time nor from draw to draw; leave it "
+            "out of the path"
+        )
+    model = fit_autoregression(lambda k: batches(k + 1), scale, path.length, time.order, time.period)
+    return PathGaussian(model, scale)
 
 
 # ---- Fitting it

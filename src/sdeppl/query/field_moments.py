@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from ..linalg import Diagonalisable, FieldShape, LinearOperator, Stationary
+from ..linalg import Diagonalisable, FieldShape, LinearOperator, PathShape, Stationary
 from ..linalg.grid import spectral
 from .spectrum import bands, wavenumbers
 
@@ -50,6 +50,25 @@ def field_moments(x: torch.Tensor, covariance: LinearOperator, field: FieldShape
         found.append(_of_groups(held.whiten(x) ** 2 - 1, number))
     spread, spread_noise = max(found, key=lambda pair: pair[0] - SURE * pair[1])
     return mean + spread, math.hypot(mean_noise, spread_noise)
+
+
+def path_moments(x: torch.Tensor, covariance: LinearOperator, path: PathShape) -> tuple[float, float]:
+    """The same of paths: parts of |S - I|² by stretches of time, by the numbers of a state, and all of it."""
+    w = whitened_in_place(covariance, x)
+    mean, mean_noise = _of_mean(w)
+    states = torch.arange(path.states).repeat(path.length)
+    powers = w**2 - 1
+    found = [_of_pairs(w, 2 * mean), _of_groups(powers, _blocks(path)), _of_groups(powers, states)]
+    spread, spread_noise = max(found, key=lambda pair: pair[0] - SURE * pair[1])
+    return mean + spread, math.hypot(mean_noise, spread_noise)
+
+
+def cross_moments(w: torch.Tensor, other: torch.Tensor, shape: FieldShape | PathShape) -> tuple[float, float]:
+    """What a field or path w (draws, dim) and other numbers (draws, few), all white, have in common that the
+    Gaussian of independent ones has not: |S|²/2 of their products, by blocks of the field."""
+    blocks = _blocks(shape)
+    found = [_of_groups(w * other[:, k : k + 1], blocks, each=2.0) for k in range(other.shape[1])]
+    return sum(nats for nats, _ in found), math.hypot(*(noise for _, noise in found))
 
 
 def _of_mean(w: torch.Tensor) -> tuple[float, float]:
@@ -114,8 +133,11 @@ def _of_lines(w: torch.Tensor, field: FieldShape) -> list[tuple[float, float]]:
     return found
 
 
-def _blocks(field: FieldShape) -> torch.Tensor:
-    """Of each number of a field the number of its block, (dim,)."""
+def _blocks(field: FieldShape | PathShape) -> torch.Tensor:
+    """Of each number of a field the number of its block, of a path that of its stretch of time, (dim,)."""
+    if isinstance(field, PathShape):
+        stretch = torch.arange(field.length) * min(BLOCKS, field.length) // field.length
+        return stretch.repeat_interleave(field.states)
     number = torch.arange(field.channels).reshape(-1, *(1,) * len(field.shape))
     for axis, size in enumerate(field.shape):
         count = min(BLOCKS, size)
@@ -124,9 +146,10 @@ def _blocks(field: FieldShape) -> torch.Tensor:
     return number.reshape(-1)
 
 
-def seen_of(field: FieldShape, most: int) -> torch.Tensor:
+def seen_of(field: FieldShape | PathShape, most: int) -> torch.Tensor:
     """At most so many numbers of a field, evenly over it, each channel alike."""
     stride = max(1, -(-field.size // most))
-    while stride > 1 and any(stride % size == 0 for size in field.shape):
+    sizes = field.shape if isinstance(field, FieldShape) else (field.states,)
+    while stride > 1 and any(size > 1 and stride % size == 0 for size in sizes):
         stride += 1  # lest all of them stand in one column
     return torch.arange(0, field.size, stride)

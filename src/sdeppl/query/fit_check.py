@@ -11,11 +11,11 @@ from scipy.special import gammaincc, psi
 
 from ..backend import Array, Noise, place, to_host, whole_number
 from ..denoisers import Denoiser
-from ..linalg import FieldShape, LinearOperator
+from ..linalg import FieldShape, LinearOperator, PathShape
 from ..posterior import FitCheck, Network
 from ..sde import IsotropicSDE, log_snr_grid
 from ..tracing import LatentSpace
-from .field_moments import field_moments, seen_of, whitened_in_place
+from .field_moments import cross_moments, field_moments, path_moments, seen_of, whitened_in_place
 from .gaussian_part import GaussianPart
 
 LEVELS = 8
@@ -41,7 +41,7 @@ def check_fit(
     z: torch.Tensor,
     seed: int,
     log_prior: torch.Tensor | None = None,
-    fields: Mapping[str, FieldShape] | None = None,
+    fields: Mapping[str, FieldShape | PathShape] | None = None,
 ) -> FitCheck:
     """What draws z (draws, dim), which neither moments nor network have seen, say of either.
 
@@ -103,13 +103,17 @@ class _White:
     looked_at: np.ndarray | None
     weight: np.ndarray
     x: torch.Tensor
-    fields: tuple[tuple[slice, LinearOperator, FieldShape], ...] = ()
+    fields: tuple[tuple[slice, LinearOperator, FieldShape | PathShape], ...] = ()
     plain: np.ndarray | None = None
     is_full: bool = True
 
     @classmethod
     def of(
-        cls, gaussian: GaussianPart, space: LatentSpace, x: torch.Tensor, fields: Mapping[str, FieldShape]
+        cls,
+        gaussian: GaussianPart,
+        space: LatentSpace,
+        x: torch.Tensor,
+        fields: Mapping[str, FieldShape | PathShape],
     ) -> "_White":
         if gaussian.by_eigenvectors:
             basis = gaussian.basis.numpy()
@@ -142,7 +146,15 @@ class _White:
         """Nats of mean and covariance, and their standard error."""
         if self.looked_at is None:
             return _moments(self.own, gaussian.draws)
-        found = [field_moments(self.x[:, place], part, field) for place, part, field in self.fields]
+        found, white = list[tuple[float, float]](), torch.as_tensor(self.in_place)
+        for own, part, shape in self.fields:
+            one = self.x[:, own]
+            if isinstance(shape, PathShape):
+                found.append(path_moments(one, part, shape))
+            else:
+                found.append(field_moments(one, part, shape))
+            if self.plain is not None:
+                found.append(cross_moments(white[:, own], white[:, self.plain], shape))
         if self.plain is not None:
             found.append(_moments(self.in_place[:, self.plain], gaussian.draws))
         return sum(nats for nats, _ in found), math.hypot(*(noise for _, noise in found))

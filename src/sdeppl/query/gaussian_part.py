@@ -1,7 +1,7 @@
 """The prior's mean and covariance in standardised unconstrained coordinates."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -10,17 +10,26 @@ import torch
 from ..backend import Backend, place
 from ..denoisers import GaussianDenoiser
 from ..linalg import (
+    Blocks,
     Diagonalisable,
-    DiagonalisableBlocks,
+    FieldShape,
     Grid,
+    Layout,
+    LinearOperator,
+    PathShape,
     Spectral,
+    Time,
+    blocks_in_places,
     operator_from_dict,
     operator_to_dict,
     placed,
 )
 from ..sde import IsotropicSDE
 from ..tracing import LatentSpace, ModelError
+from .autoregression import PathGaussian, estimate_path
 from .structure import dense_moments, estimate_field
+
+Moments = tuple[torch.Tensor, torch.Tensor, LinearOperator]  # location, scale, covariance
 
 
 @dataclass(frozen=True)
@@ -29,14 +38,16 @@ class GaussianPart:
 
     location, scale (dim,), float64 tensors; covariance: of x, an operator on such tensors: by eigenvectors
     (`Spectral`) where there is no layout, else by the structure that `words` tell. `draws` is how many prior
-    draws the moments were estimated from.
+    draws the moments were estimated from; paths: of sites along time, from which those of other lengths
+    follow.
     """
 
     location: torch.Tensor
     scale: torch.Tensor
-    covariance: Diagonalisable
+    covariance: LinearOperator
     draws: int
     words: str = ""
+    paths: Mapping[str, PathGaussian] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         how = self.words or f"rank={self.rank}"
@@ -50,7 +61,15 @@ class GaussianPart:
     @property
     def rank(self) -> int:
         """Of the covariance: the number of directions in which x varies."""
-        return self.covariance.eigenvalues.shape[-1] if self.by_eigenvectors else len(self.location)
+        found = self.covariance
+        return (
+            found.eigenvalues.shape[-1] if isinstance(found, Spectral) and self.by_eigenvectors else self.dim
+        )
+
+    @property
+    def dim(self) -> int:
+        """Numbers in x."""
+        return len(self.location)
 
     @property
     def kinds(self) -> str:
@@ -58,13 +77,13 @@ class GaussianPart:
         return "; ".join(one.split(" (")[0].split(", ")[0] for one in self.words.split("; "))
 
     @property
-    def parts(self) -> list[tuple[tuple[slice, ...], Diagonalisable]]:
+    def parts(self) -> list[tuple[tuple[slice, ...], LinearOperator]]:
         """Of each part of the covariance that has its own structure the numbers, and that part."""
-        if isinstance(self.covariance, DiagonalisableBlocks):
+        if isinstance(self.covariance, Blocks):
             return list(zip(self.covariance.places, self.covariance.parts, strict=True))
         return [((slice(0, len(self.location)),), self.covariance)]
 
-    def part(self, place: slice) -> Diagonalisable:
+    def part(self, place: slice) -> LinearOperator:
         """Of these numbers, which have their own. Raises: KeyError where they have not."""
         for places, part in self.parts:
             if places == (place,):
@@ -82,14 +101,20 @@ class GaussianPart:
     @property
     def basis(self) -> torch.Tensor:
         """Eigenvectors V (dim, rank). Raises: ValueError where there are too many to be written out."""
-        found: Any = self.covariance.basis
+        found: Any = self._diagonalisable.basis
         return found
 
     @property
     def eigenvalues(self) -> torch.Tensor:
         """λ, (rank,)."""
-        found: Any = self.covariance.eigenvalues
+        found: Any = self._diagonalisable.eigenvalues
         return found
+
+    @property
+    def _diagonalisable(self) -> Diagonalisable:
+        if not isinstance(self.covariance, Diagonalisable):
+            raise TypeError(f"{self.covariance!r} is not held by eigenvalues")
+        return self.covariance
 
     @classmethod
     def estimate(cls, batches: Iterable[torch.Tensor]) -> "GaussianPart":
@@ -116,7 +141,11 @@ class GaussianPart:
         if self.by_eigenvectors:
             return tensors | {"basis": self.basis, "eigenvalues": self.eigenvalues}, content
         arrays, content["covariance"] = operator_to_dict(self.covariance, "covariance")
-        return tensors | arrays, content | {"words": self.words}
+        content |= {"words": self.words, "paths": {}}
+        for name, path in self.paths.items():
+            own, content["paths"][name] = path.contents(f"path.{name}")
+            arrays |= own
+        return tensors | arrays, content
 
     @classmethod
     def of(cls, tensors: Mapping[str, Any], content: Mapping[str, Any]) -> "GaussianPart":
@@ -126,13 +155,15 @@ class GaussianPart:
             covariance = operator_from_dict(tensors, content["covariance"], "covariance")
         else:
             covariance = Spectral(tensors["basis"], tensors["eigenvalues"])
-        words = content.get("words", "")
-        return cls(tensors["location"], tensors["scale"], covariance, int(content["draws"]), words)
+        known = content.get("paths", {}).items()
+        paths = {name: PathGaussian.of(tensors, path, f"path.{name}") for name, path in known}
+        words, draws = content.get("words", ""), int(content["draws"])
+        return cls(tensors["location"], tensors["scale"], covariance, draws, words, paths)
 
 
 def gaussian_of_layout(
     space: LatentSpace,
-    layout: Mapping[str, Grid],
+    layout: Mapping[str, Layout],
     batches: Callable[[int], Iterable[torch.Tensor]],
     draws: int,
 ) -> GaussianPart:
@@ -143,10 +174,11 @@ def gaussian_of_layout(
     Correlations between a site with a layout and any other are left to a network. Raises: ModelError, naming
     the site, for a structure that cannot be made; ValueError where nothing varies.
     """
-    location = torch.zeros(space.dim, dtype=torch.float64)
-    scale, seen, places, words = torch.ones_like(location), [], [], []
-    parts: list[Diagonalisable] = []
     plain = [slice(site.start, site.stop) for site in space.sites if site.name not in layout]
+    sites = [site for site in space.sites if site.name in layout]
+    seen: list[torch.Tensor] = []
+    parts: dict[str, Moments] = {}
+    words, paths = [], {}
 
     def columns(own: slice, kept: bool, number: int) -> Iterator[torch.Tensor]:
         for z in batches(number):
@@ -154,24 +186,72 @@ def gaussian_of_layout(
                 seen.append(torch.cat([z[:, one] for one in plain], dim=-1))
             yield z[:, own]
 
-    for site in space.sites:
-        if site.name in layout:
-            own, grid = slice(site.start, site.stop), layout[site.name]
-            one = partial(columns, own, not parts)
-            try:
-                location[own], scale[own], covariance, text = estimate_field(
-                    one, grid.of(site.shape), grid, draws
-                )
-            except ValueError as error:
-                raise ModelError(f"site '{site.name}': {error}") from error
-            parts.append(covariance)
-            places.append([own])
-            words.append(f"{site.name} {text}")
+    for site in sites:
+        one = partial(columns, slice(site.start, site.stop), not parts)
+        how, shape = layout[site.name], layout[site.name].of(site.shape)
+        try:
+            if isinstance(how, Time) and isinstance(shape, PathShape):
+                path = paths[site.name] = estimate_path(one, shape, how)
+                parts[site.name], text = path.moments(shape.length), path.model.words
+            else:
+                assert isinstance(how, Grid) and isinstance(shape, FieldShape)
+                location, scale, covariance, text = estimate_field(one, shape, how, draws)
+                parts[site.name] = location, scale, covariance
+        except ValueError as error:
+            raise ModelError(f"site '{site.name}': {error}") from error
+        words.append(f"{site.name} {text}")
+    vector = None
     if plain:
-        vector = GaussianPart.estimate(seen)
+        vector = dense_moments(seen)[:3]
+    return GaussianPart(*_joined(space, parts, vector), draws, "; ".join(words), paths)
+
+
+def of_length(
+    gaussian: GaussianPart, before: LatentSpace, after: LatentSpace, layout: Collection[str]
+) -> GaussianPart:
+    """The same for the lengths that paths have in another space of the same sites.
+
+    layout: names of the sites that have one. Raises: ModelError, naming the site, for a length of which
+    nothing is known.
+    """
+    whole = gaussian.covariance
+    held = iter(whole.parts if isinstance(whole, Blocks) else [whole])
+    parts: dict[str, Moments] = {}
+    for old, new in zip(before.sites, after.sites, strict=True):
+        if old.name not in layout:
+            continue
+        covariance, own = next(held), slice(old.start, old.stop)
+        if old.name in gaussian.paths:
+            try:
+                parts[old.name] = gaussian.paths[old.name].moments(new.shape[0])
+            except ValueError as error:
+                raise ModelError(f"site '{old.name}': {error}") from error
+        else:
+            parts[old.name] = gaussian.location[own], gaussian.scale[own], covariance
+    vector = None
+    rest = [torch.arange(site.start, site.stop) for site in before.sites if site.name not in layout]
+    if rest:
+        numbers = torch.cat(rest)
+        vector = gaussian.location[numbers], gaussian.scale[numbers], next(held)
+    location, scale, covariance = _joined(after, parts, vector)
+    return replace(gaussian, location=location, scale=scale, covariance=covariance)
+
+
+def _joined(space: LatentSpace, parts: Mapping[str, Moments], vector: Moments | None) -> Moments:
+    """Location, scale and covariance of all latents, of those of sites and of the others together."""
+    location = torch.zeros(space.dim, dtype=torch.float64)
+    scale, places = (
+        torch.ones_like(location),
+        [[slice(s.start, s.stop)] for s in space.sites if s.name in parts],
+    )
+    operators = [parts[site.name][2] for site in space.sites if site.name in parts]
+    for site in space.sites:
+        if site.name in parts:
+            location[site.start : site.stop], scale[site.start : site.stop] = parts[site.name][:2]
+    if vector is not None:
+        plain = [slice(site.start, site.stop) for site in space.sites if site.name not in parts]
         numbers = torch.cat([torch.arange(one.start, one.stop) for one in plain])
-        location[numbers], scale[numbers] = vector.location, vector.scale
-        parts.append(vector.covariance)
+        location[numbers], scale[numbers] = vector[:2]
+        operators.append(vector[2])
         places.append(plain)
-    whole = parts[0] if len(parts) == 1 else DiagonalisableBlocks(parts, places)
-    return GaussianPart(location, scale, whole, draws, "; ".join(words))
+    return location, scale, blocks_in_places(operators, places)
