@@ -39,9 +39,9 @@ _NAMES_OF_MODULE = {
     "query": "ApproximateWarning LinearisedWarning RankWarning SitePosterior SitePosteriors",
     "guide": "CorruptFile ScoreGuide",
     "training": "Gain ScoreMatching",
-    "diagnostics": "Calibration Comparison CovarianceCheck LocalC2ST LossCheck ScoreCheck Simulations "
-    "check_covariance check_loss check_score compare coverage "
-    "local_c2st posterior_sbc sbc simulate_posteriors tarp to_arviz",
+    "diagnostics": "Calibration Comparison CovarianceCheck CoverageMap LocalC2ST LossCheck ScoreCheck "
+    "Simulations check_covariance check_loss check_score compare coverage coverage_map local_c2st "
+    "posterior_sbc sbc simulate_posteriors tarp to_arviz",
     "reporting": "Report report",
 }
 _MODULE_OF_NAME = {name: m for m, names in _NAMES_OF_MODULE.items() for name in names.split()}

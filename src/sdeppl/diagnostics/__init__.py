@@ -3,6 +3,7 @@
 from .arviz import to_arviz
 from .calibration import Calibration, coverage, posterior_sbc, sbc, tarp
 from .compare import Comparison, SiteComparison, compare
+from .coverage_map import CoverageMap, coverage_map
 from .denoiser_checks import (
     CovarianceCheck,
     CovarianceLevel,

@@ -4,6 +4,7 @@ from .calibration import plot_comparison, plot_coverage, plot_sbc
 from .corner import plot_corner
 from .curves import plot_convergence, plot_training
 from .density import plot_density, plot_fields
+from .fields import plot_coverage_map, plot_field
 from .paths import COLOURS, Band, plot_paths
 from .trajectories import animate_trajectories, plot_trajectories
 
@@ -15,7 +16,9 @@ __all__ = [
     "plot_convergence",
     "plot_corner",
     "plot_coverage",
+    "plot_coverage_map",
     "plot_density",
+    "plot_field",
     "plot_fields",
     "plot_paths",
     "plot_sbc",
