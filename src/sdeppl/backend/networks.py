@@ -131,6 +131,7 @@ class OnnxFunction:
         self.content = path if isinstance(path, bytes) else Path(path).read_bytes()
         self.threads = threads
         self.dtype = DTYPES[self.session.get_inputs()[0].type]
+        self.leaving = self.session.get_inputs()[2].shape[-1]  # numbers of the value in a row
 
     def __reduce__(self) -> tuple[object, ...]:
         return OnnxFunction, (self.content, self.threads)
@@ -138,7 +139,8 @@ class OnnxFunction:
     def __call__(self, x: Array, half_log_snr: float) -> Array:
         """(batch, dim); half_log_snr: ln(α/σ)."""
         rows = self._rows(x)
-        return place(self._run("value", rows, half_log_snr, rows[None, ...][:0]), backend_of(x))
+        none = np.zeros((0, rows.shape[0], self.leaving), dtype=self.dtype)
+        return place(self._run("value", rows, half_log_snr, none), backend_of(x))
 
     def with_pullback(self, x: Array, half_log_snr: float) -> tuple[Array, Pullback]:
         """The value at x, and v ↦ vᵀ ∂value/∂x row by row; the pullback evaluates the network once more.

@@ -56,6 +56,11 @@ class Denoiser(ABC):
         return self
 
     @property
+    def coarse(self) -> "Denoiser":
+        """A cheaper one for where weights make up for what it gets wrong; here itself."""
+        return self
+
+    @property
     def end(self) -> Array:
         """The middle of x_T, (1, dim): where one asks what kind of operators there are."""
         xp, sde, backend = self.backend.xp, self.sde, self.backend

@@ -6,6 +6,8 @@ from .base import Denoiser, Moments, tweedie_covariance, weight_matrix
 from .coordinates import Coordinates, Eigenbasis
 from .gaussian import GaussianDenoiser
 
+MANY = 128  # numbers on a grid, from which their covariance is too dear for a twist
+
 
 class NetworkDenoiser(Denoiser):
     """E[x_0 given x_t] = Gaussian part + U (scale · ρ² · net(x_t as it sees it, ln(α/σ))).
@@ -56,6 +58,12 @@ class NetworkDenoiser(Denoiser):
         covariance = tweedie_covariance(sigma**2 / alpha, pullback, x, True, linear.covariance)
         return Moments(linear.mean + here.outputs(output), covariance)
 
+    @property
+    def coarse(self) -> Denoiser:
+        """On a grid of many numbers with the Gaussian part's covariance, else itself."""
+        many = self.coordinates is not Eigenbasis and self.dim > MANY
+        return LinearSpread(self) if many else self
+
     def covariance_slope(self, x: Array, t: float, V: Array, w: Array) -> Array:
         """As of any denoiser, from the network's own second derivatives; the Gaussian part has none."""
         xp, here = self.backend.xp, self.coordinates(self.gaussian, t)
@@ -63,3 +71,23 @@ class NetworkDenoiser(Denoiser):
         left, right = here.directions(xp.broadcast_to(V, (x.shape[0], *V.shape[-2:])), weight_matrix(w))
         slope = self.net.bilinear_slope(here.inputs(x), left, right, self.sde.half_log_snr(t))
         return here.inputs_adjoint(slope, sigma**2 / alpha)
+
+
+class LinearSpread(Denoiser):
+    """A network's mean, with the covariance of its Gaussian part: one evaluation of the network, no products
+    with its Jacobian, and one covariance for all rows."""
+
+    covariance_is_slope = False
+
+    def __init__(self, network: NetworkDenoiser) -> None:
+        self.sde, self.dim, self.backend = network.sde, network.dim, network.backend
+        self.network = network
+
+    def mean(self, x: Array, t: float) -> Array:
+        return self.network.mean(x, t)
+
+    def __call__(self, x: Array, t: float) -> Moments:
+        network, linear = self.network, self.network.gaussian(x, t)
+        here = network.coordinates(network.gaussian, t)
+        output = network.net(here.inputs(x), self.sde.half_log_snr(t))
+        return Moments(linear.mean + here.outputs(output), linear.covariance)

@@ -85,7 +85,7 @@ class FieldNetwork(nn.Module):
             output = self._on_grid(k, module, both, heard, level)
             channels = self.grids[k].channels
             if self.exchange:
-                heard.append(output[:, channels:].flatten(2).mean(dim=-1))
+                heard.append(output[:, channels:].mean(dim=tuple(range(2, output.dim()))))
             pieces += self._flat(k, output[:, :channels])
         if self.perceptron is not None:
             found, first = self.perceptron(torch.cat(heard, dim=-1), level), 0
@@ -109,15 +109,16 @@ class FieldNetwork(nn.Module):
         if self.exchange:
             words = self.hears[k](torch.cat(heard, dim=-1)) if heard else level.new_zeros(batch, 2 * EXCHANGE)
             words = words.reshape(*words.shape, *(1,) * len(grid.shape))
-            given = list(words.expand(*words.shape[:2], *grid.shape).chunk(2, dim=1))
-        images: list[torch.Tensor] = []
+            images = words.expand(*words.shape[:2], *grid.shape)
+            given = [images[:, :EXCHANGE], images[:, EXCHANGE:]]  # `chunk` could not be written as ONNX
+        seen: list[torch.Tensor] = []
         for number, half in enumerate(both):
-            images += [
+            seen += [
                 half[:, start:stop].reshape(batch, channels, *grid.shape)
                 for start, stop, channels in self.places[k]
             ]
-            images += given[number : number + 1]
-        x = torch.cat(images, dim=1)
+            seen += given[number : number + 1]
+        x = torch.cat(seen, dim=1)
         output: torch.Tensor = module(x, level)
         expected = (batch, grid.channels + self.exchange, *grid.shape)
         if output.shape != expected:

@@ -14,6 +14,7 @@ from ..backend.files import check_folder, replacing
 from ..backend.networks import INPUTS, KIND, OUTPUTS
 from ..backend.sharing import SHARED
 from .mlp import ResidualMLP
+from .on_grid import FieldNetwork
 
 OPSET = 18  # what torch's exporter writes; onnxruntime reads it since 1.14
 aten = torch.ops.aten
@@ -22,11 +23,11 @@ aten = torch.ops.aten
 def export_onnx(module: nn.Module, path: str | Path, dim: int | None = None) -> None:
     """Write module(x, ln(α/σ)) and v ↦ vᵀ ∂module/∂x for any number of rows, without dropout, in its dtype.
 
-    One graph of opset 18: x (batch, dim), half_log_snr () and v (several, batch, dim) ↦ value (batch, dim)
-    and pulled (several, batch, dim). module: a `ResidualMLP`, or any whose rows do not see each other, with
-    `dim`; it is traced, so that no branch of its code may depend on what it is given. Convolutions, average
-    pools and upsampling of images can be written, maxima of windows cannot; onnxruntime runs convolutions in
-    float32 alone.
+    One graph of opset 18: x (batch, dim), half_log_snr () and v (several, batch, out) ↦ value (batch, out)
+    and pulled (several, batch, dim). module: a `ResidualMLP`, a `FieldNetwork`, which has twice as many
+    numbers in as out, or any whose rows do not see each other, with `dim` in and out; it is traced, so that
+    no branch of its code may depend on what it is given. Convolutions, average pools and upsampling of images
+    can be written, maxima of windows and `chunk` cannot; onnxruntime runs convolutions in float32 alone.
 
     Raises: FileNotFoundError for the folder; ImportError without onnxscript; TypeError for a missing `dim`,
     and for a module that cannot be traced, or not for any number of rows.
@@ -36,15 +37,12 @@ def export_onnx(module: nn.Module, path: str | Path, dim: int | None = None) -> 
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ImportError(f"export_onnx needs onnxscript: pip install 'sdeppl[onnx]' ({error})") from error
-    if dim is None:
-        if not isinstance(module, ResidualMLP):
-            raise TypeError(f"export_onnx needs dim= for a {type(module).__name__}")
-        dim = module.config["dim"]
+    entering, leaving = _sizes_of(module, dim)
     weights = {
         name: value.detach().cpu()
         for name, value in itertools.chain(module.named_parameters(), module.named_buffers())
     }
-    example = _example(weights, dim)
+    example = _example(weights, entering, leaving)
     try:
         program = _program(module.eval(), weights, example)
     except Exception as error:  # of tracing, of many kinds
@@ -61,6 +59,17 @@ def export_onnx(module: nn.Module, path: str | Path, dim: int | None = None) -> 
     model.metadata_props.add(key="sdeppl", value=KIND)
     with replacing(path) as part:
         part.write_bytes(model.SerializeToString())
+
+
+def _sizes_of(module: nn.Module, dim: int | None) -> tuple[int, int]:
+    """Numbers of x and of the value in a row. Raises: TypeError where they are not known."""
+    if dim is not None:
+        return dim, dim
+    if isinstance(module, FieldNetwork):
+        return 2 * module.dim, module.dim
+    if isinstance(module, ResidualMLP):
+        return module.config["dim"], module.config["dim"]
+    raise TypeError(f"export_onnx needs dim= for a {type(module).__name__}")
 
 
 def _program(
@@ -130,13 +139,15 @@ class _SeveralPulled(nn.Module):
         return torch.func.vmap(self.pulled, in_dims=(None, None, 0), out_dims=out_dims)(x, half_log_snr, v)
 
 
-def _example(weights: dict[str, torch.Tensor], dim: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _example(
+    weights: dict[str, torch.Tensor], entering: int, leaving: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Inputs to trace with. The tracer takes equal sizes for the same size: that of the batch is no other."""
-    sizes = {size for value in weights.values() for size in value.shape} | {dim}
+    sizes = {size for value in weights.values() for size in value.shape} | {entering, leaving}
     batch = next(n for n in itertools.count(1009) if n not in sizes)
     dtype = next((w.dtype for w in weights.values() if w.is_floating_point()), torch.float32)
-    x = torch.zeros(batch, dim, dtype=dtype)
-    return x, torch.tensor(0.5, dtype=dtype), x.expand(2, -1, -1).clone()
+    x = torch.zeros(batch, entering, dtype=dtype)
+    return x, torch.tensor(0.5, dtype=dtype), torch.zeros(2, batch, leaving, dtype=dtype)
 
 
 @torch.library.custom_op("sdeppl::convolution", mutates_args=())

@@ -210,11 +210,11 @@ class Attention(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = PointNorm(width)
-        self.enter = nn.Linear(width, 3 * width, dtype=torch.float32)
+        self.query, self.key, self.value = (nn.Linear(width, width, dtype=torch.float32) for _ in range(3))
         self.leave = nn.Linear(width, width, dtype=torch.float32)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         points = self.norm(hidden).flatten(2).transpose(1, 2)
-        query, key, value = self.enter(points).chunk(3, dim=-1)
-        found = self.leave(F.scaled_dot_product_attention(query, key, value))
+        found = F.scaled_dot_product_attention(self.query(points), self.key(points), self.value(points))
+        found = self.leave(found)
         return hidden + found.transpose(1, 2).reshape(hidden.shape)

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from ..backend import Array, Backend, OnnxFunction, log_ndtr, place, resolve, warn_user
 from ..backend.arguments import sites_in_words
 from ..backend.files import CorruptFile, read
-from ..denoisers import ArrayMLP, Denoiser, GaussianDenoiser, NetworkDenoiser
+from ..denoisers import ArrayMLP, Denoiser, Eigenbasis, GaussianDenoiser, NetworkDenoiser, OnGrid
 from ..likelihood import observation_from_dict
 from ..linalg import Spectral, operator_from_dict
 from ..sde import from_dict
@@ -186,7 +186,8 @@ def _prior(arrays: Mapping[str, Any], content: Mapping[str, Any], onnx: Any) -> 
         covariance = Spectral(arrays["basis"], arrays["eigenvalues"])
     gaussian = GaussianDenoiser(from_dict(content["sde"]), 0 * arrays["location"], covariance)
     if onnx is not None:
-        return NetworkDenoiser(gaussian, OnnxFunction(onnx.tobytes()))
+        coordinates = OnGrid if content.get("on_grid") else Eigenbasis
+        return NetworkDenoiser(gaussian, OnnxFunction(onnx.tobytes()), coordinates)
     weights = {name.removeprefix("net."): a for name, a in arrays.items() if name.startswith("net.")}
     return NetworkDenoiser(gaussian, ArrayMLP(weights)) if weights else gaussian
 

@@ -228,7 +228,7 @@ def _tweedie(prior: Denoiser, observation: Observation, settings: Correction | N
     """As a twist it may be cheaper: weights make up for what its steps leave out."""
     if not isinstance(settings, TwistedSMC):
         return TweedieDenoiser(prior, observation)
-    return TweedieDenoiser(prior, observation, gradient="mean", repair="diagonal")
+    return TweedieDenoiser(prior.coarse, observation, gradient="mean", repair="diagonal")
 
 
 LARGEST_GAUSSIAN = 2_048  # numbers in x_0: the gradient is asked at one row more

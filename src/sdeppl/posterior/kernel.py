@@ -113,6 +113,8 @@ class MomentKernel:
     def _covariance(self, guided: Guided, ratio: float) -> LinearOperator:
         """Cov[x_0 given x_s] as far as the step needs it."""
         xp, covariance = array_namespace(self.Q), guided.prior.covariance
+        if covariance.shared and not covariance.materialised and self.dim > DENSE_LIMIT:
+            return covariance  # on a grid, whose roots are products
         if covariance.shared or self.dim <= (DENSE_LIMIT if covariance.materialised else LEARNED_LIMIT):
             return Dense(psd_part(covariance, self.dim).dense())
         variance = sum(v * ratio / (v + ratio) for v in self.across) / len(self.across)

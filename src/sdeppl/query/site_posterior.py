@@ -21,7 +21,7 @@ from torch.distributions.transforms import identity_transform
 
 from ..backend import Array, Backend, from_torch, place, to_host, to_torch, warn_user
 from ..backend.files import check_folder, write
-from ..denoisers import Denoiser, NetworkDenoiser
+from ..denoisers import Denoiser, Eigenbasis, NetworkDenoiser, OnGrid
 from ..likelihood import observation_to_dict
 from ..nn import ResidualMLP, export_onnx
 from ..posterior import (
@@ -265,6 +265,7 @@ def save_posterior(posterior: "SitePosterior", path: str | Path) -> None:
         correction = {"type": type(correction).__name__, "settings": settings}
     content |= {
         "sde": to_dict(solved.prior.sde),
+        "on_grid": isinstance(solved.prior, NetworkDenoiser) and solved.prior.coordinates is OnGrid,
         "observation": observation,
         "sites": sites,
         "likelihood": solved.asked_for[0],
@@ -302,7 +303,8 @@ def _network(prior: object) -> Arrays:
         return {f"net.{name}": to_host(value) for name, value in module.state_dict().items()}
     with TemporaryDirectory() as folder:
         try:
-            export_onnx(module, Path(folder) / "net.onnx", dim=prior.gaussian.eigenvalues.shape[0])
+            dim = prior.gaussian.eigenvalues.shape[0] if prior.coordinates is Eigenbasis else None
+            export_onnx(module, Path(folder) / "net.onnx", dim=dim)
         except (ImportError, TypeError) as error:
             raise TypeError(
                 f"cannot save the posterior: its network is not the library's own, and {error}; save the "
