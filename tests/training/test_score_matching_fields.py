@@ -222,3 +222,38 @@ def test_a_loss_that_is_no_number_is_an_error():
         next(training.network.parameters()).fill_(torch.nan)
     with pytest.raises(sp.ModelError, match="loss of step 0 is nan"):
         training.step()
+
+
+def test_a_convolution_without_a_layout_is_warned_of():
+    class Convolving(torch.nn.Module):
+        def __init__(self, dim):
+            super().__init__()
+            self.inner = torch.nn.Conv1d(1, 1, 3, padding=1)
+
+        def forward(self, x, level):
+            return self.inner(x[:, None])[:, 0]
+
+    training = sp.ScoreMatching(sp.ScoreGuide(gaussian_field, net=Convolving), batch=64, draws=2_000)
+    with pytest.warns(UserWarning, match=r"Convolving has convolutions, .*layout=\{site: sp.Grid"):
+        training.prepare(progress=False)
+
+
+def test_a_factory_of_ones_own_sees_the_grid():
+    """Any module of images and levels, by name and shape: what it is given, and that it is trained."""
+    asked = []
+
+    class Own(torch.nn.Module):
+        def __init__(self, field):
+            super().__init__()
+            asked.append(field)
+            self.inner = torch.nn.Conv1d(2 * field.channels, field.channels, 3, padding=1)
+
+        def forward(self, x, level):
+            assert x.shape[1:] == (2, N) and level.shape == (len(x), 1)
+            return self.inner(x)
+
+    guide = sp.ScoreGuide(gaussian_field, layout=LAYOUT, net=Own)
+    training = sp.ScoreMatching(guide, batch=64, draws=2_000)
+    before = training.step()
+    assert asked == [sp.FieldShape(1, (N,), (True,))] and math.isfinite(before)
+    assert guide.condition(y=torch.zeros(N, dtype=D)).sample(3)["field"].shape == (3, N)

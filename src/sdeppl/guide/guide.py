@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch.nn.modules.conv import _ConvNd
 
 from ..backend import Array, Backend, Progress, TorchFunction, axes_of, resolve, whole_number
 from ..backend.files import CorruptFile, Named, check_folder, read, write
@@ -320,9 +321,17 @@ class ScoreGuide:
         return replace(found, density=log_prior is not None, disagreement=said)
 
     def new_net(self) -> torch.nn.Module | None:
-        """An untrained network for the fitted Gaussian part, or None where the guide has none."""
-        if self.net_factory is None or not self.fields:
-            return None if self.net_factory is None else self.net_factory(self.fitted().rank)
+        """An untrained network for the fitted Gaussian part, or None where the guide has none.
+
+        Warns: UserWarning for convolutions without a layout.
+        """
+        if self.net_factory is None:
+            return None
+        if not self.fields:
+            net = self.net_factory(self.fitted().rank)
+            if isinstance(net, torch.nn.Module) and any(isinstance(m, _ConvNd) for m in net.modules()):
+                warnings.warn(_CONVOLUTIONS.format(type(net).__name__), UserWarning, stacklevel=2)
+            return net
         fields = {name: field for name, field in self.fields.items() if isinstance(field, FieldShape)}
         parts = [fields.get(site.name, site.stop - site.start) for site in self.traced.sites]
         return FieldNetwork(parts, self.net_factory)
@@ -889,6 +898,12 @@ def _check_net(net: object) -> None:
             f"net is a {type(net).__name__}; give a factory, dim ↦ module, such as ResidualMLP, or None"
         )
 
+
+_CONVOLUTIONS = (
+    "the network {} has convolutions, and without layout= it is given coefficients along eigenvectors, of "
+    "which no two are neighbours: say what is next to what, ScoreGuide(..., layout={{site: sp.Grid(...)}}), "
+    "where a factory is given the grid as a FieldShape"
+)
 
 _TAILS = (
     "latent sites {} have heavy tails, and are drawn in by z = median + scale sinh(u): an affine observation "
