@@ -12,6 +12,7 @@ from test_structure import draws_of, power_law
 
 import sdeppl as sp
 from sdeppl.linalg import Grid, Spectral, Stationary
+from sdeppl.query import GaussianPart, check_fit
 from sdeppl.query.field_moments import field_moments, seen_of
 
 TORUS = Grid(periodic=True)
@@ -160,3 +161,32 @@ def test_a_field_and_plain_numbers_are_checked_together():
         guide.fit_gaussian(8_000, progress=False)
     fit = guide.fit_check
     assert fit.site == "level" and fit.state == "do not trust"
+
+
+def with_network(spectrum, exact, draws=256, seed=0):
+    """The check of a network, for which the Gaussian denoiser of another spectrum stands, beside a Gaussian
+    part that is right."""
+    covariance = stationary(exact)
+    zeros, ones = torch.zeros(exact.size).double(), torch.ones(exact.size).double()
+    gaussian = GaussianPart(zeros, ones, covariance, 1_000, "field stationary")
+    denoiser = sp.GaussianDenoiser(sp.VPSDE(), zeros, stationary(spectrum))
+
+    class Space:
+        dim = exact.size
+        sites = (type("Site", (), {"name": "field", "start": 0, "stop": exact.size}),)
+
+    fields = {"field": TORUS.of(exact.shape)}
+    return check_fit(Space(), gaussian, denoiser, "used", rows(exact, draws, seed), seed, fields=fields)
+
+
+def test_a_network_is_tested_at_long_waves_too():
+    """Nine of 1,024 wavenumbers are expected to vary a quarter as much as they do: functions of single
+    numbers hardly see it. p of the right one is at most 1e-3 in 1 of 1,000 runs."""
+    exact = power_law((32, 32), reach=8.0)
+    assert with_network(exact, exact).p > 1e-3
+    wrong = exact.copy()
+    wrong[np.ix_([-1, 0, 1], [-1, 0, 1])] /= 4
+    fit = with_network(wrong, exact)
+    assert fit.p < 1e-6 and fit.state == "do not trust" and fit.site == "field"
+    # of a mode the divergence is (4 - 1 - ln 4)/2
+    assert fit.worst == pytest.approx((3 - math.log(4)) / 2, rel=0.6)

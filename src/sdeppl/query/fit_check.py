@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from scipy.special import gammaincc, psi
 
 from ..backend import Array, Noise, place, to_host, whole_number
 from ..denoisers import Denoiser
-from ..linalg import FieldShape, LinearOperator, PathShape
+from ..linalg import FieldShape, LinearOperator, PathShape, Stationary
 from ..posterior import FitCheck, Network
 from ..sde import IsotropicSDE, log_snr_grid
 from ..tracing import LatentSpace
@@ -30,6 +30,7 @@ EACH = 3  # draws for each function, at least
 ROUNDING = 1e-10
 AT_ONCE = 2**22  # numbers that a denoiser is asked for together
 LOOKED_AT = 4_096  # numbers of a field that stand for all where functions of each are tested
+MODES = 512  # wavenumbers of a stationary field at which a network is tested besides
 Pairs = Iterator[tuple[np.ndarray, np.ndarray, float]]
 
 
@@ -57,11 +58,13 @@ def check_fit(
     x, used = gaussian.standardise(z), network == "used"
     white = _White.of(gaussian, space, x, fields or {})
     moments = (0.0, 0.0) if used and (space.dim <= LARGEST_PAIRED or fields) else white.moments(gaussian)
-    pairs = _of_denoiser(denoiser, x.numpy(), seed) if used else _of_normal(white.in_place, seed)
-    if white.looked_at is not None:
-        pairs = white.of_some(pairs) if used else _of_normal(white.in_place[:, white.looked_at], seed)
-    seen, noise, p = _departure(pairs, used)
+    if used:
+        white = white.with_modes()
+        pairs = white.of_some(_of_denoiser(denoiser, x.numpy(), seed))
+    else:
+        pairs = _of_normal(white.seen(white.in_place), seed)
     weight = white.weight
+    seen, noise, p = _departure(pairs, used, weight > 0)
     total, total_noise = float((weight * seen).sum()), math.sqrt(float(np.sum((weight * noise) ** 2)))
     # the largest of many is large by chance alone
     clear = seen - math.sqrt(2 * math.log(len(seen))) * noise
@@ -95,7 +98,9 @@ class _White:
 
     own (draws, rank): along its eigenvectors, or `in_place`; in_place (draws, dim): as near the latents' own
     as can be; looked_at: the numbers that stand for all, weight: for how many each; fields: of each site with
-    a grid its place, its part of the covariance and its shape; plain: the places of the others.
+    a grid its place, its part of the covariance and its shape; plain: the places of the others. modes: of
+    fields that are stationary the wavenumbers of most variance, which are looked at behind these numbers,
+    with weight 0: what a network does not know of them is spread over too many numbers to be seen there.
     """
 
     own: np.ndarray
@@ -106,6 +111,7 @@ class _White:
     fields: tuple[tuple[slice, LinearOperator, FieldShape | PathShape], ...] = ()
     plain: np.ndarray | None = None
     is_full: bool = True
+    modes: tuple[tuple[slice, Stationary, torch.Tensor], ...] = ()
 
     @classmethod
     def of(
@@ -159,10 +165,35 @@ class _White:
             found.append(_moments(self.in_place[:, self.plain], gaussian.draws))
         return sum(nats for nats, _ in found), math.hypot(*(noise for _, noise in found))
 
+    def with_modes(self) -> "_White":
+        """With wavenumbers among what is looked at."""
+        modes = []
+        for own, part, _ in self.fields:
+            if isinstance(part, Stationary):
+                values: Any = part.eigenvalues
+                modes.append((own, part, values.argsort(descending=True)[:MODES]))
+        if self.looked_at is None or not modes:
+            return self
+        numbers = [np.full(len(index), own.start) for own, _, index in modes]
+        weight = np.concatenate([self.weight, *(0.0 * mode for mode in numbers)])
+        return replace(
+            self, looked_at=np.concatenate([self.looked_at, *numbers]), weight=weight, modes=tuple(modes)
+        )
+
+    def seen(self, x: np.ndarray) -> np.ndarray:
+        """Of rows (draws, dim) what is looked at."""
+        if self.looked_at is None:
+            return x
+        parts = [x[:, self.looked_at[self.weight > 0]]]
+        for own, part, index in self.modes:
+            inside: Any = part.inside(torch.from_numpy(x[:, own]))
+            parts.append(inside[:, index].numpy())
+        return np.concatenate(parts, axis=1)
+
     def of_some(self, pairs: Pairs) -> Pairs:
-        """Of the numbers that are looked at."""
+        """Of what is looked at."""
         for residual, x, step in pairs:
-            yield residual[:, self.looked_at], x[:, self.looked_at], step
+            yield self.seen(residual), whitened(self.seen(x)) if self.modes else self.seen(x), step
 
 
 def _divergence(log_p: np.ndarray, white: _White, gaussian: GaussianPart) -> tuple[float, float]:
@@ -197,8 +228,12 @@ def _moments(w: np.ndarray, fitted: int) -> tuple[float, float]:
     return (float(square.mean()) - rank + wishart) / 2, noise
 
 
-def _departure(pairs: Pairs, linear: bool) -> tuple[np.ndarray, np.ndarray, float]:
+def _departure(
+    pairs: Pairs, linear: bool, counted: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Nats by number, their standard errors, and the probability of as many by chance.
+
+    counted: which count in the sum of all numbers, by default each.
 
     Under chance they are a sum of squares as of levels × functions, by number and of all numbers; of half
     as many, since levels share x_0.
@@ -212,8 +247,9 @@ def _departure(pairs: Pairs, linear: bool) -> tuple[np.ndarray, np.ndarray, floa
         freedom += functions_each / 2
     noise = np.sqrt(variance)
     each = len(seen) * float(np.min(_tail(seen / np.maximum(noise, 1e-300), freedom)))
-    z = np.asarray(np.sum(seen) / max(math.sqrt(np.sum(variance)), 1e-300))
-    total = float(_tail(z, freedom * len(seen)))
+    some = slice(None) if counted is None else counted
+    z = np.asarray(np.sum(seen[some]) / max(math.sqrt(np.sum(variance[some])), 1e-300))
+    total = float(_tail(z, freedom * len(seen[some])))
     return seen, noise, min(1.0, 2 * min(each, total))
 
 
