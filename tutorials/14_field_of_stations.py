@@ -37,7 +37,7 @@ import pyro.distributions as dist
 import torch
 
 import sdeppl as sp
-from sdeppl.plots import plot_fields
+from sdeppl.plots import plot_coverage_map, plot_fields
 
 torch.set_default_dtype(torch.float64)
 torch.set_num_threads(1)
@@ -212,7 +212,27 @@ output.mkdir(parents=True, exist_ok=True)
 figure.savefig(output / "14_field_of_stations.png", dpi=120)
 print(f"figure: {os.path.relpath(output / '14_field_of_stations.png')}")
 
+# %% [markdown]
+# ## Many days: coverage
+# One map proves little. Of many, each with its own truth, the 90% intervals should hold 90% of the truths
+# at every point of the map: `condition_many` solves them together, `coverage_map` counts, and knows how much
+# chance does to a share of so many days.
+
 # %%
+days = 40 if quick else 100
+truths = simulate(days, np.random.default_rng(11))
+data = truths.reshape(days, -1)[:, stations.numpy()]
+data = data + NOISE * np.random.default_rng(12).standard_normal(data.shape)
+many = guide.condition_many(y=data, backend=backend).run(39, seed=4)
+map_of_coverage = sp.coverage_map((truths, np.asarray(sp.to_host(many.draws["field"]))))
+print(map_of_coverage)
+figure = plt.figure(figsize=(9, 3.4), layout="constrained")
+plot_coverage_map(figure, map_of_coverage)
+figure.savefig(output / "14_field_of_stations_coverage.png", dpi=110)
+print(f"figure: {os.path.relpath(output / '14_field_of_stations_coverage.png')}")
+
+# %%
+assert map_of_coverage.trusted and abs(map_of_coverage.mean - map_of_coverage.level) < 0.02, map_of_coverage
 assert mean_error < 1.3 * chance + 0.05, mean_error
 assert sd_error < 1.3 * chance / math.sqrt(2) + 0.02, sd_error
 assert abs(run.diagnosis.log_evidence - log_p) < (4.0 if quick else 1.5), run.diagnosis

@@ -227,7 +227,11 @@ def plot_coverage_map(figure: "FigureBase", found: Any) -> tuple["Axes", "Axes"]
         shown = image.imshow(share, cmap="RdBu", vmin=low, vmax=high, origin="lower")
         bar = figure.colorbar(shown, ax=image, label=f"share, of {found.level:.0%}")
         bar.ax.set_ylim(low, min(high, 1.0))
-    edges = np.linspace(found.level - reach, min(1.0, found.level + reach), 31)
+    step = math.ceil(
+        reach * found.truths / 15
+    )  # shares are multiples of 1/truths: as many of them in each bar
+    edges = (np.arange(0, found.truths + step + 1, step) - 0.5) / found.truths
+    edges = edges[(edges > found.level - 1.3 * reach) & (edges < found.level + 1.3 * reach)]
     bars.hist(np.ravel(found.share), edges, density=True, color=COLOURS[0], alpha=0.5, label="found")
     x = np.linspace(edges[0], edges[-1], 200)
     chance = np.exp(-0.5 * ((x - found.level) / found.noise) ** 2) / (found.noise * math.sqrt(2 * math.pi))
