@@ -1,5 +1,7 @@
 """Affine sites of many numbers are operators: the same observation as with all entries of H."""
 
+import importlib
+
 import numpy as np
 import pyro
 import pyro.distributions as dist
@@ -16,8 +18,11 @@ from sdeppl.tracing import find_sites, prior_draws, probing, read_sites
 
 pytestmark = pytest.mark.filterwarnings("ignore::sdeppl.tracing.SlowDrawsWarning")
 AFFINE = [name for name in ALL if name.split(":")[0] in ("gaussian", "family")]
+READING = importlib.import_module("sdeppl.tracing.read_sites")  # a function has its name
 N = 12
 PLACES = torch.tensor([7, 2, 2, 11, 0])
+PART_X = torch.randn((5, 20), generator=torch.Generator().manual_seed(1), dtype=D)
+FACTOR = torch.randn((N - 1, 2), generator=torch.Generator().manual_seed(3), dtype=D)
 KERNEL = torch.tensor([0.2, 0.5, 0.3], dtype=D)
 
 
@@ -180,3 +185,36 @@ def test_a_saved_posterior_has_the_same_draws(tmp_path, monkeypatch):
     other = sp.ScoreGuide(seen("averages")[0], net=None, layout=layout).fit_gaussian(5_000)
     with pytest.raises(TypeError, match="cannot save"):
         other.condition(y=np.zeros(N - 2)).save(tmp_path / "other.safetensors")
+
+
+def correlated(y=None):
+    mean = field()[..., 1:]
+    noise = dist.LowRankMultivariateNormal(mean, FACTOR, torch.linspace(0.2, 0.6, N - 1, dtype=D))
+    pyro.sample("y", noise, obs=y)
+
+
+def test_low_rank_noise_is_an_operator(monkeypatch):
+    """Its log-density and posterior are those with the covariance written out."""
+    layout = {"x": sp.Grid(covariance="dense")}
+    guide = sp.ScoreGuide(correlated, net=None, layout=layout).fit_gaussian(5_000)
+    found = []
+    for limit in (2_048, 3):
+        monkeypatch.setattr(READING, "LARGEST_COVARIANCE", limit)
+        posterior = guide.condition(y=Z)
+        run = posterior.run(10, seed=2)
+        x = PART_X[:, :N]
+        found.append((run.draws["x"], posterior.arrays.observation.log_prob(x), run.diagnosis.log_evidence))
+    assert isinstance(posterior.arrays.observation.noise, la.LowRankUpdate)
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-9, atol=1e-9)
+    assert found[0][2] == pytest.approx(found[1][2], abs=1e-8)
+    torch.testing.assert_close(found[0][0].mean(dim=0), found[1][0].mean(dim=0), atol=1.0, rtol=0)
+
+
+def test_covariances_of_too_many_numbers_are_refused_by_name(monkeypatch):
+    monkeypatch.setattr(READING, "LARGEST_MATRIX", 4)
+
+    def model(y=None):
+        pyro.sample("y", dist.MultivariateNormal(field(), torch.eye(N, dtype=D)), obs=y)
+
+    with pytest.raises(sp.ModelError, match=r"site 'y'.*12 numbers.*LowRankMultivariateNormal"):
+        sites_of(model, y=np.zeros(N))

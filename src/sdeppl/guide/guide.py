@@ -76,7 +76,8 @@ CHECK_NUMBERS, NETWORK_NUMBERS, LEAST_FIELDS = 2**24, 2**21, 32  # of a prior wi
 MOST_NUMBERS, LEAST_DRAWS = 200_000_000, 1_000  # of a prior with a layout, for its moments
 LARGEST_BATCH, LEAST_AT_ONCE = 2**24, 8  # numbers in a batch of such draws
 PASSES = 8  # of its random streams: draws of later passes of an estimate
-FEWEST_PROBES, LARGEST_PROBES = 16, 2**22  # draws, and numbers in them, where a draw has many
+FEWEST_PROBES, FEWEST_NEAR = 16, 4  # of these, where a draw has many numbers
+LARGEST_PROBES = 2**22  # numbers in them, but for that many
 PROBES, NEAR = 256, 64  # draws with which a model is read: of the prior, and near the posterior
 KIND = "guide"  # of its files
 PARTS: tuple[Part, ...] = "training", "held out"
@@ -488,7 +489,8 @@ class ScoreGuide:
         count = max(FEWEST_PROBES, min(PROBES, LARGEST_PROBES // self.space.dim))
         probes = self.prior_batch(count, 1)
         sites = read_sites(model, self.space, data, probes, args, kwargs)
-        near = posterior_probes(sites, self.fitted(), probes[:NEAR], self.seed)
+        few = NEAR if count == PROBES else max(FEWEST_NEAR, count // 8)
+        near = posterior_probes(sites, self.fitted(), probes[:few], self.seed)
         if near is None:
             return sites
         # a bend where the posterior is, and the prior seldom

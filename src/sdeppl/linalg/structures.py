@@ -134,6 +134,18 @@ class LowRankUpdate(Symmetric):
         grown = xp.linalg.slogdet(inner).logabsdet - xp.linalg.slogdet(self.K).logabsdet
         return self.D.logdet() + grown
 
+    def diagonal(self) -> Array:
+        xp = array_namespace(self.U)
+        inside = xp.linalg.solve(self.K, xp.matrix_transpose(self.U))
+        return self.D.diagonal() + xp.sum(self.U * xp.matrix_transpose(inside), axis=-1)
+
+    def block(self, index: Array | slice) -> LinearOperator:
+        if isinstance(index, slice):
+            U = self.U[..., index, :]
+        else:
+            U = array_namespace(self.U).take(self.U, index, axis=-2)
+        return LowRankUpdate(self.D.block(index), U, self.K)
+
     def shifted(self, c: Any) -> LinearOperator:
         return LowRankUpdate(self.D.shifted(c), self.U, self.K)
 

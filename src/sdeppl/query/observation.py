@@ -22,7 +22,7 @@ from ..likelihood import (
     families,
     joint_observation,
 )
-from ..linalg import LinearOperator, ObservedCovariance
+from ..linalg import LinearOperator, ObservedCovariance, placed
 from ..tracing import (
     ConstraintSite,
     DensitySite,
@@ -106,7 +106,9 @@ def _part(site: ObservedSite, bridge: Bridge) -> Observation:
 
 def _gaussian(site: GaussianSite, bridge: Bridge) -> Observation:
     dim, backend = bridge.gaussian.location.shape[0], bridge.backend
-    R = None if site.R is None else place(site.R, backend)
+    R: Any = None
+    if site.R is not None:
+        R = placed(site.R, backend) if isinstance(site.R, LinearOperator) else place(site.R, backend)
     if site.H is not None and site.offset is not None:
         return LinearGaussian(*_standardised(site.H, site.y - site.offset, bridge), R)
     function = site.moments if site.R is None else partial(_alone, site.mean)
@@ -383,7 +385,7 @@ def _same_site(one: Any, other: Any, latents: torch.Tensor) -> bool:
         return False
     numbers = [(_entries(one.H), _entries(other.H)), (one.offset, other.offset)]
     if isinstance(one, GaussianSite):
-        numbers.append((one.R, other.R))
+        numbers.append((_entries(one.R), _entries(other.R)))
         numbers += [pair for z in latents for pair in zip(one.moments(z), other.moments(z), strict=True)]
     if isinstance(one, FamilySite):
         numbers += [(one.predictor(z), other.predictor(z)) for z in latents]

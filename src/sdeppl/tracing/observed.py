@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 
 from ..distributions.typing import Bijection, Distribution, Nodes, Site
-from ..linalg import Stack, as_operator
+from ..linalg import LinearOperator, Stack, as_operator
 from .errors import ModelError, infinite_density, random_parent
 from .latents import LatentSpace
 from .observe import data_tensor
@@ -45,12 +45,13 @@ class GaussianSite(ObservedSite):
     """y = A(z) + N(0, R).
 
     moments: z ↦ A(z) (n,) and R(z), variances (n,) or covariance (n, n). R: the same where it depends
-    on no latent, else None. H (n, dim) and offset (n,): A(z) = H z + offset where A is affine, else None; an
-    operator where it has many entries.
+    on no latent, else None; of many correlated numbers an operator, and moments then give variances. H
+    (n, dim) and offset (n,): A(z) = H z + offset where A is affine, else None; an operator where it has many
+    entries.
     """
 
     moments: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-    R: torch.Tensor | None
+    R: torch.Tensor | LinearOperator | None
     H: Slope | None
     offset: torch.Tensor | None
 
@@ -66,6 +67,10 @@ class GaussianSite(ObservedSite):
         """ln N(y; moments), a number."""
         mean, R = moments
         seen = self.seen
+        if isinstance(self.R, LinearOperator):
+            found: Any = self.R.block(seen).log_normal((self.y - mean)[seen])
+            number: torch.Tensor = found
+            return number
         residual, R = (self.y - mean)[seen], R[seen]
         if R.dim() == 1:
             return torch.distributions.Normal(0.0, R.sqrt(), validate_args=False).log_prob(residual).sum()
@@ -197,7 +202,7 @@ def merged(sites: Sequence[ObservedSite]) -> ObservedSite:
 def _alike(site: ObservedSite) -> tuple[Any, ...]:
     """What sites of one class must share; None in it for a site that is merged with no other."""
     if isinstance(site, GaussianSite):
-        return site.R is not None, site.H is not None
+        return None if isinstance(site.R, LinearOperator) else site.R is not None, site.H is not None
     if isinstance(site, FamilySite):
         return *_sort(site), site.H is not None
     return () if isinstance(site, DensitySite) else (None,)  # constraints need no run of the model

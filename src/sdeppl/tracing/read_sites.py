@@ -11,6 +11,7 @@ import torch
 from torch.distributions import AffineTransform, biject_to
 
 from ..distributions.typing import Args, Distribution, Kwargs, Model, Site
+from ..linalg import Diagonal, LowRankUpdate
 from .checks import check_masks, check_parents, check_prior, check_site, check_support, own_observations
 from .errors import ModelError, NoLatent, cannot_leave_out, depends_on_no_latent, weighted_delta
 from .latents import LatentSpace
@@ -20,6 +21,7 @@ from .running import Nodes, Runs, SiteFunction, SiteReader
 from .unwrap import Parameter, parameters, unwrap
 
 FULL = 4  # draws where whole covariances are compared
+LARGEST_COVARIANCE, LARGEST_MATRIX = 2_048, 8_192  # numbers whose noise has a matrix, by choice and at all
 _NORMALS = (torch.distributions.MultivariateNormal, torch.distributions.LowRankMultivariateNormal)
 
 
@@ -117,6 +119,9 @@ def read_gaussian(target: Target) -> Reading[GaussianSite | None]:
     or where nothing depends on the latents.
     """
 
+    if _is_low_rank(target.base(target.runs.at()), target.y):
+        return (yield from _low_rank(target))
+    _require_covariance(target)
     y, first, R = _moments(target.base(target.runs.at()), target.y)
     if not (torch.isfinite(first).all() and torch.isfinite(R).all()):
         raise ModelError(
@@ -135,6 +140,66 @@ def read_gaussian(target: Target) -> Reading[GaussianSite | None]:
     if constant and bool((means == means[0]).all()):
         raise depends_on_no_latent(target.name)
     return (yield from _with_derivatives(site, moments, means))
+
+
+def _is_low_rank(base: Distribution, data: torch.Tensor) -> bool:
+    """Whether it is one normal of so many numbers that its covariance is held as low rank plus diagonal."""
+    kept = isinstance(base, torch.distributions.LowRankMultivariateNormal) and data.dim() == 1
+    return kept and data.numel() > LARGEST_COVARIANCE
+
+
+def _require_covariance(target: Target) -> None:
+    """Raises: ModelError for correlated noise of more numbers than a matrix is made of."""
+    base, n = target.base(target.runs.at()), target.y.numel()
+    if isinstance(base, _NORMALS) and n > LARGEST_MATRIX:
+        raise ModelError(
+            f"site '{target.name}': {type(base).__name__} of {n:,} numbers in all would take a covariance of "
+            f"as many rows, and {LARGEST_MATRIX:,} are the most; give one LowRankMultivariateNormal(loc, "
+            "cov_factor, cov_diag) without further dimensions, which is held as it is, or independent noise"
+        )
+
+
+def _low_rank(target: Target) -> Reading[GaussianSite]:
+    """A LowRankMultivariateNormal of many numbers, whose mean alone depends on the latents: its covariance as
+    an operator. Raises: ModelError where more does, or its numbers are not finite."""
+    name, y = target.name, target.y.reshape(-1)
+    target.require_fixed(lambda nodes: _low_rank_at(target, nodes))
+    _, factor, variances = _low_rank_at(target, target.runs.at())
+    for row in range(1, FULL):
+        others = _low_rank_at(target, target.runs.at(row))[1:]
+        if not all(torch.allclose(*pair) for pair in zip(others, (factor, variances), strict=True)):
+            raise ModelError(
+                f"site '{name}': the covariance of LowRankMultivariateNormal depends on the latents; of more "
+                f"than {LARGEST_COVARIANCE:,} numbers only the mean may"
+            )
+    if not (torch.isfinite(factor).all() and bool((variances > 0).all()) and torch.isfinite(variances).all()):
+        raise ModelError(f"site '{name}': cov_factor and cov_diag must be finite, and cov_diag positive")
+    mean = target.function(partial(_low_rank_mean, target))
+    means, vectorised = yield Values(mean)
+    if bool((means == means[0]).all()):
+        raise depends_on_no_latent(name)
+    R = LowRankUpdate(Diagonal(variances), factor)
+    moments = target.function(partial(_low_rank_moments, target))
+    smooth, vectorised = yield Smooth(mean, means, vectorised)
+    H, offset = ((yield Affine(mean, means)) if smooth else None) or (None, None)
+    return GaussianSite(name, y, smooth, vectorised, moments, R, H, offset)
+
+
+def _low_rank_at(target: Target, nodes: Nodes) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Mean (n,), factor (n, q) and variances (n,) besides."""
+    base: Any = target.base(nodes)
+    parts = [part.to(torch.float64) for part in (base.loc, base.cov_factor, base.cov_diag)]
+    return parts[0].expand(target.y.shape), parts[1], parts[2]
+
+
+def _low_rank_mean(target: Target, nodes: Nodes) -> torch.Tensor:
+    return _low_rank_at(target, nodes)[0]
+
+
+def _low_rank_moments(target: Target, nodes: Nodes) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and the variances of the numbers alone."""
+    mean, factor, variances = _low_rank_at(target, nodes)
+    return mean, variances + factor.square().sum(dim=-1)
 
 
 def _with_derivatives(
