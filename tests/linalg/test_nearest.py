@@ -94,7 +94,7 @@ def test_what_is_not_positive_has_none(precise):
 
 def test_equations_by_it_take_a_part_of_the_iterations_and_ln_det_is_as_exact(precise, monkeypatch):
     """The estimate of ln det within 4 of its standard errors, probes fixed."""
-    monkeypatch.setattr(observed, "DIRECT", 100)
+    monkeypatch.setattr(observed, "QUICK", 100)
     places = np.random.default_rng(3).choice(576, 300, replace=False)
     places[7] = places[3]  # one of them twice
     C, noise = torus(precise), np.random.default_rng(4).uniform(0.03, 0.06, 300)

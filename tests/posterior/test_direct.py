@@ -131,7 +131,8 @@ def test_a_gaussian_by_all_eigenvectors_goes_by_the_reverse_sde_as_before(precis
 def test_ln_p_of_what_is_iterated_is_estimated_by_run_and_not_by_sample(precise, monkeypatch):
     """The standard error covers the exact value; seed of the probes fixed, 4 standard errors."""
     monkeypatch.setattr("sdeppl.linalg.observed.FACTORED", 3)
-    monkeypatch.setattr("sdeppl.linalg.observed.DIRECT", 3)
+    for limit in ("DIRECT", "QUICK"):
+        monkeypatch.setattr(f"sdeppl.linalg.observed.{limit}", 3)
     monkeypatch.setattr(la.ObservedCovariance, "near_root", None)
     posterior = sp.Posterior(field(precise), seen(precise))
     mean, covariance, evidence = exact(precise)

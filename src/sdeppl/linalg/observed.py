@@ -16,7 +16,7 @@ FACTORED = 4_096  # observed numbers up to which all entries are written out, wh
 TOLERANCE = 1e-8  # of conjugate gradients: the residual beside |b|
 ROUNDING = 8.0  # times that of the dtype, which no tolerance is below
 COLUMNS = 2**22  # numbers in the rows of H that products with C are made of at once
-FEW = 8  # equations of more than 512 numbers that are not worth a factor
+QUICK, FEW = 2_048, 8  # equations of more numbers are not worth a factor, where they are few
 LOOK = 16  # iterations after which a device is asked whether all have ended
 
 
@@ -29,7 +29,7 @@ class ObservedCovariance(Symmetric):
     are entries of S, or at most 512 in any way: n³/3 operations for Cholesky's factor, once; else 'iterated':
     conjugate gradients, a product with C each, to a residual of 1e-8 |b|, preconditioned by what each number
     says of its neighbours where it is known which they are (`near_root`). So are up to 8 equations of more
-    than 512 numbers, which are not worth a factor. `iterations`: the most that any call took. No matrix of
+    than 2,048 numbers, which are not worth a factor. `iterations`: the most that any call took. No matrix of
     n × dim or dim × dim numbers is made.
 
     Raises: ValueError where S is factored and not positive definite; for operators of several rows.
@@ -115,7 +115,7 @@ class ObservedCovariance(Symmetric):
             return b
         rows = xp.reshape(b, (-1, n))
         self.asked += rows.shape[0]
-        by_factor = n <= DIRECT or self.asked > FEW or self.has_factor
+        by_factor = n <= QUICK or self.asked > FEW or self.has_factor
         if (by_factor or self.near_root is None) and self.closed is not None:
             return self.closed.solve(b)
         near = None if self.near_root is None else self.near_root.near_inverse
