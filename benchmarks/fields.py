@@ -41,8 +41,8 @@ REVERSE = 4
 BATCH = 64
 
 
-def guide_of(field: Field) -> tuple[sp.ScoreGuide, Any]:
-    """A model of the field as a simulator, and a guide with its layout."""
+def guide_of(field: Field, seed: int = 0) -> sp.ScoreGuide:
+    """A guide, with the field's layout, for a model that has it as a simulator."""
     rows, columns = field.shape
     half = torch.tensor(np.sqrt(field.half))
     places = torch.tensor(field.places)
@@ -56,12 +56,12 @@ def guide_of(field: Field) -> tuple[sp.ScoreGuide, Any]:
         x = pyro.sample("field", sp.Simulated(simulate, shape=(rows, columns)))
         pyro.sample("y", dist.Normal(x.flatten(-2)[..., places], field.sd).to_event(1), obs=y)
 
-    return sp.ScoreGuide(model, layout={"field": sp.Grid(periodic=True)}, net=None), model
+    return sp.ScoreGuide(model, layout={"field": sp.Grid(periodic=True)}, net=None, seed=seed)
 
 
 def fitted(field: Field, results: dict[str, Any]) -> Any:
     """The posterior of a guide that was fitted from draws of the model."""
-    guide, _ = guide_of(field)
+    guide = guide_of(field)
     begin = time.process_time()
     guide.fit_gaussian()
     results |= {
@@ -85,6 +85,15 @@ def known(field: Field, results: dict[str, Any]) -> Any:
     posterior = Posterior(prior, LinearGaussian(H, y, R))
     results["condition"] = time.process_time() - begin
     return posterior
+
+
+def refitted(field: Field, fits: int) -> dict[str, float]:
+    """How much ln p(y) differs from fit to fit, as a standard deviation over more of them."""
+    found = []
+    for seed in range(1, fits + 1):
+        guide = guide_of(field, seed).fit_gaussian()
+        found.append(guide.condition(y=torch.tensor(field.y)).run(1).diagnosis.log_evidence)
+    return {"ln p of a fit": statistics.stdev(found), "fits": fits}
 
 
 def numbers(draws: Any) -> np.ndarray:
@@ -117,6 +126,8 @@ def exact(field: Field, arguments: argparse.Namespace) -> dict[str, Any]:
         begin = time.process_time()
         posterior.sample(REVERSE, seed=3, c=1.0)
         results["reverse"] = time.process_time() - begin
+    if arguments.fits:
+        results |= refitted(field, arguments.fits)
     if arguments.by_hand:
         results |= by_hand(field, HAND.get(side, 1))
     if len(field.y) <= FACTORED:
@@ -156,6 +167,9 @@ def lines(side: int, found: dict[str, Any]) -> str:
         ]
     off = found["ln p"] - found.get("exact ln p", math.nan)
     said.append(f"ln p(y) {found['ln p']:.3f} ± {found['ln p error']:.3f}, off by {off:.3f}")
+    if "fits" in found:
+        spread = found["ln p of a fit"]
+        said.append(f"{off / spread:.1f} times {spread:.3f}, the deviation among {found['fits']} more fits")
     if "fit" in found:
         said.append(f"fit {found['fit']:.2f} s, which is {found['check']}")
     said.append(f"condition {found['condition']:.2f} s, first draw {found['first draw']:.3f} s")
@@ -177,6 +191,7 @@ def main() -> None:
     parser.add_argument("--true", action="store_true", help="the true spectrum in place of a fit")
     parser.add_argument("--reverse", action="store_true", help="the reverse SDE besides")
     parser.add_argument("--no-hand", dest="by_hand", action="store_false", help="without the draw by hand")
+    parser.add_argument("--fits", type=int, default=0, help="more fits, for how much ln p(y) differs")
     parser.add_argument("--draws-timed", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -186,7 +201,8 @@ def main() -> None:
         print(json.dumps(found))
         return
     flags = [name for name in ("--true", "--reverse", "--no-hand") if name in sys.argv]
-    flags += ["--draws-timed", str(arguments.draws_timed), "--seed", str(arguments.seed)]
+    for name in ("draws-timed", "seed", "fits"):
+        flags += [f"--{name}", str(getattr(arguments, name.replace("-", "_")))]
     for side in arguments.sides:
         command = [sys.executable, str(Path(__file__)), "one", "--sides", str(side), *flags]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
