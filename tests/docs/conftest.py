@@ -15,7 +15,8 @@ def at_most(function, **limits):
         bound = signature.bind(*arguments, **keywords)
         bound.apply_defaults()
         for name, limit in limits.items():
-            bound.arguments[name] = min(bound.arguments[name], limit)
+            given = bound.arguments[name]  # None: as many as the library thinks right
+            bound.arguments[name] = limit if given is None else min(given, limit)
         return function(*bound.args, **bound.kwargs)
 
     return cut
