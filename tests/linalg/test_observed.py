@@ -110,6 +110,21 @@ def test_some_of_a_diagonal_prior_are_diagonal_and_a_number_seen_twice_is_not(pr
         assert_array(S.solve(array(np.eye(3), precise)), np.linalg.inv(host(S.dense())), precise, 1e-10)
 
 
+def test_numbers_seen_in_any_order_have_the_entries_of_that_order(precise):
+    """Each once and not in rising order, where looking entries up sorts them."""
+    places, C = [40, 3, 17, 22, 9, 31, 8], field(precise)
+    H = la.Diagonal(array(SCALES, precise)) @ la.Selection(
+        indices(places, precise), DIM, array(SCALES, precise)
+    )
+    S = la.ObservedCovariance(H, C, la.Diagonal(array(NOISE, precise)))
+    rows = SCALES[:, None] * np.eye(DIM)[places]
+    expected = rows @ host(C.dense()) @ rows.T + np.diag(NOISE)
+    assert S.form == "factored"
+    assert_array(S.closed.dense(), expected, precise, 1e-10)
+    b = np.arange(14.0).reshape(2, 7)
+    assert_array(S.solve(array(b, precise)), b @ np.linalg.inv(expected), precise, 1e-9)
+
+
 def test_more_than_are_factored_are_iterated(precise, monkeypatch):
     monkeypatch.setattr(observed, "FACTORED", 5)
     S = la.ObservedCovariance(selected(precise), field(precise), la.Diagonal(array(NOISE, precise)))

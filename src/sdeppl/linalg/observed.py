@@ -172,8 +172,7 @@ class ObservedCovariance(Symmetric):
         xp = array_namespace(self.like)
         once, again = xp.unique_inverse(places)
         block = self.C.block(once).dense()
-        if once.shape[0] < places.shape[0]:
-            block = xp.take(xp.take(block, again, axis=0), again, axis=1)
+        block = xp.take(xp.take(block, again, axis=0), again, axis=1)  # in the order of the observations
         matrix = values[:, None] * block * values[None, :]
         return Dense(self.R.added_to(matrix), positive=True)
 
