@@ -325,7 +325,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--solve", type=int, default=64, help="steps of the reverse SDE")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--draws", type=int, default=4_096)
-    parser.add_argument("--correction", choices=["auto", "none"], default="none")
+    parser.add_argument("--correction", choices=["auto", "twisted"], default="auto")
+    parser.add_argument("--particles", type=int, default=64)
     parser.add_argument("--sides", type=int, nargs="+", default=[16, 32, 64])
     return parser.parse_args()
 
@@ -344,7 +345,8 @@ def main() -> None:
         case "prior":
             report_prior(asked.folder, asked.draws, asked.solve)
         case "posterior":
-            correction = None if asked.correction == "none" else "auto"
+            twisted = sp.TwistedSMC(asked.particles)
+            correction = twisted if asked.correction == "twisted" else "auto"
             report_posterior(asked.folder, asked.draws, asked.solve, correction)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"peak memory {memory:.2f} GB")

@@ -1,6 +1,7 @@
 """A twist on a grid of many numbers: the network's mean with the Gaussian part's covariance."""
 
 import numpy as np
+import pytest
 import torch
 
 import sdeppl as sp
@@ -17,11 +18,12 @@ FIELD = sp.FieldShape(1, (SIDE, SIDE), (True, True))
 PLACES = torch.arange(0, SIDE**2, 11)
 
 
-def prior(net):
-    k = torch.fft.fftfreq(SIDE, dtype=D) * SIDE
+def prior(net, side=SIDE):
+    k = torch.fft.fftfreq(side, dtype=D) * side
     power = 1 / (1 + k[:, None] ** 2 + k**2)
-    covariance = Stationary(FIELD, (power / power.mean()).flatten())
-    gaussian = sp.GaussianDenoiser(sp.VPSDE(), torch.full((SIDE**2,), 0.7, dtype=D), covariance)
+    field = sp.FieldShape(1, (side, side), (True, True))
+    covariance = Stationary(field, (power / power.mean()).flatten())
+    gaussian = sp.GaussianDenoiser(sp.VPSDE(), torch.full((side**2,), 0.7, dtype=D), covariance)
     return sp.NetworkDenoiser(gaussian, TorchFunction(net), OnGrid)
 
 
@@ -59,3 +61,16 @@ def test_one_evaluation_of_the_network_and_the_gaussian_parts_covariance():
     torch.testing.assert_close(moments.mean, denoiser.coarse.mean(x, 0.4))
     torch.testing.assert_close(moments.covariance @ x, denoiser.gaussian(x, 0.4).covariance @ x)
     assert moments.covariance.shared
+
+
+@pytest.mark.parametrize("correction", ["auto", None])
+def test_of_more_numbers_draws_are_not_weighed_unless_it_is_asked_for(correction):
+    """And the diagnosis says how it is."""
+    side = 24
+    denoiser = prior(sp.FieldNetwork([sp.FieldShape(1, (side, side), (True, True))], sp.UNet(width=4)), side)
+    y, like = torch.zeros(2, dtype=D), torch.zeros(1, dtype=D)
+    seen = LinearGaussian(Selection(torch.tensor([0, 9]), side**2, like), y, 0 * y + 0.1)
+    choice = Posterior(denoiser, seen, correction=correction).choice
+    assert choice.correction is None and "correction=TwistedSMC() tries it" in choice.unweighed
+    asked = Posterior(denoiser, seen, correction=sp.TwistedSMC()).choice
+    assert isinstance(asked.twist.prior, LinearSpread)

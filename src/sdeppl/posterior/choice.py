@@ -87,7 +87,7 @@ def choose(
         return _asked_for(prior, observation, likelihood, settings, step)
     found = _suited(prior, observation, settings)
     if correction != "auto":
-        return found
+        return _unweighed(found, prior) if correction is None and is_large(prior) else found
     if is_large(prior):
         moves = density is not None and not density.why_not
         why = "the prior's own density is known, and guidance of so many numbers cannot be corrected"
@@ -103,10 +103,11 @@ def _unweighed(found: Choice, prior: Denoiser) -> Choice:
     step and particle, are out of reach."""
     observation = found.twist.observation if found.twist is not None else None
     each = 0 if observation is None else observation.count
-    why = (
-        f"particles of {prior.dim:,} numbers hardly ever keep even weights, and each would take {each:,} "
-        "products with the slope of the denoiser in each step"
-    )
+    why = f"particles of {prior.dim:,} numbers hardly ever keep even weights"
+    if prior.coarse is prior:
+        why += f", and each would take {each:,} products with the slope of the denoiser in each step"
+    else:
+        why += "; correction=TwistedSMC() tries it, by the covariance of the Gaussian part"
     if observation is None or not observation.has_jacobian:
         return found
     twist = TweedieDenoiser(prior, observation, gradient="mean")

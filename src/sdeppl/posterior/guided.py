@@ -148,10 +148,11 @@ class Guided(Correction):
         assert isinstance(twist, TweedieDenoiser) and observed is not None
         draws, spent = max(math.prod(x.shape[:-1]), 1), twist.spent
         weighed = PARTICLES * problem.steps
+        products = weighed * observed.count if problem.prior.coarse is problem.prior else 0
         return (
             f"a draw took {spent.evaluations / draws:,.0f} evaluations of the denoiser and "
             f"{spent.products / draws:,.0f} products with its slope; one of weighted particles would take "
-            f"about {weighed:,} and {weighed * observed.count:,}"
+            f"about {weighed:,} and {products:,}"
         )
 
 
