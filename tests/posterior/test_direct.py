@@ -65,7 +65,7 @@ def test_asked_for_the_reverse_sde_has_the_same_posterior(precise):
     """Seed 3; 100 steps leave moments within 2%."""
     posterior = sp.Posterior(field(precise), seen(precise))
     mean, covariance, evidence = exact(precise)
-    for asked in ({"c": 1.0}, {"solver": sp.ExponentialHeun()}):
+    for asked in ({"c": 1.0}, {"c": 0.0}, {"solver": sp.ExponentialHeun()}):
         run = posterior.run(2_000, seed=3, **asked)
         assert_moments(run.draws, mean, covariance, 0.02)
         assert "by the reverse SDE" in str(run) and "Matheron" not in str(run)

@@ -137,10 +137,10 @@ def two_sites(y=None, z=None):
     pyro.sample("z", dist.Normal(x[..., 1:] + x[..., :-1], 0.5).to_event(1), obs=z)
 
 
-def posteriors(monkeypatch, ask):
+def posteriors(monkeypatch, ask, model=two_sites):
     """What is asked of a guide's posterior, with all entries of H and with operators."""
     layout = {"x": sp.Grid(covariance="dense")}
-    guide = sp.ScoreGuide(two_sites, net=None, layout=layout).fit_gaussian(5_000)
+    guide = sp.ScoreGuide(model, net=None, layout=layout).fit_gaussian(5_000)
     found = [ask(guide)]
     monkeypatch.setattr(probing, "LARGEST", 0)
     return [*found, ask(guide)]
@@ -160,6 +160,16 @@ def test_the_posterior_of_a_guide_is_the_same(z, backend, monkeypatch):
     (one, first), (other, second) = posteriors(monkeypatch, ask)
     torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-8)
     assert first == pytest.approx(second, abs=1e-7)
+
+
+def test_the_posterior_of_numbers_seen_one_by_one_is_the_same(monkeypatch):
+    """In the units of the latents, whose standard deviation is not 1."""
+
+    def ask(guide):
+        return guide.condition(y=Y).run(20, seed=1).draws["x"]
+
+    one, other = posteriors(monkeypatch, ask, seen("numbers")[0])
+    torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-8)
 
 
 def test_many_data_sets_are_solved_together(monkeypatch):
