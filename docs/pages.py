@@ -105,6 +105,9 @@ def modules() -> dict[str, str]:
     return {name: found[name][1] for name in sorted(found, key=lambda name: (found[name][0], name))}
 
 
+WHOLE = ("linalg", "plots", "reference")  # modules of which all names are public
+
+
 def api() -> list[Page]:
     """One page a module, with its public names."""
     import sdeppl
@@ -112,7 +115,8 @@ def api() -> list[Page]:
     found = []
     for module, about in modules().items():
         package = import_module(f"sdeppl.{module}")
-        names = sdeppl._NAMES_OF_MODULE.get(module, "").split() or public_names(package)
+        names = sdeppl._NAMES_OF_MODULE.get(module, "").split()
+        names = public_names(package) if module in WHOLE or not names else names
         things = [getattr(package, name) for name in sorted(names)]
         parts = [f"# sdeppl.{module}", about]
         parts += [f"::: {path_of(thing)}" for thing in things if callable(thing)]  # no constants

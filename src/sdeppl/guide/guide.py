@@ -73,7 +73,7 @@ HELD_OUT, LEAST_HELD_OUT = 16_384, 200
 DENSITIES = 2_048  # of them, that are compared with the model's own density
 LARGEST = 1_500_000  # numbers in all held-out draws
 CHECK_NUMBERS, NETWORK_NUMBERS, LEAST_FIELDS = 2**24, 2**21, 32  # of a prior with a layout
-MOST_NUMBERS, LEAST_DRAWS = 200_000_000, 1_000  # of a prior with a layout, for its moments
+MOST_NUMBERS, LEAST_DRAWS = 50_000_000, 1_000  # of a prior with a layout, for its moments
 LARGEST_BATCH, LEAST_AT_ONCE = 2**24, 8  # numbers in a batch of such draws
 PASSES = 8  # of its random streams: draws of later passes of an estimate
 FEWEST_PROBES, FEWEST_NEAR = 16, 4  # of these, where a draw has many numbers
@@ -176,7 +176,7 @@ class ScoreGuide:
     @property
     def moment_draws(self) -> int:
         """How many draws the Gaussian part is estimated from where nobody says: 100,000, but of a prior with
-        a layout no more than 2e8 numbers, and at least 1,000 draws."""
+        a layout no more than 5e7 numbers, and at least 1,000 draws."""
         if not self.fields:
             return MOMENT_DRAWS
         return min(MOMENT_DRAWS, max(LEAST_DRAWS, MOST_NUMBERS // self.space.dim))
