@@ -129,3 +129,16 @@ def test_coordinates_of_many_times_are_those_of_each():
         torch.testing.assert_close(together.inputs(x)[row], alone.inputs(x)[row])
         torch.testing.assert_close(together.target(x)[row], alone.target(x)[row])
         torch.testing.assert_close(together.reach[row], alone.reach)
+
+
+def test_many_rows_are_taken_in_parts(precise, monkeypatch):
+    """With the same mean, covariance and products, several at once too."""
+    denoiser = on_grid(precise, sp.VPSDE())
+    x, v = array(X, precise), array(np.random.default_rng(0).standard_normal((2, *X.shape)), precise)
+    whole = denoiser(x, 0.4)
+    monkeypatch.setattr("sdeppl.denoisers.network.AT_ONCE", 2 * 26)
+    parts = denoiser(x, 0.4)
+    assert_array(denoiser.mean(x, 0.4), host(whole.mean), precise)
+    assert_array(parts.mean, host(whole.mean), precise)
+    assert_array(parts.covariance.matvec(v), host(whole.covariance.matvec(v)), precise)
+    assert_array(parts.covariance.matvec(x), host(whole.covariance.matvec(x)), precise)

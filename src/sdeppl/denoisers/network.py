@@ -1,5 +1,7 @@
 """A denoiser that adds a network to the best Gaussian one."""
 
+from collections.abc import Callable
+
 from ..backend import Array, OnnxFunction, TorchFunction
 from .array_network import ArrayMLP
 from .base import Denoiser, Moments, tweedie_covariance, weight_matrix
@@ -7,6 +9,8 @@ from .coordinates import Coordinates, Eigenbasis
 from .gaussian import GaussianDenoiser
 
 MANY = 128  # numbers on a grid, from which their covariance is too dear for a twist
+AT_ONCE = 2**16  # numbers on a grid that a network is given at once on a host: beyond, what it holds leaves
+# the processor's caches, and a row takes up to three times as long
 
 
 class NetworkDenoiser(Denoiser):
@@ -43,13 +47,39 @@ class NetworkDenoiser(Denoiser):
 
     def mean(self, x: Array, t: float) -> Array:
         here = self.coordinates(self.gaussian, t)
-        output = self.net(here.inputs(x), self.sde.half_log_snr(t))
-        return self.gaussian.mean(x, t) + here.outputs(output)
+        return self.gaussian.mean(x, t) + here.outputs(self.output(here.inputs(x), t))
+
+    def output(self, inputs: Array, t: float) -> Array:
+        """Of the network, on a grid in as many rows at a time as are quick."""
+        level, parts = self.sde.half_log_snr(t), self._parts(inputs)
+        found = [self.net(inputs[part, :], level) for part in parts]
+        return found[0] if len(found) == 1 else self.backend.xp.concat(found, axis=0)
+
+    def _output_with_pullback(self, inputs: Array, t: float) -> tuple[Array, Callable[[Array], Array]]:
+        level, parts, xp = self.sde.half_log_snr(t), self._parts(inputs), self.backend.xp
+        found = [self.net.with_pullback(inputs[part, :], level) for part in parts]
+        if len(found) == 1:
+            return found[0]
+
+        def pullback(v: Array) -> Array:
+            pairs = zip(found, parts, strict=True)
+            return xp.concat([pull(v[..., part, :]) for (_, pull), part in pairs], axis=-2)
+
+        return xp.concat([value for value, _ in found], axis=0), pullback
+
+    def _parts(self, inputs: Array) -> list[slice]:
+        """Of the rows."""
+        batch, backend = inputs.shape[0], self.backend
+        on_host = backend.adapter.free_memory(backend.device) is None
+        if self.coordinates is Eigenbasis or not on_host or backend.adapter.traced():
+            return [slice(None)]
+        rows = max(AT_ONCE // self.dim, 1)
+        return [slice(first, min(first + rows, batch)) for first in range(0, batch, rows)] or [slice(None)]
 
     def __call__(self, x: Array, t: float) -> Moments:
         linear, here = self.gaussian(x, t), self.coordinates(self.gaussian, t)
         alpha, sigma = self.sde.alpha_sigma(t)
-        output, pull_net = self.net.with_pullback(here.inputs(x), self.sde.half_log_snr(t))
+        output, pull_net = self._output_with_pullback(here.inputs(x), t)
 
         def pullback(v: Array) -> Array:
             through_net = here.inputs_adjoint(pull_net(here.outputs_adjoint(v)))
@@ -89,5 +119,5 @@ class LinearSpread(Denoiser):
     def __call__(self, x: Array, t: float) -> Moments:
         network, linear = self.network, self.network.gaussian(x, t)
         here = network.coordinates(network.gaussian, t)
-        output = network.net(here.inputs(x), self.sde.half_log_snr(t))
+        output = network.output(here.inputs(x), t)
         return Moments(linear.mean + here.outputs(output), linear.covariance)
