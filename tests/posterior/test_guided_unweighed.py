@@ -81,3 +81,31 @@ def test_what_is_asked_for_is_done(precise):
     asked = sp.Posterior(black_box(precise), seen(precise), correction=sp.TwistedSMC(particles=8))
     assert asked.choice.correction is not None and not asked.choice.unweighed
     assert np.all(np.isfinite(host(asked.sample(2)))) and MEAN.shape == (DIM,)
+
+
+def test_counts_of_a_large_gaussian_field_are_drawn_unweighed(monkeypatch):
+    """Poisson counts, whose posterior is no Gaussian: 24 numbers stand for many. Draws explain the counts as
+    the exact posterior's do, within .15 standard deviations of chains by pCN; seeds 1 and 2."""
+    backend, rng = torch(), np.random.default_rng(2)
+    prior, xp = field(backend), backend.xp
+    H = la.Isotropic(xp.asarray(0.5, dtype=backend.dtype), DIM)
+    counts = array(rng.poisson(np.exp(0.5 * MEAN + 0.5)), backend)
+    observation = sp.likelihood.IndependentObservation(
+        sp.likelihood.families.Poisson(), counts, H=H, offset=array(np.full(DIM, 0.5), backend)
+    )
+    posterior = sp.Posterior(prior, observation)
+    assert posterior.choice.unweighed and posterior.choice.name == "tweedie"
+    run = posterior.run(1_000, seed=1)
+    assert run.state == "do not trust"
+    root = host(prior.prior_covariance.sqrt().dense())
+    x, kept = np.tile(MEAN, (400, 1)), []
+    for step in range(900):
+        moved = MEAN + np.sqrt(1 - 0.09) * (x - MEAN) + 0.3 * rng.standard_normal(x.shape) @ root
+        logs = [host(observation.log_prob(array(rows, backend))) for rows in (x, moved)]
+        taken = np.log(rng.uniform(size=400)) < logs[1] - logs[0]
+        x = np.where(taken[:, None], moved, x)
+        if step >= 400 and step % 50 == 0:
+            kept.append(x)
+    exact_draws = np.concatenate(kept)
+    off = (host(run.draws).mean(axis=0) - exact_draws.mean(axis=0)) / exact_draws.std(axis=0)
+    assert np.abs(off).max() < 0.3 and np.sqrt((off**2).mean()) < 0.15

@@ -192,11 +192,14 @@ def _structure(covariance: LinearOperator) -> Diagonalisable | None:
 
 def is_large(prior: Denoiser) -> bool:
     """Whether Cov[x_0 given x_t] is known by products alone, of so many numbers that neither it nor weights
-    of particles are at hand: more than 2,048, or 512 where it is near one that has a structure."""
+    of particles are at hand: more than 2,048, or 512 where each x_t has its own, near one that has a
+    structure."""
     if prior.dim <= WITH_STRUCTURE:
         return False
     covariance = prior(prior.end, prior.sde.T).covariance
-    return not (covariance.materialised or covariance.shared) and _structure(covariance) is not None
+    if covariance.materialised or (covariance.shared and prior.dim <= DENSE):
+        return False
+    return _structure(covariance) is not None
 
 
 def leading(covariance: LinearOperator) -> Spectral:
