@@ -93,16 +93,16 @@ def test_counts_of_a_large_gaussian_field_are_drawn_unweighed(monkeypatch):
     observation = sp.likelihood.IndependentObservation(
         sp.likelihood.families.Poisson(), counts, H=H, offset=array(np.full(DIM, 0.5), backend)
     )
-    posterior = sp.Posterior(prior, observation)
+    posterior = sp.Posterior(prior, observation, steps=40)
     assert posterior.choice.unweighed and posterior.choice.name == "tweedie"
-    run = posterior.run(1_000, seed=1)
+    run = posterior.run(300, seed=1)
     assert run.state == "do not trust"
     root = host(prior.prior_covariance.sqrt().dense())
-    x, kept = np.tile(MEAN, (400, 1)), []
+    x, kept = np.tile(MEAN, (200, 1)), []
     for step in range(900):
         moved = MEAN + np.sqrt(1 - 0.09) * (x - MEAN) + 0.3 * rng.standard_normal(x.shape) @ root
         logs = [host(observation.log_prob(array(rows, backend))) for rows in (x, moved)]
-        taken = np.log(rng.uniform(size=400)) < logs[1] - logs[0]
+        taken = np.log(rng.uniform(size=200)) < logs[1] - logs[0]
         x = np.where(taken[:, None], moved, x)
         if step >= 400 and step % 50 == 0:
             kept.append(x)
