@@ -118,3 +118,15 @@ def test_equations_by_it_take_a_part_of_the_iterations_and_ln_det_is_as_exact(pr
     whole = la.ObservedCovariance(H, C, la.Diagonal(array(noise, precise)))
     assert_array(whole.solve(many), np.linalg.solve(matrix, host(many).T).T, precise, 1e-9)
     assert whole.has_factor and "one factorisation" in whole.words
+
+
+def test_nothing_near_is_looked_for_where_s_has_the_eigenvectors_of_c(precise, monkeypatch):
+    monkeypatch.setattr(observed, "QUICK", 100)
+    noise = la.Diagonal(array(np.full(576, 0.2), precise))
+    S = la.ObservedCovariance(
+        la.Selection(indices(range(576), precise), 576, noise.like), torus(precise), noise
+    )
+    b = np.random.default_rng(7).standard_normal((1, 576))
+    exact = np.linalg.solve(host(torus(precise).dense()) + 0.2 * np.eye(576), b.T).T
+    assert_array(S.solve(array(b, precise)), exact, precise, 1e-9)
+    assert S.form == "diagonal" and "near_root" not in S.__dict__

@@ -42,15 +42,17 @@ class ObservedCovariance(Symmetric):
         self.H, self.C, self.R, self.iterations, self.asked = H, C, R, 0, 0
 
     @cached_property
+    def structured(self) -> LinearOperator | None:
+        """S where it is diagonal or sequential, else None."""
+        if isinstance(self.C, GaussMarkov) and self.shape[0]:
+            return self._diagonal() or Innovations.of(self.H, self.C, self.R)
+        return self._diagonal()
+
+    @cached_property
     def closed(self) -> LinearOperator | None:
         """S where it is diagonal, sequential or factored, else None."""
-        shifted = self._diagonal()
-        if shifted is not None:
-            return shifted
-        if isinstance(self.C, GaussMarkov) and self.shape[0]:
-            sequential = Innovations.of(self.H, self.C, self.R)
-            if sequential is not None:
-                return sequential
+        if self.structured is not None:
+            return self.structured
         n, entries = self.shape[0], self.H.single_entries
         if n > (DIRECT if entries is None else FACTORED):
             return None
@@ -115,7 +117,7 @@ class ObservedCovariance(Symmetric):
             return b
         rows = xp.reshape(b, (-1, n))
         self.asked += rows.shape[0]
-        by_factor = n <= QUICK or self.asked > FEW or self.has_factor
+        by_factor = n <= QUICK or self.asked > FEW or self.has_factor or self.structured is not None
         if (by_factor or self.near_root is None) and self.closed is not None:
             return self.closed.solve(b)
         near = None if self.near_root is None else self.near_root.near_inverse

@@ -331,6 +331,12 @@ class Posterior(_Posterior[PosteriorRun]):
     `LangevinCorrector` moves draws within their modes; None leaves them as guided. `choice` says what was
     taken and why. An error of one correction counts as its failure, and 'auto' goes on to the next.
 
+    A Gaussian prior whose covariance is held by a structure, or of more than 2,048 numbers, seen linearly, is
+    drawn directly (`sample`). Other priors of so many numbers, or of more than 512 with a network over such a
+    structure, are drawn by guidance without weights, and are then never called trusted; the time of a draw
+    grows with its products with the denoiser's slope, which the diagnosis counts, and memory with the draws
+    that are made at once.
+
     density: ln p(x_0) + ln p(y given x_0), where the prior's own is known, as of the latents of a Pyro model:
     `HamiltonianMC` and `TemperedSMC` follow it; 'auto' takes that where guidance would take twice
     as many evaluations, its pilot fails, or the denoiser is not to be relied on (in closed form there if
