@@ -26,6 +26,7 @@ ABOUT = {  # each tutorial, for the list of them
     "12_climate_sensitivity": "a stochastic energy balance, against quadrature",
     "13_own_simulator_and_backend": "an epidemic, against importance sampling; on every array library",
     "14_field_of_stations": "a map from a few stations, or from means of blocks, the exact answer beside",
+    "15_images": "filling in and deblurring patches of photographs, with a U-Net, on held-out ones",
     "mini_sdeppl": "300 lines, on NumPy alone",
 }
 
