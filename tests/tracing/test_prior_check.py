@@ -10,6 +10,7 @@ import torch
 from pyro.distributions import constraints
 
 import sdeppl as sp
+from sdeppl.tracing import PriorRecord, SiteReader, find_sites
 
 D = torch.float64
 
@@ -217,3 +218,35 @@ def test_a_data_set_has_no_density():
     guide = sp.ScoreGuide(model, net=None)
     sp.ScoreMatching(guide, draws=2_000).fit(steps=0, progress=False)
     assert not guide.fit_check.density and not guide.fit_check.disagreement
+
+
+SCALES = {"field": 1.0}
+
+
+def wide(y=None):
+    def sampler(n):  # by torch's generator, as any model that draws something else before
+        extra = torch.randn(SCALES.get("extra", 0))
+        return SCALES["field"] * torch.randn(n, 4_000, dtype=D) + 0 * extra.sum()
+
+    pyro.sample("field", sp.Simulated(sampler, 4_000))
+
+
+@pytest.fixture
+def record():
+    SCALES.update(field=1.0, extra=0)
+    space = find_sites(wide, latents=["field"]).space
+    reader = SiteReader(wide, space, (), {})
+    yield PriorRecord.of(reader, (0, 7)), reader
+    SCALES.update(field=1.0, extra=0)
+
+
+def test_few_draws_of_a_wide_site_are_kept_and_tell_a_change(record):
+    """4,000 numbers: four draws and 130 numbers of 64 more; a scale that is 1.15 times what it was is found,
+    and the same prior by other random numbers is not. Seed 7."""
+    kept, reader = record
+    assert kept.z.shape == (4, 4_000) and kept.summary.shape == (64, 130)
+    assert kept.changed(reader) is None
+    SCALES["extra"] = 3  # other numbers, the same law
+    assert kept.changed(reader) is None
+    SCALES["field"] = 1.15
+    assert kept.changed(reader) == "field"
