@@ -1,6 +1,7 @@
 """A data set as a prior: which rows are drawn, which are held out, where they lie, what is refused."""
 
 import os
+import pickle
 
 import numpy as np
 import pyro
@@ -226,6 +227,25 @@ def test_a_memmap_that_is_gone_or_shorter_is_refused_before_it_is_read(tmp_path)
         memmap(tmp_path)  # written anew, while the old map is still of the file that was shortened
         with pytest.raises(SamplerError, match="has 500 bytes"):
             fn.sample()
+
+
+def test_a_mapped_file_is_sent_by_its_path(tmp_path):
+    np.save(tmp_path / "rows.npy", np.zeros((1_000, 50)))
+    fn = sp.Dataset(np.load(tmp_path / "rows.npy", mmap_mode="r"), held_out=0.2)
+    sent = pickle.dumps(fn)
+    assert len(sent) < 5_000  # and the numbers are 400,000 bytes
+    again = pickle.loads(sent)
+    assert isinstance(again.source.array, np.memmap) and again.reading("held out").sample((3,)).shape == (
+        3,
+        50,
+    )
+    view = pickle.loads(pickle.dumps(sp.Dataset(memmap(tmp_path)[3:])))
+    assert set(numbers(view.sample((100,)))) <= set(range(3, N))
+    os.remove(tmp_path / "rows.npy")
+    with pytest.raises(
+        SamplerError, match=r"rows.npy, which source is mapped from, is gone or too short here"
+    ):
+        pickle.loads(sent)
 
 
 ARGUMENTS = {

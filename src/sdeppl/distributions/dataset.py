@@ -200,6 +200,29 @@ class Source:
         sizes = tuple(int(n) for n in array.shape)
         return cls(array, name, sizes[0], sizes[1:], *_axes(array), file=_file(array))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A whole file that is mapped goes to another process by its path, and not its numbers."""
+        mapped = self.array
+        if mapped is not self.file or not isinstance(mapped, np.memmap):
+            return vars(self) | {"file": None}  # a view of one is sent with its numbers
+        order = "F" if mapped.flags.f_contiguous and not mapped.flags.c_contiguous else "C"
+        place = os.path.abspath(str(mapped.filename)), mapped.dtype, mapped.offset, mapped.shape, order
+        return vars(self) | {"array": None, "file": None, "mapped": place}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        place = state.pop("mapped", None)
+        if place is not None:
+            path, dtype, offset, shape, order = place
+            try:
+                array = np.memmap(path, dtype, "r", offset, shape, order)
+            except (OSError, ValueError) as error:
+                raise SamplerError(
+                    f"Dataset: {os.path.basename(path)}, which {state['name']} is mapped from, is gone or "
+                    f"too short here ({error}); it must be where the one who sends it has it"
+                ) from error
+            state |= {"array": array, "file": array}
+        self.__dict__.update(state)
+
     def check_file(self) -> None:
         """Check that the file that it is mapped from is whole. Raises: SamplerError."""
         if self.file is None:
