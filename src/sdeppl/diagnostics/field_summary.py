@@ -60,7 +60,7 @@ def field_summary(
 
 
 def _pooled(one: SampleSummary, other: SampleSummary, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of the rows of both, which do not tell one side from the other."""
+    """Mean, and standard deviation about either's own, which do not tell one side from the other."""
     assert one.values is not None and other.values is not None
     n, m = len(one.values), len(other.values)
     both = (one.values, other.values)
@@ -68,7 +68,6 @@ def _pooled(one: SampleSummary, other: SampleSummary, kept: np.ndarray) -> tuple
     share = n / (n + m)
     mean = share * found[0][0] + (1 - share) * found[1][0]
     variance = share * found[0][1] + (1 - share) * found[1][1]
-    variance = variance + share * (1 - share) * (found[0][0] - found[1][0]) ** 2
     return mean, np.sqrt(np.where(kept, variance, 1.0))
 
 
