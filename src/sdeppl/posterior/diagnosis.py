@@ -29,6 +29,8 @@ class FitCheck:
     together: a mean that is δ standard deviations off has δ²/2. density: whether every latent site has one,
     by which a posterior may be corrected. disagreement: what `check_prior` says of sites whose draws and
     densities differ, or ''. structure: how a covariance with a layout is held, '' for all entries.
+    between, between_sites: nats a number that two sites share and the Gaussian part has not, clear of chance,
+    and which these are.
     """
 
     network: Network
@@ -45,6 +47,8 @@ class FitCheck:
     density: bool = False
     disagreement: str = ""
     structure: str = ""
+    between: float = 0.0
+    between_sites: str = ""
 
     def __repr__(self) -> str:
         return f"FitCheck({self.verdict})"
@@ -57,7 +61,7 @@ class FitCheck:
     @property
     def off(self) -> float:
         """By how many standard deviations the number that is learned worst may be off: √(2 nats)."""
-        return max(self._each, self._departed)
+        return max(self._each, self._departed, self._between)
 
     @property
     def state(self) -> State:
@@ -84,6 +88,11 @@ class FitCheck:
         return _off(max(shown, expected) / self.dim) if not math.isnan(shown) else math.inf
 
     @property
+    def _between(self) -> float:
+        """The correlation of two sites that is left out."""
+        return _off(self.between)
+
+    @property
     def _departed(self) -> float:
         return _off(self.worst) if self.p <= SIGNIFICANT else 0.0
 
@@ -106,6 +115,11 @@ class FitCheck:
                 f"{self.departure:.2g} ± {self.departure_noise:.1g} nats of what {self._missing} (at its "
                 f"most in '{self.site}': {self.worst:.2g}, such as a mean {self._departed:.2g} standard "
                 "deviations off)"
+            )
+        if self._between > SMALL:
+            parts.append(
+                f"a correlation of {min(self._between, 1.0):.2g} between sites {self.between_sites}, which "
+                "it holds to be independent"
             )
         if not parts or each > SMALL:
             parts.append(
@@ -131,7 +145,7 @@ class FitCheck:
         elif self._each > SMALL:
             enough = max(ENOUGH * (self.dim + 3), int(1.5 * self.draws * (self._each / SMALL) ** 2))
             found.append(f"use more draws (draws={_round_up(enough)})")
-        if self._departed > SMALL:
+        if max(self._departed, self._between) > SMALL:
             found.append(_ADVICE[self.network])
         return " and ".join(found)
 
@@ -144,7 +158,7 @@ class FitCheck:
         """From `to_dict`, None from None. Raises: KeyError for one that is not whole."""
         if content is None:
             return None
-        later = {"structure": ""} | content
+        later = {"structure": "", "between": 0.0, "between_sites": ""} | content
         return cls(**{field.name: later[field.name] for field in fields(cls)})
 
 

@@ -5,12 +5,13 @@ from typing import Any
 
 import torch
 
-from ..linalg import Diagonalisable, FieldShape, LinearOperator, PathShape, Stationary
+from ..linalg import Diagonalisable, FieldShape, LinearOperator, PathShape, Spectral, Stationary
 from ..linalg.grid import spectral
 from .spectrum import bands, wavenumbers
 
 BLOCKS = 8  # along each axis of a grid
 SURE = 4.0  # standard errors
+LEADING = 4, 32, 512  # wavenumbers of most variance
 
 
 def whitened_in_place(covariance: LinearOperator, x: torch.Tensor) -> torch.Tensor:
@@ -63,12 +64,34 @@ def path_moments(x: torch.Tensor, covariance: LinearOperator, path: PathShape) -
     return mean + spread, math.hypot(mean_noise, spread_noise)
 
 
-def cross_moments(w: torch.Tensor, other: torch.Tensor, shape: FieldShape | PathShape) -> tuple[float, float]:
-    """What a field or path w (draws, dim) and other numbers (draws, few), all white, have in common that the
-    Gaussian of independent ones has not: |S|²/2 of their products, by blocks of the field."""
-    blocks = _blocks(shape)
-    found = [_of_groups(w * other[:, k : k + 1], blocks, each=2.0) for k in range(other.shape[1])]
-    return sum(nats for nats, _ in found), math.hypot(*(noise for _, noise in found))
+def projections(
+    w: torch.Tensor, x: torch.Tensor, part: LinearOperator, shape: FieldShape | PathShape
+) -> list[torch.Tensor]:
+    """White numbers (draws, few) of a field or path, in which others may share: of its blocks, and of its
+    wavenumbers or directions of most variance.
+
+    w: x (draws, dim) whitened in place; part: the covariance of x.
+    """
+    number = _blocks(shape)
+    sizes = torch.bincount(number).double()
+    sums = torch.zeros((len(w), len(sizes)), dtype=torch.float64).index_add_(1, number, w)
+    found, held, values = [sums / sizes.sqrt()], part, torch.zeros(())
+    if isinstance(held, (Stationary, Spectral)):
+        inside: Any = held.inside(x)
+        values = held.eigenvalues  # type: ignore[assignment]
+        order = values.argsort(descending=True)
+        found += [inside[:, order[:few]] / values[order[:few]].sqrt() for few in LEADING]
+    return found
+
+
+def shared(a: torch.Tensor, b: torch.Tensor) -> tuple[float, float]:
+    """|S|²/2 of the products S of white numbers a (draws, few) with others b, by number of the fewer: what
+    the Gaussian of independent ones is off by; and its standard error where there is nothing."""
+    draws, fewer = len(a), min(a.shape[1], b.shape[1])
+    products = (a @ a.T) * (b @ b.T)
+    pairs = draws * (draws - 1)
+    nats = float(products.sum() - torch.diagonal(products).sum()) / pairs / 2
+    return nats / fewer, math.sqrt(a.shape[1] * b.shape[1] / pairs / 2) / fewer
 
 
 def _of_mean(w: torch.Tensor) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from ..linalg import FieldShape, LinearOperator, PathShape, Stationary
 from ..posterior import FitCheck, Network
 from ..sde import IsotropicSDE, log_snr_grid
 from ..tracing import LatentSpace
-from .field_moments import cross_moments, field_moments, path_moments, seen_of, whitened_in_place
+from .field_moments import field_moments, path_moments, projections, seen_of, shared, whitened_in_place
 from .gaussian_part import GaussianPart
 
 LEVELS = 8
@@ -76,6 +77,7 @@ def check_fit(
             p = min(p, math.erfc((beyond - total) / error / math.sqrt(2)))
             total, total_noise = beyond, error
     place = worst if white.looked_at is None else int(white.looked_at[worst])
+    between, between_sites = (0.0, "") if used else white.between(space)
     return FitCheck(
         network=network,
         draws=gaussian.draws,
@@ -89,6 +91,8 @@ def check_fit(
         worst=max(float(clear[worst]), total / white.dim),
         site=next(site.name for site in space.sites if place < site.stop),
         structure="" if gaussian.by_eigenvectors else gaussian.kinds,
+        between=between,
+        between_sites=between_sites,
     )
 
 
@@ -152,18 +156,38 @@ class _White:
         """Nats of mean and covariance, and their standard error."""
         if self.looked_at is None:
             return _moments(self.own, gaussian.draws)
-        found, white = list[tuple[float, float]](), torch.as_tensor(self.in_place)
+        found = list[tuple[float, float]]()
         for own, part, shape in self.fields:
             one = self.x[:, own]
             if isinstance(shape, PathShape):
                 found.append(path_moments(one, part, shape))
             else:
                 found.append(field_moments(one, part, shape))
-            if self.plain is not None:
-                found.append(cross_moments(white[:, own], white[:, self.plain], shape))
         if self.plain is not None:
             found.append(_moments(self.in_place[:, self.plain], gaussian.draws))
         return sum(nats for nats, _ in found), math.hypot(*(noise for _, noise in found))
+
+    def between(self, space: LatentSpace) -> tuple[float, str]:
+        """Nats a number of what two sites share, beyond 4 standard errors, and which these are: of those that
+        share most. The Gaussian part holds sites with a structure of their own to be independent."""
+        white, views = torch.as_tensor(self.in_place), {}
+        held = {own.start: (own, part, shape) for own, part, shape in self.fields}
+        for site in space.sites if held else ():
+            columns = white[:, site.start : site.stop]
+            if site.start in held:
+                own, part, shape = held[site.start]
+                views[site.name] = projections(columns, self.x[:, own], part, shape)
+            else:
+                views[site.name] = [columns]
+        most, sites = 0.0, ""
+        plain = {site.name for site in space.sites if site.start not in held}
+        for (first, mine), (second, theirs) in combinations(views.items(), 2):
+            if {first, second} <= plain:  # of which one covariance is held
+                continue
+            for nats, noise in (shared(a, b) for a in mine for b in theirs):
+                if nats - SURE * noise > most:
+                    most, sites = nats - SURE * noise, f"'{first}' and '{second}'"
+        return most, sites
 
     def with_modes(self) -> "_White":
         """With wavenumbers among what is looked at."""
