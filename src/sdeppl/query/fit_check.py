@@ -170,9 +170,11 @@ class _White:
     def between(self, space: LatentSpace) -> tuple[float, str]:
         """Nats a number of what two sites share, beyond 4 standard errors, and which these are: of those that
         share most. The Gaussian part holds sites with a structure of their own to be independent."""
+        if not self.fields:
+            return 0.0, ""
         white, views = torch.as_tensor(self.in_place), {}
         held = {own.start: (own, part, shape) for own, part, shape in self.fields}
-        for site in space.sites if held else ():
+        for site in space.sites:
             columns = white[:, site.start : site.stop]
             if site.start in held:
                 own, part, shape = held[site.start]
