@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 TUTORIALS = Path(__file__).parents[2] / "tutorials"
 SCRIPTS = sorted(path.name for path in TUTORIALS.glob("[0-9][0-9]_*.py"))
@@ -31,11 +32,13 @@ CASES = [
 def test_a_tutorial_ends_in_its_assertions_and_a_picture(script, library):
     """Each script asserts on its own numbers, such as the errors against the Kalman smoother."""
     picture = TUTORIALS / "output" / "quick" / f"{script.removesuffix('.py')}.png"
-    picture.unlink(missing_ok=True)
-    finished = run(script, library, *OPTIONS.get((script, library), []))
-    assert finished.returncode == 0, finished.stderr
-    assert f"backend: {library} on cpu in float64" in finished.stdout
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(picture.with_suffix(".lock")):  # another process may run it on the other library
+        picture.unlink(missing_ok=True)
+        finished = run(script, library, *OPTIONS.get((script, library), []))
+        assert finished.returncode == 0, finished.stderr
+        assert f"backend: {library} on cpu in float64" in finished.stdout
+        assert picture.read_bytes().startswith(b"\x89PNG")
     if (script, library) == ("01_nile.py", "numpy"):  # as `make demo` runs it: a verdict that can be given
         assert "NUTS" not in finished.stdout
         assert finished.stdout.splitlines()[-1].startswith("trusted: no error beyond")
