@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,8 +18,8 @@ from ..denoisers import Denoiser, Eigenbasis, NetworkDenoiser, OnGrid
 from ..distributions import Part
 from ..distributions.typing import Args, Kwargs, Model
 from ..likelihood import Observation, joint_observation
-from ..linalg import FieldShape, Grid, Layout, PathShape, Time
-from ..nn import FieldNetwork, ResidualMLP, UNet
+from ..linalg import FieldShape, Layout, PathShape
+from ..nn import FieldNetwork
 from ..posterior import FitCheck, Network, Posterior, Posteriors, UntrustedWarning
 from ..query import (
     GaussianPart,
@@ -61,6 +61,7 @@ from ..tracing import (
     with_tails,
 )
 from ..tracing.randomness import seeded
+from .layouts import NetworkFactory, check_layout, fields_of, layout_contents, network_factory
 from .names import names_apart
 from .sample_sites import Kept, sample_sites
 
@@ -82,7 +83,6 @@ PROBES, NEAR = 256, 64  # draws with which a model is read: of the prior, and ne
 KIND = "guide"  # of its files
 PARTS: tuple[Part, ...] = "training", "held out"
 TRAINING = Rows("training")
-NetworkFactory = Callable[[Any], torch.nn.Module]
 
 
 class ScoreGuide:
@@ -144,7 +144,7 @@ class ScoreGuide:
         self.draws_in = tails
         self.tails: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         self.sde = sde or sites.diffusion or VPSDE()
-        self.net_factory = _net_factory(net, self.fields)
+        self.net_factory = network_factory(net, self.fields)
         self.seed = whole_number("seed", seed)
         self.gaussian: GaussianPart | None = None
         self.net: torch.nn.Module | None = None
@@ -167,11 +167,15 @@ class ScoreGuide:
         """Unconstrained prior draws (draws, dim) that no fit sees: fresh ones; of data sets the rows that are
         held out, each once, and so fewer where these are fewer."""
         draws = min(draws, self.rows["held out"] or draws)
-        parts = [
-            self.prior_batch(min(self.at_once, draws - first), *stream, k, rows=Rows("held out", first))
-            for k, first in enumerate(range(0, draws, self.at_once))
-        ]
-        return torch.cat(parts)
+        return torch.cat(list(self._in_batches(draws, "held out", stream, progress=False)))
+
+    def _in_batches(
+        self, draws: int, part: Part, stream: tuple[int, ...], progress: bool | None
+    ) -> Iterator[torch.Tensor]:
+        """Draws of a part of what data sets there are, in the order of their rows, some at a time."""
+        starts = range(0, draws, self.at_once)
+        for index, first in enumerate(Progress(len(starts), progress, "prior moments").over(starts)):
+            yield self.prior_batch(min(self.at_once, draws - first), *stream, index, rows=Rows(part, first))
 
     @property
     def moment_draws(self) -> int:
@@ -233,11 +237,7 @@ class ScoreGuide:
     def _batches(self, draws: int, progress: bool | None, number: int) -> Iterator[torch.Tensor]:
         """Prior draws, batch by batch, fresh ones in each pass over them, of data sets the same rows in their
         order. number: of the pass."""
-        at_once, stream = self.at_once, (0,) if number == 0 else (PASSES, number)
-        starts = range(0, draws, at_once)
-        for index, first in enumerate(Progress(len(starts), progress, "prior moments").over(starts)):
-            batch = min(at_once, draws - first)
-            yield self.prior_batch(batch, *stream, index, rows=Rows("training", first))
+        return self._in_batches(draws, "training", (0,) if number == 0 else (PASSES, number), progress)
 
     @property
     def plain_sites(self) -> tuple[LatentSite, ...]:
@@ -616,7 +616,7 @@ class ScoreGuide:
         tensors |= {f"check.prior.{name}": density for name, density in trained.densities.items()}
         content |= {
             "latents": {site.name: list(site.shape) for site in self.space.sites},
-            "layout": _layout_contents(self.layout),
+            "layout": layout_contents(self.layout),
             "sde": to_dict(self.sde),
             "has_net": self.net is not None,
             "use_net": self.use_net,
@@ -630,7 +630,7 @@ class ScoreGuide:
         mine = {site.name: list(site.shape) for site in self.space.sites}
         if content.get("latents") != mine:
             raise ModelError(f"{path} was trained on latents {content.get('latents')}; the model has {mine}")
-        _check_layout(path, content.get("layout", {}), self.layout)
+        check_layout(path, content.get("layout", {}), self.layout)
         tailed = [name.removeprefix("tail.loc.") for name in tensors if name.startswith("tail.loc.")]
         if not all(name in mine and f"tail.scale.{name}" in tensors for name in tailed):
             raise CorruptFile(f"{path} does not fit this guide: its heavy tails are of {tailed}")
@@ -826,63 +826,6 @@ def _rows(
         if name not in rows:
             rows[name] = value.to(torch.float64).expand(sets, *value.shape)
     return rows, sets
-
-
-def fields_of(space: LatentSpace, layout: object) -> dict[str, FieldShape | PathShape]:
-    """{site: its grid or path} of the sites with a layout. Raises: TypeError, ModelError, naming the site."""
-    if layout is not None and not isinstance(layout, Mapping):
-        raise TypeError(f"layout must be {{site: sp.Grid(...)}}, by site name; got {layout!r:.80}")
-    sites = {site.name: site for site in space.sites}
-    fields: dict[str, FieldShape | PathShape] = {}
-    for name, grid in dict(layout or {}).items():
-        if name not in sites:
-            raise ModelError(f"layout: there is no latent site '{name}'; the model has {space.names}")
-        if not isinstance(grid, Layout):
-            raise TypeError(f"layout: site '{name}' has {grid!r:.80}; expected sp.Grid(...) or sp.Time(...)")
-        site = sites[name]
-        if site.shape != site.unconstrained_shape:
-            raise ModelError(
-                f"layout: site '{name}' has the support {site.support}, whose numbers are not one by one "
-                "those of a grid; write it as a function of a site whose support is"
-            )
-        try:
-            fields[name] = grid.of(site.shape)
-        except ValueError as error:
-            raise ModelError(f"layout: site '{name}': {error}") from error
-    return fields
-
-
-def _net_factory(
-    net: NetworkFactory | Literal["auto"] | None, fields: Mapping[str, FieldShape | PathShape]
-) -> NetworkFactory | None:
-    """What makes the network. Raises: ModelError for one on a path."""
-    paths = [name for name, field in fields.items() if isinstance(field, PathShape)]
-    if net == "auto":
-        return None if paths else UNet() if fields else ResidualMLP
-    if net is not None and paths:
-        raise ModelError(
-            f"site '{paths[0]}' has the layout sp.Time(), with which there is no network yet: give net=None, "
-            "for the Gaussian part alone, or the layout sp.Grid(), for a path of one length"
-        )
-    return net
-
-
-LAYOUTS: dict[str, type[Layout]] = {"Grid": Grid, "Time": Time}
-
-
-def _layout_contents(layout: Mapping[str, Layout]) -> dict[str, Any]:
-    """As JSON."""
-    return {name: {"type": type(one).__name__, **vars(one)} for name, one in layout.items()}
-
-
-def _check_layout(path: object, found: Mapping[str, Mapping[str, Any]], mine: Mapping[str, Layout]) -> None:
-    """Raises: ModelError where a file has another layout."""
-    theirs = {
-        name: LAYOUTS[settings["type"]](**{k: value for k, value in settings.items() if k != "type"})
-        for name, settings in found.items()
-    }
-    if theirs != mine:
-        raise ModelError(f"{path} was trained with layout={theirs}; this guide has {dict(mine)}")
 
 
 def _check_sde(sde: object) -> None:
