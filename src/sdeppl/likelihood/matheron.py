@@ -1,17 +1,16 @@
 """A Gaussian seen linearly, of any number of numbers: mean, draws and ln p(y) by operators."""
 
 import math
+from typing import TypeGuard
 
 from ..backend import Array
 from ..backend.sharing import cached_property
 from ..denoisers import Denoiser, GaussianDenoiser
-from ..linalg import LinearOperator, ObservedCovariance, Selection, Spectral, largest_eigenvalue
+from ..linalg import DENSE, LinearOperator, ObservedCovariance, Selection, Spectral, largest_eigenvalue
 from .base import require_fit
 from .linear_gaussian import LinearGaussian
 from .observation import Observation, matched
 from .tweedie import TweedieDenoiser
-
-DENSE = 2_048  # numbers in x_0 up to which a posterior of one by all eigenvectors is a matrix
 
 
 class GaussianPosterior:
@@ -79,13 +78,17 @@ class GaussianPosterior:
     def draws(self, z: Array, noise: Array, numbers: Array | None = None) -> Array:
         """Draws (rows, dim), each from standard normals z (rows, dim) and noise (rows, observations).
 
-        Matheron's rule: x + C Hᵀ S⁻¹ (y - H x - e), with x from the prior and e from the noise. numbers:
-        of many data sets, that of each row. Raises: FloatingPointError where S cannot be solved. Source:
-        Wilson et al. 2021, Pathwise conditioning of Gaussian processes.
+        numbers: of many data sets, that of each row. Raises: FloatingPointError where S cannot be solved.
         """
         x = self.prior.location + self.prior.prior_covariance.sqrt().matvec(z)
-        if not self.count:
-            return x
+        return self.moved(x, noise, numbers) if self.count else x
+
+    def moved(self, x: Array, noise: Array, numbers: Array | None = None) -> Array:
+        """Draws x (rows, dim) of the prior as draws of the posterior; noise, numbers: as of `draws`.
+
+        Matheron's rule: x + C Hᵀ S⁻¹ (y - H x - e), with e from the noise. Source: Wilson et al. 2021,
+        Pathwise conditioning of Gaussian processes.
+        """
         observation = self.observation if numbers is None else self.observation.of_sets(numbers)
         predicted = observation.linearise(x).predicted + self.S.R.root.matvec(noise)
         return self._moved(x, matched(observation.y, x.shape[0]) - predicted)
@@ -105,7 +108,7 @@ class GaussianPosterior:
         return self.observation.y[None if self._one else ..., :] - predicted
 
 
-def is_drawn_directly(prior: Denoiser, observation: Observation | None) -> bool:
+def is_drawn_directly(prior: Denoiser, observation: Observation | None) -> TypeGuard[GaussianDenoiser]:
     """Whether `GaussianPosterior` is what such a posterior is drawn by: a Gaussian that is held by another
     structure than all its eigenvectors, or of more than 2,048 numbers, seen linearly or not at all."""
     if not isinstance(prior, GaussianDenoiser) or not (observation is None or observation.is_linear):

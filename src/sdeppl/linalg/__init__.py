@@ -7,6 +7,7 @@ from .layouts import FieldShape, Grid, Layout, PathShape, Time
 from .markov import BlockTridiagonal, GaussMarkov, Innovations
 from .observed import ObservedCovariance
 from .operators import (
+    DENSE,
     Dense,
     Diagonal,
     Diagonalisable,

@@ -186,30 +186,54 @@ class BlockTridiagonal(Symmetric):
         return BlockTridiagonal(chosen(self.blocks, index, 3), chosen(self.lower, index, 3), self.shape[0])
 
 
-class GaussMarkov(Symmetric):
+class _Inverse(LinearOperator):
+    """A⁻¹, whose products are solutions with A, and the other way round."""
+
+    def __init__(self, A: LinearOperator) -> None:
+        super().__init__(A.shape, A.batch, A.like)
+        self.A = A
+
+    def matvec(self, v: Array) -> Array:
+        return self.A.solve(v)
+
+    def rmatvec(self, w: Array) -> Array:
+        return self.A.rsolve(w)
+
+    def solve(self, b: Array) -> Array:
+        return self.A.matvec(b)
+
+    def rsolve(self, b: Array) -> Array:
+        return self.A.rmatvec(b)
+
+    def inverse(self) -> LinearOperator:
+        return self.A
+
+    def logdet(self) -> Array:
+        return -self.A.logdet()
+
+    def _take(self, index: Array | int) -> LinearOperator:
+        taken: Any = self.A.take(index)
+        return type(self)(taken)
+
+
+class GaussMarkov(_Inverse, Symmetric):
     """The covariance of a Gauss–Markov sequence: the inverse of its precision, a `BlockTridiagonal`.
 
     Products, equations, roots, determinants and variances each cost what one solution does.
     """
 
+    A: BlockTridiagonal
+
     def __init__(self, precision: BlockTridiagonal) -> None:
-        super().__init__(precision.shape, precision.batch, precision.like)
-        self.precision = precision
+        super().__init__(precision)
 
-    def matvec(self, v: Array) -> Array:
-        return self.precision.solve(v)
-
-    def solve(self, b: Array) -> Array:
-        return self.precision.matvec(b)
-
-    def inverse(self) -> LinearOperator:
-        return self.precision
+    @property
+    def precision(self) -> BlockTridiagonal:
+        """C⁻¹."""
+        return self.A
 
     def sqrt(self) -> LinearOperator:
         return _Root(self.precision).inverse().T
-
-    def logdet(self) -> Array:
-        return -self.precision.logdet()
 
     def diagonal(self) -> Array:
         """The variances."""
@@ -223,10 +247,6 @@ class GaussMarkov(Symmetric):
     def __mul__(self, c: Any) -> LinearOperator:
         scaled: Any = self.precision * (1 / c)
         return GaussMarkov(scaled)
-
-    def _take(self, index: Array | int) -> LinearOperator:
-        taken: Any = self.precision.take(index)
-        return GaussMarkov(taken)
 
 
 class Innovations(Symmetric):
@@ -284,7 +304,7 @@ class _Root(LinearOperator):
         return self._by(self.A.factor.solve_transposed, b)
 
     def inverse(self) -> LinearOperator:
-        return _InverseRoot(self)
+        return _Inverse(self)
 
     def logdet(self) -> Array:
         return 0.5 * self.A.logdet()
@@ -295,36 +315,6 @@ class _Root(LinearOperator):
     def _take(self, index: Array | int) -> LinearOperator:
         taken: Any = self.A.take(index)
         return _Root(taken)
-
-
-class _InverseRoot(LinearOperator):
-    """F⁻¹."""
-
-    def __init__(self, root: _Root) -> None:
-        super().__init__(root.shape, root.batch, root.like)
-        self.root_of = root
-
-    def matvec(self, v: Array) -> Array:
-        return self.root_of.solve(v)
-
-    def rmatvec(self, w: Array) -> Array:
-        return self.root_of.rsolve(w)
-
-    def solve(self, b: Array) -> Array:
-        return self.root_of.matvec(b)
-
-    def rsolve(self, b: Array) -> Array:
-        return self.root_of.rmatvec(b)
-
-    def inverse(self) -> LinearOperator:
-        return self.root_of
-
-    def logdet(self) -> Array:
-        return -self.root_of.logdet()
-
-    def _take(self, index: Array | int) -> LinearOperator:
-        taken: Any = self.root_of.take(index)
-        return _InverseRoot(taken)
 
 
 # ---- The factor, level by level

@@ -12,6 +12,7 @@ from ..backend.sharing import cached_property, warn
 from .conjugate_gradients import conjugate_gradients
 
 LARGEST = 2**26  # entries of a matrix that `dense` writes out where only products are known
+DENSE = 2_048  # latent numbers up to which matrices of all of them are made
 DIRECT = 512  # numbers up to which equations without a closed form are solved by all entries
 # Rows that a function is given at once. A network is wider than its inputs, and arrays beyond 32 MB (256
 # float64 numbers a row) are of fresh memory each time: products with a slope then take up to twice as long.

@@ -57,10 +57,9 @@ def choose(
     cannot take.
     """
     _check_names(likelihood, correction)
-    direct = isinstance(prior, GaussianDenoiser) and is_drawn_directly(prior, observation)
     if observation is None or observation.count == 0:
-        closed_form = GaussianPosterior(prior, None) if direct else None  # type: ignore[arg-type]
-        return Choice(prior, "none", "nothing was observed", exact=closed_form)
+        direct = GaussianPosterior(prior, None) if is_drawn_directly(prior, observation) else None
+        return Choice(prior, "none", "nothing was observed", exact=direct)
     if isinstance(likelihood, MeanLikelihood):
         if likelihood.prior is not prior or likelihood.observation is not observation:
             raise ValueError("likelihood was made with another prior or observation than the posterior's")
@@ -76,8 +75,7 @@ def choose(
     closed = has_exact_posterior(prior, observation)
     if likelihood == "exact" or (likelihood == "auto" and closed):
         kind = type(prior).__name__.removesuffix("Denoiser")
-        why = f"{kind} prior, linear Gaussian observation"
-        exact = GaussianPosterior(prior, observation) if direct else exact_posterior(prior, observation)  # type: ignore[arg-type]
+        why, exact = f"{kind} prior, linear Gaussian observation", _closed_form(prior, observation)
         return Choice(exact.denoiser, "exact", why, exact=exact)
     settings = TwistedSMC() if correction == "auto" else correction
     if isinstance(settings, Correction) and settings.unguided:
@@ -96,6 +94,12 @@ def choose(
         )
     found = _with_fallback(found, prior, observation)
     return _with_density(found, prior, observation, density, steps)
+
+
+def _closed_form(prior: Denoiser, observation: Observation) -> ExactPosterior | GaussianPosterior:
+    if is_drawn_directly(prior, observation):
+        return GaussianPosterior(prior, observation)
+    return exact_posterior(prior, observation)
 
 
 def _unweighed(found: Choice, prior: Denoiser) -> Choice:

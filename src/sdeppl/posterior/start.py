@@ -7,7 +7,16 @@ from ..backend import Array, NoiseStream, array_namespace, backend_of, keyed_nor
 from ..backend.sharing import warn
 from ..denoisers import Denoiser, GaussianDenoiser, GaussianMixtureDenoiser
 from ..likelihood import GaussianPosterior
-from ..linalg import Dense, Diagonalisable, LinearOperator, Spectral, largest_eigenvalue, matvec, rmatvec
+from ..linalg import (
+    DENSE,
+    Dense,
+    Diagonalisable,
+    LinearOperator,
+    Spectral,
+    largest_eigenvalue,
+    matvec,
+    rmatvec,
+)
 from ..sde import IsotropicSDE, log_snr_grid
 from ..solvers import NonFiniteState
 
@@ -16,7 +25,7 @@ GAUSSIAN_SIGNAL_LIMIT = 0.5
 ITERATIONS = 5
 LAST_LEVEL = 1e-3  # σ/α before the step to t = 0, at most
 LEFT_OUT = 1e-4  # of the variance of a large Gaussian, in directions of which no step is as small as their sd
-WITH_STRUCTURE, DENSE = 512, 2_048  # numbers of a black box up to which matrices of all of them are made
+WITH_STRUCTURE = 512  # numbers of a black box near one that has a structure, in the place of DENSE
 RANK, SKETCH, PASSES, SIGNS = 48, 64, 3, 32  # of the leading directions of a larger one
 SKETCHED = (0x6C656164, 0)
 START = 2**14, 2**14 + 1  # indices of normals of which x_T given y is made

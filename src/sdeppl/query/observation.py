@@ -13,6 +13,7 @@ from ..backend.sharing import SHARED, warn
 from ..distributions.typing import Distribution
 from ..likelihood import (
     DensityObservation,
+    GaussianPosterior,
     IndependentObservation,
     JointObservation,
     LinearConstraint,
@@ -22,7 +23,8 @@ from ..likelihood import (
     families,
     joint_observation,
 )
-from ..linalg import LinearOperator, ObservedCovariance, placed
+from ..linalg import DENSE, LinearOperator, placed
+from ..sde import VPSDE
 from ..tracing import (
     ConstraintSite,
     DensitySite,
@@ -43,7 +45,6 @@ from .gaussian_part import GaussianPart
 _HERE = ("torch", "pyro", "sdeppl")  # whose classes are what their names say
 ROUNDS = 4
 REACH = 6.0
-DENSE = 2_048  # latent numbers up to which matrices of all of them are made
 LARGEST = 20_000_000  # numbers in one array of matrices
 
 
@@ -316,7 +317,10 @@ def _moved(
     cannot be."""
     linear = observation.linearise(about)
     if observation.is_linear and not gaussian.by_eigenvectors:
-        return _moved_linearly(observation, gaussian, start, noise)
+        prior = gaussian.denoiser(VPSDE(), observation.backend)
+        found: Any = GaussianPosterior(prior, observation).moved(start, noise)
+        arrived: torch.Tensor = found
+        return arrived
     H, basis = linear.jacobian, gaussian.basis * gaussian.eigenvalues
     cross: Any = basis @ (gaussian.basis.T @ H.T.dense())
     projected: Any = H.matmat(cross)
@@ -325,19 +329,6 @@ def _moved(
     residual: Any = site.y - linear.predicted + H.matvec(about - start) - site.noise.root.matvec(noise)
     step, singular = torch.linalg.solve_ex(S, residual[..., None])
     return torch.where(singular[..., None] == 0, start + (cross @ step)[..., 0], torch.nan)
-
-
-def _moved_linearly(
-    observation: Observation, gaussian: GaussianPart, start: torch.Tensor, noise: torch.Tensor
-) -> torch.Tensor:
-    """The same where one H serves all, by operators alone."""
-    linear = observation.linearise(start)
-    site, C = observation.site_approximation(linear, 0 * linear.predicted), gaussian.covariance
-    S = ObservedCovariance(linear.jacobian, C, site.noise)
-    residual = site.y - linear.predicted - site.noise.root.matvec(noise)
-    moved: Any = start + C.matvec(linear.jacobian.rmatvec(S.solve(residual)))
-    found: torch.Tensor = moved
-    return found
 
 
 # ---- Many data sets
