@@ -3,7 +3,7 @@
 import sys
 
 from .by_site import KIND as PORTABLE
-from .by_site import ONNX, PortablePosterior, PosteriorBySite, load_posterior
+from .by_site import ONNX, PortablePosterior, PosteriorBySite, load_posterior, saved_covariance
 from .diagnosis import SIGNIFICANT, Diagnosis, FitCheck, Network, UntrustedWarning
 from .hamiltonian import HamiltonianMC
 from .labelled import axes_to_json

@@ -11,7 +11,7 @@ from ..backend.arguments import sites_in_words
 from ..backend.files import CorruptFile, read
 from ..denoisers import ArrayMLP, Denoiser, Eigenbasis, GaussianDenoiser, NetworkDenoiser, OnGrid
 from ..likelihood import observation_from_dict
-from ..linalg import Spectral, operator_from_dict
+from ..linalg import LinearOperator, Spectral, operator_from_dict
 from ..sde import from_dict
 from .diagnosis import FitCheck, UntrustedWarning
 from .labelled import Axes, axes_from_json
@@ -178,12 +178,18 @@ def load_posterior(
         raise CorruptFile(f"{path} is not whole: it has no {error}") from error
 
 
+def saved_covariance(arrays: Mapping[str, Any], content: Mapping[str, Any]) -> LinearOperator:
+    """Of a saved prior, on the arrays' backend: by the structure of its layout, or by eigenvectors.
+
+    Raises: KeyError for what is missing.
+    """
+    if "covariance" in content:
+        return operator_from_dict(arrays, content["covariance"], "covariance")
+    return Spectral(arrays["basis"], arrays["eigenvalues"])
+
+
 def _prior(arrays: Mapping[str, Any], content: Mapping[str, Any], onnx: Any) -> Denoiser:
-    covariance: Any
-    if "covariance" in content:  # of a prior with a layout
-        covariance = operator_from_dict(arrays, content["covariance"], "covariance")
-    else:
-        covariance = Spectral(arrays["basis"], arrays["eigenvalues"])
+    covariance = saved_covariance(arrays, content)
     gaussian = GaussianDenoiser(from_dict(content["sde"]), 0 * arrays["location"], covariance)
     if onnx is not None:
         coordinates = OnGrid if content.get("on_grid") else Eigenbasis

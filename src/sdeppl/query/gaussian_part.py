@@ -20,10 +20,10 @@ from ..linalg import (
     Spectral,
     Time,
     blocks_in_places,
-    operator_from_dict,
     operator_to_dict,
     placed,
 )
+from ..posterior import saved_covariance
 from ..sde import IsotropicSDE
 from ..tracing import LatentSpace, ModelError
 from .autoregression import PathGaussian, estimate_path
@@ -51,7 +51,7 @@ class GaussianPart:
 
     def __repr__(self) -> str:
         how = self.words or f"rank={self.rank}"
-        return f"GaussianPart(dim={len(self.location)}, {how}, from {self.draws} draws)"
+        return f"GaussianPart(dim={self.dim}, {how}, from {self.draws} draws)"
 
     @property
     def by_eigenvectors(self) -> bool:
@@ -61,9 +61,9 @@ class GaussianPart:
     @property
     def rank(self) -> int:
         """Of the covariance: the number of directions in which x varies."""
-        found = self.covariance
-        return (
-            found.eigenvalues.shape[-1] if isinstance(found, Spectral) and self.by_eigenvectors else self.dim
+        return sum(
+            part.U.shape[1] if isinstance(part, Spectral) and part.across is None else part.shape[0]
+            for _, part in self.parts
         )
 
     @property
@@ -81,7 +81,7 @@ class GaussianPart:
         """Of each part of the covariance that has its own structure the numbers, and that part."""
         if isinstance(self.covariance, Blocks):
             return list(zip(self.covariance.places, self.covariance.parts, strict=True))
-        return [((slice(0, len(self.location)),), self.covariance)]
+        return [((slice(0, self.dim),), self.covariance)]
 
     def part(self, place: slice) -> LinearOperator:
         """Of these numbers, which have their own. Raises: KeyError where they have not."""
@@ -93,10 +93,7 @@ class GaussianPart:
     @property
     def has_density(self) -> bool:
         """Whether x varies in all directions."""
-        return all(
-            not isinstance(part, Spectral) or part.across is not None or part.U.shape[0] == part.U.shape[1]
-            for _, part in self.parts
-        )
+        return self.rank == self.dim
 
     @property
     def basis(self) -> torch.Tensor:
@@ -150,11 +147,7 @@ class GaussianPart:
     @classmethod
     def of(cls, tensors: Mapping[str, Any], content: Mapping[str, Any]) -> "GaussianPart":
         """What `contents` took apart. Raises: KeyError for what is missing."""
-        covariance: Any
-        if "covariance" in content:
-            covariance = operator_from_dict(tensors, content["covariance"], "covariance")
-        else:
-            covariance = Spectral(tensors["basis"], tensors["eigenvalues"])
+        covariance = saved_covariance(tensors, content)
         known = content.get("paths", {}).items()
         paths = {name: PathGaussian.of(tensors, path, f"path.{name}") for name, path in known}
         words, draws = content.get("words", ""), int(content["draws"])
@@ -214,25 +207,23 @@ def of_length(
     layout: names of the sites that have one. Raises: ModelError, naming the site, for a length of which
     nothing is known.
     """
-    whole = gaussian.covariance
-    held = iter(whole.parts if isinstance(whole, Blocks) else [whole])
     parts: dict[str, Moments] = {}
     for old, new in zip(before.sites, after.sites, strict=True):
         if old.name not in layout:
             continue
-        covariance, own = next(held), slice(old.start, old.stop)
+        own = slice(old.start, old.stop)
         if old.name in gaussian.paths:
             try:
                 parts[old.name] = gaussian.paths[old.name].moments(new.shape[0])
             except ValueError as error:
                 raise ModelError(f"site '{old.name}': {error}") from error
         else:
-            parts[old.name] = gaussian.location[own], gaussian.scale[own], covariance
+            parts[old.name] = gaussian.location[own], gaussian.scale[own], gaussian.part(own)
     vector = None
     rest = [torch.arange(site.start, site.stop) for site in before.sites if site.name not in layout]
     if rest:
         numbers = torch.cat(rest)
-        vector = gaussian.location[numbers], gaussian.scale[numbers], next(held)
+        vector = gaussian.location[numbers], gaussian.scale[numbers], gaussian.parts[-1][1]
     location, scale, covariance = _joined(after, parts, vector)
     return replace(gaussian, location=location, scale=scale, covariance=covariance)
 

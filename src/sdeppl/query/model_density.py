@@ -111,7 +111,7 @@ class ModelDensity:
                 return f"site '{site.name}' is a hard constraint"
             if not site.vectorised:
                 return f"the likelihood of site '{site.name}' cannot be vectorised"
-        if self.gaussian.rank < len(self.gaussian.location):
+        if not self.gaussian.has_density:
             return "the prior is degenerate"
         try:
             check_fixed(self.plain.model, self.space, self.args, self.kwargs)

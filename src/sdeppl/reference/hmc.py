@@ -49,9 +49,9 @@ class FlowPrior:
     def of(cls, guide: ScoreGuide) -> "FlowPrior":
         """Raises: ModelError for a guide that is not fitted, or whose prior is singular."""
         denoiser, gaussian = guide.denoiser("torch"), guide.fitted()
-        if gaussian.rank < len(gaussian.location):
+        if not gaussian.has_density:
             raise ModelError(
-                f"the prior varies along {gaussian.rank} of {len(gaussian.location)} directions "
+                f"the prior varies along {gaussian.rank} of {gaussian.dim} directions "
                 "only, so it has no density; use the guide's own posterior"
             )
         return cls(denoiser, gaussian.location, gaussian.scale, log_snr_grid(denoiser.sde, 2, NEAR)[-2])
