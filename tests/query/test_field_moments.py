@@ -13,6 +13,7 @@ from test_structure import draws_of, power_law
 import sdeppl as sp
 from sdeppl.linalg import Grid, Spectral, Stationary
 from sdeppl.query import GaussianPart, check_fit
+from sdeppl.query.field_moments import _of_groups as of_groups
 from sdeppl.query.field_moments import field_moments, seen_of, shared
 
 TORUS = Grid(periodic=True)
@@ -228,3 +229,14 @@ def test_what_two_sites_share_is_told_from_chance():
     assert abs(nats) < 5 * noise
     b[:, :2] = 0.5 * a[:, :2] + math.sqrt(0.75) * b[:, :2]
     assert shared(a, b)[0] == pytest.approx(2 * 0.25 / 2 / 4, abs=0.02)
+
+
+def test_chance_of_groups_of_entries_is_as_stated():
+    """2,000 times 60 draws of 40 white numbers in 5 groups: the nats have mean 0 and the standard deviation
+    that is told, to 15%, five standard errors of it."""
+    rng, number = np.random.default_rng(8), torch.arange(40) // 8
+    powers = (torch.tensor(rng.standard_normal((60, 40)) ** 2 - 1) for _ in range(2_000))
+    found = np.array([of_groups(power, number) for power in powers])
+    told = math.sqrt(np.mean(found[:, 1] ** 2))
+    assert abs(found[:, 0].mean()) < 5 * told / math.sqrt(2_000)
+    assert found[:, 0].std() == pytest.approx(told, rel=0.15)
